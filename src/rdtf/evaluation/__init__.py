@@ -1,0 +1,8 @@
+"""How good a model is: scores on hidden frames, naive rows beside them, and one page to look at.
+
+`tasks`                   which frames are given
+`metrics`, `lines`        the scores of one clip
+`naive`                   what costs nothing and has to be beaten
+`evaluate`, `results`     model and naive rows over a set of clips, summed up
+`examples`, `tables`, `charts`, `report`   what people look at
+"""

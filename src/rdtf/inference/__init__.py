@@ -1,0 +1,1 @@
+"""Using a model: requests, windows, the sampling loop, the pipeline."""

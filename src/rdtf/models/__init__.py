@@ -1,0 +1,1 @@
+"""Networks: the denoiser (DFGN with STI), representations, text encoders."""

@@ -1,0 +1,225 @@
+"""A prepared training set, opened and checked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rdtf.data.frames import MAX_CANVAS, MAX_FRAMES, decode_frames
+from rdtf.data.layout import (
+    CLIPS_FILE,
+    DATASET_FORMAT,
+    DATASET_VERSION,
+    HEAD_FILE,
+    SHARDS_FOLDER,
+    content_fingerprint,
+)
+from rdtf.data.shards import Location
+from rdtf.data.splits import SPLITS, Split
+from rdtf.errors import DataError, UserError
+from rdtf.fileio import read_json
+from rdtf.stickers import Sticker
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip of a training set: everything but its pixels.
+
+    Attributes:
+        index: position in `PreparedDataset`, and in its caches.
+        id: name that stays the same when other stickers come or go.
+        captions: best first; may be empty.
+        durations_ms: one per key frame, each >= 1.
+        native_frames: frames that the file had.
+        motion: root mean square change about the best single frame, 0 to 1.
+    """
+
+    index: int
+    id: str
+    split: Split
+    concept: str
+    captions: tuple[str, ...]
+    durations_ms: tuple[int, ...]
+    native_frames: int
+    motion: float
+    file: str
+    source: str | None
+    license: str | None
+    attribution: str | None
+    attributes: Mapping[str, Any]
+    location: Location
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.durations_ms)
+
+    @property
+    def total_ms(self) -> int:
+        return sum(self.durations_ms)
+
+
+_PREPARE_AGAIN = "prepare the training set again"
+
+
+class PreparedDataset:
+    """Read a training set that `prepare` has made. Small, and safe to send to other processes.
+
+    Raises:
+        DataError: the folder is missing, of another version, or damaged.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.head = _read_head(self.path)
+        self.canvas: int = self.head["canvas"]
+        self.max_frames: int = self.head["max_frames"]
+        self.fingerprint: str = self.head["fingerprint"]
+        self._clips = _read_clips(self.path, self.head)
+        counts = [clip.num_frames for clip in self._clips]
+        # Frames of clip i are rows frame_offsets[i] to frame_offsets[i + 1] of the caches.
+        self.frame_offsets: np.ndarray = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
+
+    def __len__(self) -> int:
+        return len(self._clips)
+
+    def __repr__(self) -> str:
+        return f"PreparedDataset({str(self.path)!r}, {len(self)} clips, canvas {self.canvas})"
+
+    @property
+    def num_frames(self) -> int:
+        return int(self.frame_offsets[-1])
+
+    def clip(self, index: int) -> Clip:
+        return self._clips[index]
+
+    def clips(self, split: Split | None = None) -> list[Clip]:
+        """The clips of one split, or all, in a fixed order."""
+        if split is not None and split not in SPLITS:
+            raise DataError(f"split {split!r} is unknown; use one of {SPLITS}")
+        return [clip for clip in self._clips if split in (None, clip.split)]
+
+    def captions(self) -> list[str]:
+        """All different captions, in a fixed order."""
+        return list(dict.fromkeys(text for clip in self._clips for text in clip.captions))
+
+    def read_frames(self, index: int) -> np.ndarray:
+        """Straight RGBA uint8 [F,S,S,4] of one clip."""
+        return read_clip_frames(self.path, self._clips[index], self.canvas)
+
+    def read_sticker(self, index: int) -> Sticker:
+        """One clip as a `Sticker`, with its captions and licence."""
+        clip = self._clips[index]
+        return Sticker(
+            frames=self.read_frames(index),
+            durations_ms=np.array(clip.durations_ms),
+            captions=clip.captions,
+            source=clip.source,
+            license=clip.license,
+            attribution=clip.attribution,
+            metadata={**clip.attributes, "id": clip.id, "concept": clip.concept},
+        )
+
+    def verify(self) -> None:
+        """Hash every shard: a `DataError` names the first that is not as it was written."""
+        for shard in self.head["shards"]:
+            path = self.path / shard["file"]
+            with path.open("rb") as file:
+                if hashlib.file_digest(file, "sha256").hexdigest() != shard["sha256"]:
+                    raise DataError(f"shard {path} has changed; {_PREPARE_AGAIN}")
+
+
+def read_clip_frames(folder: Path, clip: Clip, canvas: int) -> np.ndarray:
+    """Straight RGBA uint8 [F,S,S,4] of one clip of the training set in `folder`."""
+    path = folder / clip.location.shard
+    try:
+        with path.open("rb") as file:
+            file.seek(clip.location.offset)
+            data = file.read(clip.location.num_bytes)
+    except OSError as error:
+        raise DataError(f"shard {path} can't be read: {error.strerror}") from error
+    return decode_frames(data, clip.num_frames, canvas, f"clip {clip.id} in {path}")
+
+
+def _read_head(path: Path) -> dict[str, Any]:
+    """dataset.json, after checks of everything that the rest relies on."""
+    if not (path / HEAD_FILE).is_file():
+        raise DataError(f"{path} holds no training set ({HEAD_FILE} is missing); prepare one there")
+    try:
+        head = read_json(path / HEAD_FILE, "training set")
+    except UserError as error:
+        raise DataError(str(error)) from error
+    if not isinstance(head, dict) or head.get("format") != DATASET_FORMAT:
+        raise DataError(f"{path / HEAD_FILE} describes no training set; {_PREPARE_AGAIN}")
+    if head.get("version") != DATASET_VERSION:
+        raise DataError(
+            f"{path} is a training set of version {head.get('version')!r}, this program reads "
+            f"version {DATASET_VERSION}; {_PREPARE_AGAIN}"
+        )
+    try:
+        _check_head(path, head)
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path / HEAD_FILE} is damaged: {error}; {_PREPARE_AGAIN}") from error
+    return head
+
+
+def _check_head(path: Path, head: dict[str, Any]) -> None:
+    if not 1 <= head["canvas"] <= MAX_CANVAS or not 1 <= head["max_frames"] <= MAX_FRAMES:
+        raise ValueError("canvas or max_frames is out of range")
+    hashes = [shard["sha256"] for shard in head["shards"]]
+    if content_fingerprint(head["canvas"], path / CLIPS_FILE, hashes) != head["fingerprint"]:
+        raise ValueError(f"{CLIPS_FILE} does not fit to it")
+    for shard in head["shards"]:
+        file = path / shard["file"]
+        if file.parent != path / SHARDS_FOLDER or file.suffix != ".tar":
+            raise ValueError(f"shard {shard['file']} lies elsewhere")
+        if not file.is_file() or file.stat().st_size != shard["num_bytes"]:
+            raise ValueError(f"shard {shard['file']} is missing or cut off")
+
+
+def _read_clips(path: Path, head: dict[str, Any]) -> list[Clip]:
+    sizes = {shard["file"]: shard["num_bytes"] for shard in head["shards"]}
+    clips: list[Clip] = []
+    try:
+        with (path / CLIPS_FILE).open(encoding="utf-8") as lines:
+            for line in lines:
+                clips.append(_parse_clip(len(clips), json.loads(line), sizes))
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        where = f"{path / CLIPS_FILE}:{len(clips) + 1}"
+        raise DataError(f"{where} is damaged: {error}; {_PREPARE_AGAIN}") from error
+    if not clips:
+        raise DataError(f"{path} holds no clip; {_PREPARE_AGAIN}")
+    return clips
+
+
+def _parse_clip(index: int, row: dict[str, Any], shard_sizes: Mapping[str, int]) -> Clip:
+    location = Location(row["shard"], int(row["offset"]), int(row["num_bytes"]))
+    end = location.offset + location.num_bytes
+    if location.offset < 0 or location.num_bytes < 1 or end > shard_sizes[location.shard]:
+        raise ValueError("its bytes lie outside of the shard")
+    durations_ms = tuple(int(duration) for duration in row["durations_ms"])
+    if not 1 <= len(durations_ms) <= MAX_FRAMES or min(durations_ms) < 1:
+        raise ValueError("its durations make no sense")
+    if row["split"] not in SPLITS:
+        raise ValueError(f"split {row['split']!r} is unknown")
+    return Clip(
+        index=index,
+        id=str(row["id"]),
+        split=row["split"],
+        concept=str(row["concept"]),
+        captions=tuple(str(text) for text in row["captions"]),
+        durations_ms=durations_ms,
+        native_frames=int(row["native_frames"]),
+        motion=float(row["motion"]),
+        file=str(row["file"]),
+        source=row["source"],
+        license=row["license"],
+        attribution=row["attribution"],
+        attributes=dict(row["attributes"]),
+        location=location,
+    )

@@ -1,0 +1,54 @@
+"""The frames of one clip as bytes: an animated WebP, lossless, that any viewer plays."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageSequence, UnidentifiedImageError
+
+from rdtf.errors import DataError
+
+MAX_CANVAS = 4096
+MAX_FRAMES = 256
+# Chosen on 607 emoji at 256 pixels: 5 ms a frame; more effort saves a tenth for three times that.
+_EFFORT = {"lossless": True, "method": 1, "quality": 20, "exact": True}
+
+
+def encode_frames(frames: np.ndarray, durations_ms: Sequence[int] | np.ndarray) -> bytes:
+    """Straight RGBA uint8 [F,H,W,4] -> bytes; `decode_frames` gives the same pixels back.
+
+    Equal neighbours must have been merged and pixels of alpha 0 be black: the codec merges the
+    first, and players may differ about the second.
+    """
+    images = [Image.fromarray(frame) for frame in frames]
+    animation = {
+        "save_all": True,
+        "append_images": images[1:],
+        "duration": [int(duration) for duration in durations_ms],
+        "loop": 0,
+    }
+    buffer = io.BytesIO()
+    images[0].save(buffer, "WEBP", **_EFFORT, **(animation if len(images) > 1 else {}))
+    return buffer.getvalue()
+
+
+def decode_frames(data: bytes, num_frames: int, canvas: int, what: str) -> np.ndarray:
+    """Bytes -> straight RGBA uint8 [F,S,S,4].
+
+    Raises:
+        DataError: the bytes are damaged or hold another number or size of frames; names `what`.
+    """
+    try:
+        with Image.open(io.BytesIO(data), formats=["WEBP"]) as image:
+            found = (getattr(image, "n_frames", 1), *image.size)
+            if found != (num_frames, canvas, canvas):
+                raise DataError(
+                    f"{what} holds {found[0]} frames of {found[1]} x {found[2]}, not {num_frames} "
+                    f"of {canvas} x {canvas}; prepare the training set again"
+                )
+            frames = [np.asarray(frame.convert("RGBA")) for frame in ImageSequence.Iterator(image)]
+    except (OSError, UnidentifiedImageError, EOFError) as error:
+        raise DataError(f"{what} is damaged ({error}); prepare the training set again") from error
+    return np.stack(frames)

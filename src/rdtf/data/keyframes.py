@@ -1,0 +1,187 @@
+"""Key frames: the best piecewise-constant approximation of a clip in time.
+
+A sticker of hundreds of native frames is reduced to at most K pictures, each shown for a while.
+The clip is cut into K consecutive segments; each segment shows its medoid, the one of its own
+frames that is nearest to all of them. Dynamic programming finds the cut with the smallest
+duration-weighted squared distance (Fisher's exact method for ordered data; the paper clusters deep
+features with k-means, which knows neither time nor durations).
+
+The number of key frames is the smallest that explains the motion: a still clip needs one, a GIF
+that holds six different pictures keeps six.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from PIL import Image
+
+from rdtf.errors import ConfigError
+
+FEATURE_SIZE = 32  # pixels; enough to see a blink, small enough for 240 x 240 distances
+MAX_CANDIDATES = 240  # the cost table is cubic in this number
+# Mean squared error, in [0,1] units, that nobody sees: a quarter of one grey level.
+INVISIBLE_ERROR = (0.25 / 255) ** 2
+
+Method = Literal["piecewise", "equal"]
+METHODS: tuple[Method, ...] = ("piecewise", "equal")
+
+
+@dataclass(frozen=True)
+class KeyFrames:
+    """Which frames to keep, int64 [K] in increasing order, and how long each is shown, int64 [K].
+
+    `error` is the mean squared distance that is left between the clip and its key frames, `motion`
+    the root mean square distance from the best single frame; both over premultiplied RGBA in [0,1].
+    """
+
+    indices: np.ndarray
+    durations_ms: np.ndarray
+    error: float
+    motion: float
+
+
+def frame_feature(frame: np.ndarray) -> np.ndarray:
+    """Straight RGBA uint8 [H,W,4] -> premultiplied float32 [4 * FEATURE_SIZE**2] in [0,1]."""
+    image = Image.fromarray(frame).convert("RGBa")
+    side = (FEATURE_SIZE, FEATURE_SIZE)
+    small = image.resize(side, Image.Resampling.BOX, reducing_gap=2.0)
+    return np.asarray(small, dtype=np.float32).reshape(-1) / 255
+
+
+def candidate_frames(
+    durations_ms: Sequence[int] | np.ndarray, limit: int = MAX_CANDIDATES
+) -> tuple[np.ndarray, np.ndarray]:
+    """Thin N native frames out to at most `limit`: (indices [M], durations_ms [M]).
+
+    Each candidate stands for an equal run of native frames and takes over all their time, so the
+    total duration is kept exactly.
+    """
+    durations = np.asarray(durations_ms, dtype=np.int64)
+    if len(durations) <= limit:
+        return np.arange(len(durations)), durations
+    edges = np.arange(limit + 1) * len(durations) // limit
+    return (edges[:-1] + edges[1:] - 1) // 2, np.add.reduceat(durations, edges[:-1])
+
+
+def choose_key_frames(
+    features: np.ndarray,
+    durations_ms: Sequence[int] | np.ndarray,
+    max_frames: int = 16,
+    *,
+    method: Method = "piecewise",
+    tolerance: float = 1e-3,
+) -> KeyFrames:
+    """Choose at most `max_frames` of N frames; `features` is float [N, ...], one row a frame.
+
+    The durations of the result add up to the original total. `tolerance` is the share of the
+    one-frame error that may stay unexplained; `equal` spaces the key frames evenly in time instead.
+    """
+    durations = _check(features, durations_ms, max_frames, method)
+    distances = _pairwise_distances(np.asarray(features, np.float64).reshape(len(features), -1))
+    costs, medoids = _segment_costs(distances, durations)
+    single = costs[0, -1] / durations.sum()
+    if method == "equal":
+        indices, kept = _equal_spacing(durations, max_frames)
+    else:
+        goal = max(INVISIBLE_ERROR, tolerance * single) * durations.sum()
+        edges = _best_segments(costs, min(max_frames, len(durations)), goal)
+        indices = medoids[edges[:-1], edges[1:] - 1]
+        kept = np.add.reduceat(durations, edges[:-1])
+    error = _approximation_error(distances, durations, indices, kept)
+    return KeyFrames(indices, kept, error, float(np.sqrt(single)))
+
+
+def _check(
+    features: np.ndarray, durations_ms: Sequence[int] | np.ndarray, max_frames: int, method: str
+) -> np.ndarray:
+    durations = np.asarray(durations_ms, dtype=np.int64)
+    if method not in METHODS:
+        raise ConfigError(f"key frame method {method!r} is unknown; use one of {METHODS}")
+    if max_frames < 1:
+        raise ConfigError(f"max_frames is {max_frames}; it must be at least 1")
+    if len(durations) == 0 or len(durations) != len(features) or durations.min() < 1:
+        raise ConfigError(
+            f"{len(features)} frames and {len(durations)} durations; "
+            "a clip needs at least one frame, each shown for at least 1 ms"
+        )
+    return durations
+
+
+def _pairwise_distances(rows: np.ndarray) -> np.ndarray:
+    """Mean squared distance of each pair of rows, float64 [N,N]."""
+    norms = np.einsum("nd,nd->n", rows, rows)
+    squared = norms[:, None] + norms[None] - 2 * (rows @ rows.T)
+    np.fill_diagonal(squared, 0)
+    return np.maximum(squared, 0) / rows.shape[1]
+
+
+def _segment_costs(distances: np.ndarray, durations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Cost and medoid of each segment first..last (both included): [N,N], [N,N].
+
+    Unused entries (last < first) stay infinite.
+    """
+    count = len(durations)
+    # prefix[t, m]: cost of showing frame m during the frames before t.
+    prefix = np.zeros((count + 1, count))
+    np.cumsum(durations[:, None] * distances, axis=0, out=prefix[1:])
+    costs = np.full((count, count), np.inf)
+    medoids = np.zeros((count, count), dtype=np.int64)
+    inside = np.tri(count, dtype=bool)
+    for first in range(count):
+        shown = prefix[first + 1 :, first:] - prefix[first, first:]
+        shown = np.where(inside[: count - first, : count - first], shown, np.inf)
+        best = shown.argmin(axis=1)
+        medoids[first, first:] = first + best
+        costs[first, first:] = np.take_along_axis(shown, best[:, None], axis=1)[:, 0]
+    return costs, medoids
+
+
+def _best_segments(costs: np.ndarray, max_segments: int, goal: float) -> np.ndarray:
+    """Edges 0 = e0 < e1 < ... < eK = N of the fewest segments that cost at most `goal`.
+
+    best[j] is the cost of the frames before j in exactly k segments. One more segment never costs
+    more: a frame split off the end of a segment costs nothing on its own.
+    """
+    count = len(costs)
+    best = np.concatenate([[0.0], costs[0]])
+    best[0] = np.inf
+    cuts: list[np.ndarray] = []
+    while best[count] > goal and len(cuts) + 1 < max_segments:
+        total = best[:count, None] + costs  # [start of the last segment, its last frame]
+        start = total.argmin(axis=0)
+        cuts.append(start)
+        best = np.concatenate([[np.inf], total[start, np.arange(count)]])
+    edges = [count]
+    for start in reversed(cuts):
+        edges.append(int(start[edges[-1] - 1]))
+    return np.array([0, *reversed(edges)])
+
+
+def _equal_spacing(durations: np.ndarray, max_frames: int) -> tuple[np.ndarray, np.ndarray]:
+    """Cut the time into equal parts and show what is on screen in the middle of each."""
+    if len(durations) <= max_frames:
+        return np.arange(len(durations)), durations
+    total = int(durations.sum())
+    parts = min(max_frames, total)
+    edges_ms = np.arange(parts + 1) * total // parts
+    middle_ms = (edges_ms[:-1] + edges_ms[1:]) / 2
+    indices = np.searchsorted(np.cumsum(durations), middle_ms, side="right")
+    first = np.flatnonzero(np.diff(indices, prepend=-1))  # a long frame may be on screen twice
+    return indices[first], np.add.reduceat(np.diff(edges_ms), first)
+
+
+def _approximation_error(
+    distances: np.ndarray, durations: np.ndarray, indices: np.ndarray, kept: np.ndarray
+) -> float:
+    """Mean squared distance over time between the clip and its key frames as they are shown."""
+    native_end, key_end = np.cumsum(durations), np.cumsum(kept)
+    # Between two neighbouring edges of either time line one native and one key frame are on screen.
+    edges = np.union1d(native_end, key_end)
+    native = np.searchsorted(native_end, edges)
+    key = indices[np.searchsorted(key_end, edges)]
+    spans = np.diff(edges, prepend=0)
+    return float((distances[native, key] * spans).sum() / spans.sum())

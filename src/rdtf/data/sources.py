@@ -1,0 +1,241 @@
+"""Where stickers come from: folders with or without captions, and the synthetic generator.
+
+Captions are found in `*.jsonl` files (one row a sticker: `file` or `file_name`; `captions`,
+`caption` or `text`; optionally `concept`, `source`, `license`, `attribution` and anything else),
+then in a `.txt` file of the same name, one caption a line, and else derived from the file name.
+Nothing is decoded here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from rdtf.data.captions import caption_from_name, clean_captions, valid_text
+from rdtf.data.layout import is_dataset
+from rdtf.errors import UserError
+from rdtf.stickers import SUPPORTED_SUFFIXES, Sticker
+
+if TYPE_CHECKING:
+    from rdtf.data.synthetic import SyntheticStickers
+
+_FILE_KEYS = ("file", "file_name", "path")
+_CAPTION_KEYS = ("captions", "caption", "text")
+_OWN_KEYS = frozenset((*_FILE_KEYS, *_CAPTION_KEYS, "concept", "source", "license", "attribution"))
+_MAX_SIDECAR_BYTES = 1 << 16
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A file, or a line of a captions file, that is not in the training set, and why.
+
+    `kind` is one of a few words to count by: "caption line", "unreadable", "crash", "empty",
+    "little motion", "duplicate".
+    """
+
+    file: str
+    kind: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class SourceItem:
+    """One sticker to prepare: a file, or a synthetic sticker in memory (`path` is None).
+
+    `file` names it in reports and settles the order; it is relative, so that the same folder
+    elsewhere gives the same training set.
+    """
+
+    file: str
+    path: Path | None
+    concept: str
+    captions: tuple[str, ...] = ()
+    source: str | None = None
+    license: str | None = None
+    attribution: str | None = None
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+
+
+def collect_folders(inputs: Sequence[Path | str]) -> tuple[list[SourceItem], list[Skipped]]:
+    """All stickers below `inputs` (folders or single files), in a fixed order.
+
+    Raises:
+        UserError: an input does not exist, or there is no sticker in any of them.
+    """
+    items: dict[Path, SourceItem] = {}
+    skipped: list[Skipped] = []
+    labels: dict[Path, str] = {}
+    for name in inputs:
+        root = Path(name).resolve()
+        if not root.exists():
+            raise UserError(f"input {name} does not exist; name a folder of stickers")
+        folder = root.parent if root.is_file() else root
+        if folder not in labels:
+            labels[folder] = _unused_label(folder.name, labels.values())
+        found, left_out = _collect_root(root, _Folder(folder, labels[folder]))
+        skipped += left_out
+        for item in found:
+            assert item.path is not None
+            items.setdefault(item.path, item)  # one file may be below two inputs
+    if not items:
+        where = ", ".join(str(name) for name in inputs) or "no input"
+        raise UserError(
+            f"no sticker found in {where}; supported files are {' '.join(SUPPORTED_SUFFIXES)}"
+        )
+    return sorted(items.values(), key=lambda item: item.file), skipped
+
+
+@dataclass(frozen=True)
+class _Folder:
+    """A folder of stickers and the name that its files go by."""
+
+    path: Path
+    name: str
+
+    def label(self, path: Path) -> str:
+        return valid_text((PurePosixPath(self.name) / path.relative_to(self.path)).as_posix())
+
+
+def _unused_label(name: str, used: Iterable[str]) -> str:
+    """Two inputs may both be called `stickers`."""
+    taken = set(used)
+    candidates = (f"{name}-{number}" if number > 1 else name for number in count(1))
+    return next(candidate for candidate in candidates if candidate not in taken)
+
+
+def _collect_root(root: Path, folder: _Folder) -> tuple[list[SourceItem], list[Skipped]]:
+    paths = [root] if root.is_file() else list(_walk(root))
+    captions = [path for path in paths if path.suffix.lower() == ".jsonl"]
+    rows, skipped = _read_rows(captions, folder)
+    media = [path for path in paths if path.suffix.lower() in SUPPORTED_SUFFIXES]
+    # A captions file given as the input stands for the files that it names.
+    wanted = list(dict.fromkeys([*media, *rows]))
+    return [_make_item(path, folder, rows.get(path)) for path in wanted], skipped
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Files below `folder` in name order, without hidden ones and prepared training sets."""
+    for parent, folders, files in os.walk(folder):
+        if is_dataset(Path(parent)):
+            folders.clear()
+            continue
+        folders[:] = sorted(n for n in folders if not n.startswith(".") and n != "__MACOSX")
+        yield from (Path(parent, name) for name in sorted(files) if not name.startswith("."))
+
+
+def _read_rows(
+    captions: Sequence[Path], folder: _Folder
+) -> tuple[dict[Path, dict[str, Any]], list[Skipped]]:
+    """Rows of all captions files by the sticker that they name, and the lines without use."""
+    rows: dict[Path, dict[str, Any]] = {}
+    skipped: list[Skipped] = []
+    for path in captions:
+        label = folder.label(path)
+        for number, line in enumerate(_read_text(path).splitlines(), start=1):
+            if not line.strip():
+                continue
+            try:
+                target, row = _parse_row(line, path.parent)
+            except ValueError as error:
+                skipped.append(Skipped(f"{label}:{number}", "caption line", str(error)))
+                continue
+            rows[target] = _merge_rows(rows[target], row) if target in rows else row
+    return rows, skipped
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8-sig", errors="replace")
+    except OSError as error:
+        raise UserError(f"captions file {path} can't be read: {error.strerror}") from error
+
+
+def _parse_row(line: str, folder: Path) -> tuple[Path, dict[str, Any]]:
+    """The file that a line names and its fields; ValueError says why it can't be used."""
+    try:
+        row = json.loads(line, parse_constant=lambda _: None)  # NaN is not JSON
+    except (json.JSONDecodeError, RecursionError):
+        raise ValueError("line is not JSON") from None
+    name = next((row[key] for key in _FILE_KEYS if row.get(key)), None) if _is_row(row) else None
+    if not isinstance(name, str) or "\0" in name:
+        raise ValueError("line names no file; expected an object with `file`")
+    path = Path(os.path.normpath(folder / name))
+    if not path.is_relative_to(folder):
+        raise ValueError("file named by the line lies outside of the folder")
+    if not path.is_file():
+        raise ValueError("file named by the line does not exist")
+    if path.suffix.lower() not in SUPPORTED_SUFFIXES:
+        raise ValueError(f"file named by the line is not a supported format ({path.suffix})")
+    texts = [text for key in _CAPTION_KEYS for text in _as_list(row.get(key))]
+    return path, {**row, "captions": clean_captions(texts)}
+
+
+def _is_row(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _merge_rows(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """Several rows about one file, as in caption sets: the first one's fields, all captions."""
+    return {**second, **first, "captions": clean_captions(first["captions"] + second["captions"])}
+
+
+def _make_item(path: Path, folder: _Folder, row: Mapping[str, Any] | None) -> SourceItem:
+    row = row or {}
+    name = caption_from_name(path.stem)
+    given = row.get("captions", ()) or _sidecar_captions(path)
+    label = folder.label(path)
+    # Packs are full of `1.webp`: a name that says nothing is no concept that two packs share.
+    default_concept = valid_text(path.stem) if name else str(PurePosixPath(label).with_suffix(""))
+    return SourceItem(
+        file=label,
+        path=path,
+        concept=_text(row.get("concept")) or default_concept,
+        captions=given or clean_captions([name]),
+        source=_text(row.get("source")) or str(PurePosixPath(label).parent),
+        license=_text(row.get("license")),
+        attribution=_text(row.get("attribution")),
+        attributes={key: value for key, value in row.items() if key not in _OWN_KEYS},
+    )
+
+
+def _text(value: Any) -> str | None:
+    return next(iter(clean_captions([value])), None)
+
+
+def _sidecar_captions(path: Path) -> tuple[str, ...]:
+    sidecar = path.with_suffix(".txt")
+    if not sidecar.is_file() or sidecar.stat().st_size > _MAX_SIDECAR_BYTES:
+        return ()
+    return clean_captions(_read_text(sidecar).splitlines())
+
+
+def collect_synthetic(stickers: SyntheticStickers) -> list[SourceItem]:
+    """One item per synthetic sticker; they are drawn when they are prepared."""
+    return [
+        SourceItem(file=f"synthetic/{index:07d}", path=None, concept="")
+        for index in range(len(stickers))
+    ]
+
+
+def describe_synthetic(item: SourceItem, sticker: Sticker) -> SourceItem:
+    """`item` with what the generator says about its sticker."""
+    captions = clean_captions(sticker.captions)
+    concept = _text(sticker.metadata.get("concept")) or (captions or (item.file,))[0]
+    return replace(
+        item,
+        concept=concept,
+        captions=captions,
+        source=sticker.source or "synthetic",
+        license=sticker.license,
+        attribution=sticker.attribution,
+        attributes={key: value for key, value in sticker.metadata.items() if key != "concept"},
+    )

@@ -1,0 +1,181 @@
+"""What all characters share: attachment points, limbs, and the order of painting.
+
+A subclass sets the geometry in `__init__` and paints its own torso, head and extras. Units: x
+right, y down, the ground at y = 0, about 300 from feet to head.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from rdtf.data.synthetic import shapes as s
+from rdtf.data.synthetic.effects import draw_face_effects
+from rdtf.data.synthetic.faces import EXPRESSIONS, Face, draw_face
+from rdtf.data.synthetic.look import Look
+from rdtf.data.synthetic.painter import Painter
+from rdtf.data.synthetic.palette import Colour
+from rdtf.data.synthetic.pose import CENTRE, Pose
+from rdtf.data.synthetic.props import PROPS, Spot
+
+
+@dataclass
+class Frame:
+    """Everything that one frame of one sticker needs besides the character itself."""
+
+    p: Painter
+    pose: Pose
+    look: Look
+    expression: str
+    prop: str | None = None
+    prop_side: int = 1
+    accent: Colour = (1.0, 1.0, 1.0)
+    effect_colours: tuple[Colour, ...] = field(default_factory=tuple)
+
+
+class Character:
+    """Base of all kinds. Geometry is set per sticker, because proportions vary."""
+
+    colours: dict[str, float] = {}
+    """Natural colours and how common they are; the other colours stay possible."""
+    places: frozenset[str] = frozenset({"head", "eyes", "neck", "hand"})
+    """Where it can wear or hold something."""
+    hovers: bool = False
+    """Has no feet on the ground."""
+    torso_turns: bool = True
+
+    half_width: float = 100.0
+    height: float = 300.0
+    face: Face
+    hat: Spot = Spot(0, -290, 60)
+    neck: Spot = Spot(0, -110, 60)
+    shoulder: tuple[float, float] = (60, -95)
+    arm_length: float = 60
+    arm_width: float = 30
+    foot: tuple[float, float] = (36, -12)
+    foot_size: tuple[float, float] = (30, 18)
+    hip: float | None = None
+    """Height of the hips of stick legs; None for feet right under the body."""
+    head_pivot: float = -120.0
+
+    def __init__(self, look: Look) -> None:
+        self.look = look
+
+    # --- what subclasses paint --------------------------------------------------------------------
+
+    def behind(self, p: Painter, pose: Pose) -> None:
+        """Tails, wings, flames."""
+
+    def torso(self, p: Painter, pose: Pose) -> None:
+        """The body, and for things without a head everything."""
+
+    def head(self, p: Painter, pose: Pose) -> None:
+        """The head with ears, without the face."""
+
+    def markings(self, p: Painter, pose: Pose) -> None:
+        """On the face side of the head: muzzle, patches. Hidden from behind."""
+
+    # --- painting ---------------------------------------------------------------------------------
+
+    @property
+    def middle(self) -> float:
+        return -self.height / 2
+
+    def paint(self, frame: Frame) -> None:
+        """Paint one frame, back to front, moved and squashed as the pose says."""
+        p, pose = frame.p, frame.pose
+        p.ink = self.look.ink
+        pivot = (0.0, self.middle if pose.pivot == CENTRE else 0.0)
+        wide = pose.scale / math.sqrt(max(0.2, 1 + pose.stretch))
+        with (
+            p.group(pose.dx, pose.dy, rotation=pose.rotation, pivot=pivot),
+            p.group(scale_x=wide, scale_y=pose.scale * (1 + pose.stretch), pivot=pivot),
+        ):
+            self._paint_layers(frame)
+
+    def _paint_layers(self, frame: Frame) -> None:
+        p, pose = frame.p, frame.pose
+        back = pose.from_behind
+        if not back:
+            self.behind(p, pose)
+        self._legs(p, pose)
+        if not pose.arms_front:
+            self._arms(p, pose)
+        slim = 1 - 0.14 * abs(math.sin(math.radians(pose.turn)))
+        with p.group(scale_x=slim if self.torso_turns else 1.0):
+            self.torso(p, pose)
+        self._wear(frame, "neck", self.neck)
+        with p.group(
+            pose.head_dx, pose.head_dy, rotation=pose.head_tilt, pivot=(0, self.head_pivot)
+        ):
+            with p.group(scale_x=slim):
+                self.head(p, pose)
+            if not back:
+                self._face(frame)
+            self._wear(frame, "head", self.hat)
+        if back:
+            self.behind(p, pose)
+        if pose.arms_front:
+            self._arms(p, pose)
+        self._hold(frame)
+
+    def _face(self, frame: Frame) -> None:
+        p, pose, face = frame.p, frame.pose, self.face
+        angle = math.radians(pose.turn + pose.head_turn)
+        # A turned face slides to the side of a round head and gets narrower.
+        slide, narrow = math.sin(angle) * 0.6 * face.width, max(0.35, math.cos(angle))
+        with p.group(slide, 0, scale_x=narrow, scale_y=1, pivot=(face.x, face.y)):
+            self.markings(p, pose)
+            draw_face(p, face, self.look, pose, EXPRESSIONS[frame.expression])
+            self._wear(frame, "eyes", Spot(face.x, self._eye_height(), face.width))
+            draw_face_effects(frame, face)
+
+    def _eye_height(self) -> float:
+        return self.face.y + (self.look.eye_height - self.face.eye_lift) * self.face.width
+
+    def _wear(self, frame: Frame, place: str, spot: Spot) -> None:
+        if frame.prop is not None and PROPS[frame.prop].place == place:
+            PROPS[frame.prop].draw(frame.p, spot, frame.accent)
+
+    # --- limbs ------------------------------------------------------------------------------------
+
+    def hand(self, pose: Pose, side: int) -> tuple[float, float]:
+        """Where the left (-1) or right (1) hand is."""
+        angle = math.radians(pose.left_arm if side < 0 else pose.right_arm)
+        x, y = self.shoulder
+        length = self.arm_length * self.look.limbs
+        squeeze = math.cos(math.radians(pose.turn))
+        return (side * (x * squeeze + length * math.sin(angle)), y + length * math.cos(angle))
+
+    def _arms(self, p: Painter, pose: Pose) -> None:
+        squeeze = math.cos(math.radians(pose.turn))
+        for side in (-1, 1):
+            x, y = self.shoulder
+            path = s.limb((side * x * squeeze, y), self.hand(pose, side), side * 0.1 * self.arm_length)
+            self.paint_arm(p, path)
+
+    def paint_arm(self, p: Painter, path: str) -> None:
+        p.line(path, self.look.limb, self.arm_width)
+
+    def _legs(self, p: Painter, pose: Pose) -> None:
+        if self.hovers:
+            return
+        squeeze = 0.55 + 0.45 * abs(math.cos(math.radians(pose.turn)))
+        for side, (dx, dy) in ((-1, pose.left_foot), (1, pose.right_foot)):
+            x, y = side * self.foot[0] * squeeze + dx, self.foot[1] + dy
+            if self.hip is not None:
+                knee = 0.12 * abs(dy) * side
+                p.line(s.limb((side * 0.8 * self.foot[0] * squeeze, self.hip), (x, y), knee), self.look.limb, 0.62 * self.arm_width)
+            self.paint_foot(p, x, y)
+
+    def paint_foot(self, p: Painter, x: float, y: float) -> None:
+        p.fill(s.ellipse(x, y, *self.foot_size), self.look.limb)
+
+    def _hold(self, frame: Frame) -> None:
+        if frame.prop is None or PROPS[frame.prop].place != "hand":
+            return
+        x, y = self.hand(frame.pose, frame.prop_side)
+        arm = frame.pose.right_arm if frame.prop_side > 0 else frame.pose.left_arm
+        with frame.p.group(x, y, rotation=frame.prop_side * (0.3 * (arm - 70) + 8)):
+            PROPS[frame.prop].draw(frame.p, Spot(0, 0, 40), frame.accent)
+        frame.p.fill(s.ellipse(x, y, 0.5 * self.arm_width), self.look.limb)

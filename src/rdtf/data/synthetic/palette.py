@@ -1,0 +1,87 @@
+"""Named colours and how they mix.
+
+Every sticker is drawn from one base colour and one accent, both named, so that a caption can say
+them. Shades, tints and the outline ink are mixed from the base, which keeps a sticker harmonious.
+"""
+
+from __future__ import annotations
+
+Colour = tuple[float, float, float]
+"""Red, green, blue in [0, 1], sRGB."""
+
+
+def from_hex(code: str) -> Colour:
+    """`"#ff8040"` -> (1.0, 0.502, 0.251)."""
+    value = int(code.lstrip("#"), 16)
+    return ((value >> 16) / 255, (value >> 8 & 255) / 255, (value & 255) / 255)
+
+
+def mix(first: Colour, second: Colour, share: float) -> Colour:
+    """`first` with `share` (0..1) of `second` in it."""
+    red, green, blue = (a + (b - a) * share for a, b in zip(first, second, strict=True))
+    return (red, green, blue)
+
+
+def luminance(colour: Colour) -> float:
+    """Perceived lightness in [0, 1] (Rec. 601 weights)."""
+    return 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
+
+
+WHITE: Colour = (1.0, 1.0, 1.0)
+NIGHT: Colour = from_hex("#2b2440")
+BLUSH: Colour = from_hex("#ff7f8e")
+TONGUE: Colour = from_hex("#ff7d86")
+MOUTH: Colour = from_hex("#8a2b45")
+WATER: Colour = from_hex("#6fc4ff")
+LOVE: Colour = from_hex("#ff4d6d")
+GOLD: Colour = from_hex("#ffcf3f")
+LEAF: Colour = from_hex("#5cb85a")
+WOOD: Colour = from_hex("#a9744a")
+CREAM: Colour = from_hex("#fff1dc")
+BEAK: Colour = from_hex("#ff9f2e")
+STEEL: Colour = from_hex("#c3cedb")
+
+COLOURS: dict[str, Colour] = {
+    name: from_hex(code)
+    for name, code in {
+        "red": "#ee4f4f",
+        "coral": "#ff8370",
+        "orange": "#fb9a3c",
+        "yellow": "#ffd34d",
+        "lime": "#b5dc4e",
+        "green": "#62bf68",
+        "mint": "#9fe6c4",
+        "teal": "#2fb3aa",
+        "sky blue": "#7fcdf7",
+        "blue": "#4d8df0",
+        "navy": "#3a4a86",
+        "purple": "#8f6ade",
+        "lavender": "#c9b6f7",
+        "pink": "#ffa6c6",
+        "magenta": "#e65bb0",
+        "brown": "#a9724c",
+        "beige": "#ecd2aa",
+        "white": "#f8f6f2",
+        "gray": "#a9b2bf",
+        "black": "#4a4656",
+    }.items()
+}
+
+
+def shade(colour: Colour, share: float = 0.2) -> Colour:
+    """Darker, and a little cooler: shadows that are only darker look dirty."""
+    return mix(colour, NIGHT, share)
+
+
+def tint(colour: Colour, share: float = 0.6) -> Colour:
+    return mix(colour, WHITE, share)
+
+
+def ink_for(colour: Colour) -> Colour:
+    """The outline colour: nearly black, with a hint of what it surrounds."""
+    return mix(mix(colour, NIGHT, 0.82), (0.0, 0.0, 0.0), 0.12)
+
+
+def is_dark(colour: Colour) -> bool:
+    """Whether dark eyes and mouths would vanish on it."""
+    return luminance(colour) < 0.36

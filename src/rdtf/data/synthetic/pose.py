@@ -1,0 +1,123 @@
+"""What a motion says about one frame: positions, squash, limbs, eyes, mouth and effects."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+CENTRE = 1
+GROUND = 0
+
+
+@dataclass(frozen=True)
+class Effect:
+    """Something small beside the character: a heart, a tear, a spark.
+
+    On the stage, `x` is in half widths of the character and `y` in its heights above the ground;
+    on the face, both are in half widths of the face from its centre, y down.
+    """
+
+    name: str
+    x: float
+    y: float
+    size: float = 1.0
+    opacity: float = 1.0
+    rotation: float = 0.0
+    on_face: bool = False
+    colour: int = 0
+    """Which of the sticker's effect colours, for effects that come in several (confetti)."""
+
+
+@dataclass
+class Pose:
+    """One key pose. Lengths are in character units (a character is about 300 tall), degrees."""
+
+    dx: float = 0.0
+    dy: float = 0.0
+    """Down is positive, so that a jump is negative."""
+    rotation: float = 0.0
+    pivot: int = GROUND
+    stretch: float = 0.0
+    """Taller (> 0) or squashed (< 0) at constant area."""
+    scale: float = 1.0
+    opacity: float = 1.0
+    turn: float = 0.0
+    """Around the vertical axis; beyond 90 the back is seen."""
+    head_dx: float = 0.0
+    head_dy: float = 0.0
+    head_tilt: float = 0.0
+    head_turn: float = 0.0
+    left_arm: float = 18.0
+    right_arm: float = 18.0
+    """0 hangs down, 90 points sideways, 180 up; negative reaches across the body."""
+    arms_front: bool = False
+    left_foot: tuple[float, float] = (0.0, 0.0)
+    right_foot: tuple[float, float] = (0.0, 0.0)
+    ears: float = 0.0
+    tail: float = 0.0
+    eyes: str | None = None
+    mouth: str | None = None
+    brows: str | None = None
+    openness: float = 1.0
+    mouth_open: float = 0.6
+    gaze: tuple[float, float] = (0.0, 0.0)
+    blush: bool = False
+    effects: list[Effect] = field(default_factory=list)
+    hold: float = 1.0
+    """How much longer than other frames this one stays."""
+    offstage: bool = False
+    """Meant to leave the canvas, so that the camera does not follow it."""
+
+    @property
+    def from_behind(self) -> bool:
+        return math.cos(math.radians(self.turn)) < -0.05
+
+
+@dataclass(frozen=True)
+class Beat:
+    """When in a motion a frame is, and how this sticker performs it."""
+
+    t: float
+    """Phase: [0, 1) of a loop, [0, 1] of a motion that plays once."""
+    index: int
+    count: int
+    side: int
+    """-1 or 1: which hand, which way."""
+    amount: float
+    """About 1; larger movements are larger."""
+    beats: int
+    """How often the movement repeats within the clip."""
+    seed: float
+    """In [0, 1): varies particles."""
+
+    @property
+    def u(self) -> float:
+        """Phase within the current beat, [0, 1)."""
+        return self.t * self.beats % 1.0
+
+    @property
+    def swing(self) -> float:
+        """-amount..amount, back and forth once per beat."""
+        return self.amount * math.sin(2 * math.pi * self.u)
+
+    @property
+    def lift(self) -> float:
+        """0..amount..0, once per beat."""
+        return self.amount * (0.5 - 0.5 * math.cos(2 * math.pi * self.u))
+
+
+def ease(x: float) -> float:
+    """Smooth start and stop on [0, 1]."""
+    x = min(max(x, 0.0), 1.0)
+    return x * x * (3 - 2 * x)
+
+
+def overshoot(x: float) -> float:
+    """0 to 1 with a swing beyond the goal, as cartoons arrive."""
+    x = min(max(x, 0.0), 1.0)
+    return 1 + 2.7 * (x - 1) ** 3 + 1.7 * (x - 1) ** 2
+
+
+def hop(x: float) -> float:
+    """0..1..0 parabola of a ballistic jump on [0, 1]; 0 outside."""
+    return max(0.0, 4 * x * (1 - x))

@@ -1,0 +1,210 @@
+"""Scores of a generated clip against the true one, with nothing to download.
+
+Pictures are RGB float `[F,H,W,3]` in [0, 1], composited on white, which is how people see most
+stickers; transparency has a score of its own. Only *hidden* frames are scored: given frames come
+back unchanged and would flatter every method by as much as it was given.
+
+Pixel scores punish motion that is plausible but not the true one. Read them beside the naive rows,
+the line distance and the motion ratio, never alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from rdtf.errors import ConfigError
+from rdtf.evaluation.lines import line_distance
+from rdtf.evaluation.tasks import hidden_frames
+from rdtf.stickers import Sticker
+
+MAX_PSNR_DB = 60.0
+STILL_RANGE = 2 / 255  # a pixel that varies by no more than two 8-bit levels is still
+
+
+@dataclass(frozen=True)
+class Metric:
+    """How to print a score: which way is better (`one`: closest to 1), and with how many digits."""
+
+    label: str
+    better: Literal["higher", "lower", "one", "none"]
+    digits: int
+    meaning: str
+
+
+METRICS = {
+    "psnr": Metric("PSNR (dB)", "higher", 2, "pixel error on white"),
+    "ssim": Metric("SSIM", "higher", 3, "local structure on white"),
+    "line_distance": Metric(
+        "line distance (%)", "lower", 2, "how far lines are from the true ones, % of the diagonal"
+    ),
+    "alpha_mae": Metric("alpha error", "lower", 4, "mean error of the opacity"),
+    "motion": Metric("motion", "none", 4, "mean change between neighbouring frames"),
+    "motion_ratio": Metric("motion ratio", "one", 2, "motion over the true motion; 0 is frozen"),
+    "flicker": Metric("flicker", "lower", 4, "change between frames where the truth is still"),
+    "colour_drift": Metric("colour drift", "lower", 4, "shift of colours that should stay"),
+    "loop_closure": Metric("loop closure", "none", 2, "last→first change over the mean change"),
+    "given_error": Metric("given error", "lower", 4, "largest change of a given frame; must be 0"),
+}
+
+
+# ---------------------------------------------------------------------- pictures
+
+
+def on_white(sticker: Sticker) -> np.ndarray:
+    """Frames on white, RGB float32 `[F,H,W,3]` in [0, 1], without rounding to 8 bits."""
+    premultiplied = sticker.premultiplied()
+    return premultiplied[..., :3] + (1.0 - premultiplied[..., 3:])
+
+
+def psnr(truth: np.ndarray, result: np.ndarray) -> float:
+    """Peak signal-to-noise ratio in dB of frames in [0, 1]; higher is better, at most 60.
+
+    The error is pooled over the frames first. A mean of per-frame values would be ruled by the
+    frames that repeat exactly, which in stickers are many and have an infinite PSNR.
+    """
+    error = float(np.mean(np.square(truth - result, dtype=np.float64)))
+    return MAX_PSNR_DB if error <= 10 ** (-MAX_PSNR_DB / 10) else -10.0 * float(np.log10(error))
+
+
+def ssim(truth: np.ndarray, result: np.ndarray) -> float:
+    """Structural similarity (Wang et al. 2004), mean over frames and channels; 1 is identical.
+
+    Gaussian window 11×11 with σ = 1.5, K = (0.01, 0.03), data range 1; windows that would leave the
+    picture are not counted. A side below 11 pixels gets the largest odd window that fits.
+    """
+    x, y = truth.astype(np.float64), result.astype(np.float64)
+    mean_x, mean_y = _window_mean(x), _window_mean(y)
+    variance_x = _window_mean(x * x) - mean_x**2
+    variance_y = _window_mean(y * y) - mean_y**2
+    covariance = _window_mean(x * y) - mean_x * mean_y
+    c1, c2 = 0.01**2, 0.03**2
+    luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    structure = (2 * covariance + c2) / (variance_x + variance_y + c2)
+    return float((luminance * structure).mean())
+
+
+def _window_mean(images: np.ndarray) -> np.ndarray:
+    """Gaussian mean around each pixel of `[F,H,W,C]` whose window lies inside the picture."""
+    _, height, width, _ = images.shape
+    radius_y, radius_x = min(5, (height - 1) // 2), min(5, (width - 1) // 2)
+    means = gaussian_filter(images, 1.5, axes=(1, 2), radius=(radius_y, radius_x))
+    return means[:, radius_y : height - radius_y, radius_x : width - radius_x]
+
+
+# -------------------------------------------------------------------------- time
+
+
+def motion_magnitude(frames: np.ndarray, steps: Sequence[int] | None = None) -> float:
+    """Mean absolute change between neighbouring frames of `[F,H,W,C]`; 0 for a still or one frame.
+
+    `steps` limits it to the steps t → t+1 with these t.
+    """
+    change = np.abs(np.diff(frames, axis=0))
+    return _mean_or(change if steps is None else change[list(steps)], 0.0)
+
+
+def motion_ratio(
+    truth: np.ndarray, result: np.ndarray, steps: Sequence[int] | None = None
+) -> float:
+    """Motion of the result over that of the truth: 1 is right, 0 is frozen.
+
+    NaN where the truth does not move but the result does: no ratio says how much too much.
+    """
+    true_motion, motion = motion_magnitude(truth, steps), motion_magnitude(result, steps)
+    if true_motion == 0:
+        return 1.0 if motion == 0 else float("nan")
+    return motion / true_motion
+
+
+def still_pixels(truth: np.ndarray) -> np.ndarray:
+    """`bool [H,W]`: pixels of `[F,H,W,C]` that stay the same, up to two 8-bit levels, all along."""
+    return np.ptp(truth, axis=0).max(axis=-1) <= STILL_RANGE + 1e-6
+
+
+def temporal_flicker(
+    frames: np.ndarray, still: np.ndarray, steps: Sequence[int] | None = None
+) -> float:
+    """Mean absolute change between neighbouring frames in pixels that should be `still` `[H,W]`.
+
+    VBench's temporal flickering, which it computes on still clips only, brought to the still parts
+    of any clip. NaN if nothing is still.
+    """
+    change = np.abs(np.diff(frames, axis=0))[:, still]
+    return _mean_or(change if steps is None else change[list(steps)], float("nan"))
+
+
+def colour_drift(truth: np.ndarray, result: np.ndarray, still: np.ndarray) -> float:
+    """How far the mean colour of the `still` pixels `[H,W]` is off: mean over frames and channels.
+
+    Noise averages out and leaves the shift of brightness and hue. NaN if nothing is still.
+    """
+    if not still.any():
+        return float("nan")
+    shift = (result[:, still] - truth[:, still]).mean(axis=1, dtype=np.float64)
+    return float(np.abs(shift).mean())
+
+
+def loop_closure(frames: np.ndarray) -> float:
+    """Change from the last frame back to the first, over the mean change of the other steps.
+
+    About 1: the seam is a step like any other. Much more: it jumps. 0: the loop closes exactly.
+    """
+    seam = float(np.abs(frames[0] - frames[-1]).mean())
+    step = motion_magnitude(frames)
+    return seam / step if step > 0 else 0.0
+
+
+def _mean_or(values: np.ndarray, empty: float) -> float:
+    return float(values.mean(dtype=np.float64)) if values.size else empty
+
+
+# ------------------------------------------------------------------------- scores
+
+
+def given_frame_error(truth: Sticker, result: Sticker, known: Sequence[int]) -> float:
+    """Largest difference of any premultiplied RGBA value in the given frames; 0 is unchanged."""
+    if len(known) == 0:
+        return 0.0
+    indices = list(known)
+    return float(np.abs(truth.premultiplied()[indices] - result.premultiplied()[indices]).max())
+
+
+def score_hidden(truth: Sticker, result: Sticker, known: Sequence[int]) -> dict[str, float]:
+    """All `METRICS` of `result` against `truth`, over the frames that are not `known`.
+
+    Scores over time count the steps that touch a hidden frame. Colour drift and flicker look at
+    pixels that are still in the truth, drift only where something is drawn; they are NaN if there
+    are none. Raises `ConfigError` if the two differ in size or number of frames.
+    """
+    if truth.frames.shape != result.frames.shape:
+        raise ConfigError(
+            f"clips of {_shape(result)} and {_shape(truth)} can't be compared; "
+            "fit the true clip to the model's canvas and frames first"
+        )
+    hidden = hidden_frames(truth.num_frames, known)
+    true_frames, frames = on_white(truth), on_white(result)
+    true_alpha, alpha = truth.premultiplied()[..., 3], result.premultiplied()[..., 3]
+    steps = [t for t in range(truth.num_frames - 1) if t in hidden or t + 1 in hidden]
+    still = still_pixels(true_frames)
+    drawn = true_alpha.min(axis=0) > 0
+    return {
+        "psnr": psnr(true_frames[hidden], frames[hidden]),
+        "ssim": ssim(true_frames[hidden], frames[hidden]),
+        "line_distance": line_distance(true_frames[hidden], frames[hidden]),
+        "alpha_mae": float(np.abs(true_alpha[hidden] - alpha[hidden]).mean()),
+        "motion": motion_magnitude(frames, steps),
+        "motion_ratio": motion_ratio(true_frames, frames, steps),
+        "flicker": temporal_flicker(frames, still, steps),
+        "colour_drift": colour_drift(true_frames[hidden], frames[hidden], still & drawn),
+        "loop_closure": loop_closure(frames),
+        "given_error": given_frame_error(truth, result, known),
+    }
+
+
+def _shape(sticker: Sticker) -> str:
+    return f"{sticker.num_frames} frames of {sticker.width}×{sticker.height}"

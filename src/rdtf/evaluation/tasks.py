@@ -1,0 +1,62 @@
+"""The tasks that a model is scored on: fixed patterns of given frames, one for each family.
+
+Training draws its patterns at random; scores need the same pattern for every model and every run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rdtf.errors import ConfigError
+
+TASK_LABELS = {
+    "interpolation": "interpolation, every 2nd frame given",
+    "interpolation_3": "interpolation, every 3rd frame given",
+    "post_frame_prediction": "prediction, first half given",
+    "pre_frame_prediction": "prediction, last half given",
+    "it2v": "image and text to clip, first frame given",
+}
+EVALUATION_TASKS = tuple(TASK_LABELS)
+
+
+def evaluation_tasks(num_frames: int) -> dict[str, tuple[int, ...]]:
+    """Task → indices of the given frames, for a clip of `num_frames` frames.
+
+    Tasks that would be degenerate at this length are left out: nothing hidden, or, for
+    interpolation, only one frame given, which leaves nothing to be in between. A single image has
+    no task.
+    """
+    frames = range(num_frames)
+    given = {
+        "interpolation": tuple(frames[::2]),
+        "interpolation_3": tuple(frames[::3]),
+        "post_frame_prediction": tuple(frames[: (num_frames + 1) // 2]),
+        "pre_frame_prediction": tuple(frames[num_frames // 2 :]),
+        "it2v": tuple(frames[:1]),
+    }
+    fewest = {"interpolation": 2, "interpolation_3": 2}
+    return {
+        task: known
+        for task, known in given.items()
+        if fewest.get(task, 1) <= len(known) < num_frames
+    }
+
+
+def hidden_frames(num_frames: int, known: Sequence[int]) -> list[int]:
+    """Indices, ascending, of the frames that are not `known`.
+
+    Raises `ConfigError` for an index outside the clip, a repeated one, or if nothing is hidden.
+    """
+    given = set(known)
+    outside = sorted(index for index in given if not 0 <= index < num_frames)
+    if outside:
+        raise ConfigError(
+            f"known frame {outside[0]} does not exist in a clip of {num_frames} frames; "
+            f"use 0 to {num_frames - 1}"
+        )
+    if len(given) != len(known):
+        raise ConfigError(f"known frames {list(known)} name a frame twice; name each once")
+    hidden = [index for index in range(num_frames) if index not in given]
+    if not hidden:
+        raise ConfigError(f"all {num_frames} frames are known; leave at least one to generate")
+    return hidden

@@ -1,0 +1,304 @@
+"""StickerPipeline: text, a still, or part of a clip in; a finished animated sticker out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from diffusers.pipelines.pipeline_utils import DiffusionPipeline
+from torch import Tensor
+
+from rdtf.errors import UserError
+from rdtf.inference.requests import (
+    DEFAULT_DURATION_MS,
+    ClipRequest,
+    blank_request,
+    fill_request,
+    interpolate_request,
+    place,
+    predict_request,
+)
+from rdtf.inference.sampling import Conditions, StepCallback, sample
+from rdtf.inference.windows import plan_windows
+from rdtf.method.objective import Objective, ObjectiveConfig, build_objective
+from rdtf.models.dfgn import DFGN
+from rdtf.models.representation import Representation, as_representation
+from rdtf.models.text import TextEncoders
+from rdtf.stickers import Sticker
+
+DEFAULT_STEPS = 20
+DEFAULT_GUIDANCE_SCALE = 2.0
+
+
+class StickerPipeline(DiffusionPipeline):
+    """A diffusers pipeline over a DFGN.
+
+    Every task is the same act: complete a clip of which some frames are given. The methods differ
+    only in which. Clips longer than the model was trained on are filled window by window.
+
+    Args:
+        denoiser: the DFGN.
+        autoencoder: the representation's module (`PixelPatches`, `RGBAAutoencoder`, or a public
+            `AutoencoderKL`).
+        text_encoders: the frozen text encoders.
+        scheduler: a diffusers scheduler that fits the objective; exchangeable by its config.
+    """
+
+    model_cpu_offload_seq = "text_encoders->denoiser->autoencoder"
+
+    denoiser: DFGN
+    text_encoders: TextEncoders
+
+    def __init__(
+        self, denoiser: Any, autoencoder: Any, text_encoders: Any, scheduler: Any
+    ) -> None:
+        super().__init__()
+        self.register_modules(
+            denoiser=denoiser,
+            autoencoder=autoencoder,
+            text_encoders=text_encoders,
+            scheduler=scheduler,
+        )
+
+    # ------------------------------------------------------------- what it is
+
+    @property
+    def representation(self) -> Representation:
+        return as_representation(cast(Any, self).autoencoder)
+
+    @property
+    def canvas(self) -> int:
+        """Side of the square canvas in pixels."""
+        return int(self._model_config.latent_size) * self.representation.downsampling
+
+    @property
+    def max_frames(self) -> int:
+        """Frames of one window: the longest clip that was trained on."""
+        return int(self._model_config.max_frames)
+
+    @property
+    def _model_config(self) -> Any:
+        return self.denoiser.config_
+
+    @property
+    def _scheduler(self) -> Any:
+        return cast(Any, self).scheduler
+
+    def _objective(self) -> Objective:
+        """The training objective, read back from the scheduler and the denoiser."""
+        config = self._scheduler.config
+        if "FlowMatch" in type(self._scheduler).__name__:
+            return build_objective(ObjectiveConfig("flow", self._model_config.prediction))
+        return build_objective(
+            ObjectiveConfig(
+                "ddpm",
+                self._model_config.prediction,
+                num_train_timesteps=config.num_train_timesteps,
+                beta_start=config.beta_start,
+                beta_end=config.beta_end,
+            )
+        )
+
+    # -------------------------------------------------------------- the tasks
+
+    def __call__(
+        self,
+        prompt: str | None = None,
+        image: Sticker | np.ndarray | str | Path | None = None,
+        *,
+        num_frames: int | None = None,
+        image_index: int = 0,
+        duration_ms: int = DEFAULT_DURATION_MS,
+        num_stickers_per_prompt: int = 1,
+        guidance_scale: float = DEFAULT_GUIDANCE_SCALE,
+        **sampling: Any,
+    ) -> Sticker | list[Sticker]:
+        """Generation: from text (t2v), a still (i2v), or both (it2v).
+
+        Args:
+            prompt: what to show; None or "" = no text.
+            image: a still, a path to one, or `uint8 [H, W, 4]` RGBA. It becomes frame
+                `image_index` and comes back unchanged at the model's canvas.
+            num_frames: default 8 or what the model was trained on, whichever is less.
+            duration_ms: how long each frame is shown.
+            num_stickers_per_prompt: more than one gives a list.
+            guidance_scale: text guidance; 1 = off.
+            sampling: see `complete`.
+
+        Returns:
+            A `Sticker`, or a list of them if more than one was asked for.
+        """
+        if not (prompt or "").strip() and image is None:
+            raise UserError("nothing to start from: give a prompt, an image, or both")
+        num_frames = num_frames or min(8, self.max_frames)
+        request = blank_request(num_frames, self.canvas, duration_ms)
+        if image is not None:
+            still = self._as_sticker(image).select([0])
+            request = place(still, [image_index], num_frames, duration_ms)
+        generator = sampling.pop("generator", None)
+        stickers = [
+            self.complete(
+                request,
+                prompt,
+                guidance_scale=guidance_scale,
+                generator=_nth_generator(generator, index),
+                **sampling,
+            )
+            for index in range(num_stickers_per_prompt)
+        ]
+        return stickers[0] if num_stickers_per_prompt == 1 else stickers
+
+    def fill(
+        self,
+        sticker: Sticker | Sequence[np.ndarray] | str | Path,
+        known: Sequence[int],
+        *,
+        prompt: str | None = None,
+        num_frames: int | None = None,
+        durations_ms: Sequence[int] | int | None = None,
+        **sampling: Any,
+    ) -> Sticker:
+        """Keep the frames at `known`, make all others.
+
+        If `sticker` holds just the given frames, they are placed at `known` and `num_frames` (or
+        the last of `known`) says how long the clip is.
+        """
+        request = fill_request(self._as_sticker(sticker), known, num_frames, durations_ms)
+        return self.complete(request, prompt, **sampling)
+
+    def interpolate(
+        self,
+        sticker: Sticker | str | Path,
+        factor: int = 2,
+        *,
+        prompt: str | None = None,
+        **sampling: Any,
+    ) -> Sticker:
+        """`factor − 1` new frames between any two; the total time stays the same."""
+        request = interpolate_request(self._as_sticker(sticker), factor)
+        return self.complete(request, prompt, **sampling)
+
+    def predict(
+        self,
+        sticker: Sticker | str | Path,
+        after: int = 0,
+        before: int = 0,
+        *,
+        prompt: str | None = None,
+        **sampling: Any,
+    ) -> Sticker:
+        """`after` new frames behind the clip, `before` new ones in front of it."""
+        request = predict_request(self._as_sticker(sticker), after, before)
+        return self.complete(request, prompt, **sampling)
+
+    # ------------------------------------------------------------ the one act
+
+    @torch.no_grad()
+    def complete(
+        self,
+        request: ClipRequest,
+        prompt: str | None = None,
+        *,
+        num_inference_steps: int = DEFAULT_STEPS,
+        guidance_scale: float = 1.0,
+        image_guidance_scale: float = 1.0,
+        generator: torch.Generator | None = None,
+        callback: StepCallback | None = None,
+    ) -> Sticker:
+        """Make the frames of `request` that are not known.
+
+        Args:
+            request: frames at the model's canvas, and which are known.
+            prompt: text; None = the captions that the sticker carries, "" = none.
+            num_inference_steps: steps of the scheduler per window.
+            guidance_scale, image_guidance_scale: 1 = off.
+            generator: a CPU generator gives the same sticker on every device.
+            callback: called after each step with (index, noise level, latents).
+
+        Returns:
+            The clip; its known frames are those of the request, pixel for pixel.
+        """
+        if num_inference_steps < 1:
+            raise UserError(f"steps must be at least 1, got {num_inference_steps}")
+        caption = (request.captions[0] if request.captions else "") if prompt is None else prompt
+        text, text_mask = self.text_encoders.encode([caption]) if caption.strip() else ([], [])
+        frames, known = request.frames.copy(), request.known.copy()
+
+        for start, stop in plan_windows(known.tolist(), self.max_frames):
+            window = slice(start, stop)
+            conditions = self._conditions(
+                frames[window], known[window], request.durations_ms[window], text, text_mask
+            )
+            shape = conditions.clean.shape
+            noise = torch.randn(shape, generator=generator, device=_device_of(generator))
+            latents = sample(
+                self.denoiser,
+                self._objective(),
+                self._scheduler,
+                conditions,
+                noise.to(conditions.clean.device),
+                num_inference_steps=num_inference_steps,
+                guidance_scale=guidance_scale,
+                image_guidance_scale=image_guidance_scale,
+                callback=callback,
+            )
+            made = self._decode(latents, request.durations_ms[window])
+            hidden = ~known[window]
+            frames[window][hidden] = made.frames[hidden]
+            known[window] = True
+        return Sticker(frames, request.durations_ms, captions=(caption,) if caption else ())
+
+    def _conditions(
+        self,
+        frames: np.ndarray,
+        known: np.ndarray,
+        durations_ms: np.ndarray,
+        text: list[Tensor],
+        text_mask: list[Tensor],
+    ) -> Conditions:
+        """One window as the denoiser's conditions, batch of one."""
+        device = self.device
+        pixels = Sticker(frames, durations_ms).premultiplied() * 2 - 1
+        encoded, _ = self.representation.encode(
+            torch.from_numpy(pixels).permute(0, 3, 1, 2).to(device)
+        )
+        given = torch.from_numpy(known)[None].to(device)
+        clean = encoded.transpose(0, 1)[None].float()
+        return Conditions(
+            clean=torch.where(given[:, None, :, None, None], clean, 0.0),
+            given=given,
+            valid=torch.ones_like(given),
+            mean_duration_ms=torch.tensor([float(durations_ms.mean())], device=device),
+            text=text,
+            text_mask=text_mask,
+        )
+
+    def _decode(self, latents: Tensor, durations_ms: np.ndarray) -> Sticker:
+        pixels = self.representation.decode(latents[0].transpose(0, 1))
+        pixels = (pixels.float().clamp(-1, 1) + 1) / 2
+        return Sticker.from_premultiplied(pixels.permute(0, 2, 3, 1).cpu().numpy(), durations_ms)
+
+    def _as_sticker(self, source: Any) -> Sticker:
+        """A sticker, file, or RGBA array(s) → a sticker on the model's canvas."""
+        if isinstance(source, (str, Path)):
+            source = Sticker.load(source)
+        if isinstance(source, (list, tuple)):
+            source = np.stack(source)
+        if isinstance(source, np.ndarray):
+            frames = source[None] if source.ndim == 3 else source
+            source = Sticker(frames, np.full(len(frames), DEFAULT_DURATION_MS))
+        if not isinstance(source, Sticker):
+            raise UserError(f"a sticker, a file or RGBA frames are needed, not {type(source).__name__}")
+        return source.fit_canvas(self.canvas)
+
+
+def _nth_generator(generator: Any, index: int) -> Any:
+    """One generator for all, or a list with one each."""
+    return generator[index] if isinstance(generator, (list, tuple)) else generator
+
+
+def _device_of(generator: torch.Generator | None) -> torch.device:
+    return generator.device if generator is not None else torch.device("cpu")

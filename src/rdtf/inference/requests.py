@@ -1,0 +1,131 @@
+"""What a caller asks for, as a clip with slots: which frames are given, which are to be made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rdtf.errors import UserError
+from rdtf.stickers import Sticker
+
+DEFAULT_DURATION_MS = 100
+
+
+@dataclass(frozen=True)
+class ClipRequest:
+    """A clip to complete.
+
+    frames: `uint8 [F, H, W, 4]` straight RGBA at the model's canvas; hidden ones are transparent.
+    known: bool `[F]`; durations_ms: int64 `[F]`; captions travel on to the result.
+    """
+
+    frames: np.ndarray
+    known: np.ndarray
+    durations_ms: np.ndarray
+    captions: tuple[str, ...] = ()
+
+    @property
+    def num_frames(self) -> int:
+        return len(self.known)
+
+
+def blank_request(num_frames: int, canvas: int, durations_ms: Sequence[int] | int) -> ClipRequest:
+    """Nothing given: text alone."""
+    if num_frames < 1:
+        raise UserError(f"a clip needs at least 1 frame, {num_frames} were asked for")
+    return ClipRequest(
+        frames=np.zeros((num_frames, canvas, canvas, 4), dtype=np.uint8),
+        known=np.zeros(num_frames, dtype=bool),
+        durations_ms=_durations(durations_ms, num_frames),
+    )
+
+
+def place(
+    sticker: Sticker,
+    positions: Sequence[int],
+    num_frames: int,
+    durations_ms: Sequence[int] | int,
+) -> ClipRequest:
+    """Put frame i of `sticker` (already at the model's canvas) at slot `positions[i]`."""
+    positions = [int(position) for position in positions]
+    if sorted(set(positions)) != positions or not positions:
+        raise UserError(f"given frames must be ascending and distinct, got {positions}")
+    if positions[0] < 0 or positions[-1] >= num_frames:
+        raise UserError(
+            f"given frames must lie in 0…{num_frames - 1}, got {positions}; count frames from 0"
+        )
+    request = blank_request(num_frames, sticker.width, durations_ms)
+    request.frames[positions] = sticker.frames[: len(positions)]
+    request.known[positions] = True
+    return ClipRequest(request.frames, request.known, request.durations_ms, sticker.captions)
+
+
+def fill_request(
+    sticker: Sticker,
+    known: Sequence[int],
+    num_frames: int | None = None,
+    durations_ms: Sequence[int] | int | None = None,
+) -> ClipRequest:
+    """Keep the frames of `sticker` at `known`; make the others.
+
+    If the sticker holds just the given frames (as many as `known` has, and the last of them lies
+    beyond its end or `num_frames` is larger), they are placed at `known` in order.
+    """
+    known = [int(index) for index in known]
+    total = num_frames or max(sticker.num_frames, max(known, default=0) + 1)
+    if len(known) == sticker.num_frames and total > sticker.num_frames:
+        default = int(np.median(sticker.durations_ms))
+        return place(sticker, known, total, default if durations_ms is None else durations_ms)
+    beyond = [index for index in known if not 0 <= index < sticker.num_frames]
+    if beyond:
+        raise UserError(
+            f"frame {beyond[0]} can't be given: the clip has frames 0…{sticker.num_frames - 1}"
+        )
+    if durations_ms is None:
+        durations_ms = _extended(sticker.durations_ms, total)
+    return place(sticker.select(known), known, total, durations_ms)
+
+
+def interpolate_request(sticker: Sticker, factor: int) -> ClipRequest:
+    """`factor − 1` new frames between any two; the total time stays the same."""
+    if factor < 2:
+        raise UserError(f"factor must be 2 or more, got {factor}")
+    if sticker.num_frames < 2:
+        raise UserError("interpolation needs a clip of 2 frames or more; to animate a still, generate")
+    total = (sticker.num_frames - 1) * factor + 1
+    durations = []
+    for duration in sticker.durations_ms[:-1]:
+        durations += _split(int(duration), factor)
+    durations.append(int(sticker.durations_ms[-1]))
+    return place(sticker, range(0, total, factor), total, durations)
+
+
+def predict_request(sticker: Sticker, after: int = 0, before: int = 0) -> ClipRequest:
+    """`after` new frames behind the clip, `before` in front of it, at its median duration."""
+    if after < 0 or before < 0 or after + before == 0:
+        raise UserError("say how many frames to predict: after=N or before=N, N at least 1")
+    median = int(np.median(sticker.durations_ms))
+    durations = [median] * before + sticker.durations_ms.tolist() + [median] * after
+    positions = range(before, before + sticker.num_frames)
+    return place(sticker, positions, len(durations), durations)
+
+
+def _split(duration_ms: int, parts: int) -> list[int]:
+    """Whole milliseconds that add up exactly; every part at least 1 ms."""
+    edges = [round(duration_ms * part / parts) for part in range(parts + 1)]
+    return [max(b - a, 1) for a, b in zip(edges, edges[1:], strict=False)]
+
+
+def _extended(durations_ms: np.ndarray, total: int) -> list[int]:
+    median = int(np.median(durations_ms))
+    return [*durations_ms.tolist(), *[median] * (total - len(durations_ms))][:total]
+
+
+def _durations(durations_ms: Sequence[int] | int, num_frames: int) -> np.ndarray:
+    if isinstance(durations_ms, int):
+        durations_ms = [durations_ms] * num_frames
+    if len(durations_ms) != num_frames:
+        raise UserError(f"{num_frames} frames need {num_frames} durations, got {len(durations_ms)}")
+    return np.asarray(durations_ms, dtype=np.int64)

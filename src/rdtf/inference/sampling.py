@@ -1,0 +1,125 @@
+"""The sampling loop: noise → latents under a condition mask, with separate guidance scales."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rdtf.method.objective import Objective
+from rdtf.models.dfgn import DFGN
+
+StepCallback = Callable[[int, float, Tensor], None]
+
+
+@dataclass(frozen=True)
+class Conditions:
+    """What the denoiser is told besides the noisy latents.
+
+    clean: `[B, C, F, h, w]`, read where given; given, valid: bool `[B, F]`;
+    text, text_mask: per encoder `[B, T, D]` and bool `[B, T]`; mean_duration_ms: `[B]`.
+    """
+
+    clean: Tensor
+    given: Tensor
+    valid: Tensor
+    mean_duration_ms: Tensor
+    text: list[Tensor] = field(default_factory=list)
+    text_mask: list[Tensor] = field(default_factory=list)
+
+    @property
+    def has_text(self) -> bool:
+        return any(bool(mask.any()) for mask in self.text_mask)
+
+    @property
+    def has_image(self) -> bool:
+        return bool(self.given.any())
+
+    def predict(
+        self, model: DFGN, noisy: Tensor, level: Tensor, *, text: bool = True, image: bool = True
+    ) -> Tensor:
+        """The network's prediction with or without its text and its given frames."""
+        return model(
+            noisy,
+            level,
+            clean=self.clean,
+            given=self.given if image else torch.zeros_like(self.given),
+            valid=self.valid,
+            text=self.text if text else [],
+            text_mask=self.text_mask if text else [],
+            mean_duration_ms=self.mean_duration_ms,
+        )
+
+
+@torch.no_grad()
+def sample(
+    model: DFGN,
+    objective: Objective,
+    scheduler: Any,
+    conditions: Conditions,
+    noise: Tensor,
+    *,
+    num_inference_steps: int,
+    guidance_scale: float = 1.0,
+    image_guidance_scale: float = 1.0,
+    generator: torch.Generator | None = None,
+    callback: StepCallback | None = None,
+) -> Tensor:
+    """Latents `[B, C, F, h, w]` of the completed clips.
+
+    Given frames are re-imposed before every step at that step's noise level, so that the hidden
+    ones always grow beside the truth; in the result they are exact.
+
+    Args:
+        noise: standard normal, the start; also the noise of the re-imposed frames.
+        guidance_scale, image_guidance_scale: 1 = off (and no extra evaluation).
+        callback: called after each step with (index, noise level, latents).
+    """
+    scheduler.set_timesteps(num_inference_steps, device=noise.device)
+    steps = float(scheduler.config.num_train_timesteps)
+    given = conditions.given[:, None, :, None, None]
+    latents = noise * float(getattr(scheduler, "init_noise_sigma", 1.0))
+    for index, timestep in enumerate(scheduler.timesteps):
+        level = (timestep.float() / steps).expand(len(noise)).to(noise.device)
+        imposed = objective.add_noise(conditions.clean, noise, level)
+        latents = torch.where(given, imposed, latents)
+        output = _guided(
+            model, objective, conditions, latents, level, guidance_scale, image_guidance_scale
+        )
+        extra = {"generator": generator} if generator is not None else {}
+        latents = scheduler.step(output, timestep, latents, **extra).prev_sample
+        if callback is not None:
+            callback(index, float(level[0]), latents)
+    return torch.where(given, conditions.clean, latents)
+
+
+def _guided(
+    model: DFGN,
+    objective: Objective,
+    conditions: Conditions,
+    latents: Tensor,
+    level: Tensor,
+    text_scale: float,
+    image_scale: float,
+) -> Tensor:
+    """Two guidance terms (as InstructPix2Pix): none → given frames → given frames and text."""
+
+    def output(*, text: bool, image: bool) -> Tensor:
+        prediction = conditions.predict(model, latents, level, text=text, image=image)
+        return objective.model_output(prediction, latents, level)
+
+    has_text, has_image = conditions.has_text, conditions.has_image
+    full = output(text=has_text, image=has_image)
+    guide_text = has_text and text_scale != 1.0
+    guide_image = has_image and image_scale != 1.0
+    if not guide_text and not guide_image:
+        return full
+    without_text = output(text=False, image=has_image) if has_text else full
+    guided = without_text + text_scale * (full - without_text)
+    if guide_image:
+        nothing = output(text=False, image=False)
+        guided = guided + (image_scale - 1.0) * (without_text - nothing)
+    return guided

@@ -1,0 +1,147 @@
+"""Diffusion objectives: rectified flow (default), and eps or v on the paper's DDPM schedule.
+
+An objective knows three things: how to noise clean latents, what the loss compares, and how a
+network output becomes what a diffusers scheduler expects. Noise level `t` runs from 0 (clean)
+to 1 (noise); for the DDPM objectives `t` is the timestep over their number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rdtf.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class ObjectiveConfig:
+    """Which objective, what the network predicts, and how noise levels are drawn.
+
+    kind: "flow" (rectified flow) or "ddpm" (the paper's scaled-linear schedule).
+    prediction: "x" (clean latents), "v" (velocity), or "eps" (noise; ddpm only).
+    logit_mean, logit_std: logit-normal density of the noise level (flow).
+    shift: moves noise levels up for larger canvases, as in diffusers' flow schedulers.
+    min_level: x-prediction weighs its error by 1 / max(t, min_level)², the flow loss with a floor.
+    """
+
+    kind: str = "flow"
+    prediction: str = "x"
+    logit_mean: float = 0.0
+    logit_std: float = 1.0
+    shift: float = 1.0
+    min_level: float = 0.2
+    num_train_timesteps: int = 1000
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
+
+
+class Objective(Protocol):
+    """What training and sampling need to know about a diffusion process."""
+
+    config: ObjectiveConfig
+
+    def draw_level(self, generator: np.random.Generator) -> float: ...
+
+    def add_noise(self, clean: Tensor, noise: Tensor, level: Tensor) -> Tensor: ...
+
+    def target(self, clean: Tensor, noise: Tensor, level: Tensor) -> Tensor: ...
+
+    def loss_weight(self, level: Tensor) -> Tensor: ...
+
+    def model_output(self, prediction: Tensor, noisy: Tensor, level: Tensor) -> Tensor: ...
+
+
+def _per_sample(level: Tensor, like: Tensor) -> Tensor:
+    return level.to(like.dtype).view(-1, *[1] * (like.ndim - 1))
+
+
+class FlowObjective:
+    """Rectified flow: x_t = (1 − t)·x_0 + t·ε, velocity v = ε − x_0, logit-normal t."""
+
+    def __init__(self, config: ObjectiveConfig) -> None:
+        if config.prediction not in ("x", "v"):
+            raise ConfigError(f"flow predicts 'x' or 'v', not {config.prediction!r}")
+        self.config = config
+
+    def draw_level(self, generator: np.random.Generator) -> float:
+        """A noise level in (0, 1), logit-normal, then shifted."""
+        logit = generator.normal(self.config.logit_mean, self.config.logit_std)
+        level = 1.0 / (1.0 + np.exp(-logit))
+        return float(self.config.shift * level / (1 + (self.config.shift - 1) * level))
+
+    def add_noise(self, clean: Tensor, noise: Tensor, level: Tensor) -> Tensor:
+        t = _per_sample(level, clean)
+        return (1 - t) * clean + t * noise
+
+    def target(self, clean: Tensor, noise: Tensor, level: Tensor) -> Tensor:
+        return clean if self.config.prediction == "x" else noise - clean
+
+    def loss_weight(self, level: Tensor) -> Tensor:
+        """Weight per sample `[B]`: makes the x-loss the v-loss (v error = x error / t), floored."""
+        if self.config.prediction == "v":
+            return torch.ones_like(level)
+        return self.config.min_level / level.clamp(min=self.config.min_level).square()
+
+    def model_output(self, prediction: Tensor, noisy: Tensor, level: Tensor) -> Tensor:
+        """Velocity, as diffusers' flow-match schedulers expect it."""
+        if self.config.prediction == "v":
+            return prediction
+        return (noisy - prediction) / _per_sample(level, noisy).clamp(min=1e-4)
+
+
+class DDPMObjective:
+    """The paper's process: scaled-linear betas 0.00085 → 0.012 over 1000 steps; eps, v or x."""
+
+    def __init__(self, config: ObjectiveConfig) -> None:
+        if config.prediction not in ("x", "v", "eps"):
+            raise ConfigError(f"ddpm predicts 'eps', 'v' or 'x', not {config.prediction!r}")
+        self.config = config
+        roots = np.linspace(
+            config.beta_start**0.5, config.beta_end**0.5, config.num_train_timesteps
+        )
+        cumulative = np.cumprod(1.0 - roots**2)
+        self._alphas_cumprod = torch.from_numpy(cumulative.astype(np.float32))
+
+    def draw_level(self, generator: np.random.Generator) -> float:
+        """A uniformly drawn timestep over the number of timesteps, in [0, 1)."""
+        steps = self.config.num_train_timesteps
+        return float(generator.integers(steps)) / steps
+
+    def _alpha_sigma(self, level: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        index = (level * self.config.num_train_timesteps).round().long()
+        index = index.clamp(0, self.config.num_train_timesteps - 1)
+        alpha_squared = self._alphas_cumprod.to(like.device)[index]
+        return (
+            _per_sample(alpha_squared.sqrt(), like),
+            _per_sample((1 - alpha_squared).sqrt(), like),
+        )
+
+    def add_noise(self, clean: Tensor, noise: Tensor, level: Tensor) -> Tensor:
+        alpha, sigma = self._alpha_sigma(level, clean)
+        return alpha * clean + sigma * noise
+
+    def target(self, clean: Tensor, noise: Tensor, level: Tensor) -> Tensor:
+        alpha, sigma = self._alpha_sigma(level, clean)
+        if self.config.prediction == "eps":
+            return noise
+        return clean if self.config.prediction == "x" else alpha * noise - sigma * clean
+
+    def loss_weight(self, level: Tensor) -> Tensor:
+        return torch.ones_like(level)
+
+    def model_output(self, prediction: Tensor, noisy: Tensor, level: Tensor) -> Tensor:
+        """eps, v or x as predicted: the scheduler's `prediction_type` says which."""
+        return prediction
+
+
+def build_objective(config: ObjectiveConfig) -> Objective:
+    """The objective named by `config.kind`."""
+    if config.kind == "flow":
+        return FlowObjective(config)
+    if config.kind == "ddpm":
+        return DDPMObjective(config)
+    raise ConfigError(f"objective {config.kind!r} is unknown; choose flow or ddpm")

@@ -1,0 +1,323 @@
+"""The discrete frame generation network, DFGN (paper §3.2, overview figure).
+
+A U-Net over the frames of a short clip. Every residual block is followed by a spatio-temporal
+interaction layer; the coarser levels add attention within the frame and to the text. It is told
+the noise level, the number of frames and their mean duration, and sees the dual mask's input:
+noisy latents, given latents, and the condition mask as a channel.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from rdtf.method.dual_mask import denoiser_input
+from rdtf.models.composer import (
+    NUM_REFERENCES,
+    FrameComposer,
+    gather_references,
+    reference_frames,
+)
+from rdtf.models.layers import (
+    ClipShape,
+    ResidualBlock,
+    SpatialTransformer,
+    group_norm,
+    sinusoidal_embedding,
+    zero_init,
+)
+from rdtf.models.sti import SpatioTemporalInteraction, TemporalConvolution
+
+# Spread of premultiplied sticker pixels in [-1, 1]; balances the preconditioned x-prediction.
+_DATA_STD = 0.7
+
+
+class Stage(nn.Module):
+    """Residual block → STI → (at coarser levels) spatial and text attention."""
+
+    def __init__(self, in_channels: int, out_channels: int, attend: bool, config: Any) -> None:
+        super().__init__()
+        self.residual = ResidualBlock(in_channels, out_channels, config.embedding_dim)
+        self.temporal = _temporal_layer(out_channels, config)
+        self.transformer = (
+            SpatialTransformer(
+                out_channels, config.attention_head_dim, config.text_dim, config.expansion
+            )
+            if attend
+            else None
+        )
+
+    def forward(
+        self, x: Tensor, embedding: Tensor, text: Tensor, text_mask: Tensor, clip: ClipShape
+    ) -> Tensor:
+        x = self.temporal(self.residual(x, embedding), clip)
+        return x if self.transformer is None else self.transformer(x, text, text_mask)
+
+
+class DFGN(ModelMixin, ConfigMixin):
+    """Denoiser for clips of any number of frames.
+
+    Args (the presets in `rdtf.training.presets` set them):
+        latent_channels: channels of the latents, C.
+        channels: width of each level, finest first; every level halves the grid.
+        layers_per_level: stages per level on the way down (one more on the way up).
+        attention_levels: which levels attend within the frame and to the text.
+        text_widths: width of the token states of each text encoder; each goes through its own
+            MLP to `text_dim` and all are joined along the token axis (paper: CLIP and T5).
+        temporal_layer: "sti" or, for the paper's Table 3 ablation, "conv3d".
+        prediction: what comes out: "x" (clean latents, preconditioned), "v" or "eps" (raw).
+        compose: move pixels of the given frames (`models/composer.py`); needs prediction "x".
+        patch: how many pixels a latent cell folds per side; the composer warps unfolded.
+    """
+
+    _supports_gradient_checkpointing = True
+    _no_split_modules = ("Stage",)
+
+    @register_to_config
+    def __init__(
+        self,
+        latent_channels: int = 64,
+        channels: tuple[int, ...] = (64, 128, 192),
+        layers_per_level: int = 1,
+        attention_levels: tuple[int, ...] = (1, 2),
+        attention_head_dim: int = 32,
+        expansion: int = 2,
+        embedding_dim: int = 256,
+        text_dim: int = 192,
+        text_widths: tuple[int, ...] = (384,),
+        temporal_layer: str = "sti",
+        sti_heads: int = 4,
+        sti_head_dim: int = 32,
+        sti_kernel: tuple[int, int, int] = (3, 1, 1),
+        sti_conv_layers: int = 2,
+        prediction: str = "x",
+        compose: bool = True,
+        patch: int = 4,
+        max_frames: int = 8,
+        latent_size: int = 16,
+    ) -> None:
+        super().__init__()
+        if compose and prediction != "x":
+            raise ValueError("compose needs prediction='x': it composes clean frames")
+        config: Any = self.config
+        self.gradient_checkpointing = False
+        input_channels = 2 * latent_channels + 1
+        input_channels += NUM_REFERENCES * latent_channels if compose else 0
+
+        self.embed_condition = nn.Sequential(
+            nn.Linear(3 * embedding_dim, embedding_dim),
+            nn.SiLU(),
+            nn.Linear(embedding_dim, embedding_dim),
+        )
+        self.embed_text = nn.ModuleList(
+            nn.Sequential(nn.Linear(width, 2 * text_dim), nn.SiLU(), nn.Linear(2 * text_dim, text_dim))
+            for width in text_widths
+        )
+        self.null_text = nn.Parameter(torch.zeros(1, 1, text_dim))
+        self.conv_in = nn.Conv2d(input_channels, channels[0], 3, padding=1)
+
+        self.down, self.downsample = nn.ModuleList(), nn.ModuleList()
+        skips = [channels[0]]
+        width = channels[0]
+        for level, out in enumerate(channels):
+            for _ in range(layers_per_level):
+                self.down.append(Stage(width, out, level in attention_levels, config))
+                width = out
+                skips.append(width)
+            if level < len(channels) - 1:
+                self.downsample.append(nn.Conv2d(width, width, 3, stride=2, padding=1))
+                skips.append(width)
+
+        self.middle = nn.ModuleList(Stage(width, width, True, config) for _ in range(2))
+
+        self.up, self.upsample = nn.ModuleList(), nn.ModuleList()
+        for level, out in reversed(list(enumerate(channels))):
+            for _ in range(layers_per_level + 1):
+                self.up.append(Stage(width + skips.pop(), out, level in attention_levels, config))
+                width = out
+            if level > 0:
+                self.upsample.append(nn.Conv2d(width, width, 3, padding=1))
+
+        if compose:
+            self.composer = FrameComposer(width, latent_channels, patch)
+        else:
+            self.norm_out = group_norm(width)
+            self.conv_out = zero_init(nn.Conv2d(width, latent_channels, 3, padding=1))
+
+    # ------------------------------------------------------------------ forward
+
+    def forward(
+        self,
+        noisy: Tensor,
+        level: Tensor,
+        *,
+        clean: Tensor,
+        given: Tensor,
+        valid: Tensor,
+        text: list[Tensor] | Tensor | None = None,
+        text_mask: list[Tensor] | Tensor | None = None,
+        mean_duration_ms: Tensor | None = None,
+    ) -> Tensor:
+        """Predict `x`, `v` or `eps` (see `prediction`) for every frame.
+
+        Args:
+            noisy: latents at noise level `level`, `[B, C, F, h, w]`.
+            level: noise level in [0, 1], `[B]`.
+            clean: clean latents, same shape; only given frames are read.
+            given, valid: condition and validity mask, bool `[B, F]`, given ≤ valid.
+            text, text_mask: token states `[B, T, D]` and bool `[B, T]` per encoder; a mask that is
+                all False means no text.
+            mean_duration_ms: mean frame duration, `[B]`; 100 ms if absent.
+
+        Returns:
+            `[B, C, F, h, w]`. Frames outside `valid` hold nothing meaningful.
+        """
+        batch, _, frames = noisy.shape[:3]
+        clip = ClipShape(batch, frames, valid)
+        exists = valid[:, None, :, None, None]
+        noisy, clean = torch.where(exists, noisy, 0.0), torch.where(exists, clean, 0.0)
+        given = given & valid
+
+        embedding = self._condition(level, valid, mean_duration_ms).repeat_interleave(frames, 0)
+        text_states, text_keys = self._text(text, text_mask, batch)
+        text_states = text_states.repeat_interleave(frames, 0)
+        text_keys = text_keys.repeat_interleave(frames, 0)
+
+        folded = denoiser_input(noisy * _input_scale(level, noisy), clean, given)
+        folded = folded.transpose(1, 2).flatten(0, 1)
+        if self.config_.compose:
+            references, distances = _references(clean, given)
+            folded = torch.cat([folded, references.flatten(1, 2)], dim=1)
+
+        h = self._unet(folded, embedding, text_states, text_keys, clip)
+
+        if self.config_.compose:
+            skip, scale = _precondition(noisy, level)
+            out = self.composer(h, references, distances, skip, scale)
+        else:
+            out = self.conv_out(torch.nn.functional.silu(self.norm_out(h)))
+            if self.config_.prediction == "x":
+                skip, scale = _precondition(noisy, level)
+                out = skip + scale * out
+        return out.unflatten(0, (batch, frames)).transpose(1, 2)
+
+    @property
+    def config_(self) -> Any:
+        """The registered config, untyped: diffusers' FrozenDict has no static attributes."""
+        return cast(Any, self.config)
+
+    def _unet(
+        self, x: Tensor, embedding: Tensor, text: Tensor, text_mask: Tensor, clip: ClipShape
+    ) -> Tensor:
+        config = self.config_
+        h = self.conv_in(x)
+        skips = [h]
+        per_level = config.layers_per_level
+        for index, stage in enumerate(self.down):
+            h = self._run(stage, h, embedding, text, text_mask, clip)
+            skips.append(h)
+            level, last_of_level = index // per_level, (index + 1) % per_level == 0
+            if last_of_level and level < len(config.channels) - 1:
+                h = self.downsample[level](h)
+                skips.append(h)
+
+        for stage in self.middle:
+            h = self._run(stage, h, embedding, text, text_mask, clip)
+
+        for index, stage in enumerate(self.up):
+            h = torch.cat([h, skips.pop()], dim=1)
+            h = self._run(stage, h, embedding, text, text_mask, clip)
+            level, last_of_level = index // (per_level + 1), (index + 1) % (per_level + 1) == 0
+            if last_of_level and level < len(config.channels) - 1:
+                # The grid of the skip that comes next, so that odd sizes fit as well.
+                h = nn.functional.interpolate(h, size=skips[-1].shape[-2:], mode="nearest")
+                h = self.upsample[level](h)
+        return h
+
+    def _run(self, stage: nn.Module, *inputs: Any) -> Tensor:
+        """A stage, recomputed in the backward pass if gradient checkpointing is on."""
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            checkpoint: Any = self._gradient_checkpointing_func
+            return checkpoint(stage, *inputs)
+        return stage(*inputs)
+
+    # --------------------------------------------------------------- conditions
+
+    def _condition(self, level: Tensor, valid: Tensor, duration_ms: Tensor | None) -> Tensor:
+        """Noise level, number of frames, mean duration → `[B, E]`."""
+        dim = self.config_.embedding_dim
+        if duration_ms is None:
+            duration_ms = torch.full_like(level, 100.0)
+        numbers = torch.stack(
+            [
+                level.float() * 1000,
+                valid.sum(dim=1).float() * 10,
+                duration_ms.float().clamp(1, 60_000).log() * 100,
+            ],
+            dim=1,
+        )
+        embedded = sinusoidal_embedding(numbers, dim).flatten(1)
+        return self.embed_condition(embedded.to(self.null_text.dtype))
+
+    def _text(
+        self,
+        text: list[Tensor] | Tensor | None,
+        text_mask: list[Tensor] | Tensor | None,
+        batch: int,
+    ) -> tuple[Tensor, Tensor]:
+        """Token states of all encoders joined behind a learned null token that is always there."""
+        states = [self.null_text.expand(batch, -1, -1)]
+        masks = [torch.ones(batch, 1, dtype=torch.bool, device=states[0].device)]
+        texts = [text] if isinstance(text, Tensor) else text or []
+        text_masks = [text_mask] if isinstance(text_mask, Tensor) else text_mask or []
+        for embed, state, mask in zip(self.embed_text, texts, text_masks, strict=False):
+            states.append(embed(state.to(self.null_text.dtype)))
+            masks.append(mask)
+        return torch.cat(states, dim=1), torch.cat(masks, dim=1)
+
+
+def _temporal_layer(channels: int, config: Any) -> nn.Module:
+    kernel = tuple(config.sti_kernel)
+    if config.temporal_layer == "conv3d":
+        return TemporalConvolution(channels, kernel, config.sti_conv_layers)
+    return SpatioTemporalInteraction(
+        channels, config.sti_heads, config.sti_head_dim, kernel, config.sti_conv_layers
+    )
+
+
+def _references(clean: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
+    """Reference latents `[B·F, 2, C, h, w]` (zero where nothing is given) and their distances."""
+    indices, distances = reference_frames(given)
+    references = gather_references(clean, indices)
+    exists = distances.isfinite()[..., None, None, None]
+    return torch.where(exists, references, 0.0).flatten(0, 1), distances.flatten(0, 1)
+
+
+def _broadcast(level: Tensor) -> Tensor:
+    return level.float()[:, None, None, None, None]
+
+
+def _input_scale(level: Tensor, like: Tensor) -> Tensor:
+    """Unit variance for the noisy latents at every noise level."""
+    t = _broadcast(level)
+    return (((1 - t) * _DATA_STD) ** 2 + t**2).rsqrt().to(like.dtype)
+
+
+def _precondition(noisy: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
+    """Skip and output scale of the x-prediction (Karras et al. 2022, for the flow's path).
+
+    Near t = 0 the noisy latents are the answer and the network adds little; near t = 1 the network
+    says it all.
+    """
+    t = _broadcast(level)
+    variance = ((1 - t) * _DATA_STD) ** 2 + t**2
+    skip = (1 - t) * _DATA_STD**2 / variance * noisy
+    scale = (t * _DATA_STD / variance.sqrt()).expand(-1, -1, noisy.shape[2], -1, -1)
+    return (
+        skip.transpose(1, 2).flatten(0, 1),
+        scale.transpose(1, 2).flatten(0, 1),
+    )

@@ -1,0 +1,132 @@
+"""The spatio-temporal interaction layer, STI (paper §3.2 and its overview figure).
+
+Stickers run at a few frames a second and jump between poses, so a temporal layer that looks at one
+place in neighbouring frames misses what moved. STI mixes all frames and all places in two ways
+over the same features and lets a small MLP weigh them:
+
+    semantic:  2× pooling → attention over every (time, place) token → upsampling, residual
+    detail:    convolutions over (time, height, width) at full resolution, residual
+    fusion:    MLP of both → weight of each branch → weighted sum → group norm → residual
+
+The gain of the last group norm starts at zero, so the layer starts as the identity. (The released
+code has two scalars for the MLP, mixes eight frames as channels, and re-normalises the features.)
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rdtf.models.layers import Attention, ClipShape, group_norm, sinusoidal_embedding, zero_init
+
+_POSITION_DIM = 16  # per axis: time, height, width
+
+
+class SemanticBranch(nn.Module):
+    """One joint attention over all frames and positions of the clip, at half resolution."""
+
+    def __init__(self, channels: int, heads: int, head_dim: int) -> None:
+        super().__init__()
+        self.position = nn.Linear(3 * _POSITION_DIM, channels)
+        self.attention = Attention(channels, heads, head_dim)
+
+    def forward(self, x: Tensor, clip: ClipShape) -> Tensor:
+        """`[B·F, C, H, W]` → the same shape; padded frames are never read as keys."""
+        pooled = F.avg_pool2d(x, 2, ceil_mode=True) if min(x.shape[-2:]) > 1 else x
+        channels, height, width = pooled.shape[1:]
+        tokens = pooled.view(clip.batch, clip.frames, channels, height * width)
+        tokens = tokens.permute(0, 1, 3, 2).reshape(clip.batch, -1, channels)
+        tokens = tokens + self.position(_positions(clip.frames, height, width, x))
+
+        key_mask = clip.valid.repeat_interleave(height * width, dim=1)
+        mixed = self.attention(tokens, key_mask=key_mask)
+
+        mixed = mixed.view(clip.batch * clip.frames, height * width, channels)
+        mixed = mixed.transpose(1, 2).unflatten(-1, (height, width))
+        return x + F.interpolate(mixed, size=x.shape[-2:], mode="nearest")
+
+
+class DetailBranch(nn.Module):
+    """Convolutions over (time, height, width), kernel (3, 1, 1) in the paper's Table 6."""
+
+    def __init__(self, channels: int, kernel: tuple[int, int, int], num_layers: int) -> None:
+        super().__init__()
+        padding = (kernel[0] // 2, kernel[1] // 2, kernel[2] // 2)
+        self.convolutions = nn.ModuleList(
+            nn.Conv3d(channels, channels, kernel, padding=padding) for _ in range(num_layers)
+        )
+
+    def forward(self, x: Tensor, clip: ClipShape) -> Tensor:
+        """`[B·F, C, H, W]` → the same shape.
+
+        Padded frames are zeroed before every convolution: beyond the end of a short clip lies
+        exactly what lies beyond the end of the tensor.
+        """
+        valid = clip.valid[:, None, :, None, None]
+        h = x.unflatten(0, (clip.batch, clip.frames)).transpose(1, 2)
+        for convolution in self.convolutions:
+            h = convolution(torch.where(valid, F.silu(h), 0.0))
+        return x + h.transpose(1, 2).flatten(0, 1)
+
+
+class BranchFusion(nn.Module):
+    """An MLP that reads both branches (averaged over a frame) and weighs them, per frame."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.reduce = nn.Linear(2 * channels, max(channels // 4, 8))
+        self.weigh = zero_init(nn.Linear(max(channels // 4, 8), 2))
+
+    def forward(self, semantic: Tensor, detail: Tensor) -> Tensor:
+        summary = torch.cat([semantic.mean(dim=(2, 3)), detail.mean(dim=(2, 3))], dim=1)
+        weights = self.weigh(F.silu(self.reduce(summary))).softmax(dim=-1)[:, :, None, None, None]
+        return weights[:, 0] * semantic + weights[:, 1] * detail
+
+
+class SpatioTemporalInteraction(nn.Module):
+    """STI over a clip of any number of frames (1 included). Identity at the start."""
+
+    def __init__(
+        self,
+        channels: int,
+        heads: int = 8,
+        head_dim: int = 32,
+        kernel: tuple[int, int, int] = (3, 1, 1),
+        num_conv_layers: int = 2,
+    ) -> None:
+        super().__init__()
+        self.norm_in = group_norm(channels)
+        self.semantic = SemanticBranch(channels, heads, head_dim)
+        self.detail = DetailBranch(channels, kernel, num_conv_layers)
+        self.fusion = BranchFusion(channels)
+        self.norm_out = zero_init(group_norm(channels))
+
+    def forward(self, x: Tensor, clip: ClipShape) -> Tensor:
+        """`x [B·F, C, H, W]` → the same shape."""
+        h = self.norm_in(x)
+        fused = self.fusion(self.semantic(h, clip), self.detail(h, clip))
+        return x + self.norm_out(fused)
+
+
+class TemporalConvolution(nn.Module):
+    """The ablation of the paper's Table 3: a plain 3-D convolution as the temporal layer."""
+
+    def __init__(
+        self, channels: int, kernel: tuple[int, int, int] = (3, 1, 1), num_conv_layers: int = 2
+    ) -> None:
+        super().__init__()
+        self.norm_in = group_norm(channels)
+        self.detail = DetailBranch(channels, kernel, num_conv_layers)
+        self.norm_out = zero_init(group_norm(channels))
+
+    def forward(self, x: Tensor, clip: ClipShape) -> Tensor:
+        """`x [B·F, C, H, W]` → the same shape. Identity at the start."""
+        return x + self.norm_out(self.detail(self.norm_in(x), clip))
+
+
+def _positions(frames: int, height: int, width: int, like: Tensor) -> Tensor:
+    """Sinusoids of (frame, row, column) for every token, `[F·h·w, 3 · _POSITION_DIM]`."""
+    axes = [torch.arange(size, device=like.device) for size in (frames, height, width)]
+    grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, 3)
+    return sinusoidal_embedding(grid, _POSITION_DIM, max_period=100.0).flatten(1).to(like.dtype)

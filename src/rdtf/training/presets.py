@@ -1,0 +1,191 @@
+"""The four sizes, from one CPU to many GPUs, and how their parts are built."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
+    FlowMatchEulerDiscreteScheduler,
+)
+from torch import nn
+
+from rdtf.errors import ConfigError
+from rdtf.method.curriculum import CurriculumConfig
+from rdtf.method.objective import ObjectiveConfig
+from rdtf.models.dfgn import DFGN
+from rdtf.models.representation import PixelPatches, RGBAAutoencoder, as_representation
+from rdtf.models.text import TextEncoders
+from rdtf.training.config import (
+    DataConfig,
+    ModelConfig,
+    OptimizerConfig,
+    RepresentationConfig,
+    TextConfig,
+    TrainConfig,
+)
+
+PRESETS: dict[str, TrainConfig] = {
+    "nano": TrainConfig(),
+    "mini": TrainConfig(
+        preset="mini",
+        canvas=128,
+        max_frames=16,
+        steps=60_000,
+        batch_size=64,
+        representation=RepresentationConfig(patch=8),
+        model=ModelConfig(
+            channels=(160, 224, 288),
+            layers_per_level=1,
+            attention_head_dim=32,
+            embedding_dim=512,
+            text_dim=384,
+            sti_heads=8,
+        ),
+        optimizer=OptimizerConfig(learning_rate=5e-4, warmup_steps=1000, ema_decay=0.9995),
+        save_every=1000,
+        validate_every=2000,
+        sample_every=2000,
+    ),
+    "base": TrainConfig(
+        preset="base",
+        canvas=256,
+        max_frames=16,
+        steps=200_000,
+        batch_size=64,
+        representation=RepresentationConfig(patch=8),
+        model=ModelConfig(
+            channels=(192, 320, 512),
+            layers_per_level=2,
+            attention_head_dim=64,
+            expansion=4,
+            embedding_dim=768,
+            text_dim=768,
+            sti_heads=8,
+        ),
+        optimizer=OptimizerConfig(learning_rate=3e-4, warmup_steps=2000, ema_decay=0.9998),
+        objective=ObjectiveConfig(shift=2.0),
+        gradient_checkpointing=True,
+        save_every=1000,
+        validate_every=5000,
+        sample_every=5000,
+    ),
+    # Table 6 of the paper: eps on its DDPM schedule, a public 8× autoencoder, CLIP and T5 tokens,
+    # no composer. Widths of the text encoders are those of the paper, 1024 and 768.
+    "paper": TrainConfig(
+        preset="paper",
+        canvas=256,
+        max_frames=8,
+        steps=50_000,
+        batch_size=16,
+        representation=RepresentationConfig(kind="public-autoencoder", path=""),
+        text=TextConfig(encoders=("", ""), max_tokens=77),
+        model=ModelConfig(
+            channels=(320, 640, 1024, 1280),
+            layers_per_level=2,
+            attention_levels=(0, 1, 2),
+            attention_head_dim=64,
+            expansion=4,
+            embedding_dim=1280,
+            text_dim=1024,
+            sti_heads=8,
+            sti_head_dim=32,
+            compose=False,
+        ),
+        data=DataConfig(still_share=0.0),
+        objective=ObjectiveConfig(kind="ddpm", prediction="eps"),
+        curriculum=CurriculumConfig(mode="adaptive"),
+        optimizer=OptimizerConfig(
+            learning_rate=1e-5, betas=(0.9, 0.999), warmup_steps=0, decay_share=0.0
+        ),
+        gradient_checkpointing=True,
+    ),
+}
+PAPER_LATENT_CHANNELS = 4
+PAPER_TEXT_WIDTHS = (1024, 768)
+
+
+def preset(name: str) -> TrainConfig:
+    """A preset by name; an unknown one is a `ConfigError` that lists them."""
+    if name not in PRESETS:
+        raise ConfigError(f"preset {name!r} is unknown; choose from {', '.join(PRESETS)}")
+    return PRESETS[name]
+
+
+def build_autoencoder(config: TrainConfig) -> nn.Module:
+    """The module behind the representation; learned ones are loaded from their folder."""
+    representation = config.representation
+    if representation.kind == "pixels":
+        return PixelPatches(patch=representation.patch)
+    kinds: dict[str, Any] = {
+        "rgba-autoencoder": RGBAAutoencoder,
+        "public-autoencoder": AutoencoderKL,
+    }
+    if representation.kind not in kinds:
+        raise ConfigError(
+            f"representation {representation.kind!r} is unknown; "
+            f"choose from pixels, {', '.join(kinds)}"
+        )
+    if not (Path(representation.path) / "config.json").is_file():
+        raise ConfigError(
+            f"representation {representation.kind} needs a folder with its weights: "
+            f"--set representation.path=FOLDER (now {representation.path!r})"
+        )
+    return kinds[representation.kind].from_pretrained(representation.path, use_safetensors=True)
+
+
+def build_denoiser(
+    config: TrainConfig,
+    *,
+    latent_channels: int,
+    downsampling: int,
+    text_widths: tuple[int, ...],
+) -> DFGN:
+    """The denoiser of a config over the given latents and text states."""
+    patch = config.representation.patch if config.representation.kind == "pixels" else 1
+    model: dict[str, Any] = dict(vars(config.model))
+    return DFGN(
+        latent_channels=latent_channels,
+        text_widths=text_widths,
+        prediction=config.objective.prediction,
+        patch=patch,
+        max_frames=config.max_frames,
+        latent_size=config.canvas // downsampling,
+        **model,
+    )
+
+
+def build_models(config: TrainConfig) -> tuple[DFGN, nn.Module, TextEncoders]:
+    """Denoiser, autoencoder module and text encoders of a config."""
+    autoencoder = build_autoencoder(config)
+    representation = as_representation(autoencoder)
+    text_encoders = TextEncoders(config.text.encoders, config.text.max_tokens)
+    denoiser = build_denoiser(
+        config,
+        latent_channels=representation.latent_channels,
+        downsampling=representation.downsampling,
+        text_widths=text_encoders.widths,
+    )
+    return denoiser, autoencoder, text_encoders
+
+
+def build_scheduler(config: TrainConfig) -> Any:
+    """The diffusers scheduler that matches the objective."""
+    objective = config.objective
+    if objective.kind == "flow":
+        return FlowMatchEulerDiscreteScheduler(
+            num_train_timesteps=objective.num_train_timesteps, shift=objective.shift
+        )
+    prediction_type = {"eps": "epsilon", "v": "v_prediction", "x": "sample"}[objective.prediction]
+    return DDIMScheduler(
+        num_train_timesteps=objective.num_train_timesteps,
+        beta_start=objective.beta_start,
+        beta_end=objective.beta_end,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+        prediction_type=prediction_type,
+    )

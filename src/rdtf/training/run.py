@@ -1,0 +1,118 @@
+"""A run directory: its config, its lock, and the models in it.
+
+    RUN/config.json     the resolved config and the data's fingerprint
+    RUN/checkpoints/    see `rdtf.training.checkpoint`
+    RUN/metrics.jsonl   see `rdtf.training.tracking`
+    RUN/samples/        contact sheets with fixed seeds
+    RUN/pipeline/       the finished model, as `StickerPipeline.from_pretrained` reads it
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rdtf.errors import CheckpointError, ConfigError
+from rdtf.fileio import ensure_folder, read_json, write_json
+from rdtf.training.checkpoint import load_latest, load_weights
+from rdtf.training.config import TrainConfig, from_dict, to_dict
+from rdtf.training.presets import build_models, build_scheduler
+
+CONFIG_FILE = "config.json"
+
+
+@contextlib.contextmanager
+def locked(run: Path) -> Iterator[None]:
+    """Hold the run for this process; a second trainer in the same folder is refused."""
+    ensure_folder(run, "run folder")
+    with (run / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise ConfigError(f"{run} is being trained by another process; wait or use another --out") from error
+        yield
+
+
+def resolve_config(run: Path, config: TrainConfig, data_fingerprint: str) -> TrainConfig:
+    """The config of this run: saved at its start, compared when it is resumed.
+
+    What may change on resuming: how long, and how often to log, save, sample. Anything else would
+    silently make another run of it, so it is refused and named.
+    """
+    path = run / CONFIG_FILE
+    if not path.exists():
+        write_json(path, {"config": to_dict(config), "data": data_fingerprint})
+        return config
+    saved = read_json(path, "run config")
+    if saved["data"] != data_fingerprint:
+        raise ConfigError(
+            f"{run} was trained on other data (the training set has changed since); use another --out"
+        )
+    changed = _differences(saved["config"], to_dict(config))
+    if changed:
+        name, old, new = changed[0]
+        raise ConfigError(f"{run} was started with {name} = {old}, not {new}; use another --out")
+    write_json(path, {"config": to_dict(config), "data": data_fingerprint})
+    return config
+
+
+_MAY_CHANGE = {
+    "steps",
+    "log_every",
+    "save_every",
+    "keep_checkpoints",
+    "validate_every",
+    "sample_every",
+    "precision",
+    "gradient_checkpointing",
+}
+
+
+def _differences(old: Any, new: Any, name: str = "") -> list[tuple[str, Any, Any]]:
+    if isinstance(old, dict) and isinstance(new, dict):
+        found = []
+        for key in sorted(set(old) | set(new)):
+            if name == "" and key in _MAY_CHANGE:
+                continue
+            found += _differences(old.get(key), new.get(key), f"{name}.{key}".lstrip("."))
+        return found
+    same = list(old) == list(new) if isinstance(old, (list, tuple)) else old == new
+    return [] if same else [(name, old, new)]
+
+
+def load_config(run: Path) -> TrainConfig:
+    """The config that a run was trained with."""
+    path = run / CONFIG_FILE
+    if not path.is_file():
+        raise CheckpointError(f"{run} is no run directory: it has no {CONFIG_FILE}")
+    return from_dict(TrainConfig, read_json(path, "run config")["config"], str(path))
+
+
+def pipeline_from_run(run: Path) -> Any:
+    """The pipeline with the averaged weights of the run's newest intact checkpoint."""
+    from rdtf.inference.pipeline import StickerPipeline
+
+    config = load_config(run)
+    checkpoint = load_latest(run)
+    if checkpoint is None:
+        raise CheckpointError(f"{run} has no checkpoint yet; train it first: rdtf train {config.preset}")
+    denoiser, autoencoder, text_encoders = build_models(config)
+    load_weights(denoiser, {**checkpoint.model, **checkpoint.ema}, f"checkpoint of {run}")
+    denoiser.eval()
+    return StickerPipeline(denoiser, autoencoder, text_encoders, build_scheduler(config))
+
+
+def load_pipeline(path: Path | str) -> Any:
+    """A pipeline from a run directory or from a folder written by `save_pretrained`."""
+    from rdtf.inference.pipeline import StickerPipeline
+
+    path = Path(path)
+    if (path / "model_index.json").is_file():
+        return StickerPipeline.from_pretrained(str(path), use_safetensors=True)
+    if (path / CONFIG_FILE).is_file():
+        return pipeline_from_run(path)
+    what = "does not exist" if not path.exists() else "is neither a run directory nor a saved pipeline"
+    raise CheckpointError(f"model {path} {what}; make one with: rdtf train nano --data DATA --out RUN")

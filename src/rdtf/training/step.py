@@ -1,0 +1,136 @@
+"""One optimizer step: the arithmetic of training, apart from the loop that schedules it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from rdtf.errors import ConfigError
+from rdtf.method.dual_mask import frame_weights, masked_error_sum
+from rdtf.method.objective import Objective
+from rdtf.models.dfgn import DFGN
+from rdtf.training.batches import Batch
+from rdtf.training.config import OptimizerConfig
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What one step measured: the loss that was descended, and per-sample losses (unweighted)."""
+
+    loss: float
+    grad_norm: float
+    losses: list[float]
+    levels: list[float]
+    tasks: list[str]
+
+
+class NonFiniteLossError(ArithmeticError):
+    """The loss or gradient is not a number; the weights were left as they were."""
+
+
+def batch_errors(
+    model: DFGN, objective: Objective, batch: Batch, given_frame_weight: float = 0.0
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Weighted error sum, unweighted error sum and element count per sample, each `[B]`."""
+    noisy = objective.add_noise(batch.clean, batch.noise, batch.level)
+    prediction = model(
+        noisy,
+        batch.level,
+        clean=batch.clean,
+        given=batch.given,
+        valid=batch.valid,
+        text=batch.text,
+        text_mask=batch.text_mask,
+        mean_duration_ms=batch.mean_duration_ms,
+    )
+    target = objective.target(batch.clean, batch.noise, batch.level)
+    weights = frame_weights(batch.valid, batch.given, given_frame_weight)
+    errors, counts = masked_error_sum(prediction, target, weights)
+    return errors * objective.loss_weight(batch.level), errors, counts
+
+
+def train_step(
+    model: DFGN,
+    objective: Objective,
+    optimizer: torch.optim.Optimizer,
+    batches: Sequence[Batch],
+    *,
+    max_grad_norm: float,
+    given_frame_weight: float,
+    autocast: contextlib.AbstractContextManager[None],
+) -> StepResult:
+    """Accumulate over micro-batches, normalise by the elements that count in all, and step.
+
+    Raises `NonFiniteLossError` before the optimizer has touched anything.
+    """
+    total = element_count(batches, given_frame_weight)
+    loss, losses = 0.0, []
+    for batch in batches:
+        with autocast:
+            weighted, errors, counts = batch_errors(model, objective, batch, given_frame_weight)
+        micro_loss = weighted.sum() / total
+        micro_loss.backward()
+        loss += float(micro_loss.detach())
+        losses += (errors / counts.clamp(min=1)).tolist()
+    grad_norm = float(nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm))
+    if not (torch.isfinite(torch.tensor([loss, grad_norm])).all()):
+        clips = sorted({clip for batch in batches for clip in batch.clips})
+        optimizer.zero_grad(set_to_none=True)
+        raise NonFiniteLossError(f"loss {loss}, gradient norm {grad_norm} on clips {clips}")
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    return StepResult(
+        loss=loss,
+        grad_norm=grad_norm,
+        losses=losses,
+        levels=[level for batch in batches for level in batch.level.tolist()],
+        tasks=[task for batch in batches for task in batch.tasks],
+    )
+
+
+def element_count(batches: Sequence[Batch], given_frame_weight: float) -> float:
+    """Weighted latent elements that the loss counts, over all micro-batches."""
+    total = 0.0
+    for batch in batches:
+        weights = frame_weights(batch.valid, batch.given, given_frame_weight)
+        channels, _, height, width = batch.clean.shape[1:]
+        total += float(weights.sum()) * channels * height * width
+    return max(total, 1.0)
+
+
+def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
+    """Warm-up, constant, linear decay to zero over the last `decay_share` of the run."""
+    warmup = min(1.0, (step + 1) / max(config.warmup_steps, 1))
+    decay_steps = config.decay_share * steps
+    decay = min(1.0, max(steps - step, 0) / decay_steps) if decay_steps > 0 else 1.0
+    return config.learning_rate * warmup * decay
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """`auto` → bf16 where the hardware multiplies it natively, else fp32.
+
+    A CPU without AVX512-BF16 or AMX emulates bf16, several times slower than fp32.
+    """
+    if precision not in ("auto", "bf16", "fp32"):
+        raise ConfigError(f"precision {precision!r} is unknown; choose auto, bf16 or fp32")
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    native = [
+        getattr(torch.cpu, name)
+        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        if hasattr(torch.cpu, name)
+    ]
+    return "bf16" if any(check() for check in native) else "fp32"
+
+
+def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[None]:
+    """Mixed precision for the forward pass; weights and optimizer stay float32."""
+    if precision == "fp32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
