@@ -24,7 +24,8 @@ def sticker(frames: list[np.ndarray], **fields) -> Sticker:
 def moving_ball(num_frames: int = 8, size: int = 64, step: float = 4.0, **fields) -> Sticker:
     """A ball that moves to the right by `step` pixels a frame."""
     start = size / 2 - step * (num_frames - 1) / 2
-    frames = [ball(start + step * index, size / 2, size) for index in range(num_frames)]
+    radius = size * 3 / 16
+    frames = [ball(start + step * index, size / 2, size, radius) for index in range(num_frames)]
     return sticker(frames, **fields)
 
 

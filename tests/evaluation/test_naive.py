@@ -46,7 +46,9 @@ def test_blend_is_premultiplied():
 
 
 @settings(max_examples=30, deadline=None)
-@given(known=st.sets(st.integers(0, 6), min_size=1, max_size=6), name=st.sampled_from([*NAIVE_ROWS]))
+@given(
+    known=st.sets(st.integers(0, 6), min_size=1, max_size=6), name=st.sampled_from([*NAIVE_ROWS])
+)
 def test_given_frames_are_untouched_and_hidden_ones_never_read(known: set[int], name: str):
     truth = moving_ball(7, size=32)
     unknown = sorted(set(range(7)) - known)

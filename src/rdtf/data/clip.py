@@ -91,8 +91,7 @@ def _render_lottie(item: SourceItem, options: ClipOptions) -> tuple[Sticker, Key
     """As `_shorten`; only the key frames of vector graphics are drawn at full size."""
     assert item.path is not None
     file = LottieFile.open(item.path, options.budget)
-    edges_ms = np.rint(np.arange(file.num_frames + 1) * file.duration_ms / file.num_frames)
-    candidates, durations_ms = candidate_frames(np.maximum(np.diff(edges_ms.astype(np.int64)), 1))
+    candidates, durations_ms = candidate_frames(file.info.durations_ms)
     small = (file.render(int(index), FEATURE_SIZE) for index in candidates)
     features = np.stack([frame_feature(frame) for frame in small])
     keys = choose_key_frames(

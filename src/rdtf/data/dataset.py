@@ -169,6 +169,9 @@ def _read_head(path: Path) -> dict[str, Any]:
 
 
 def _check_head(path: Path, head: dict[str, Any]) -> None:
+    for key in ("splits", "skipped", "made"):
+        if not isinstance(head[key], dict):
+            raise TypeError(f"{key} is no object")
     if not 1 <= head["canvas"] <= MAX_CANVAS or not 1 <= head["max_frames"] <= MAX_FRAMES:
         raise ValueError("canvas or max_frames is out of range")
     hashes = [shard["sha256"] for shard in head["shards"]]

@@ -217,7 +217,7 @@ def _count_table(title: str, counts: Mapping[Any, int | str], *, bars: bool = Fa
     for name, value in counts.items():
         shown = f"{value:,}" if isinstance(value, int) else value
         bar = ["█" * round(30 * value / largest)] if bars and isinstance(value, int) else []
-        table.add_row(str(name), shown, *bar)
+        table.add_row(Text(str(name)), shown, *bar)
     return table
 
 

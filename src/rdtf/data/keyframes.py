@@ -23,8 +23,8 @@ from rdtf.errors import ConfigError
 
 FEATURE_SIZE = 32  # pixels; enough to see a blink, small enough for 240 x 240 distances
 MAX_CANDIDATES = 240  # the cost table is cubic in this number
-# Mean squared error, in [0,1] units, that nobody sees: a quarter of one grey level.
-INVISIBLE_ERROR = (0.25 / 255) ** 2
+# Mean squared error, in [0,1] units, that nobody sees: a tenth of one grey level, everywhere.
+INVISIBLE_ERROR = (0.1 / 255) ** 2
 
 Method = Literal["piecewise", "equal"]
 METHODS: tuple[Method, ...] = ("piecewise", "equal")
@@ -73,7 +73,7 @@ def choose_key_frames(
     max_frames: int = 16,
     *,
     method: Method = "piecewise",
-    tolerance: float = 1e-3,
+    tolerance: float = 1e-4,
 ) -> KeyFrames:
     """Choose at most `max_frames` of N frames; `features` is float [N, ...], one row a frame.
 

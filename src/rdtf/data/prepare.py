@@ -85,7 +85,8 @@ def prepare(
     and the options only, not on `workers`.
 
     Args:
-        inputs: folders (searched to the bottom) or files, or a synthetic generator.
+        inputs: folders (searched to the bottom) or files, or a synthetic generator (which draws
+            at `canvas`, whatever its own is).
         out: folder to make; an existing training set is replaced only with `overwrite`.
         canvas: side in pixels that stickers are letterboxed to.
         max_frames: most key frames of a clip.
@@ -106,7 +107,7 @@ def prepare(
     options = _check_options(canvas, max_frames, keyframe_method, min_motion, budget)
     split_concepts((), val_fraction, seed)  # refuses a fraction that makes no sense
     _check_output(out, overwrite)
-    source = _collect(inputs, out)
+    source = _collect(inputs, out, canvas)
     with atomic_folder(out) as folder:
         with (folder / "spool").open("w+b") as spool:
             results = ordered_map(
@@ -148,11 +149,13 @@ class _Source:
     synthetic: SyntheticStickers | None = None
 
 
-def _collect(inputs: Any, out: Path) -> _Source:
+def _collect(inputs: Any, out: Path, canvas: int) -> _Source:
     from rdtf.data.synthetic import SyntheticStickers
 
     if isinstance(inputs, SyntheticStickers):
-        return _Source(["synthetic stickers"], collect_synthetic(inputs), [], inputs)
+        drawn = SyntheticStickers(inputs.seed, inputs.count, canvas, inputs.max_frames)
+        name = f"{drawn.count} synthetic stickers of seed {drawn.seed}"
+        return _Source([name], collect_synthetic(drawn), [], drawn)
     paths = [Path(name) for name in ([inputs] if isinstance(inputs, str | Path) else inputs)]
     for path in paths:
         if path.resolve().is_relative_to(out.resolve()):

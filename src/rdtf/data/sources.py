@@ -20,6 +20,7 @@ from rdtf.data.captions import caption_from_name, clean_captions, valid_text
 from rdtf.data.layout import is_dataset
 from rdtf.errors import UserError
 from rdtf.stickers import SUPPORTED_SUFFIXES, Sticker
+from rdtf.stickers.folder import DURATIONS_FILE
 
 if TYPE_CHECKING:
     from rdtf.data.synthetic import SyntheticStickers
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 _FILE_KEYS = ("file", "file_name", "path")
 _CAPTION_KEYS = ("captions", "caption", "text")
 _OWN_KEYS = frozenset((*_FILE_KEYS, *_CAPTION_KEYS, "concept", "source", "license", "attribution"))
+_SYNTHETIC_KEYS = frozenset(("durations_ms", "num_frames"))  # of the drawing, not of the clip
 _MAX_SIDECAR_BYTES = 1 << 16
 
 
@@ -112,20 +114,33 @@ def _collect_root(root: Path, folder: _Folder) -> tuple[list[SourceItem], list[S
     paths = [root] if root.is_file() else list(_walk(root))
     captions = [path for path in paths if path.suffix.lower() == ".jsonl"]
     rows, skipped = _read_rows(captions, folder)
-    media = [path for path in paths if path.suffix.lower() in SUPPORTED_SUFFIXES]
+    media = [path for path in paths if _may_be_sticker(path)]
     # A captions file given as the input stands for the files that it names.
     wanted = list(dict.fromkeys([*media, *rows]))
     return [_make_item(path, folder, rows.get(path)) for path in wanted], skipped
 
 
 def _walk(folder: Path) -> Iterator[Path]:
-    """Files below `folder` in name order, without hidden ones and prepared training sets."""
+    """Files (and clips that are folders) below `folder` in name order.
+
+    Hidden files and prepared training sets are left out.
+    """
     for parent, folders, files in os.walk(folder):
         if is_dataset(Path(parent)):
             folders.clear()
             continue
+        if DURATIONS_FILE in files:  # a clip as a folder of frames
+            folders.clear()
+            yield Path(parent)
+            continue
         folders[:] = sorted(n for n in folders if not n.startswith(".") and n != "__MACOSX")
         yield from (Path(parent, name) for name in sorted(files) if not name.startswith("."))
+
+
+def _may_be_sticker(path: Path) -> bool:
+    if path.is_dir():
+        return (path / DURATIONS_FILE).is_file()
+    return path.suffix.lower() in SUPPORTED_SUFFIXES
 
 
 def _read_rows(
@@ -167,9 +182,9 @@ def _parse_row(line: str, folder: Path) -> tuple[Path, dict[str, Any]]:
     path = Path(os.path.normpath(folder / name))
     if not path.is_relative_to(folder):
         raise ValueError("file named by the line lies outside of the folder")
-    if not path.is_file():
+    if not path.exists():
         raise ValueError("file named by the line does not exist")
-    if path.suffix.lower() not in SUPPORTED_SUFFIXES:
+    if not _may_be_sticker(path):
         raise ValueError(f"file named by the line is not a supported format ({path.suffix})")
     texts = [text for key in _CAPTION_KEYS for text in _as_list(row.get(key))]
     return path, {**row, "captions": clean_captions(texts)}
@@ -228,14 +243,12 @@ def collect_synthetic(stickers: SyntheticStickers) -> list[SourceItem]:
 
 def describe_synthetic(item: SourceItem, sticker: Sticker) -> SourceItem:
     """`item` with what the generator says about its sticker."""
-    captions = clean_captions(sticker.captions)
-    concept = _text(sticker.metadata.get("concept")) or (captions or (item.file,))[0]
+    about = sticker.metadata
     return replace(
         item,
-        concept=concept,
-        captions=captions,
-        source=sticker.source or "synthetic",
+        concept=about["concept"],
+        captions=clean_captions(sticker.captions),
+        source="synthetic",
         license=sticker.license,
-        attribution=sticker.attribution,
-        attributes={key: value for key, value in sticker.metadata.items() if key != "concept"},
+        attributes={key: about[key] for key in about if key not in _OWN_KEYS | _SYNTHETIC_KEYS},
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from urllib.parse import quote
 
 from rdtf.evaluation.examples import Example
 from rdtf.evaluation.markup import element, text
@@ -19,12 +20,18 @@ def example_cards(examples: Sequence[Example]) -> str:
         return ""
     by_task: dict[str, list[Example]] = {}
     for example in examples:
-        by_task.setdefault(example.task_label, []).append(example)
+        by_task.setdefault(example.task, []).append(example)
     parts = [_legend()]
-    for label, members in by_task.items():
-        parts.append(element("h3", text(label[:1].upper() + label[1:])))
+    for members in by_task.values():
+        parts.append(_heading(members[0]))
         parts.append(element("div", map(_card, members), class_="examples"))
     return "\n".join(parts)
+
+
+def _heading(example: Example) -> str:
+    """The task in words, and its name as the tables print it."""
+    label = example.task_label
+    return element("h3", text(label[:1].upper() + label[1:]), element("code", text(example.task)))
 
 
 def _legend() -> str:
@@ -52,12 +59,16 @@ def _card(example: Example) -> str:
 
 def _clip(example: Example, name: str, clip: Sticker) -> str:
     still = element("source", media="(prefers-reduced-motion: reduce)", srcset=still_uri(clip))
+    # Browsers play equal images in step with the first of them on the page; the fragment makes
+    # each its own, so that the clips of a card start together.
+    own = "#" + quote(f"{example.task} {name}")
     moving = element(
         "img",
-        src=animation_uri(clip),
+        src=animation_uri(clip) + own,
         alt=f"Animation, {name}: {example.prompt or 'no text'} ({clip.num_frames} frames)",
         width=clip.width,
         height=clip.height,
+        decoding="sync",
         class_=_picture_class(clip),
     )
     caption = element("figcaption", text(name), _scores(example.scores.get(name, {})))

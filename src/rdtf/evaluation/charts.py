@@ -29,8 +29,8 @@ class Line:
     """One line: `x` and `y` of equal length; points that are not finite are left out."""
 
     label: str
-    x: Sequence[float]
-    y: Sequence[float]
+    x: Sequence[float] | np.ndarray
+    y: Sequence[float] | np.ndarray
 
 
 @dataclass(frozen=True)

@@ -93,30 +93,48 @@ def _notes(notes: Sequence[str]) -> str:
 
 
 def _table(table: Table) -> str:
+    """The table; groups of rows get a heading of their own, which leaves width for the numbers."""
+    groups = [
+        (name, list(rows))
+        for name, rows in groupby(table.rows, key=lambda row: as_cell(row[0]).text)
+    ]
+    grouped = any(len(rows) > 1 for _, rows in groups)
+    first = 1 if grouped else 0
     heads = [
         element("th", text(head), scope="col", class_=_name_class(column))
         for column, head in enumerate(table.headers)
+    ][first:]
+    body = [
+        element("tbody", _group_heading(name, len(heads)) if grouped else "", _rows(rows, first))
+        for name, rows in groups
     ]
-    groups = groupby(table.rows, key=lambda row: as_cell(row[0]).text)
-    body = [element("tbody", _group(name, list(rows))) for name, rows in groups]
-    grid = element(
-        "table", element("caption", text(table.title)), element("thead", _line(heads)), body
+    caption, head = element("caption", text(table.title)), element("thead", element("tr", heads))
+    # Focusable, so that a keyboard can scroll what does not fit a narrow screen.
+    scroll = element(
+        "div",
+        element("table", caption, head, body),
+        class_="scroll",
+        tabindex=0,
+        role="group",
+        aria_label=table.title,
     )
     note = element("p", text(table.note), class_="note") if table.note else ""
-    # Focusable, so that a keyboard can scroll what does not fit a narrow screen.
-    scroll = element("div", grid, class_="scroll", tabindex=0, role="group", aria_label=table.title)
     return element("div", scroll, note, class_="card")
 
 
-def _group(name: str, rows: Sequence[Sequence[Cell | str]]) -> list[str]:
-    """Rows that share their first cell, which spans them all."""
-    head = element("th", text(name), scope="rowgroup", rowspan=len(rows), class_="name group")
-    cells = [[_cell(as_cell(cell), column) for column, cell in enumerate(row)][1:] for row in rows]
-    return [_line([head, *cells[0]]), *map(_line, cells[1:])]
+def _group_heading(name: str, width: int) -> str:
+    head = element("th", text(name), scope="rowgroup", colspan=width, class_="name group")
+    return element("tr", head)
 
 
-def _line(cells: Sequence[str]) -> str:
-    return element("tr", cells)
+def _rows(rows: Sequence[Sequence[Cell | str]], first: int) -> list[str]:
+    """Rows from column `first` on; that column names the row."""
+    lines = []
+    for row in rows:
+        name = element("th", text(as_cell(row[first]).text), scope="row", class_="name")
+        cells = [_cell(as_cell(cell), column) for column, cell in enumerate(row) if column > first]
+        lines.append(element("tr", name, cells))
+    return lines
 
 
 def _cell(cell: Cell, column: int) -> str:

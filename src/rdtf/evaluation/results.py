@@ -89,23 +89,25 @@ class Evaluation:
         return summarise(pairs)
 
     def score_table(self, metrics: Sequence[str] = HEADLINE_METRICS) -> Table:
-        """Mean and 95% interval per task and method; the median for the motion ratio, whose mean
-        a few nearly still clips would rule."""
+        """Mean and 95% interval per task and method.
+
+        Of the motion ratio the median, because a few nearly still clips would rule its mean.
+        """
         rows = self.rows
-        headers = ["task", "method", *(METRICS[metric].label for metric in metrics), "s/clip", "n"]
+        headers = ["task", "method", *(_header(metric) for metric in metrics), "s/clip", "n"]
         cells = [
             [
                 row.task,
                 row.method,
                 *(_score_cell(row, metric, rows) for metric in metrics),
-                f"{row.seconds_per_clip:.2g}",
+                _seconds(row.seconds_per_clip),
                 str(row.num_clips),
             ]
             for row in rows
         ]
         note = (
             "Hidden frames only. Mean over clips, 95% bootstrap interval in brackets; the motion "
-            "ratio is a median."
+            "ratio is a median. ↑ higher is better, ↓ lower is better, →1 should be 1."
         )
         return Table("Scores", headers, cells, note)
 
@@ -123,7 +125,7 @@ class Evaluation:
             ]
             for row in others
         ]
-        headers = ["task", "model minus", *(METRICS[metric].label for metric in metrics)]
+        headers = ["task", "model minus", *(_header(metric) for metric in metrics)]
         note = "Same clips, 95% bootstrap interval; marked where the model is clearly better."
         return Table("Model against naive rows", headers, cells, note)
 
@@ -163,6 +165,17 @@ def _row(task: str, method: str, records: Sequence[Record]) -> Row:
     }
     seconds = float(np.mean([record.seconds for record in records]))
     return Row(task, method, len(records), seconds, scores)
+
+
+def _header(metric: str) -> str:
+    arrow = {"higher": "\u00a0↑", "lower": "\u00a0↓", "one": "\u00a0→1", "none": ""}[
+        METRICS[metric].better
+    ]
+    return METRICS[metric].label + arrow
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.2f}" if seconds >= 0.01 else "<0.01"
 
 
 def _headline(summary: Summary, metric: str) -> float:

@@ -64,7 +64,9 @@ class DFGN(ModelMixin, ConfigMixin):
     Args (the presets in `rdtf.training.presets` set them):
         latent_channels: channels of the latents, C.
         channels: width of each level, finest first; every level halves the grid.
-        layers_per_level: stages per level on the way down (one more on the way up).
+        layers_per_level: stages per level on the way down.
+        extra_up_stage: one more stage per level on the way up, with skips from the level's input
+            too (as in the paper's base); off, up mirrors down, which is cheaper.
         attention_levels: which levels attend within the frame and to the text.
         text_widths: width of the token states of each text encoder; each goes through its own
             MLP to `text_dim` and all are joined along the token axis (paper: CLIP and T5).
@@ -83,6 +85,7 @@ class DFGN(ModelMixin, ConfigMixin):
         latent_channels: int = 64,
         channels: tuple[int, ...] = (64, 128, 192),
         layers_per_level: int = 1,
+        extra_up_stage: bool = False,
         attention_levels: tuple[int, ...] = (1, 2),
         attention_head_dim: int = 32,
         expansion: int = 2,
@@ -121,7 +124,7 @@ class DFGN(ModelMixin, ConfigMixin):
         self.conv_in = nn.Conv2d(input_channels, channels[0], 3, padding=1)
 
         self.down, self.downsample = nn.ModuleList(), nn.ModuleList()
-        skips = [channels[0]]
+        skips = [channels[0]] if extra_up_stage else []
         width = channels[0]
         for level, out in enumerate(channels):
             for _ in range(layers_per_level):
@@ -130,13 +133,13 @@ class DFGN(ModelMixin, ConfigMixin):
                 skips.append(width)
             if level < len(channels) - 1:
                 self.downsample.append(nn.Conv2d(width, width, 3, stride=2, padding=1))
-                skips.append(width)
+                skips += [width] * extra_up_stage
 
         self.middle = nn.ModuleList(Stage(width, width, True, config) for _ in range(2))
 
         self.up, self.upsample = nn.ModuleList(), nn.ModuleList()
         for level, out in reversed(list(enumerate(channels))):
-            for _ in range(layers_per_level + 1):
+            for _ in range(layers_per_level + extra_up_stage):
                 self.up.append(Stage(width + skips.pop(), out, level in attention_levels, config))
                 width = out
             if level > 0:
@@ -215,7 +218,7 @@ class DFGN(ModelMixin, ConfigMixin):
     ) -> Tensor:
         config = self.config_
         h = self.conv_in(x)
-        skips = [h]
+        skips = [h] if config.extra_up_stage else []
         per_level = config.layers_per_level
         for index, stage in enumerate(self.down):
             h = self._run(stage, h, embedding, text, text_mask, clip)
@@ -223,15 +226,16 @@ class DFGN(ModelMixin, ConfigMixin):
             level, last_of_level = index // per_level, (index + 1) % per_level == 0
             if last_of_level and level < len(config.channels) - 1:
                 h = self.downsample[level](h)
-                skips.append(h)
+                skips += [h] if config.extra_up_stage else []
 
         for stage in self.middle:
             h = self._run(stage, h, embedding, text, text_mask, clip)
 
+        per_level += config.extra_up_stage
         for index, stage in enumerate(self.up):
             h = torch.cat([h, skips.pop()], dim=1)
             h = self._run(stage, h, embedding, text, text_mask, clip)
-            level, last_of_level = index // (per_level + 1), (index + 1) % (per_level + 1) == 0
+            level, last_of_level = index // per_level, (index + 1) % per_level == 0
             if last_of_level and level < len(config.channels) - 1:
                 # The grid of the skip that comes next, so that odd sizes fit as well.
                 h = nn.functional.interpolate(h, size=skips[-1].shape[-2:], mode="nearest")

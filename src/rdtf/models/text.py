@@ -53,7 +53,9 @@ class TextEncoder:
     @cached_property
     def _loaded(self) -> tuple[Any, Any]:
         from transformers import AutoModelForTextEncoding, AutoTokenizer
+        from transformers.utils import logging
 
+        logging.disable_progress_bar()
         try:
             tokenizer = AutoTokenizer.from_pretrained(self.location)
             model = AutoModelForTextEncoding.from_pretrained(self.location, use_safetensors=True)

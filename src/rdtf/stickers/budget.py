@@ -42,7 +42,8 @@ class Budget:
     def check_clip(self, name: str, num_frames: int, width: int, height: int) -> None:
         """Refuse a clip by its frame count and canvas in pixels."""
         if num_frames < 1 or width < 1 or height < 1:
-            raise StickerError(f"{name}: {num_frames} frames of {width} x {height} is not a picture")
+            size = f"{num_frames} frames of {width} x {height} pixels"
+            raise StickerError(f"{name} holds no picture ({size}); get it again")
         side = max(width, height)
         self._check(name, side, self.max_canvas, "pixels on one side", "max_canvas")
         self._check(name, num_frames, self.max_frames, "frames", "max_frames")

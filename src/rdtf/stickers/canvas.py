@@ -62,7 +62,7 @@ def letterbox(frame: np.ndarray, height: int, width: int) -> np.ndarray:
     return canvas
 
 
-def fitted_size(height: int, width: int, max_height: int, max_width: int) -> tuple[int, int]:
+def fitted_size(height: float, width: float, max_height: int, max_width: int) -> tuple[int, int]:
     """The largest (height, width) of the same aspect inside the given box, each >= 1."""
     scale = min(max_height / height, max_width / width)
     return (
@@ -76,7 +76,7 @@ def fit_frame(frame: np.ndarray, height: int, width: int, *, crisp: bool) -> np.
 
     `crisp` enlarges by whole pixels first, so that hard edges stay hard.
     """
-    inner_height, inner_width = fitted_size(*frame.shape[:2], height, width)
+    inner_height, inner_width = fitted_size(frame.shape[0], frame.shape[1], height, width)
     if (inner_height, inner_width) != frame.shape[:2]:
         if crisp:
             factor = math.ceil(max(inner_height / frame.shape[0], inner_width / frame.shape[1]))

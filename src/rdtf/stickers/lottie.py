@@ -1,20 +1,158 @@
+"""Lottie animations, plain (.json) or as Telegram packs them (.tgs): checked, then rendered."""
+
 from __future__ import annotations
 
+import itertools
+import json
+import math
+import time
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from rdtf.errors import StickerError
 from rdtf.stickers.budget import DEFAULT_BUDGET, Budget
+from rdtf.stickers.canvas import fitted_size, letterbox, unpremultiply
+from rdtf.stickers.content import read_bytes
+from rdtf.stickers.info import StickerInfo, checked_info
+from rdtf.stickers.renderer import render_lottie
+from rdtf.stickers.sticker import Sticker
+from rdtf.stickers.timing import whole_durations
+
+GZIP_MAGIC = b"\x1f\x8b"
+_MAX_JSON_BYTES = 8 * 2**20  # ten times the largest sticker seen; Python needs 20 bytes for each
+_MAX_NOMINAL_SIDE = 65535
+_MAX_SECONDS = 300  # for all frames; a sticker takes one or two
+_SUPERSAMPLING = 2  # rlottie's own edges are rough
+_SAMPLES = tuple(itertools.product(range(_SUPERSAMPLING), repeat=2))
 
 
 class LottieFile:
-    num_frames: int
-    fps: float
-    duration_ms: int
+    """An opened Lottie animation that renders single frames at any size.
+
+    Attributes:
+        info: canvas, frames and durations as stated in the file.
+        num_frames: frames of one pass, >= 1; the out-point is exclusive.
+        fps: frames per second.
+        duration_ms: length of one pass in milliseconds, rounded.
+    """
+
+    def __init__(self, data: bytes, name: str, budget: Budget = DEFAULT_BUDGET) -> None:
+        """Check `data`, Lottie JSON that may be gzip-compressed; nothing is rendered yet."""
+        self.name = name
+        document = _parse(_unpack(data, name, budget), name)
+        width, height, self.fps, first, end = _header(document, name)
+        self.num_frames = max(1, round(end - first))
+        budget.check_clip(name, self.num_frames, 1, 1)
+        durations = whole_durations(np.full(self.num_frames, 1000 / self.fps))
+        self.duration_ms = int(durations.sum())
+        budget.check_duration(name, self.duration_ms)
+        self._size = (height, width)
+        self.info = StickerInfo(
+            format="lottie",
+            num_frames=self.num_frames,
+            width=math.ceil(width),
+            height=math.ceil(height),
+            durations_ms=tuple(durations.tolist()),
+        )
+        _drop_files(document)
+        # Written again from what was checked: of doubled keys, C++ might see the other one.
+        self._animation = json.dumps(document, separators=(",", ":")).encode("ascii")
 
     @classmethod
     def open(cls, path: Path | str, budget: Budget = DEFAULT_BUDGET) -> LottieFile:
-        raise NotImplementedError
+        """Open a .json or .tgs file; `StickerError` if it is no Lottie or over budget."""
+        return cls(read_bytes(path, budget), str(path), budget)
 
     def render(self, index: int, size: int) -> np.ndarray:
-        raise NotImplementedError
+        """Frame `index` (0 to num_frames - 1) as uint8 [size, size, 4], straight RGBA, centred.
+
+        Raises:
+            StickerError: no such frame, or the animation can't be rendered.
+        """
+        if not 0 <= index < self.num_frames or size < 1:
+            raise StickerError(
+                f"{self.name}: no frame {index} at {size} pixels; frames are 0 to "
+                f"{self.num_frames - 1}"
+            )
+        height, width = fitted_size(*self._size, size, size)
+        scale = _SUPERSAMPLING
+        try:
+            drawn = render_lottie(self._animation, index, width * scale, height * scale)
+        except StickerError as error:
+            raise StickerError(f"{self.name}: {error}") from error
+        pixels = np.frombuffer(drawn, np.uint8).reshape(height, scale, width, scale, 4)
+        total = sum(pixels[:, row, :, column].astype(np.float32) for row, column in _SAMPLES)
+        mean = np.asarray(total) / (255 * len(_SAMPLES))
+        return letterbox(unpremultiply(mean[..., [2, 1, 0, 3]]), size, size)
+
+
+def inspect(data: bytes, name: str, budget: Budget) -> StickerInfo:
+    """Frames, nominal canvas and durations of a Lottie animation, without rendering it."""
+    return LottieFile(data, name, budget).info
+
+
+def decode(data: bytes, name: str, budget: Budget, size: int) -> Sticker:
+    """Render every frame at `size` x `size` pixels."""
+    file = LottieFile(data, name, budget)
+    info = checked_info("lottie", name, budget, (size, size), file.info.durations_ms)
+    frames = np.empty((info.num_frames, size, size, 4), np.uint8)
+    deadline_s = time.monotonic() + _MAX_SECONDS
+    for index, frame in enumerate(frames):
+        if time.monotonic() > deadline_s:
+            raise StickerError(f"{name}: takes more than {_MAX_SECONDS} s to render; simplify it")
+        frame[:] = file.render(index, size)
+    return Sticker(frames, info.durations)
+
+
+def _unpack(data: bytes, name: str, budget: Budget) -> bytes:
+    """Undo gzip, never producing more than one byte above the limit."""
+    limit = min(budget.max_bytes, _MAX_JSON_BYTES)
+    if data.startswith(GZIP_MAGIC):
+        unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        data = unpacker.decompress(data, limit + 1)
+        if not unpacker.eof and len(data) <= limit:
+            raise StickerError(f"{name}: the .tgs is cut off; get the whole file")
+    if len(data) > limit:
+        raise StickerError(f"{name}: more than {limit} bytes of Lottie JSON; export it simpler")
+    return data
+
+
+def _parse(text: bytes, name: str) -> dict[str, Any]:
+    try:
+        document = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise StickerError(f"{name}: no readable Lottie JSON ({error}); export it again") from error
+    if not isinstance(document, dict) or not isinstance(document.get("layers"), list):
+        raise StickerError(f"{name}: this JSON is not a Lottie animation (it has no layers)")
+    return document
+
+
+def _no_constant(text: str) -> None:
+    raise ValueError(f"{text} is not a number")
+
+
+def _header(document: dict[str, Any], name: str) -> tuple[float, float, float, float, float]:
+    """Width, height, frames per second, in-point and out-point, all finite and sensible."""
+    values = [document.get(key) for key in ("w", "h", "fr", "ip", "op")]
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        raise StickerError(f"{name}: w, h, fr, ip and op of a Lottie animation must be numbers")
+    width, height, fps, first, end = (float(value) for value in values if value is not None)
+    sizes_fit = 0 < width <= _MAX_NOMINAL_SIDE and 0 < height <= _MAX_NOMINAL_SIDE
+    if not sizes_fit or not 0 < fps <= 1000 or not -1e6 < first < end < 1e6:
+        raise StickerError(
+            f"{name}: {width:g} x {height:g}, {fps:g} frames a second from {first:g} to {end:g} "
+            "is not a playable animation; export it again"
+        )
+    return width, height, fps, first, end
+
+
+def _drop_files(document: dict[str, Any]) -> None:
+    """Forget pictures that are files beside the animation; only embedded ones are drawn."""
+    assets = document.get("assets")
+    for asset in assets if isinstance(assets, list) else ():
+        if isinstance(asset, dict) and not str(asset.get("p", "")).startswith("data:"):
+            asset.pop("u", None)
+            asset.pop("p", None)

@@ -6,14 +6,17 @@ import io
 import warnings
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 
 def open_image(data: bytes, format: str) -> Image.Image:
     """Open `data` as `format` ("GIF", "PNG", "WEBP" or "JPEG") and nothing else."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)
-        return Image.open(io.BytesIO(data), formats=[format])
+        try:
+            return Image.open(io.BytesIO(data), formats=[format])
+        except UnidentifiedImageError as error:  # it would name a memory address
+            raise ValueError("its beginning can't be read") from error
 
 
 def to_rgba(image: Image.Image) -> np.ndarray:

@@ -1,36 +1,132 @@
-"""Reading stickers: the format is decided by content, never by the name."""
+"""Reading stickers: the format is decided by content, never by the name, and the budget first."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+import functools
+import struct
+import zlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import av
+import numpy as np
+from PIL import Image
+
+from rdtf.errors import StickerError, UserError
+from rdtf.stickers import gif, lottie, png, still, webm, webp
 from rdtf.stickers.budget import DEFAULT_BUDGET, Budget
+from rdtf.stickers.content import read_bytes, recognise
+from rdtf.stickers.folder import folder_info, frame_files
+from rdtf.stickers.info import StickerInfo
 from rdtf.stickers.sticker import Sticker
 
+#: File name endings of the formats that can be read; a folder of frames can be read too.
 SUPPORTED_SUFFIXES = (".gif", ".webp", ".apng", ".png", ".jpg", ".jpeg", ".webm", ".tgs", ".json")
 
-
-@dataclass(frozen=True)
-class StickerInfo:
-    format: str
-    num_frames: int
-    width: int
-    height: int
-    total_ms: int
+_INSPECTORS: dict[str, Callable[[bytes, str, Budget], StickerInfo]] = {
+    "gif": gif.inspect,
+    "webp": webp.inspect,
+    "png": png.inspect,
+    "jpeg": still.inspect,
+    "webm": webm.inspect,
+    "lottie": lottie.inspect,
+}
+_DECODERS: dict[str, Callable[[bytes, str, Budget], Sticker]] = {
+    "gif": gif.decode,
+    "webp": webp.decode,
+    "png": png.decode,
+    "jpeg": still.decode,
+    "webm": webm.decode,
+}
+#: What parsers and decoders raise on damaged files.
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    MemoryError,
+    struct.error,
+    zlib.error,
+    av.FFmpegError,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
 
 
 def read_sticker(
     path: Path | str, *, budget: Budget = DEFAULT_BUDGET, lottie_size: int = 256
 ) -> Sticker:
-    raise NotImplementedError
+    """Read a sticker file or a folder of frames.
+
+    Args:
+        path: a GIF, WebP, PNG, APNG, VP9 WebM, JPEG, Lottie .json or .tgs file, whatever its name;
+            or a folder of stills of one size, sorted by name, with durations in `durations.json`
+            (100 ms each without it).
+        budget: limits that are checked before any pixel is decoded.
+        lottie_size: side in pixels at which Lottie is rendered.
+
+    Returns:
+        Every frame that is stored, with its duration; equal frames are not merged. Durations of
+        0 ms, and in GIFs of 10 ms, become 100 ms, as in browsers.
+
+    Raises:
+        StickerError: missing, cut off, damaged, over budget, or no sticker at all.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return _read_folder(path, budget)
+    return decode_sticker(
+        read_bytes(path, budget), str(path), budget=budget, lottie_size=lottie_size
+    )
 
 
 def decode_sticker(
-    data: bytes, name: str = "<bytes>", *, budget: Budget = DEFAULT_BUDGET, lottie_size: int = 256
+    data: bytes, name: str = "sticker", *, budget: Budget = DEFAULT_BUDGET, lottie_size: int = 256
 ) -> Sticker:
-    raise NotImplementedError
+    """Like `read_sticker`, from the bytes of a file; `name` is what errors call it."""
+    budget.check_bytes(name, len(data))
+    format = recognise(data, name)
+    decoders = {**_DECODERS, "lottie": functools.partial(lottie.decode, size=lottie_size)}
+    with _damage_as_sticker_error(name, format):
+        return decoders[format](data, name, budget)
 
 
 def probe(path: Path | str, budget: Budget = DEFAULT_BUDGET) -> StickerInfo:
-    raise NotImplementedError
+    """Format, frames, canvas and durations of a sticker file or folder, without its pixels.
+
+    Raises:
+        StickerError: as `read_sticker`, except for damage inside the compressed pixels.
+    """
+    path = Path(path)
+    if path.is_dir():
+        files = frame_files(path, budget)
+        return folder_info(path, [probe(file, budget) for file in files], budget)
+    return _inspect(read_bytes(path, budget), str(path), budget)
+
+
+def _inspect(data: bytes, name: str, budget: Budget) -> StickerInfo:
+    format = recognise(data, name)
+    with _damage_as_sticker_error(name, format):
+        return _INSPECTORS[format](data, name, budget)
+
+
+def _read_folder(folder: Path, budget: Budget) -> Sticker:
+    files = frame_files(folder, budget)
+    info = folder_info(folder, [probe(file, budget) for file in files], budget)
+    frames = np.empty((info.num_frames, info.height, info.width, 4), np.uint8)
+    for frame, file in zip(frames, files, strict=True):
+        frame[:] = read_sticker(file, budget=budget).frames[0]
+    return Sticker(frames, info.durations)
+
+
+@contextlib.contextmanager
+def _damage_as_sticker_error(name: str, format: str) -> Iterator[None]:
+    try:
+        yield
+    except UserError:
+        raise
+    except _DAMAGE as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        raise StickerError(f"{name}: damaged {format} ({reason}); get it again") from error

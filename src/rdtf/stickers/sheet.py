@@ -1,28 +1,128 @@
+"""Contact sheets: clips as rows of frames, to look at many of them at once."""
+
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
+from rdtf.errors import StickerError
+from rdtf.fileio import atomic_path
+from rdtf.stickers.canvas import fit_frame
 from rdtf.stickers.sticker import Sticker
+
+Row = Sticker | Sequence[np.ndarray] | np.ndarray
+
+_GAP = 4
+_SQUARE = 8  # pixels of one field of the checkerboard
+_LIGHT, _DARK = 255, 224
+_LABEL_CHARACTERS = 24
+_PAPER, _INK = (255, 255, 255), (32, 32, 32)
 
 
 def contact_sheet(
-    rows: Sequence[Sticker | Sequence[np.ndarray]],
+    rows: Sticker | Sequence[Row],
     labels: Sequence[str] | None = None,
     *,
     cell: int | None = None,
 ) -> Image.Image:
-    raise NotImplementedError
+    """Draw one row of frames for each clip, over a checkerboard where they are transparent.
+
+    Args:
+        rows: stickers, or sequences of uint8 [h, w, 3 or 4] frames (straight alpha). Rows and
+            frames may differ in size and number. One sticker alone is one row.
+        labels: one text for each row, written on its left; wrapped, and cut where a row ends.
+        cell: side in pixels into which each frame is fitted; the largest frame's by default.
+
+    Returns:
+        An RGB image.
+
+    Raises:
+        StickerError: no frames, a frame that is no picture, or labels that do not match the rows.
+    """
+    rows = [rows] if isinstance(rows, Sticker) else rows
+    pictures = [[_as_rgba(frame) for frame in _frames(row)] for row in rows]
+    if not any(pictures):
+        raise StickerError("a contact sheet needs at least one frame")
+    if labels is not None and len(labels) != len(pictures):
+        raise StickerError(f"{len(pictures)} rows but {len(labels)} labels; give one each")
+    side = cell or max(max(frame.shape[:2]) for row in pictures for frame in row)
+    font_size = min(24, max(12, side // 9))
+    font = ImageFont.load_default(size=font_size)
+    texts = [_wrap(label, max(1, side * 3 // (font_size * 4))) for label in labels or ()]
+    margin = _label_width(texts, font)
+    step = side + _GAP
+    width = margin + max(len(row) for row in pictures) * step + _GAP
+    sheet = Image.new("RGB", (width, len(pictures) * step + _GAP), _PAPER)
+    board = _checkerboard(side)
+    for y, row in enumerate(pictures):
+        for x, frame in enumerate(row):
+            tile = _tile(frame, side, board)
+            sheet.paste(tile, (margin + _GAP + x * step, _GAP + y * step))
+    _write_labels(sheet, texts, font, step)
+    return sheet
 
 
 def write_sheet(
-    rows: Sequence[Sticker | Sequence[np.ndarray]],
+    rows: Sticker | Sequence[Row],
     path: Path | str,
     labels: Sequence[str] | None = None,
     *,
     cell: int | None = None,
 ) -> Path:
-    raise NotImplementedError
+    """Write a `contact_sheet` as PNG; the file appears whole or not at all."""
+    path = Path(path)
+    sheet = contact_sheet(rows, labels, cell=cell)
+    with atomic_path(path) as temporary:
+        sheet.save(temporary, format="PNG")
+    return path
+
+
+def _frames(row: Row) -> Sequence[np.ndarray] | np.ndarray:
+    return row.frames if isinstance(row, Sticker) else row
+
+
+def _as_rgba(frame: np.ndarray) -> np.ndarray:
+    frame = np.asarray(frame)
+    is_picture = frame.ndim == 3 and frame.shape[2] in (3, 4) and 0 not in frame.shape
+    if not is_picture or frame.dtype != np.uint8:
+        raise StickerError(f"a frame is {frame.dtype} {frame.shape}; it must be uint8 [h, w, 3|4]")
+    if frame.shape[2] == 4:
+        return frame
+    return np.concatenate([frame, np.full_like(frame[..., :1], 255)], axis=-1)
+
+
+def _checkerboard(side: int) -> Image.Image:
+    rows, columns = np.indices((side, side)) // _SQUARE
+    grey = np.where((rows + columns) % 2, _DARK, _LIGHT).astype(np.uint8)
+    return Image.fromarray(grey).convert("RGBA")
+
+
+def _tile(frame: np.ndarray, side: int, board: Image.Image) -> Image.Image:
+    fitted = Image.fromarray(fit_frame(frame, side, side, crisp=frame.shape[0] < side))
+    return Image.alpha_composite(board, fitted).convert("RGB")
+
+
+def _wrap(label: str, max_lines: int) -> str:
+    return textwrap.fill(label, _LABEL_CHARACTERS, max_lines=max_lines, placeholder=" ...")
+
+
+def _label_width(texts: list[str], font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> int:
+    draw = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    widths = [draw.multiline_textbbox((0, 0), text, font=font)[2] for text in texts]
+    return int(max(widths)) + 2 * _GAP if widths else 0
+
+
+def _write_labels(
+    sheet: Image.Image,
+    texts: list[str],
+    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
+    step: int,
+) -> None:
+    draw = ImageDraw.Draw(sheet)
+    for y, text in enumerate(texts):
+        middle = (_GAP * 2, _GAP + y * step + (step - _GAP) // 2)
+        draw.multiline_text(middle, text, fill=_INK, font=font, anchor="lm")

@@ -13,6 +13,7 @@ import numpy as np
 from rdtf.errors import StickerError
 from rdtf.stickers.budget import DEFAULT_BUDGET, Budget
 from rdtf.stickers.canvas import fit_frame, on_background, premultiply, unpremultiply
+from rdtf.stickers.timing import DEFAULT_DURATION_MS
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,6 +63,12 @@ class Sticker:
     @property
     def total_ms(self) -> int:
         return int(self.durations_ms.sum())
+
+    @property
+    def is_still(self) -> bool:
+        """One frame with the timing that a plain picture gets when it is read."""
+        timing = (self.total_ms, self.loop_count)
+        return self.num_frames == 1 and timing == (DEFAULT_DURATION_MS, 0)
 
     def __repr__(self) -> str:
         text = f"Sticker({self.num_frames} frames, {self.width} x {self.height}, {self.total_ms} ms"

@@ -49,8 +49,10 @@ def encode_sticker(sticker: Sticker, suffix: str, **options: Any) -> bytes:
     encoder = _ENCODERS.get(suffix.lower())
     if encoder is None:
         known = ", ".join(WRITABLE_SUFFIXES)
-        raise StickerError(f"can't write a sticker as {suffix or 'a file without suffix'!r}; "
-                           f"end the name in one of {known}")
+        raise StickerError(
+            f"can't write a sticker as {suffix or 'a file without suffix'}; "
+            f"end the name in one of {known}"
+        )
     allowed = list(inspect.signature(encoder).parameters)[1:]
     for option in options:
         if option not in allowed:

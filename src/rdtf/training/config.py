@@ -21,8 +21,9 @@ T = TypeVar("T")
 class ModelConfig:
     """The denoiser's size and shape; see `rdtf.models.dfgn.DFGN` for each field."""
 
-    channels: tuple[int, ...] = (64, 96, 96)
+    channels: tuple[int, ...] = (64, 96, 128)
     layers_per_level: int = 1
+    extra_up_stage: bool = False
     attention_levels: tuple[int, ...] = (1, 2)
     attention_head_dim: int = 32
     expansion: int = 2

@@ -151,7 +151,9 @@ class Character:
         squeeze = math.cos(math.radians(pose.turn))
         for side in (-1, 1):
             x, y = self.shoulder
-            path = s.limb((side * x * squeeze, y), self.hand(pose, side), side * 0.1 * self.arm_length)
+            path = s.limb(
+                (side * x * squeeze, y), self.hand(pose, side), side * 0.1 * self.arm_length
+            )
             self.paint_arm(p, path)
 
     def paint_arm(self, p: Painter, path: str) -> None:
@@ -165,7 +167,11 @@ class Character:
             x, y = side * self.foot[0] * squeeze + dx, self.foot[1] + dy
             if self.hip is not None:
                 knee = 0.12 * abs(dy) * side
-                p.line(s.limb((side * 0.8 * self.foot[0] * squeeze, self.hip), (x, y), knee), self.look.limb, 0.62 * self.arm_width)
+                p.line(
+                    s.limb((side * 0.8 * self.foot[0] * squeeze, self.hip), (x, y), knee),
+                    self.look.limb,
+                    0.62 * self.arm_width,
+                )
             self.paint_foot(p, x, y)
 
     def paint_foot(self, p: Painter, x: float, y: float) -> None:

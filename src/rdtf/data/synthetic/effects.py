@@ -20,7 +20,7 @@ from rdtf.data.synthetic.palette import (
     shade,
     tint,
 )
-from rdtf.data.synthetic.pose import Effect
+from rdtf.data.synthetic.pose import Effect, Pose
 
 if TYPE_CHECKING:
     from rdtf.data.synthetic.character import Character, Frame
@@ -51,7 +51,12 @@ def _puddle(p: Painter, colour: Colour) -> None:
 
 
 def _zed(p: Painter, colour: Colour) -> None:
-    p.line(s.polygon(((-14.0, -15.0), (14.0, -15.0), (-14.0, 15.0), (14.0, 15.0)), False), _SLEEP, 9, outline=False)
+    p.line(
+        s.polygon(((-14.0, -15.0), (14.0, -15.0), (-14.0, 15.0), (14.0, 15.0)), False),
+        _SLEEP,
+        9,
+        outline=False,
+    )
 
 
 def _sparkle(p: Painter, colour: Colour) -> None:
@@ -90,7 +95,11 @@ def _exclaim(p: Painter, colour: Colour) -> None:
 
 def _anger(p: Painter, colour: Colour) -> None:
     """The cross-shaped vein of comics."""
-    corners = [s.smooth(tuple((sx * x, sy * y) for x, y in ((6.0, 22.0), (7.0, 7.0), (22.0, 6.0))), False) for sx in (-1, 1) for sy in (-1, 1)]
+    corners = [
+        s.smooth(tuple((sx * x, sy * y) for x, y in ((6.0, 22.0), (7.0, 7.0), (22.0, 6.0))), False)
+        for sx in (-1, 1)
+        for sy in (-1, 1)
+    ]
     p.line(s.join(*corners), _ANGER, 8, outline=False)
 
 
@@ -169,17 +178,28 @@ def draw_face_effects(frame: Frame, face: Face) -> None:
             _draw(frame, effect, x, y, effect.size * face.width / 80)
 
 
-def draw_shadow(p: Painter, character: Character, pose_dx: float, height: float) -> None:
-    """A soft shadow on the ground; it shrinks while the character is `height` above it."""
-    size = max(0.35, 1 - height / 260)
+def draw_shadow(p: Painter, character: Character, pose: Pose) -> None:
+    """A soft shadow on the ground; it shrinks while the character is in the air."""
+    lift = max(0.0, -pose.dy) + (40 if character.hovers else 0)
+    size = max(0.35, 1 - lift / 260) * min(1.0, pose.scale)
     width = 0.82 * character.half_width * size
     for share, opacity in ((1.0, 0.1), (0.75, 0.14)):
-        p.fill(s.ellipse(pose_dx, 2, width * share, 13 * size * share), NIGHT, outline=False, opacity=opacity)
+        spot = s.ellipse(pose.dx, 2, width * share, 13 * size * share)
+        p.fill(spot, NIGHT, outline=False, opacity=opacity)
 
 
 def rising(
-    name: str, t: float, count: int, *, x: float, bottom: float, top: float, size: float = 1.0,
-    sway: float = 0.12, seed: float = 0.0, rotation: float = 0.0,
+    name: str,
+    t: float,
+    count: int,
+    *,
+    x: float,
+    bottom: float,
+    top: float,
+    size: float = 1.0,
+    sway: float = 0.12,
+    seed: float = 0.0,
+    rotation: float = 0.0,
 ) -> list[Effect]:
     """`count` particles that rise for ever, fading in and out; loops with `t`."""
     effects = []
@@ -189,12 +209,30 @@ def rising(
         drift = x * (side if count > 1 else 1) + sway * math.sin(2 * math.pi * (age + 0.37 * index))
         fade = min(1.0, 4 * age, 3.0 * (1 - age))
         effects.append(
-            Effect(name, drift, bottom + (top - bottom) * age, size * (0.55 + 0.5 * age), fade, rotation * math.sin(5 * age + index), colour=index)
+            Effect(
+                name,
+                drift,
+                bottom + (top - bottom) * age,
+                size * (0.55 + 0.5 * age),
+                fade,
+                rotation * math.sin(5 * age + index),
+                colour=index,
+            )
         )
     return effects
 
 
-def burst(name: str, age: float, count: int, *, x: float = 0.0, y: float = 0.5, reach: float = 1.2, size: float = 0.8, seed: float = 0.0) -> list[Effect]:
+def burst(
+    name: str,
+    age: float,
+    count: int,
+    *,
+    x: float = 0.0,
+    y: float = 0.5,
+    reach: float = 1.2,
+    size: float = 0.8,
+    seed: float = 0.0,
+) -> list[Effect]:
     """`count` particles that fly apart from (x, y) while `age` goes from 0 to 1."""
     if not 0 < age < 1:
         return []
@@ -203,6 +241,14 @@ def burst(name: str, age: float, count: int, *, x: float = 0.0, y: float = 0.5, 
     for index in range(count):
         angle = 2 * math.pi * (index / count + seed)
         effects.append(
-            Effect(name, x + reach * far * math.sin(angle), y + 0.42 * reach * far * math.cos(angle), size * (1.1 - 0.6 * age), min(1.0, 2.5 * (1 - age)), 90 * age, colour=index)
+            Effect(
+                name,
+                x + reach * far * math.sin(angle),
+                y + 0.42 * reach * far * math.cos(angle),
+                size * (1.1 - 0.6 * age),
+                min(1.0, 2.5 * (1 - age)),
+                90 * age,
+                colour=index,
+            )
         )
     return effects

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from rdtf.data.synthetic.palette import WHITE, Colour, mix
+from rdtf.data.synthetic.palette import WHITE, Colour, mix, shade
 
 STYLES = ("outline", "flat", "soft")
 
@@ -48,7 +48,7 @@ def _stroke(colour: Colour, width: float, opacity: float = 1.0) -> str:
 
 
 def _gradient(colour: Colour, glow: Glow) -> str:
-    light, dark = mix(colour, WHITE, 0.42), mix(colour, (0.35, 0.2, 0.5), 0.2)
+    light, dark = mix(colour, WHITE, 0.42), shade(colour, 0.4)
     x, y = glow.x - 0.35 * glow.radius, glow.y - 0.4 * glow.radius
     stops = f"0,{_colour(light)},0.55,{_colour(colour)},1,{_colour(dark)}"
     return (

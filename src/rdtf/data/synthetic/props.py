@@ -46,8 +46,17 @@ class Prop:
 
 def _party_hat(p: Painter, spot: Spot, colour: Colour) -> None:
     x, y, w = spot
-    p.fill(s.smooth(((x - 0.5 * w, y + 6), (x, y - 1.2 * w), (x + 0.5 * w, y + 6), (x, y + 14)), True, 0.04), colour)
-    dots = s.join(s.ellipse(x - 0.16 * w, y - 0.15 * w, 0.09 * w), s.ellipse(x + 0.15 * w, y - 0.05 * w, 0.08 * w), s.ellipse(x + 0.02 * w, y - 0.55 * w, 0.08 * w))
+    p.fill(
+        s.smooth(
+            ((x - 0.5 * w, y + 6), (x, y - 1.2 * w), (x + 0.5 * w, y + 6), (x, y + 14)), True, 0.04
+        ),
+        colour,
+    )
+    dots = s.join(
+        s.ellipse(x - 0.16 * w, y - 0.15 * w, 0.09 * w),
+        s.ellipse(x + 0.15 * w, y - 0.05 * w, 0.08 * w),
+        s.ellipse(x + 0.02 * w, y - 0.55 * w, 0.08 * w),
+    )
     p.fill(dots, tint(colour, 0.75), outline=False)
     p.fill(s.ellipse(x, y - 1.18 * w, 0.17 * w), mix(GOLD, WHITE, 0.3))
 
@@ -61,22 +70,58 @@ def _top_hat(p: Painter, spot: Spot, colour: Colour) -> None:
 
 def _crown(p: Painter, spot: Spot, colour: Colour) -> None:
     x, y, w = spot
-    points = ((-0.55, 0.1), (-0.62, -0.6), (-0.28, -0.25), (0, -0.75), (0.28, -0.25), (0.62, -0.6), (0.55, 0.1))
-    p.fill(s.polygon(tuple((round(x + dx * w, 1), round(y + dy * w, 1)) for dx, dy in points)), GOLD)
-    jewels = s.join(s.ellipse(x, y - 0.12 * w, 0.11 * w), s.ellipse(x - 0.33 * w, y - 0.06 * w, 0.08 * w), s.ellipse(x + 0.33 * w, y - 0.06 * w, 0.08 * w))
+    points = (
+        (-0.55, 0.1),
+        (-0.62, -0.6),
+        (-0.28, -0.25),
+        (0, -0.75),
+        (0.28, -0.25),
+        (0.62, -0.6),
+        (0.55, 0.1),
+    )
+    p.fill(
+        s.polygon(tuple((round(x + dx * w, 1), round(y + dy * w, 1)) for dx, dy in points)), GOLD
+    )
+    jewels = s.join(
+        s.ellipse(x, y - 0.12 * w, 0.11 * w),
+        s.ellipse(x - 0.33 * w, y - 0.06 * w, 0.08 * w),
+        s.ellipse(x + 0.33 * w, y - 0.06 * w, 0.08 * w),
+    )
     p.fill(jewels, colour, outline=False)
 
 
 def _beanie(p: Painter, spot: Spot, colour: Colour) -> None:
     x, y, w = spot
     p.fill(s.ellipse(x, y - 0.72 * w, 0.2 * w), tint(colour, 0.7))
-    p.fill(s.smooth(((x - 0.72 * w, y + 0.06 * w), (x - 0.5 * w, y - 0.48 * w), (x, y - 0.64 * w), (x + 0.5 * w, y - 0.48 * w), (x + 0.72 * w, y + 0.06 * w))), colour)
+    p.fill(
+        s.smooth(
+            (
+                (x - 0.72 * w, y + 0.06 * w),
+                (x - 0.5 * w, y - 0.48 * w),
+                (x, y - 0.64 * w),
+                (x + 0.5 * w, y - 0.48 * w),
+                (x + 0.72 * w, y + 0.06 * w),
+            )
+        ),
+        colour,
+    )
     p.fill(s.rectangle(x, y + 0.08 * w, 1.56 * w, 0.28 * w, 0.14 * w), shade(colour, 0.22))
 
 
 def _cap(p: Painter, spot: Spot, colour: Colour) -> None:
     x, y, w = spot
-    p.fill(s.smooth(((x - 0.66 * w, y + 0.08 * w), (x - 0.46 * w, y - 0.42 * w), (x, y - 0.56 * w), (x + 0.46 * w, y - 0.42 * w), (x + 0.66 * w, y + 0.08 * w))), colour)
+    p.fill(
+        s.smooth(
+            (
+                (x - 0.66 * w, y + 0.08 * w),
+                (x - 0.46 * w, y - 0.42 * w),
+                (x, y - 0.56 * w),
+                (x + 0.46 * w, y - 0.42 * w),
+                (x + 0.66 * w, y + 0.08 * w),
+            )
+        ),
+        colour,
+    )
     p.fill(s.ellipse(x + 0.5 * w, y + 0.1 * w, 0.62 * w, 0.13 * w, 6), shade(colour, 0.25))
     p.fill(s.ellipse(x, y - 0.55 * w, 0.08 * w), shade(colour, 0.25), outline=False)
 
@@ -89,7 +134,11 @@ def _bow(p: Painter, spot: Spot, colour: Colour) -> None:
 def _ribbon(p: Painter, x: float, y: float, w: float, colour: Colour) -> None:
     def loop(side: int) -> str:
         points = ((0.02, 0), (0.75, -0.48), (0.92, 0), (0.75, 0.48))
-        return s.smooth(tuple((round(x + side * dx * w, 1), round(y + dy * w, 1)) for dx, dy in points), True, 0.12)
+        return s.smooth(
+            tuple((round(x + side * dx * w, 1), round(y + dy * w, 1)) for dx, dy in points),
+            True,
+            0.12,
+        )
 
     p.fill(s.mirrored(loop), colour)
     p.fill(s.ellipse(x, y, 0.2 * w, 0.23 * w), shade(colour, 0.22))
@@ -118,17 +167,47 @@ def _sunglasses(p: Painter, spot: Spot, colour: Colour) -> None:
 
     def lens(side: int) -> str:
         points = ((0.08, -0.22), (0.84, -0.24), (0.76, 0.18), (0.42, 0.28), (0.14, 0.14))
-        return s.smooth(tuple((round(x + side * dx * w, 1), round(y + dy * w, 1)) for dx, dy in points), True, 0.1)
+        return s.smooth(
+            tuple((round(x + side * dx * w, 1), round(y + dy * w, 1)) for dx, dy in points),
+            True,
+            0.1,
+        )
 
-    p.fill(s.join(s.mirrored(lens), s.rectangle(x, y - 0.17 * w, 0.3 * w, 0.09 * w)), mix(colour, NIGHT, 0.55))
-    glints = s.mirrored(lambda side: s.limb((x + side * 0.46 * w - 0.1 * w, y + 0.08 * w), (x + side * 0.46 * w + 0.06 * w, y - 0.12 * w), 0))
+    p.fill(
+        s.join(s.mirrored(lens), s.rectangle(x, y - 0.17 * w, 0.3 * w, 0.09 * w)),
+        mix(colour, NIGHT, 0.55),
+    )
+    glints = s.mirrored(
+        lambda side: s.limb(
+            (x + side * 0.46 * w - 0.1 * w, y + 0.08 * w),
+            (x + side * 0.46 * w + 0.06 * w, y - 0.12 * w),
+            0,
+        )
+    )
     p.line(glints, tint(colour, 0.55), 0.06 * w, outline=False, opacity=0.8)
 
 
 def _scarf(p: Painter, spot: Spot, colour: Colour) -> None:
     x, y, w = spot
-    p.fill(s.smooth(((x + 0.3 * w, y), (x + 0.72 * w, y + 4), (x + 0.78 * w, y + 58), (x + 0.4 * w, y + 60)), True, 0.06), shade(colour, 0.12))
-    p.line(s.polygon(((round(x + 0.46 * w, 1), y + 46), (round(x + 0.74 * w, 1), y + 45)), False), tint(colour, 0.6), 7, outline=False)
+    p.fill(
+        s.smooth(
+            (
+                (x + 0.3 * w, y),
+                (x + 0.72 * w, y + 4),
+                (x + 0.78 * w, y + 58),
+                (x + 0.4 * w, y + 60),
+            ),
+            True,
+            0.06,
+        ),
+        shade(colour, 0.12),
+    )
+    p.line(
+        s.polygon(((round(x + 0.46 * w, 1), y + 46), (round(x + 0.74 * w, 1), y + 45)), False),
+        tint(colour, 0.6),
+        7,
+        outline=False,
+    )
     p.fill(s.rectangle(x, y, 2.1 * w, 32, 16), colour)
 
 
@@ -157,7 +236,10 @@ def _held_flower(p: Painter, spot: Spot, colour: Colour) -> None:
 
 def _flag(p: Painter, spot: Spot, colour: Colour) -> None:
     p.line(s.limb((0, 16), (0, -92), 0), WOOD, 8)
-    p.fill(s.smooth(((2, -92), (40, -98), (74, -88), (70, -48), (38, -56), (2, -48)), True, 0.1), colour)
+    p.fill(
+        s.smooth(((2, -92), (40, -98), (74, -88), (70, -48), (38, -56), (2, -48)), True, 0.1),
+        colour,
+    )
 
 
 def _held_heart(p: Painter, spot: Spot, colour: Colour) -> None:
@@ -173,7 +255,14 @@ def _wand(p: Painter, spot: Spot, colour: Colour) -> None:
 def _lollipop(p: Painter, spot: Spot, colour: Colour) -> None:
     p.line(s.limb((0, 14), (0, -42), 0), CREAM, 8)
     p.fill(s.ellipse(0, -66, 30), colour)
-    p.line(s.smooth(((0, -66), (10, -68), (6, -80), (-12, -78), (-14, -58), (4, -50), (20, -60)), False), tint(colour, 0.65), 7, outline=False)
+    p.line(
+        s.smooth(
+            ((0, -66), (10, -68), (6, -80), (-12, -78), (-14, -58), (4, -50), (20, -60)), False
+        ),
+        tint(colour, 0.65),
+        7,
+        outline=False,
+    )
 
 
 PROPS: dict[str, Prop] = {

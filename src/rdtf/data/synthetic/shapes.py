@@ -18,9 +18,26 @@ def join(*paths: str) -> str:
     return ",".join(paths)
 
 
+def scaled(points: Sequence[Point], wide: float = 1.0, tall: float = 1.0) -> tuple[Point, ...]:
+    """The points stretched from the origin, rounded so that equal shapes are cached."""
+    return tuple((round(x * wide, 1), round(y * tall, 1)) for x, y in points)
+
+
 def mirrored(path: Callable[[int], str]) -> str:
     """`path(side)` for the left (-1) and the right (1) side."""
     return f"{path(-1)},{path(1)}"
+
+
+def both_sides(
+    points: Sequence[Point], tension: float = 0.0, x: float = 0.0, y: float = 0.0
+) -> str:
+    """The closed curve through `points`, moved by (x, y), and its mirror image about x.
+
+    Both run clockwise or both do not, because overlapping opposite directions would cut a hole.
+    """
+    right = tuple((round(x + u, 1), round(y + v, 1)) for u, v in points)
+    left = tuple((round(x - u, 1), round(y + v, 1)) for u, v in reversed(points))
+    return join(smooth(right, True, tension), smooth(left, True, tension))
 
 
 def ellipse(x: float, y: float, rx: float, ry: float | None = None, rotation: float = 0.0) -> str:

@@ -1,0 +1,30 @@
+"""Stickers → a folder of files with their captions, as `rdtf data prepare` reads it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+from rdtf.errors import UserError
+from rdtf.fileio import atomic_folder
+from rdtf.stickers import Sticker
+
+
+def write_sticker_files(stickers: Iterable[Sticker], out: Path, suffix: str) -> int:
+    """Write each sticker to `out` as `000000.SUFFIX` and all captions to `captions.jsonl`.
+
+    Returns how many. The folder appears whole or not at all; one that holds something is refused.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise UserError(f"{out} is not empty; name a new folder")
+    rows = []
+    with atomic_folder(out) as folder:
+        for number, sticker in enumerate(stickers):
+            name = f"{number:06d}.{suffix}"
+            sticker.save(folder / name)
+            concept = sticker.metadata.get("concept")
+            row = {"file": name, "captions": list(sticker.captions), "concept": concept}
+            rows.append(json.dumps(row, ensure_ascii=False))
+        (folder / "captions.jsonl").write_text("\n".join(rows) + "\n", "utf-8")
+    return len(rows)

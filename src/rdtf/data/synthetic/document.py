@@ -1,0 +1,119 @@
+"""From painted frames to one Lottie document, and from that to pixels."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Sequence
+from ctypes import CDLL, cdll
+from pathlib import Path
+
+import numpy as np
+from rlottie_python import LottieAnimation, rlottie_wrapper
+
+SIDE = 512
+"""Side of the Lottie canvas, units."""
+TICKS_PER_SECOND = 60
+
+
+def ticks_of(durations_ms: Sequence[int]) -> list[int]:
+    """When each frame starts, in ticks of 1/60 s, and at last when the final one ends."""
+    ticks, elapsed_ms = [0], 0
+    for duration_ms in durations_ms:
+        elapsed_ms += duration_ms
+        ticks.append(max(ticks[-1] + 1, round(elapsed_ms * TICKS_PER_SECOND / 1000)))
+    return ticks
+
+
+def _transform(opacity: str) -> str:
+    return (
+        f'{{"o":{opacity},"r":{{"a":0,"k":0}},"p":{{"a":0,"k":[0,0,0]}},'
+        '"a":{"a":0,"k":[0,0,0]},"s":{"a":0,"k":[100,100,100]}}'
+    )
+
+
+def _visible(start: int, end: int, opacity: float) -> str:
+    """Opacity that drops to nothing at `end`.
+
+    rlottie still shows a layer at its out point, so that without this two frames would overlap.
+    """
+    return f'{{"a":1,"k":[{{"t":{start},"s":[{100 * opacity:.0f}],"h":1}},{{"t":{end},"s":[0],"h":1}}]}}'
+
+
+def document(frames: Sequence[tuple[str, float]], durations_ms: Sequence[int]) -> str:
+    """Lottie JSON of frames (shapes, opacity), each shown for its duration.
+
+    A translucent frame goes through a composition of its own: the opacity of a shape layer applies
+    to each of its shapes, and the parts would shine through each other.
+    """
+    ticks = ticks_of(durations_ms)
+    layers, assets = [], []
+    for k, (shapes, opacity) in enumerate(frames):
+        span = f'"ind":{k + 1},"ddd":0,"sr":1,"st":0,"bm":0,"ip":{ticks[k]},"op":{ticks[k + 1]}'
+        seen = _transform(_visible(ticks[k], ticks[k + 1], opacity))
+        if opacity >= 0.995:
+            layers.append(f'{{"ty":4,{span},"ks":{seen},"shapes":[{shapes}]}}')
+            continue
+        always = _transform('{"a":0,"k":100}')
+        inner = f'{{"ty":4,"ind":1,"ddd":0,"sr":1,"st":0,"bm":0,"ip":0,"op":{ticks[-1] + 1},"ks":{always},"shapes":[{shapes}]}}'
+        assets.append(f'{{"id":"frame{k}","layers":[{inner}]}}')
+        layers.append(f'{{"ty":0,"refId":"frame{k}","w":{SIDE},"h":{SIDE},{span},"ks":{seen}}}')
+    return (
+        f'{{"tgs":1,"v":"5.5.2","fr":{TICKS_PER_SECOND},"ip":0,"op":{ticks[-1]},"w":{SIDE},"h":{SIDE},'
+        f'"nm":"sticker","ddd":0,"assets":[{",".join(assets)}],"layers":[{",".join(layers)}]}}'
+    )
+
+
+def render(lottie: str, durations_ms: Sequence[int], size: int) -> np.ndarray:
+    """uint8 [F, size, size, 4] straight RGBA of a document made with the same durations."""
+    animation = _Animation.from_data(lottie)
+    raw = [
+        animation.lottie_animation_render(tick, width=size, height=size)
+        for tick in ticks_of(durations_ms)[:-1]
+    ]
+    animation.lottie_animation_destroy()
+    return _straight(np.frombuffer(b"".join(raw), np.uint8).reshape(-1, size, size, 4))
+
+
+def _straight(bgra: np.ndarray) -> np.ndarray:
+    """Premultiplied BGRA -> straight RGBA; only edges and shadows need the division."""
+    rgba = np.empty_like(bgra)
+    for channel in range(3):
+        rgba[..., channel] = bgra[..., 2 - channel]
+    alpha = rgba[..., 3] = bgra[..., 3]
+    soft = np.nonzero((alpha != 0) & (alpha != 255))
+    divisor = alpha[soft].astype(np.uint32)[:, None]
+    colour = (rgba[soft][:, :3].astype(np.uint32) * 255 + divisor // 2) // divisor
+    rgba[(*soft, slice(0, 3))] = np.minimum(colour, 255)
+    return rgba
+
+
+# rlottie rasterises in threads of its own, which a forked child does not inherit: the first
+# rendering there would wait for them for ever. A child therefore loads a copy of the library.
+_in_fork = False
+_library: CDLL | None = rlottie_wrapper.RLOTTIE_LIB
+
+
+def _forget_library() -> None:
+    global _in_fork, _library
+    _in_fork, _library = True, None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_library)
+
+
+def _load_copy() -> CDLL:
+    original = Path(str(rlottie_wrapper.RLOTTIE_LIB._name))
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(shutil.copy(original, folder))
+        return cdll.LoadLibrary(str(copy))
+
+
+class _Animation(LottieAnimation):
+    def _load_lib(self, rlottie_lib_path: str | None = None) -> None:
+        global _library
+        if _library is None:
+            _library = _load_copy()
+        self.rlottie_lib = _library

@@ -1,0 +1,187 @@
+"""WebM with VP9 and alpha, as Telegram's video stickers are.
+
+Alpha is a second VP9 stream beside the first. Only libvpx decodes it: FFmpeg's own VP9 decoder,
+which would be the default, silently drops it.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+import numpy as np
+from scipy import ndimage
+
+from rdtf.errors import StickerError
+from rdtf.stickers.budget import Budget
+from rdtf.stickers.info import StickerInfo, checked_info
+from rdtf.stickers.sticker import Sticker
+from rdtf.stickers.timing import whole_durations
+from rdtf.stickers.vp9 import stated_sizes
+from rdtf.stickers.yuv import to_rgba, to_video_frame
+
+_MILLISECOND = Fraction(1, 1000)
+_SEGMENT = b"\x18\x53\x80\x67"
+
+
+@dataclass(frozen=True)
+class _Video:
+    info: StickerInfo
+    extradata: bytes | None
+    packets: list[av.Packet]
+
+
+def inspect(data: bytes, name: str, budget: Budget) -> StickerInfo:
+    """Frames, canvas and durations of a WebM, without its pixels."""
+    return _demux(data, name, budget).info
+
+
+def decode(data: bytes, name: str, budget: Budget) -> Sticker:
+    """Decode a VP9 WebM; without an alpha stream it is opaque. Sound is left out.
+
+    Raises:
+        StickerError: it is cut off, damaged, over budget or not VP9.
+    """
+    video = _demux(data, name, budget)
+    info = video.info
+    frames = np.empty((info.num_frames, info.height, info.width, 4), np.uint8)
+    decoded = 0
+    for picture in _decoded(video):
+        if decoded == len(frames) or (picture.width, picture.height) != (info.width, info.height):
+            raise _damaged(name, "frames do not match the header")
+        frames[decoded] = to_rgba(picture)
+        decoded += 1
+    if decoded < len(frames):
+        raise _damaged(name, f"{decoded} of {len(frames)} frames can be decoded")
+    return Sticker(frames, info.durations)
+
+
+def _decoded(video: _Video) -> Iterator[av.VideoFrame]:
+    decoder = av.CodecContext.create("libvpx-vp9", "r")
+    if video.extradata:
+        decoder.extradata = video.extradata
+    for packet in [*video.packets, None]:
+        yield from decoder.decode(packet)  # type: ignore[misc]
+
+
+def _demux(data: bytes, name: str, budget: Budget) -> _Video:
+    _check_whole(data, name)
+    with av.open(io.BytesIO(data), mode="r", format="matroska") as container:
+        if not container.streams.video:
+            raise StickerError(f"{name}: the WebM holds no video; give one with a VP9 picture")
+        stream = container.streams.video[0]
+        context = stream.codec_context
+        codec = getattr(context, "name", "unknown")  # no context for a codec FFmpeg doesn't know
+        if codec not in ("vp9", "libvpx-vp9"):
+            raise StickerError(f"{name}: the video codec is {codec}; only VP9 can be read")
+        size = (context.width, context.height)
+        packets = []
+        for packet in container.demux(stream):
+            if packet.size:
+                packets.append(packet)
+                budget.check_clip(name, len(packets), *size)
+                _check_sizes(packet, size, name)
+        durations = _durations(packets, container.duration)
+        info = checked_info("webm", name, budget, size, durations)
+        return _Video(info, context.extradata, packets)
+
+
+def _check_whole(data: bytes, name: str) -> None:
+    """Refuse a file that ends before its segment does; FFmpeg would play the rest."""
+    at = data.find(_SEGMENT, 0, 4096)
+    if at < 0 or at + 12 > len(data):
+        raise StickerError(f"{name}: the WebM is cut off or damaged; get it again")
+    at += len(_SEGMENT)
+    length = 9 - data[at].bit_length()  # of the size field: one plus its leading zero bits
+    size = int.from_bytes(data[at : at + length], "big") & ((1 << 7 * length) - 1)
+    is_unknown = size == (1 << 7 * length) - 1  # a live recording
+    if not is_unknown and at + length + size > len(data):
+        raise StickerError(f"{name}: the WebM is cut off; get the whole file")
+
+
+def _check_sizes(packet: av.Packet, size: tuple[int, int], name: str) -> None:
+    """Every frame, of colour and of alpha, must be as large as the header says."""
+    streams = [bytes(packet)]
+    for side in packet.iter_sidedata():
+        if side.data_type == "matroska_block_additional":
+            streams.append(bytes(side)[8:])  # after the number that says what it is: alpha
+    for stream in streams:
+        if stream and any(stated != size for stated in stated_sizes(stream)):
+            raise _damaged(name, "a frame is not as large as the header says")
+
+
+def _durations(packets: list[av.Packet], container_us: int | None) -> np.ndarray:
+    """Time to the next packet; for the last its own duration, or what the container leaves."""
+    if not packets:
+        return np.zeros(0, np.int64)
+    if any(packet.pts is None or packet.time_base is None for packet in packets):
+        raise ValueError("packets without time")
+    starts = [float(packet.pts * packet.time_base) * 1000 for packet in packets]  # type: ignore[operator]
+    last = packets[-1]
+    rest = (last.duration or 0) * float(last.time_base or 0) * 1000
+    if not rest and container_us:
+        rest = container_us / 1000 - starts[-1]
+    return whole_durations(np.append(np.diff(starts), rest))
+
+
+def encode(sticker: Sticker, *, crf: int = 30, speed: int = 1) -> bytes:
+    """WebM bytes: VP9 with alpha, every frame and duration kept, lossy.
+
+    Args:
+        sticker: what to write; `loop_count` is not part of the format.
+        crf: quality, 0 (best) to 63 (smallest).
+        speed: 0 (slow, small) to 8 (fast).
+    """
+    if not 0 <= crf <= 63 or not 0 <= speed <= 8:
+        raise StickerError("WebM needs crf from 0 to 63 and speed from 0 to 8")
+    stream = io.BytesIO()
+    durations = dict(zip(_starts(sticker), sticker.durations_ms.tolist(), strict=True))
+    with av.open(stream, "w", format="webm") as container:
+        rate = Fraction(sticker.num_frames * 1000, sticker.total_ms)
+        track = container.add_stream("libvpx-vp9", rate=rate)
+        track.width, track.height, track.pix_fmt = sticker.width, sticker.height, "yuva420p"
+        track.codec_context.time_base = _MILLISECOND
+        track.options = {
+            "crf": str(crf),
+            "b": "0",
+            "cpu-used": str(speed),
+            # Alternate reference frames are hidden packets; the alpha stream has no place for them.
+            "auto-alt-ref": "0",
+            "colorspace": "smpte170m",
+            "color_range": "tv",
+        }
+        for frame in [*_video_frames(sticker), None]:
+            for packet in track.encode(frame):
+                packet.duration = durations[packet.pts or 0]  # the encoder leaves it out
+                container.mux(packet)
+    return stream.getvalue()
+
+
+def _starts(sticker: Sticker) -> list[int]:
+    return [0, *np.cumsum(sticker.durations_ms)[:-1].tolist()]
+
+
+def _video_frames(sticker: Sticker) -> Iterator[av.VideoFrame]:
+    for pixels, start_ms in zip(sticker.frames, _starts(sticker), strict=True):
+        frame = to_video_frame(_spread_colour(pixels))
+        frame.pts, frame.time_base = start_ms, _MILLISECOND
+        yield frame
+
+
+def _spread_colour(pixels: np.ndarray) -> np.ndarray:
+    """Give hidden pixels the nearest visible colour: colour is stored at half the resolution, and
+    what hides next to an edge would darken it."""
+    hidden = pixels[..., 3] == 0
+    if not hidden.any() or hidden.all():
+        return pixels
+    nearest = ndimage.distance_transform_edt(hidden, return_distances=False, return_indices=True)
+    spread = pixels[tuple(np.asarray(nearest))]
+    spread[..., 3] = pixels[..., 3]
+    return spread
+
+
+def _damaged(name: str, what: str) -> StickerError:
+    return StickerError(f"{name}: the WebM is damaged ({what}); get it again")

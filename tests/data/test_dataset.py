@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import json
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rdtf.data.dataset import PreparedDataset
+from rdtf.errors import DataError
+
+
+@pytest.fixture
+def copy(dataset: PreparedDataset, tmp_path: Path) -> Path:
+    """A training set that a test may damage."""
+    return Path(shutil.copytree(dataset.path, tmp_path / "copy"))
+
+
+def edit_head(folder: Path, change: Callable[[dict], object]) -> None:
+    head = json.loads((folder / "dataset.json").read_text())
+    change(head)
+    (folder / "dataset.json").write_text(json.dumps(head))
+
+
+def test_clips_are_counted_by_split(dataset):
+    train, val = dataset.clips("train"), dataset.clips("val")
+    assert len(train) + len(val) == len(dataset) == len(dataset.clips()) == 5
+    assert [clip.index for clip in train + val] == list(range(5))
+    assert dataset.num_frames == sum(clip.num_frames for clip in dataset.clips())
+    assert dataset.frame_offsets.tolist()[0] == 0 and len(dataset.frame_offsets) == 6
+    assert len({clip.id for clip in dataset.clips()}) == 5
+
+
+def test_a_sticker_comes_with_what_is_known_about_it(dataset):
+    index = next(clip.index for clip in dataset.clips() if clip.concept == "square")
+    sticker = dataset.read_sticker(index)
+    assert sticker.captions == ("red square", "a square moves")
+    assert (sticker.license, sticker.source) == ("CC0-1.0", "pack/moving")
+    assert sticker.metadata["emotion"] == "calm"
+    assert sticker.total_ms == dataset.clip(index).total_ms == 600
+
+
+def test_captions_are_listed_once(dataset):
+    captions = dataset.captions()
+    assert len(set(captions)) == len(captions)
+    assert {"red square", "green square", "blue disc"} <= set(captions)
+
+
+def test_it_travels_to_other_processes(dataset):
+    other = pickle.loads(pickle.dumps(dataset))
+    assert np.array_equal(other.read_frames(0), dataset.read_frames(0))
+
+
+def test_a_moved_set_still_opens(copy, dataset):
+    moved = PreparedDataset(copy)
+    moved.verify()
+    assert moved.fingerprint == dataset.fingerprint
+
+
+def test_a_missing_set_is_named(tmp_path):
+    with pytest.raises(DataError, match="holds no training set"):
+        PreparedDataset(tmp_path)
+
+
+def test_another_version_is_refused(copy):
+    edit_head(copy, lambda head: head.update(version=99))
+    with pytest.raises(DataError, match="version 99"):
+        PreparedDataset(copy)
+
+
+def test_damaged_json_is_refused(copy):
+    (copy / "dataset.json").write_text("{")
+    with pytest.raises(DataError, match="JSON"):
+        PreparedDataset(copy)
+
+
+@pytest.mark.parametrize("key", ["canvas", "shards", "fingerprint", "splits", "made"])
+def test_a_missing_entry_is_refused(copy, key):
+    edit_head(copy, lambda head: head.pop(key))
+    with pytest.raises(DataError, match="damaged"):
+        PreparedDataset(copy)
+
+
+def test_a_changed_row_is_refused(copy):
+    path = copy / "clips.jsonl"
+    path.write_text(path.read_text().replace("red square", "red circle"))
+    with pytest.raises(DataError, match="does not fit"):
+        PreparedDataset(copy)
+
+
+def test_a_shard_that_is_cut_off_or_missing_is_refused(copy):
+    shard = next((copy / "shards").glob("train-*.tar"))
+    shard.write_bytes(shard.read_bytes()[:-1000])
+    with pytest.raises(DataError, match="missing or cut off"):
+        PreparedDataset(copy)
+    shard.unlink()
+    with pytest.raises(DataError, match="missing or cut off"):
+        PreparedDataset(copy)
+
+
+def test_a_shard_outside_of_the_set_is_refused(copy):
+    edit_head(copy, lambda head: head["shards"][0].update(file="../secret.tar"))
+    with pytest.raises(DataError, match="lies elsewhere"):
+        PreparedDataset(copy)
+
+
+def test_changed_pixels_are_found(copy, dataset):
+    clip = dataset.clips("train")[0]
+    shard = copy / clip.location.shard
+    data = bytearray(shard.read_bytes())
+    middle = clip.location.offset + clip.location.num_bytes // 2
+    data[clip.location.offset : middle] = bytes(middle - clip.location.offset)
+    shard.write_bytes(data)
+    damaged = PreparedDataset(copy)
+    with pytest.raises(DataError, match="has changed"):
+        damaged.verify()
+    with pytest.raises(DataError, match=clip.id):
+        damaged.read_frames(clip.index)
+
+
+def test_unknown_split_is_refused(dataset):
+    with pytest.raises(DataError, match="unknown"):
+        dataset.clips("test")

@@ -1,0 +1,233 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from webdataset.compat import WebDataset
+
+from rdtf.data.dataset import PreparedDataset
+from rdtf.data.frames import decode_frames, encode_frames
+from rdtf.data.prepare import prepare
+from rdtf.data.synthetic import SyntheticStickers
+from rdtf.errors import DataError, UserError
+
+from .stickers import moving_square, save_gif, save_webp, soft_disc, write_rows
+
+
+def clip_by_file(dataset: PreparedDataset, name: str):
+    return next(clip for clip in dataset.clips() if clip.file.endswith(name))
+
+
+def test_every_sticker_is_in_the_set_or_in_the_list_of_skipped(dataset):
+    files = {clip.file for clip in dataset.clips()}
+    rows = [json.loads(line) for line in (dataset.path / "skipped.jsonl").open()]
+    assert files == {
+        "pack/moving/red_square.gif",
+        "pack/moving/green_square.webp",
+        "pack/moving/slide.json",
+        "pack/still/disc.webp",
+        "pack/still/wide.webp",
+    }
+    assert {(row["file"], row["kind"]) for row in rows} == {
+        ("pack/captions.jsonl:3", "caption line"),
+        ("pack/captions.jsonl:4", "caption line"),
+        ("pack/still/broken.webp", "unreadable"),
+        ("pack/still/disc_copy.webp", "duplicate"),
+        ("pack/still/nothing.webp", "empty"),
+    }
+    assert sum(dataset.head["skipped"].values()) == len(rows)
+
+
+def test_frames_come_back_exactly(dataset):
+    square = clip_by_file(dataset, "red_square.gif")
+    assert np.array_equal(dataset.read_frames(square.index), moving_square(6))
+    assert square.durations_ms == (100,) * 6
+    disc = clip_by_file(dataset, "disc.webp")
+    expected = np.where(soft_disc()[..., 3:] > 0, soft_disc(), np.uint8(0))
+    assert np.array_equal(dataset.read_frames(disc.index), expected)
+
+
+def test_aspect_is_kept_on_a_transparent_canvas(dataset):
+    frame = dataset.read_frames(clip_by_file(dataset, "wide.webp").index)[0]
+    assert frame.shape == (32, 32, 4)
+    assert frame[:8, :, 3].max() == 0 and frame[-8:, :, 3].max() == 0
+    assert frame[8:24, :, 3].max() == 255
+
+
+def test_lottie_becomes_key_frames_of_the_same_length(dataset):
+    clip = clip_by_file(dataset, "slide.json")
+    sticker = dataset.read_sticker(clip.index)
+    assert (clip.native_frames, clip.num_frames, clip.total_ms) == (30, 8, 1000)
+    alpha = sticker.frames[..., 3].astype(float)
+    centers = (alpha.sum(axis=1) * np.arange(32)).sum(axis=1) / alpha.sum(axis=(1, 2))
+    assert (np.diff(centers) > 0).all()
+    assert sticker.frames[0][16, round(centers[0])].tolist() == [255, 0, 0, 255]
+
+
+def test_shards_are_plain_webdatasets(dataset):
+    shards = [str(dataset.path / shard["file"]) for shard in dataset.head["shards"]]
+    samples = {sample["__key__"]: sample for sample in WebDataset(shards, shardshuffle=False)}
+    assert set(samples) == {clip.id for clip in dataset.clips()}
+    for clip in dataset.clips():
+        sample = samples[clip.id]
+        about = json.loads(sample["json"])
+        assert about["captions"] == list(clip.captions)
+        assert about["split"] == clip.split and clip.location.shard.startswith(
+            f"shards/{clip.split}-"
+        )
+        frames = decode_frames(sample["webp"], len(about["durations_ms"]), 32, "sample")
+        assert np.array_equal(frames, dataset.read_frames(clip.index))
+
+
+def test_the_result_depends_on_the_input_and_not_on_the_workers(sticker_folder, tmp_path):
+    summaries = [
+        prepare(sticker_folder, tmp_path / str(workers), canvas=32, workers=workers)
+        for workers in (0, 2)
+    ]
+    first, second = (tmp_path / "0", tmp_path / "2")
+    assert summaries[0].fingerprint == summaries[1].fingerprint
+    for path in (path for path in first.rglob("*") if path.is_file()):
+        assert path.read_bytes() == (second / path.relative_to(first)).read_bytes()
+
+
+def test_options_and_content_change_the_fingerprint(sticker_folder, tmp_path, dataset):
+    fewer = prepare(sticker_folder, tmp_path / "a", canvas=32, max_frames=4, workers=0)
+    smaller = prepare(sticker_folder, tmp_path / "b", canvas=24, max_frames=4, workers=0)
+    assert len({dataset.fingerprint, fewer.fingerprint, smaller.fingerprint}) == 3
+
+
+def test_variants_of_one_concept_are_on_one_side(tmp_path):
+    rows = []
+    for concept in range(12):
+        for variant in range(3):
+            name = f"{concept}-{variant}.webp"
+            save_webp(tmp_path / "in" / name, soft_disc(16, (concept * 20, variant * 90, 7)))
+            rows.append({"file": name, "caption": name, "concept": f"concept {concept}"})
+    write_rows(tmp_path / "in" / "rows.jsonl", rows)
+    summary = prepare(tmp_path / "in", tmp_path / "out", canvas=16, val_fraction=0.3, workers=0)
+    clips = PreparedDataset(tmp_path / "out").clips()
+    assert summary.num_clips == len(clips) == 36
+    assert len({(clip.concept, clip.split) for clip in clips}) == 12
+    assert set(summary.splits) == {"train", "val"} and min(summary.splits.values()) > 0
+
+
+def test_little_motion_is_skipped_on_request_and_stills_are_not(tmp_path):
+    blink = np.repeat(soft_disc(64), 2, axis=0)
+    blink[1, 30, 30] = (0, 0, 0, 255)
+    save_webp(tmp_path / "in" / "blink.webp", blink)
+    save_webp(tmp_path / "in" / "disc.webp", soft_disc(64, (9, 9, 9)))
+    save_gif(tmp_path / "in" / "square.gif", moving_square(4))
+    kept = prepare(tmp_path / "in", tmp_path / "all", canvas=32, workers=0)
+    assert kept.num_clips == 3
+    some = prepare(tmp_path / "in", tmp_path / "some", canvas=32, min_motion=0.05, workers=0)
+    assert some.num_clips == 2 and some.skipped == {"little motion": 1}
+
+
+def test_duplicates_stay_on_request(tmp_path):
+    for name in ("a", "b"):
+        save_webp(tmp_path / "in" / f"{name}.webp", soft_disc())
+    assert prepare(tmp_path / "in", tmp_path / "one", canvas=32).num_clips == 1
+    assert prepare(tmp_path / "in", tmp_path / "two", canvas=32, dedupe=False).num_clips == 2
+
+
+def test_synthetic_stickers_are_an_input_too(tmp_path):
+    stickers = SyntheticStickers(seed=3, count=6)
+    summary = prepare(stickers, tmp_path / "out", canvas=32, val_fraction=0.3, workers=0)
+    dataset = PreparedDataset(tmp_path / "out")
+    assert summary.num_clips == 6 and all(clip.captions for clip in dataset.clips())
+    drawn = SyntheticStickers(seed=3, count=6, canvas=32)
+    for clip in dataset.clips():
+        number = int(clip.file.removeprefix("synthetic/"))
+        assert clip.concept == drawn.describe(number).concept
+        pictures = iter([frame.tobytes() for frame in drawn[number].frames])
+        # Each is found after the one before it: a subsequence.
+        assert all(frame.tobytes() in pictures for frame in dataset.read_frames(clip.index))
+
+
+def test_an_existing_set_is_replaced_only_on_request(sticker_folder, tmp_path):
+    out = tmp_path / "out"
+    first = prepare(sticker_folder, out, canvas=32, workers=0)
+    (out / "cache").mkdir()
+    with pytest.raises(UserError, match="--overwrite"):
+        prepare(sticker_folder, out, canvas=16, workers=0)
+    assert PreparedDataset(out).fingerprint == first.fingerprint
+    second = prepare(sticker_folder, out, canvas=16, workers=0, overwrite=True)
+    assert PreparedDataset(out).fingerprint == second.fingerprint != first.fingerprint
+    assert not (out / "cache").exists()
+
+
+def test_other_folders_are_never_replaced(sticker_folder, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    with pytest.raises(UserError, match="something else"):
+        prepare(sticker_folder, tmp_path, overwrite=True)
+    with pytest.raises(UserError, match="is a file"):
+        prepare(sticker_folder, tmp_path / "thesis.txt", overwrite=True)
+    assert (tmp_path / "thesis.txt").read_text() == "years of work"
+
+
+def test_the_output_may_not_hold_the_input(sticker_folder, tmp_path):
+    prepare(sticker_folder, tmp_path / "out", canvas=16, workers=0)
+    save_webp(tmp_path / "out" / "more" / "x.webp", soft_disc())
+    with pytest.raises(UserError, match="lies inside of the output"):
+        prepare(tmp_path / "out" / "more", tmp_path / "out", overwrite=True)
+
+
+def test_a_set_inside_of_its_input_is_not_read_again(tmp_path):
+    save_webp(tmp_path / "x.webp", soft_disc())
+    first = prepare(tmp_path, tmp_path / "set", canvas=16)
+    again = prepare(tmp_path, tmp_path / "set", canvas=16, overwrite=True)
+    assert first.fingerprint == again.fingerprint
+
+
+def test_nothing_is_left_behind_when_nothing_can_be_used(tmp_path):
+    (tmp_path / "in").mkdir()
+    with pytest.raises(UserError, match="no sticker found"):
+        prepare(tmp_path / "in", tmp_path / "out")
+    (tmp_path / "in" / "x.gif").write_bytes(b"GIF89a")
+    with pytest.raises(UserError, match="none of the 1 stickers can be used"):
+        prepare(tmp_path / "in", tmp_path / "out")
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"canvas": 4},
+        {"canvas": 100_000},
+        {"max_frames": 0},
+        {"max_frames": 100_000},
+        {"keyframe_method": "random"},
+        {"val_fraction": 1.5},
+        {"min_motion": -1},
+        {"workers": -2},
+    ],
+    ids=str,
+)
+def test_options_that_make_no_sense_are_refused(sticker_folder, tmp_path, options):
+    with pytest.raises(UserError, match=next(iter(options)).removeprefix("keyframe_")):
+        prepare(sticker_folder, tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_encoded_frames_are_exact_with_soft_edges():
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (5, 24, 24, 4), dtype=np.uint8)
+    frames[..., 3] *= rng.random((5, 24, 24)) > 0.5
+    frames[frames[..., 3] == 0] = 0
+    data = encode_frames(frames, [10, 20, 30, 40, 50])
+    assert np.array_equal(decode_frames(data, 5, 24, "clip"), frames)
+    with pytest.raises(DataError, match="holds 5 frames"):
+        decode_frames(data, 4, 24, "clip")
+    with pytest.raises(DataError, match="damaged"):
+        decode_frames(data[:200], 5, 24, "clip")
+
+
+def test_real_stickers(real_stickers: Path, tmp_path):
+    names = ["animated/noto_1f192.tgs", "animated/noto_1f44b.tgs", "animated/pet_crab_red_walk.gif"]
+    files = [real_stickers / name for name in names if (real_stickers / name).is_file()]
+    summary = prepare(files, tmp_path / "out", canvas=64, workers=0)
+    assert summary.num_clips == len(files) and not summary.skipped
+    for clip in PreparedDataset(tmp_path / "out").clips():
+        assert 2 <= clip.num_frames <= 16

@@ -1,0 +1,271 @@
+"""Files that are cut off, damaged, hostile or something else: one clear error, never a crash."""
+
+from __future__ import annotations
+
+import gzip
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from rdtf.errors import UserError
+from rdtf.stickers import (
+    Budget,
+    Sticker,
+    StickerError,
+    decode_sticker,
+    encode_sticker,
+    probe,
+    read_sticker,
+    write_sticker,
+)
+
+from .samples import clip, gif_bytes, webp_bomb
+
+WRITTEN = {suffix: encode_sticker(clip(), suffix) for suffix in (".gif", ".webp", ".png", ".webm")}
+MAGICS = (
+    b"GIF89a",
+    b"RIFF\xff\0\0\0WEBPVP8X",
+    b"\x89PNG\r\n\x1a\n",
+    b"\x1a\x45\xdf\xa3",
+    b"\xff\xd8\xff",
+    b"\x1f\x8b\x08",
+    b"{",
+    b"",
+)
+SUFFIXES = st.sampled_from(sorted(WRITTEN))
+
+
+def is_one_line(error: BaseException) -> bool:
+    return "\n" not in str(error) and len(str(error)) < 400
+
+
+@given(SUFFIXES, st.data())
+def test_cut_off_anywhere(suffix: str, data: st.DataObject):
+    whole = WRITTEN[suffix]
+    size = data.draw(st.integers(0, len(whole) - 1))
+    with pytest.raises(StickerError) as caught:
+        decode_sticker(whole[:size], "short.gif")
+    assert "short.gif" in str(caught.value) and is_one_line(caught.value)
+
+
+@given(SUFFIXES, st.data())
+def test_flipped_bytes_give_a_sticker_or_an_error(suffix: str, data: st.DataObject):
+    damaged = bytearray(WRITTEN[suffix])
+    places = st.lists(st.integers(0, len(damaged) - 1), min_size=1, max_size=8)
+    for place in data.draw(places):
+        damaged[place] = data.draw(st.integers(0, 255))
+    try:
+        assert isinstance(decode_sticker(bytes(damaged)), Sticker)
+    except StickerError as error:
+        assert is_one_line(error)
+
+
+@given(st.sampled_from(MAGICS), st.binary(max_size=200))
+def test_noise_after_a_known_beginning(magic: bytes, noise: bytes):
+    with pytest.raises(StickerError) as caught:
+        decode_sticker(magic + noise)
+    assert is_one_line(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "is empty"),
+        (b"<!DOCTYPE html><html>404</html>", "is a web page"),
+        (b"\xef\xbb\xbf  <html></html>", "is a web page"),
+        (b"\0\0\0\x20ftypisom", "MP4"),
+        (b"%PDF-1.4", "not a picture"),
+        (b"BM" + bytes(60), "not a picture"),
+    ],
+)
+def test_something_else_named_gif(content: bytes, message: str, tmp_path: Path):
+    path = tmp_path / "cat.gif"
+    path.write_bytes(content)
+    for use in (read_sticker, probe):
+        with pytest.raises(StickerError, match=message) as caught:
+            use(path)
+        assert str(path) in str(caught.value) and is_one_line(caught.value)
+
+
+def test_the_name_does_not_decide(tmp_path: Path):
+    path = tmp_path / "really.gif"
+    path.write_bytes(WRITTEN[".webp"])
+    assert probe(path).format == "webp"
+    assert read_sticker(path).num_frames == 3
+
+
+def test_missing_files_and_folders(tmp_path: Path):
+    with pytest.raises(StickerError, match="does not exist"):
+        read_sticker(tmp_path / "no.gif")
+    with pytest.raises(StickerError, match="holds no frames"):
+        read_sticker(tmp_path)
+
+
+def test_single_frame_gif_and_no_trailer():
+    assert decode_sticker(gif_bytes([7])).durations_ms.tolist() == [70]
+    with pytest.raises(StickerError, match="cut off"):
+        decode_sticker(gif_bytes([7, 7])[:-1])
+
+
+def test_a_gif_without_a_picture():
+    with pytest.raises(StickerError, match="0 frames"):
+        decode_sticker(gif_bytes([]))
+
+
+def test_webp_canvas_larger_than_its_pictures():
+    small = webp_bomb(2, 16)
+    assert decode_sticker(small).num_frames == 2
+    wide = small.replace((15).to_bytes(3, "little") * 2, (16382).to_bytes(3, "little") * 2)
+    with pytest.raises(StickerError, match="16383 pixels on one side"):
+        decode_sticker(wide)
+
+
+def test_real_webp_bomb():
+    """60 frames of 3000 x 3000 in a few kilobytes: two gigabytes, were they decoded."""
+    bomb = webp_bomb(60, 3000)
+    assert len(bomb) < 300_000
+    with pytest.raises(StickerError, match="540000000 pixels in all frames"):
+        decode_sticker(bomb)
+
+
+def test_gif_bomb_by_a_picture_beyond_the_screen():
+    large = struct.pack("<BHHHHB", 0x2C, 0, 0, 65535, 65535, 0)
+    bomb = gif_bytes([5]).replace(struct.pack("<BHHHHB", 0x2C, 0, 0, 1, 1, 0), large)
+    with pytest.raises(StickerError, match="65535 pixels on one side"):
+        decode_sticker(bomb)
+
+
+def test_gzip_bomb(tmp_path: Path):
+    path = tmp_path / "bomb.tgs"
+    path.write_bytes(gzip.compress(b'{"layers":[' + b" " * (40 * 2**20)))
+    assert path.stat().st_size < 2**17
+    with pytest.raises(StickerError, match="bytes of Lottie JSON"):
+        read_sticker(path)
+
+
+@pytest.mark.parametrize(
+    ("field", "limit"),
+    [
+        ("max_bytes", None),
+        ("max_canvas", 16),
+        ("max_frames", 3),
+        ("max_total_pixels", 3 * 16 * 16),
+        ("max_duration_ms", 240),
+    ],
+)
+@pytest.mark.parametrize("suffix", sorted(WRITTEN))
+def test_budgets_are_inclusive(suffix: str, field: str, limit: int | None, tmp_path: Path):
+    path = tmp_path / f"disc{suffix}"
+    path.write_bytes(WRITTEN[suffix])
+    limit = limit or len(WRITTEN[suffix])
+    for allowed in (limit, limit + 1):
+        budget = Budget(**{field: allowed})
+        assert read_sticker(path, budget=budget).num_frames == probe(path, budget).num_frames == 3
+    too_small = Budget(**{field: limit - 1})
+    with pytest.raises(StickerError, match=field):
+        read_sticker(path, budget=too_small)
+    with pytest.raises(StickerError, match=field):
+        probe(path, too_small)
+
+
+@pytest.mark.parametrize("value", [0, -1, 1.5, True])
+def test_a_budget_must_make_sense(value: object):
+    with pytest.raises(StickerError, match="max_frames"):
+        Budget(max_frames=value)  # type: ignore[arg-type]
+
+
+def test_apng_that_promises_more_frames():
+    data = WRITTEN[".png"]
+    at = data.index(b"acTL")
+    body = b"acTL" + struct.pack(">II", 4, 0)
+    changed = data[:at] + body + struct.pack(">I", zlib.crc32(body)) + data[at + 16 :]
+    with pytest.raises(StickerError, match="3 of 4 frames"):
+        decode_sticker(changed)
+
+
+def test_webp_with_a_missing_frame():
+    bomb = webp_bomb(3, 8)
+    at = bomb.rindex(b"ANMF")
+    with pytest.raises(StickerError):
+        decode_sticker(bomb[:at])
+    body = bomb[8:at]
+    assert decode_sticker(b"RIFF" + struct.pack("<I", len(body)) + body).num_frames == 2
+
+
+def test_writing_where_it_is_not_possible(tmp_path: Path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError):
+        write_sticker(clip(), tmp_path / "file" / "cat.webp")
+    (tmp_path / "cat.webp").mkdir()
+    with pytest.raises(UserError):
+        write_sticker(clip(), tmp_path / "cat.webp")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cat.webp", "file"]
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "message"),
+    [
+        ("cat.bmp", {}, "end the name in one of"),
+        ("cat", {}, "without suffix"),
+        ("cat.gif", {"quality": 3}, "no option 'quality'"),
+        ("cat.gif", {"colors": 1}, "colors from 2 to 256"),
+        ("cat.png", {"colors": 300}, "palette of 300"),
+        ("cat.webm", {"crf": 99}, "crf from 0 to 63"),
+        ("cat.webp", {"method": "slow"}, "can't write"),
+    ],
+)
+def test_wrong_names_and_options(
+    name: str, options: dict[str, object], message: str, tmp_path: Path
+):
+    with pytest.raises(StickerError, match=message):
+        write_sticker(clip(), tmp_path / name, **options)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("suffix", "duration_ms", "loops"),
+    [
+        (".gif", 10**6, 0),
+        (".webp", 2**24, 0),
+        (".png", 10**8, 0),
+        (".gif", 50, 70_000),
+        (".webp", 50, 70_000),
+    ],
+)
+def test_what_a_format_cannot_hold(suffix: str, duration_ms: int, loops: int):
+    sticker = clip(2).with_durations(duration_ms).replace(loop_count=loops)
+    with pytest.raises(StickerError, match="can't"):
+        encode_sticker(sticker, suffix)
+
+
+def test_long_png_frames_stay_long():
+    sticker = clip(2).with_durations([70_000, 100_000])
+    assert (
+        decode_sticker(
+            encode_sticker(sticker, ".png"), budget=Budget(max_duration_ms=10**6)
+        ).total_ms
+        == 170_000
+    )
+
+
+def test_jpeg_and_sixteen_bit_png(tmp_path: Path):
+    Image.new("RGB", (20, 10), (200, 0, 0)).save(tmp_path / "a.jpg")
+    still = read_sticker(tmp_path / "a.jpg")
+    assert still.frames.shape == (1, 10, 20, 4) and still.is_still
+    grey = np.full((4, 4), 0x8001, np.uint16)
+    Image.fromarray(grey).save(tmp_path / "b.png")
+    assert read_sticker(tmp_path / "b.png").frames[0, 0, 0].tolist() == [128, 128, 128, 255]
+
+
+def test_jpeg_is_turned_as_the_camera_says(tmp_path: Path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (20, 10), (200, 0, 0)).save(tmp_path / "a.jpg", exif=exif)
+    info, sticker = probe(tmp_path / "a.jpg"), read_sticker(tmp_path / "a.jpg")
+    assert (info.width, info.height) == (sticker.width, sticker.height) == (10, 20)
