@@ -47,7 +47,9 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
     path = Path(path)
     ensure_folder(path.parent)
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent
+        )
     except OSError as error:
         raise UserError(f"{path} can't be written: {error.strerror}; name another place") from error
     os.close(handle)

@@ -110,7 +110,7 @@ def test_candidates_are_few_and_keep_the_time(durations):
 
 def test_features_ignore_hidden_colours():
     disc = soft_disc()[0]
-    other = np.where(disc[..., 3:] > 0, disc, np.uint8([255, 0, 255, 0]))
+    other = np.where(disc[..., 3:] > 0, disc, np.array([255, 0, 255, 0], np.uint8))
     assert np.array_equal(frame_feature(disc), frame_feature(other))
     assert 0 <= frame_feature(disc).min() <= frame_feature(disc).max() <= 1
 

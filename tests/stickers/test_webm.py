@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from fractions import Fraction
+from typing import Literal, cast
 
 import av
 import numpy as np
@@ -18,12 +19,15 @@ from rdtf.stickers.yuv import to_rgba, to_video_frame
 from .samples import clip
 
 
-def other_video(codec: str, format: str, pix_fmt: str, size: int = 32, **options: str) -> bytes:
+def other_video(
+    codec: Literal["libvpx-vp9", "libvpx"], size: int = 32, options: dict[str, str] | None = None
+) -> bytes:
+    """Six frames without alpha, darkest first."""
     stream = io.BytesIO()
-    with av.open(stream, "w", format=format) as container:
-        track = container.add_stream(codec, rate=20, options=options)
+    with av.open(stream, "w", format="webm") as container:
+        track = cast(av.VideoStream, container.add_stream(codec, rate=20, options=options))
         track.width = track.height = size
-        track.pix_fmt = pix_fmt
+        track.pix_fmt = "yuv420p"
         for index in range(6):
             pixels = np.full((size, size, 3), 40 * index, np.uint8)
             frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
@@ -44,7 +48,7 @@ def test_planes_keep_alpha_and_flat_colour(height: int, width: int, seed: int):
 
 
 def test_video_without_alpha_is_opaque():
-    sticker = decode_sticker(other_video("libvpx-vp9", "webm", "yuv420p"))
+    sticker = decode_sticker(other_video("libvpx-vp9"))
     assert sticker.frames.shape == (6, 32, 32, 4)
     assert (sticker.frames[..., 3] == 255).all()
     assert sticker.durations_ms.tolist() == [50] * 6
@@ -53,24 +57,22 @@ def test_video_without_alpha_is_opaque():
 
 def test_alternate_reference_frames_are_no_frames():
     """libvpx hides frames in superframes by default."""
-    data = other_video(
-        "libvpx-vp9", "webm", "yuv420p", **{"auto-alt-ref": "1", "lag-in-frames": "5"}
-    )
+    data = other_video("libvpx-vp9", options={"auto-alt-ref": "1", "lag-in-frames": "5"})
     assert decode_sticker(data).num_frames == 6
 
 
 def test_other_codecs_are_named():
     with pytest.raises(StickerError, match="codec is vp8; only VP9"):
-        decode_sticker(other_video("libvpx", "webm", "yuv420p"))
+        decode_sticker(other_video("libvpx"))
 
 
 def packets(data: bytes) -> list[bytes]:
-    with av.open(io.BytesIO(data)) as container:
+    with av.open(io.BytesIO(data), mode="r") as container:
         return [bytes(packet) for packet in container.demux(video=0) if packet.size]
 
 
 def test_sizes_in_the_bitstream():
-    first, *others = packets(other_video("libvpx-vp9", "webm", "yuv420p", size=70))
+    first, *others = packets(other_video("libvpx-vp9", size=70))
     assert list(stated_sizes(first)) == [(70, 70)]
     assert not any(list(stated_sizes(packet)) for packet in others)
     with pytest.raises(ValueError, match="no VP9"):

@@ -135,10 +135,8 @@ class Inspect:
     """Folder made by `rdtf data prepare` or `rdtf data synth`."""
     sheet: Annotated[Path | None, arg(aliases=["-o"])] = None
     """Write a contact sheet of some clips to this PNG."""
-    clips: int = 12
-    """Clips on the sheet."""
-    split: Literal["train", "val"] = "train"
-    """Which split the sheet shows."""
+    clips: int = 8
+    """Clips of each split on the sheet."""
     seed: int = 0
     """Another seed shows other clips."""
     verify: bool = False
@@ -148,15 +146,15 @@ class Inspect:
 
     def run(self) -> None:
         from rdtf.cli.output import check_output, show
+        from rdtf.data.dataset import PreparedDataset
         from rdtf.data.inspect import inspect_dataset, write_clip_sheet
 
         if self.sheet is not None:
             check_output(self.sheet, (".png",))
         report = inspect_dataset(self.data, verify=self.verify)
         if self.sheet is not None:
-            write_clip_sheet(
-                self.data, self.sheet, split=self.split, count=self.clips, seed=self.seed
-            )
+            dataset = PreparedDataset(self.data)
+            write_clip_sheet(dataset, self.sheet, clips_per_split=self.clips, seed=self.seed)
         if self.json:
             show(report.to_dict(), True, "")
             return

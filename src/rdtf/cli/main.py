@@ -39,7 +39,8 @@ Command = (
     | Annotated[Evaluate, _named("evaluate")]
 )
 
-_DESCRIPTION = """Train a compact video diffusion model from scratch on animated stickers, and use it.
+_DESCRIPTION = """\
+Train a compact video diffusion model from scratch on animated stickers, and use it.
 
 Start with: rdtf quickstart"""
 

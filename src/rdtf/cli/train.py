@@ -66,7 +66,8 @@ class Train:
 
         result = train(config, self.data, self.out, max_seconds=self.max_seconds)
         text = (
-            f"{result.reason} at step {result.step} of {config.steps} after {result.seconds:.0f} s; "
+            f"{result.reason} at step {result.step} of {config.steps} "
+            f"after {result.seconds:.0f} s; "
             f"model in {self.out / 'pipeline'}, curves in {self.out / 'report.html'}"
         )
         show({**vars(result), "run": self.out}, self.json, text)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rdtf.data.frames import encode_frames
+from rdtf.data.frames import encode_frames, without_hidden_colour
 from rdtf.data.keyframes import (
     FEATURE_SIZE,
     KeyFrames,
@@ -109,9 +109,7 @@ def _finish(
     if native_frames > 1 and keys.motion < options.min_motion:
         limit = f"less than the limit of {options.min_motion:g}"
         return Skipped(item.file, "little motion", f"motion is {keys.motion:.5f}, {limit}")
-    frames, durations_ms = _merge_equal(
-        _without_hidden_colour(sticker.frames), sticker.durations_ms
-    )
+    frames, durations_ms = _merge_equal(without_hidden_colour(sticker.frames), sticker.durations_ms)
     return PreparedClip(
         item=item,
         durations_ms=tuple(int(duration) for duration in durations_ms),
@@ -120,11 +118,6 @@ def _finish(
         pixel_hash=hashlib.sha256(frames.tobytes()).hexdigest(),
         pixels=encode_frames(frames, durations_ms),
     )
-
-
-def _without_hidden_colour(frames: np.ndarray) -> np.ndarray:
-    """Pixels of alpha 0 have no colour: the one form of a picture, whatever hid below."""
-    return np.where(frames[..., 3:] > 0, frames, np.uint8(0))
 
 
 def _merge_equal(frames: np.ndarray, durations_ms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -22,8 +22,8 @@ _NO_CODEC_KEY_FRAMES = {"kmin": 0, "kmax": 0}
 def encode_frames(frames: np.ndarray, durations_ms: Sequence[int] | np.ndarray) -> bytes:
     """Straight RGBA uint8 [F,H,W,4] -> bytes; `decode_frames` gives the same pixels back.
 
-    Equal neighbours must have been merged and pixels of alpha 0 be black: the codec merges the
-    first, and players may differ about the second.
+    Equal neighbours must have been merged, as the codec would. The colour of pixels of alpha 0 is
+    not kept.
     """
     images = [Image.fromarray(frame) for frame in frames]
     animation = {
@@ -55,4 +55,9 @@ def decode_frames(data: bytes, num_frames: int, canvas: int, what: str) -> np.nd
             frames = [np.asarray(frame.convert("RGBA")) for frame in ImageSequence.Iterator(image)]
     except (OSError, UnidentifiedImageError, EOFError) as error:
         raise DataError(f"{what} is damaged ({error}); prepare the training set again") from error
-    return np.stack(frames)
+    return without_hidden_colour(np.stack(frames))
+
+
+def without_hidden_colour(frames: np.ndarray) -> np.ndarray:
+    """Pixels of alpha 0 have no colour: the one form of a picture, whatever hid below."""
+    return np.where(frames[..., 3:] > 0, frames, np.uint8(0))

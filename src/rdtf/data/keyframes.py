@@ -73,7 +73,7 @@ def choose_key_frames(
     max_frames: int = 16,
     *,
     method: Method = "piecewise",
-    tolerance: float = 1e-4,
+    tolerance: float = 1e-5,
 ) -> KeyFrames:
     """Choose at most `max_frames` of N frames; `features` is float [N, ...], one row a frame.
 

@@ -26,6 +26,7 @@ class SpooledClip:
     durations_ms: tuple[int, ...]
     native_frames: int
     motion: float
+    pixel_hash: str
     offset: int
     num_bytes: int
 
@@ -59,7 +60,7 @@ def spool_results(
             continue
         place = (spool.tell(), spool.write(result.pixels))
         about = (result.item, result.durations_ms, result.native_frames, result.motion)
-        clips.append(SpooledClip(*about, *place))
+        clips.append(SpooledClip(*about, result.pixel_hash, *place))
     return clips, skipped
 
 
@@ -103,6 +104,7 @@ def _row(clip: SpooledClip, split: Split) -> dict[str, Any]:
         "num_frames": len(clip.durations_ms),
         "native_frames": clip.native_frames,
         "motion": round(clip.motion, 6),
+        "pixel_hash": clip.pixel_hash,
         "file": item.file,
         "source": item.source,
         "license": item.license,

@@ -52,9 +52,7 @@ class StickerPipeline(DiffusionPipeline):
     denoiser: DFGN
     text_encoders: TextEncoders
 
-    def __init__(
-        self, denoiser: Any, autoencoder: Any, text_encoders: Any, scheduler: Any
-    ) -> None:
+    def __init__(self, denoiser: Any, autoencoder: Any, text_encoders: Any, scheduler: Any) -> None:
         super().__init__()
         self.register_modules(
             denoiser=denoiser,
@@ -291,7 +289,9 @@ class StickerPipeline(DiffusionPipeline):
             frames = source[None] if source.ndim == 3 else source
             source = Sticker(frames, np.full(len(frames), DEFAULT_DURATION_MS))
         if not isinstance(source, Sticker):
-            raise UserError(f"a sticker, a file or RGBA frames are needed, not {type(source).__name__}")
+            raise UserError(
+                f"a sticker, a file or RGBA frames are needed, not {type(source).__name__}"
+            )
         return source.fit_canvas(self.canvas)
 
 

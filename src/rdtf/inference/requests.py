@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -93,7 +94,9 @@ def interpolate_request(sticker: Sticker, factor: int) -> ClipRequest:
     if factor < 2:
         raise UserError(f"factor must be 2 or more, got {factor}")
     if sticker.num_frames < 2:
-        raise UserError("interpolation needs a clip of 2 frames or more; to animate a still, generate")
+        raise UserError(
+            "interpolation needs a clip of 2 frames or more; to animate a still, generate"
+        )
     total = (sticker.num_frames - 1) * factor + 1
     durations = []
     for duration in sticker.durations_ms[:-1]:
@@ -115,7 +118,7 @@ def predict_request(sticker: Sticker, after: int = 0, before: int = 0) -> ClipRe
 def _split(duration_ms: int, parts: int) -> list[int]:
     """Whole milliseconds that add up exactly; every part at least 1 ms."""
     edges = [round(duration_ms * part / parts) for part in range(parts + 1)]
-    return [max(b - a, 1) for a, b in zip(edges, edges[1:], strict=False)]
+    return [max(b - a, 1) for a, b in pairwise(edges)]
 
 
 def _extended(durations_ms: np.ndarray, total: int) -> list[int]:

@@ -117,7 +117,9 @@ class DFGN(ModelMixin, ConfigMixin):
             nn.Linear(embedding_dim, embedding_dim),
         )
         self.embed_text = nn.ModuleList(
-            nn.Sequential(nn.Linear(width, 2 * text_dim), nn.SiLU(), nn.Linear(2 * text_dim, text_dim))
+            nn.Sequential(
+                nn.Linear(width, 2 * text_dim), nn.SiLU(), nn.Linear(2 * text_dim, text_dim)
+            )
             for width in text_widths
         )
         self.null_text = nn.Parameter(torch.zeros(1, 1, text_dim))
@@ -192,19 +194,16 @@ class DFGN(ModelMixin, ConfigMixin):
 
         folded = denoiser_input(noisy * _input_scale(level, noisy), clean, given)
         folded = folded.transpose(1, 2).flatten(0, 1)
+        skip, scale = _precondition(noisy, level)
         if self.config_.compose:
             references, distances = _references(clean, given)
             folded = torch.cat([folded, references.flatten(1, 2)], dim=1)
-
-        h = self._unet(folded, embedding, text_states, text_keys, clip)
-
-        if self.config_.compose:
-            skip, scale = _precondition(noisy, level)
+            h = self._unet(folded, embedding, text_states, text_keys, clip)
             out = self.composer(h, references, distances, skip, scale)
         else:
-            out = self.conv_out(torch.nn.functional.silu(self.norm_out(h)))
+            h = self._unet(folded, embedding, text_states, text_keys, clip)
+            out = self.conv_out(nn.functional.silu(self.norm_out(h)))
             if self.config_.prediction == "x":
-                skip, scale = _precondition(noisy, level)
                 out = skip + scale * out
         return out.unflatten(0, (batch, frames)).transpose(1, 2)
 

@@ -54,9 +54,7 @@ def zero_init(module: nn.Module) -> nn.Module:
 class Attention(nn.Module):
     """Multi-head attention with separate context, key mask and query-key normalisation."""
 
-    def __init__(
-        self, dim: int, heads: int, head_dim: int, context_dim: int | None = None
-    ) -> None:
+    def __init__(self, dim: int, heads: int, head_dim: int, context_dim: int | None = None) -> None:
         super().__init__()
         inner = heads * head_dim
         self.heads = heads

@@ -77,7 +77,7 @@ class PixelPatches(ModelMixin, ConfigMixin):
 
 
 class RGBAAutoencoder(AutoencoderKL):
-    """A KL autoencoder over premultiplied RGBA, trained here from scratch (`rdtf train-autoencoder`).
+    """A KL autoencoder over premultiplied RGBA, trained from scratch (`rdtf train-autoencoder`).
 
     `[N, 4, H, W]` ↔ `[N, latent_channels, H/8, W/8]`. Latents come out scaled to unit variance by
     `scaling_factor`, which training measures and stores.
@@ -94,7 +94,8 @@ class RGBAAutoencoder(AutoencoderKL):
         sample_size: int = 128,
     ) -> RGBAAutoencoder:
         """An untrained one; four levels make it 8× down, about 4 M parameters."""
-        return cls(
+        build: Any = cls  # diffusers annotates these tuples as being of length one
+        return build(
             in_channels=4,
             out_channels=4,
             down_block_types=("DownEncoderBlock2D",) * len(channels),

@@ -135,7 +135,9 @@ def _default_folder() -> Path:
     except ImportError as error:
         raise ConfigError(f"the default text encoder is not installed; {_INSTALL_HINT}") from error
     if _file_sha256(Path(MODEL_DIR) / "model.safetensors") != DEFAULT_SHA256:
-        raise ConfigError(f"the default text encoder's weights are not the expected ones; {_INSTALL_HINT}")
+        raise ConfigError(
+            f"the default text encoder's weights are not the expected ones; {_INSTALL_HINT}"
+        )
     return Path(MODEL_DIR)
 
 

@@ -27,11 +27,13 @@ def unpremultiply(frames: np.ndarray) -> np.ndarray:
     Colour is divided by the alpha that is stored (8 bits), not by the exact one, so that what a
     viewer composites is as close as 8 bits allow, and uint8 -> float -> uint8 is exact.
     """
-    clipped = np.clip(frames, 0, 1, dtype=np.float32)
-    alpha = np.rint(clipped[..., 3:] * 255)
-    colour = clipped[..., :3] * (255 * 255) / np.maximum(alpha, 1)
-    colour = np.where(alpha > 0, np.minimum(np.rint(colour), 255), 0)
-    return np.concatenate([colour, alpha], axis=-1).astype(np.uint8)
+    stored = np.empty(frames.shape, np.uint8)
+    alpha = np.rint(frames[..., 3:].clip(0, 1) * 255).astype(np.float32)
+    scale = np.where(alpha > 0, 255 * 255 / np.maximum(alpha, 1), 0).astype(np.float32)
+    colour = frames[..., :3].clip(0, 1) * scale
+    stored[..., :3] = np.rint(np.minimum(colour, 255))
+    stored[..., 3:] = alpha
+    return stored
 
 
 def on_background(frames: np.ndarray, rgb: tuple[int, int, int]) -> np.ndarray:

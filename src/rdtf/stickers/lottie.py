@@ -58,8 +58,7 @@ class LottieFile:
             durations_ms=tuple(durations.tolist()),
         )
         _drop_files(document)
-        # Written again from what was checked: of doubled keys, C++ might see the other one.
-        self._animation = json.dumps(document, separators=(",", ":")).encode("ascii")
+        self._animation = _serialise(document, name)
 
     @classmethod
     def open(cls, path: Path | str, budget: Budget = DEFAULT_BUDGET) -> LottieFile:
@@ -128,6 +127,14 @@ def _parse(text: bytes, name: str) -> dict[str, Any]:
     if not isinstance(document, dict) or not isinstance(document.get("layers"), list):
         raise StickerError(f"{name}: this JSON is not a Lottie animation (it has no layers)")
     return document
+
+
+def _serialise(document: dict[str, Any], name: str) -> bytes:
+    """Written again from what was checked: of doubled keys, C++ might see the other one."""
+    try:
+        return json.dumps(document, separators=(",", ":"), allow_nan=False).encode("ascii")
+    except (ValueError, RecursionError) as error:
+        raise StickerError(f"{name}: no readable Lottie JSON ({error}); export it again") from error
 
 
 def _no_constant(text: str) -> None:

@@ -13,7 +13,6 @@ from fractions import Fraction
 
 import av
 import numpy as np
-from scipy import ndimage
 
 from rdtf.errors import StickerError
 from rdtf.stickers.budget import Budget
@@ -117,11 +116,11 @@ def _durations(packets: list[av.Packet], container_us: int | None) -> np.ndarray
     """Time to the next packet; for the last its own duration, or what the container leaves."""
     if not packets:
         return np.zeros(0, np.int64)
-    if any(packet.pts is None or packet.time_base is None for packet in packets):
+    if any(packet.pts is None for packet in packets):
         raise ValueError("packets without time")
-    starts = [float(packet.pts * packet.time_base) * 1000 for packet in packets]  # type: ignore[operator]
-    last = packets[-1]
-    rest = (last.duration or 0) * float(last.time_base or 0) * 1000
+    unit_ms = float(packets[0].time_base) * 1000
+    starts = [(packet.pts or 0) * unit_ms for packet in packets]
+    rest = (packets[-1].duration or 0) * unit_ms
     if not rest and container_us:
         rest = container_us / 1000 - starts[-1]
     return whole_durations(np.append(np.diff(starts), rest))
@@ -177,6 +176,8 @@ def _spread_colour(pixels: np.ndarray) -> np.ndarray:
     hidden = pixels[..., 3] == 0
     if not hidden.any() or hidden.all():
         return pixels
+    from scipy import ndimage  # a fifth of a second that only writers of WebM wait for
+
     nearest = ndimage.distance_transform_edt(hidden, return_distances=False, return_indices=True)
     spread = pixels[tuple(np.asarray(nearest))]
     spread[..., 3] = pixels[..., 3]

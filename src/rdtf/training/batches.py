@@ -25,7 +25,9 @@ class ClipStore(Protocol):
     @property
     def num_frames(self) -> np.ndarray: ...
 
-    def latents(self, clip: int, frames: np.ndarray, flip: bool, noise_key: Sequence[int]) -> Tensor:
+    def latents(
+        self, clip: int, frames: np.ndarray, flip: bool, noise_key: Sequence[int]
+    ) -> Tensor:
         """Clean latents of the chosen frames, float32 `[C, F, h, w]`."""
         ...
 
@@ -188,12 +190,14 @@ def choose_frames(
 
 
 def merge_durations(durations_ms: np.ndarray, frames: np.ndarray) -> np.ndarray:
-    """Durations of the chosen frames; a frame that was left out lends its time to the one before."""
+    """Durations of the chosen frames; one that was left out lends its time to the one before."""
     ends = np.append(frames[1:], frames[-1] + 1)
     return np.array([durations_ms[a:b].sum() for a, b in zip(frames, ends, strict=True)])
 
 
-def drop_conditions(draw: TaskDraw, config: TrainConfig, generator: np.random.Generator) -> TaskDraw:
+def drop_conditions(
+    draw: TaskDraw, config: TrainConfig, generator: np.random.Generator
+) -> TaskDraw:
     """Drop the text, the given frames, or both: what the two guidance scales need."""
     drop_text, drop_image = generator.random(2)
     use_text = draw.use_text and drop_text >= config.data.text_dropout

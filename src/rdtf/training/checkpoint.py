@@ -85,7 +85,9 @@ def load_latest(run: Path) -> Checkpoint | None:
         problem = check(folder)
         if not problem:
             return load_checkpoint(folder)
-        print(f"rdtf: checkpoint {folder.name} is damaged ({problem}), trying older", file=sys.stderr)
+        print(
+            f"rdtf: checkpoint {folder.name} is damaged ({problem}), trying older", file=sys.stderr
+        )
     if folders:
         raise CheckpointError(f"no intact checkpoint in {run / 'checkpoints'}: {problem}")
     return None
@@ -102,7 +104,7 @@ def check(folder: Path) -> str:
     except (OSError, ValueError, KeyError, AttributeError) as error:
         return f"unreadable: {error}"
     if version > FORMAT_VERSION:
-        return f"written by a newer version of rdtf (format {version}, this one reads {FORMAT_VERSION})"
+        return f"written by a newer rdtf (format {version}, this one reads {FORMAT_VERSION})"
     return ""
 
 

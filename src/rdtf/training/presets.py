@@ -180,7 +180,9 @@ def build_scheduler(config: TrainConfig) -> Any:
         return FlowMatchEulerDiscreteScheduler(
             num_train_timesteps=objective.num_train_timesteps, shift=objective.shift
         )
-    prediction_type = {"eps": "epsilon", "v": "v_prediction", "x": "sample"}[objective.prediction]
+    prediction_type: Any = {"eps": "epsilon", "v": "v_prediction", "x": "sample"}[
+        objective.prediction
+    ]
     return DDIMScheduler(
         num_train_timesteps=objective.num_train_timesteps,
         beta_start=objective.beta_start,

@@ -1,10 +1,10 @@
 """A run directory: its config, its lock, and the models in it.
 
-    RUN/config.json     the resolved config and the data's fingerprint
-    RUN/checkpoints/    see `rdtf.training.checkpoint`
-    RUN/metrics.jsonl   see `rdtf.training.tracking`
-    RUN/samples/        contact sheets with fixed seeds
-    RUN/pipeline/       the finished model, as `StickerPipeline.from_pretrained` reads it
+RUN/config.json     the resolved config and the data's fingerprint
+RUN/checkpoints/    see `rdtf.training.checkpoint`
+RUN/metrics.jsonl   see `rdtf.training.tracking`
+RUN/samples/        contact sheets with fixed seeds
+RUN/pipeline/       the finished model, as `StickerPipeline.from_pretrained` reads it
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ def locked(run: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise ConfigError(f"{run} is being trained by another process; wait or use another --out") from error
+            raise ConfigError(
+                f"{run} is being trained by another process; wait or use another --out"
+            ) from error
         yield
 
 
@@ -49,7 +51,7 @@ def resolve_config(run: Path, config: TrainConfig, data_fingerprint: str) -> Tra
     saved = read_json(path, "run config")
     if saved["data"] != data_fingerprint:
         raise ConfigError(
-            f"{run} was trained on other data (the training set has changed since); use another --out"
+            f"{run} was trained on other data, or it has changed since; use another --out"
         )
     changed = _differences(saved["config"], to_dict(config))
     if changed:
@@ -98,7 +100,9 @@ def pipeline_from_run(run: Path) -> Any:
     config = load_config(run)
     checkpoint = load_latest(run)
     if checkpoint is None:
-        raise CheckpointError(f"{run} has no checkpoint yet; train it first: rdtf train {config.preset}")
+        raise CheckpointError(
+            f"{run} has no checkpoint yet; train it first: rdtf train {config.preset}"
+        )
     denoiser, autoencoder, text_encoders = build_models(config)
     load_weights(denoiser, {**checkpoint.model, **checkpoint.ema}, f"checkpoint of {run}")
     denoiser.eval()
@@ -114,5 +118,9 @@ def load_pipeline(path: Path | str) -> Any:
         return StickerPipeline.from_pretrained(str(path), use_safetensors=True)
     if (path / CONFIG_FILE).is_file():
         return pipeline_from_run(path)
-    what = "does not exist" if not path.exists() else "is neither a run directory nor a saved pipeline"
-    raise CheckpointError(f"model {path} {what}; make one with: rdtf train nano --data DATA --out RUN")
+    what = (
+        "does not exist" if not path.exists() else "is neither a run directory nor a saved pipeline"
+    )
+    raise CheckpointError(
+        f"model {path} {what}; make one with: rdtf train nano --data DATA --out RUN"
+    )

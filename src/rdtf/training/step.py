@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -61,7 +62,7 @@ def train_step(
     *,
     max_grad_norm: float,
     given_frame_weight: float,
-    autocast: contextlib.AbstractContextManager[None],
+    autocast: contextlib.AbstractContextManager[Any],
 ) -> StepResult:
     """Accumulate over micro-batches, normalise by the elements that count in all, and step.
 
@@ -129,7 +130,7 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     return "bf16" if any(check() for check in native) else "fp32"
 
 
-def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[None]:
+def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:
     """Mixed precision for the forward pass; weights and optimizer stay float32."""
     if precision == "fp32":
         return contextlib.nullcontext()

@@ -56,8 +56,10 @@ class PreparedStore:
     def __len__(self) -> int:
         return len(self.clips)
 
-    def latents(self, clip: int, frames: np.ndarray, flip: bool, noise_key: Sequence[int]) -> Tensor:
-        """Clean latents `[C, F, h, w]`, float32. Only pixels can be flipped: latents have a side."""
+    def latents(
+        self, clip: int, frames: np.ndarray, flip: bool, noise_key: Sequence[int]
+    ) -> Tensor:
+        """Clean latents `[C, F, h, w]`, float32. Only pixels can be flipped."""
         index = self.clips[clip].index
         if self._pixels is not None:
             pixels = self._pixels.frames(index)[frames]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +61,21 @@ def save_pipeline(trainer: Trainer, folder: Path) -> None:
     trainer.model.train()
 
 
-def plan_steps(seconds_per_step: float, seconds: float, minimum: int = 50) -> int:
+def measure_seconds_per_step(config: TrainConfig, data: Path | str, steps: int = 4) -> float:
+    """Median time of a step of a throw-away model on real batches, after one to warm up."""
+    _, store, _ = open_stores(Path(data), config)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(config, store, Path(folder), quiet=True)
+        seconds = []
+        for _ in range(steps + 1):
+            started = time.monotonic()
+            trainer.train_one_step()
+            trainer.step += 1
+            seconds.append(time.monotonic() - started)
+        trainer.tracker.close()
+    return float(np.median(seconds[1:]))
+
+
+def plan_steps(seconds_per_step: float, seconds: float, minimum: int = 20) -> int:
     """How many steps fit into a time budget."""
-    return max(int(np.floor(seconds / max(seconds_per_step, 1e-6))), minimum)
+    return max(int(seconds / max(seconds_per_step, 1e-6)), minimum)

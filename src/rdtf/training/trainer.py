@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from rdtf.inference.pipeline import StickerPipeline
 from rdtf.method.curriculum import Curriculum
@@ -79,7 +80,7 @@ class Trainer:
         self.quiet = quiet
         torch.manual_seed(int(stream(config.seed, Purpose.INIT).integers(2**31)))
         self.model, autoencoder, text_encoders = build_models(config)
-        self.model.to(self.device).train()
+        nn.Module.to(self.model.train(), self.device)
         if config.gradient_checkpointing:
             self.model.enable_gradient_checkpointing()
         self.pipeline = StickerPipeline(
@@ -124,7 +125,7 @@ class Trainer:
                     break
 
                 # ----------------------------------------------------------- step
-                result = self._train_one_step()
+                result = self.train_one_step()
                 self.step += 1
                 if self.step % config.log_every == 0 or self.step == config.steps:
                     values = self._describe(result, time.monotonic() - started)
@@ -138,7 +139,8 @@ class Trainer:
         self.tracker.close()
         return TrainResult(self.step, reason, time.monotonic() - started)
 
-    def _train_one_step(self) -> StepResult:
+    def train_one_step(self) -> StepResult:
+        """The step at `self.step`; the caller counts it."""
         config = self.config
         rate = learning_rate(config.optimizer, self.step, config.steps)
         for group in self.optimizer.param_groups:
@@ -167,7 +169,9 @@ class Trainer:
     def _describe(self, result: StepResult, seconds: float) -> dict[str, Any]:
         families = [FAMILY[task] for task in result.tasks]
         by_family = {
-            family: float(np.mean([x for x, f in zip(result.losses, families, strict=True) if f == family]))
+            family: float(
+                np.mean([x for x, f in zip(result.losses, families, strict=True) if f == family])
+            )
             for family in FAMILIES
             if family in families
         }

@@ -7,9 +7,7 @@ from rdtf.data.synthetic.character import Character
 from rdtf.data.synthetic.faces import Face
 from rdtf.data.synthetic.look import Look
 from rdtf.data.synthetic.painter import Glow, Painter
-from rdtf.data.synthetic.palette import (
-    Colour,
-)
+from rdtf.data.synthetic.palette import Colour
 from rdtf.data.synthetic.pose import Pose
 from rdtf.data.synthetic.props import Spot
 
@@ -42,13 +40,13 @@ class Animal(Character):
         self.foot_size = (0.47 * self.body_width, 17)
 
     def torso(self, p: Painter, pose: Pose) -> None:
-        w = self.body_width
-        body = s.blob(
-            ((0, -132), (0.62 * w, -122), (0.95 * w, -70), (0.92 * w, -26), (0.5 * w, -6), (0, -4))
-        )
-        p.fill(body, self.look.base, glow=Glow(0, -70, 78))
+        p.fill(self.trunk(), self.look.base, glow=Glow(0, -70, 78))
         if self.look.belly and not pose.from_behind:
-            p.fill(s.ellipse(0, -58, 0.6 * w, 44), self.belly_colour, outline=False)
+            p.fill(s.ellipse(0, -58, 0.6 * self.body_width, 44), self.belly_colour, outline=False)
+
+    def trunk(self) -> str:
+        outline = ((0, -132), (0.62, -122), (0.95, -70), (0.92, -26), (0.5, -6), (0, -4))
+        return s.blob(s.scaled(outline, self.body_width))
 
     @property
     def belly_colour(self) -> Colour:
@@ -85,29 +83,18 @@ class Animal(Character):
         """Triangles at both sides of the head."""
         x, y = 0.62 * self.head_x, self.head_centre - 0.66 * self.head_y
         h = height * self.look.ears
+        outside = s.scaled(((-0.62, 22), (-0.08, -h), (0.06, -h), (0.62, 22)), spread)
+        inside = s.scaled(((-0.34, 12), (0.0, -0.66 * h), (0.34, 12)), spread)
         for side in (-1, 1):
             with p.group(side * x, y, rotation=side * (20 + flop)):
-                outer = (
-                    (-0.62 * spread, 22),
-                    (-0.08 * spread, -h),
-                    (0.06 * spread, -h),
-                    (0.62 * spread, 22),
-                )
-                p.fill(
-                    s.smooth(tuple((round(u, 1), round(v, 1)) for u, v in outer), True, 0.07),
-                    self.look.base,
-                )
-                inside = ((-0.34 * spread, 12), (0.0, -0.66 * h), (0.34 * spread, 12))
-                p.fill(
-                    s.smooth(tuple((round(u, 1), round(v, 1)) for u, v in inside), True, 0.07),
-                    inner,
-                    outline=False,
-                )
+                p.fill(s.smooth(outside, True, 0.07), self.look.base)
+                p.fill(s.smooth(inside, True, 0.07), inner, outline=False)
 
     def round_ears(
         self, p: Painter, flop: float, radius: float, outer: Colour, inner: Colour
     ) -> None:
-        x, y, r = 0.72 * self.head_x, self.head_centre - 0.7 * self.head_y, radius * self.look.ears
+        x, y = 0.72 * self.head_x, self.head_centre - 0.7 * self.head_y
+        r = radius * self.look.ears
         y += 0.25 * abs(flop)
         p.fill(s.mirrored(lambda side: s.ellipse(side * x, y, r)), outer)
         p.fill(s.mirrored(lambda side: s.ellipse(side * x, y, 0.55 * r)), inner, outline=False)
@@ -115,15 +102,6 @@ class Animal(Character):
     def curved_tail(
         self, p: Painter, pose: Pose, colour: Colour, width: float, reach: float
     ) -> None:
+        curve = ((30, -26), (0.8 * reach, -28), (reach, -74), (0.86 * reach, -108))
         with p.group(rotation=pose.tail, pivot=(40, -30)):
-            tail = s.smooth(
-                (
-                    (30.0, -26.0),
-                    (round(0.8 * reach, 1), -28.0),
-                    (round(reach, 1), -74.0),
-                    (round(0.86 * reach, 1), -108.0),
-                ),
-                False,
-                0.2,
-            )
-            p.line(tail, colour, width)
+            p.line(s.smooth(s.scaled(curve), False), colour, width)

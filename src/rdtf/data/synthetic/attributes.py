@@ -60,7 +60,7 @@ def draw_attributes(seed: int, index: int, max_frames: int) -> Attributes:
     colour, accent = _draw_colours(draws, kind)
     expression = draws.weighted(motion.moods)
     prop = _draw_prop(draws, kind, motion)
-    style = draws.weighted({"outline": 5.0, "flat": 2.7, "soft": 2.3})
+    style = _draw_style(draws, colour)
     border, shadow = draws.chance(0.3), draws.chance(0.4)
     hold = [pose.hold for pose in pose_all(seed, index, name, num_frames)]
     return Attributes(
@@ -128,16 +128,25 @@ def _draw_motion(draws: Draws, num_frames: int) -> str:
 def _draw_colours(draws: Draws, kind: str) -> tuple[str, str]:
     natural = KINDS[kind].colours
     if draws.chance(0.5):
-        colour = draws.weighted(natural)
+        colour = draws.weighted({name: 1 / (2 + rank) for rank, name in enumerate(natural)})
     else:
         colour = draws.choice(tuple(COLOURS))
     red, green, blue = COLOURS[colour]
     apart = [
         name
         for name, (r, g, b) in COLOURS.items()
-        if abs(r - red) + abs(g - green) + abs(b - blue) > 0.55 and name not in ("gray", "beige")
+        if abs(r - red) + abs(g - green) + abs(b - blue) > 0.55
+        and name not in ("white", "gray", "beige")
     ]
     return colour, draws.choice(apart)
+
+
+def _draw_style(draws: Draws, colour: str) -> str:
+    """White without outlines or shading would vanish on a white page."""
+    weights = {"outline": 5.0, "flat": 2.7, "soft": 2.3}
+    if colour == "white":
+        weights.pop("flat")
+    return draws.weighted(weights)
 
 
 def _draw_prop(draws: Draws, kind: str, motion: Motion) -> str | None:

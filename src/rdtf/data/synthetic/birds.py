@@ -8,17 +8,16 @@ from rdtf.data.synthetic.character import Character
 from rdtf.data.synthetic.faces import Face
 from rdtf.data.synthetic.look import Look
 from rdtf.data.synthetic.painter import Glow, Painter
-from rdtf.data.synthetic.palette import (
-    BEAK,
-    NIGHT,
-    mix,
-)
+from rdtf.data.synthetic.palette import BEAK, NIGHT, Colour, mix
 from rdtf.data.synthetic.pose import Pose
 from rdtf.data.synthetic.props import Spot
 
+_DOWN: Colour = (0.98, 0.98, 0.97)
+"""White plumage."""
+
 
 class Frog(Animal):
-    colours = {"green": 7, "lime": 4, "teal": 2, "mint": 2}
+    colours = ("green", "lime", "teal", "mint")
     ear_height = 18
     head_size = (112.0, 76.0)
 
@@ -36,172 +35,128 @@ class Frog(Animal):
         self.hat = Spot(0, self.hat.y + 2, 0.5 * self.hat.width)
 
     def skull(self) -> str:
-        x, y = self.face.eye_spread * self.face.width * self.look.eye_gap, self._eye_height()
-        bumps = s.mirrored(
-            lambda side: s.ellipse(side * x, y, 36 * (0.6 + 0.4 * self.look.eye_size))
-        )
-        return s.join(s.ellipse(0, self.head_centre, self.head_x, self.head_y), bumps)
+        x = self.face.eye_spread * self.face.width * self.look.eye_gap
+        size = 36 * (0.6 + 0.4 * self.look.eye_size)
+        bumps = s.mirrored(lambda side: s.ellipse(side * x, self.eye_height, size))
+        return s.join(super().skull(), bumps)
 
 
-class Penguin(Animal):
-    """One egg-shaped body with a white front, flippers and a beak."""
+class Bird(Animal):
+    """An egg-shaped body without a head of its own, flippers and a beak."""
 
-    colours = {"black": 5, "navy": 5, "blue": 3, "gray": 2}
-    ear_height = 0
-    places = frozenset({"head", "eyes", "neck", "hand"})
+    wide = 104.0
+    tall = 230.0
+    crest_height = 18.0
+    """How far a tuft stands above the body."""
+    face_height = 0.64
+    beak_drop = 0.25
 
     def __init__(self, look: Look) -> None:
         super().__init__(look)
-        self.wide = 96 * look.width
-        self.half_width, self.height = self.wide + 26, 262 * look.head
-        h = self.height
+        self.w, self.h = self.wide * look.width, self.tall * look.head
+        self.half_width, self.height = self.w + 22, self.h + self.crest_height
         self.face = Face(
-            0, -0.7 * h, 0.7 * self.wide, beak=True, mouth_drop=0.26, ink=mix(NIGHT, look.ink, 0.4)
+            0, -self.face_height * self.h, 0.72 * self.w, beak=True, mouth_drop=self.beak_drop
         )
-        self.hat = Spot(0, -0.95 * h, 0.62 * self.wide)
-        self.neck = Spot(0, -0.47 * h, 0.92 * self.wide)
-        self.shoulder, self.arm_length, self.arm_width = (0.84 * self.wide, -0.5 * h), 62, 30
-        self.head_pivot = -0.3 * h
-        self.foot, self.foot_size = (40, -9), (31, 13)
+        self.hat = Spot(0, -0.93 * self.h, 0.62 * self.w)
+        self.neck = Spot(0, -0.34 * self.h, 0.98 * self.w)
+        self.shoulder = (0.9 * self.w, -0.42 * self.h)
+        self.arm_length, self.arm_width = 44, 38
+        self.head_pivot = -0.3 * self.h
+        self.foot, self.foot_size, self.hip = (34, -7), (22, 9), -34
+
+    def blob(self, *points: s.Point, tension: float = 0.19) -> str:
+        """Right half of an outline, in half widths and heights of the body."""
+        return s.blob(s.scaled(points, self.w, self.h), tension)
 
     def paint_foot(self, p: Painter, x: float, y: float) -> None:
         p.fill(s.ellipse(x, y, *self.foot_size), BEAK)
 
-    def torso(self, p: Painter, pose: Pose) -> None:
-        h, w = self.height, self.wide
-        body = s.blob(
-            (
-                (0, -h),
-                (0.6 * w, -0.93 * h),
-                (0.86 * w, -0.64 * h),
-                (w, -0.3 * h),
-                (0.78 * w, -0.07 * h),
-                (0, -6),
-            ),
-            0.19,
-        )
-        p.fill(body, self.look.base, glow=Glow(0, -0.55 * h, 0.6 * h))
-        if not pose.from_behind:
-            p.fill(s.ellipse(0, -0.29 * h, 0.68 * w, 0.26 * h), (0.98, 0.98, 0.97), outline=False)
-
     def head(self, p: Painter, pose: Pose) -> None:
         """Part of the torso; the face moves alone."""
+
+    def glow(self) -> Glow:
+        return Glow(0, -0.55 * self.h, 0.6 * self.h)
+
+
+class Penguin(Bird):
+    colours = ("black", "navy", "blue", "gray")
+    wide, tall, crest_height = 96.0, 262.0, 0.0
+    face_height, beak_drop = 0.7, 0.26
+
+    def __init__(self, look: Look) -> None:
+        super().__init__(look)
+        face, ink = self.face, mix(NIGHT, look.ink, 0.4)
+        self.face = Face(0, face.y, face.width, beak=True, mouth_drop=face.mouth_drop, ink=ink)
+        self.hat = Spot(0, -0.95 * self.h, 0.62 * self.w)
+        self.neck = Spot(0, -0.47 * self.h, 0.92 * self.w)
+        self.shoulder = (0.84 * self.w, -0.5 * self.h)
+        self.arm_length, self.arm_width = 62, 30
+        self.foot, self.foot_size, self.hip = (40, -9), (31, 13), None
+
+    def torso(self, p: Painter, pose: Pose) -> None:
+        h, w = self.h, self.w
+        body = self.blob((0, -1), (0.6, -0.93), (0.86, -0.64), (1, -0.3), (0.78, -0.07), (0, -0.02))
+        p.fill(body, self.look.base, glow=self.glow())
+        if not pose.from_behind:
+            p.fill(s.ellipse(0, -0.29 * h, 0.68 * w, 0.26 * h), _DOWN, outline=False)
 
     def markings(self, p: Painter, pose: Pose) -> None:
-        w, y = self.face.width, self._eye_height()
-        mask = s.join(
-            s.mirrored(lambda side: s.ellipse(side * 0.4 * w, y, 0.5 * w, 0.5 * w)),
-            s.ellipse(0, y + 0.34 * w, 0.66 * w, 0.42 * w),
-        )
-        p.fill(mask, (0.98, 0.98, 0.97), outline=False)
+        w, y = self.face.width, self.eye_height
+        rounds = s.mirrored(lambda side: s.ellipse(side * 0.4 * w, y, 0.5 * w))
+        chin = s.ellipse(0, y + 0.34 * w, 0.66 * w, 0.42 * w)
+        p.fill(s.join(rounds, chin), _DOWN, outline=False)
 
 
-class Chick(Animal):
-    colours = {"yellow": 8, "orange": 2, "white": 2, "brown": 1}
-    ear_height = 18
-
-    def __init__(self, look: Look) -> None:
-        super().__init__(look)
-        self.wide = 104 * look.width
-        self.half_width, self.height = self.wide + 20, 248 * look.head
-        h = self.height - 18
-        self.body_height = h
-        self.face = Face(0, -0.64 * h, 0.72 * self.wide, beak=True, mouth_drop=0.25)
-        self.hat = Spot(0, -0.93 * h, 0.62 * self.wide)
-        self.neck = Spot(0, -0.34 * h, 0.98 * self.wide)
-        self.shoulder, self.arm_length, self.arm_width = (0.9 * self.wide, -0.42 * h), 44, 38
-        self.head_pivot = -0.3 * h
-        self.foot, self.foot_size, self.hip = (34, -7), (22, 9), -34
-        self.toe = BEAK
-
-    def paint_foot(self, p: Painter, x: float, y: float) -> None:
-        p.fill(s.ellipse(x, y, *self.foot_size), BEAK)
+class Chick(Bird):
+    colours = ("yellow", "orange", "white", "brown")
 
     def torso(self, p: Painter, pose: Pose) -> None:
-        h, w = self.body_height, self.wide
-        top = -h
+        h, w = self.h, self.w
         p.fill(
-            s.join(s.ellipse(-10, top - 6, 8, 20, -28), s.ellipse(8, top - 8, 8, 22, 14)),
+            s.join(s.ellipse(-10, -h - 6, 8, 20, -28), s.ellipse(8, -h - 8, 8, 22, 14)),
             self.look.base,
         )
-        body = s.blob(
-            (
-                (0, -h),
-                (0.66 * w, -0.9 * h),
-                (w, -0.52 * h),
-                (0.86 * w, -0.22 * h),
-                (0.4 * w, -22),
-                (0, -18),
-            ),
-            0.19,
-        )
-        p.fill(body, self.look.base, glow=Glow(0, -0.55 * h, 0.6 * h))
+        body = self.blob((0, -1), (0.66, -0.9), (1, -0.52), (0.86, -0.22), (0.4, -0.1), (0, -0.08))
+        p.fill(body, self.look.base, glow=self.glow())
         if self.look.belly and not pose.from_behind:
-            p.fill(s.ellipse(0, -0.26 * h, 0.56 * w, 0.18 * h), self.look.light, outline=False)
-
-    def head(self, p: Painter, pose: Pose) -> None:
-        """Part of the torso; the face moves alone."""
+            p.fill(s.ellipse(0, -0.26 * h, 0.56 * w, 0.17 * h), self.look.light, outline=False)
 
 
-class Owl(Chick):
-    colours = {"brown": 5, "purple": 3, "gray": 3, "beige": 2, "white": 2}
-    ear_height = 24
+class Owl(Bird):
+    colours = ("brown", "purple", "gray", "beige", "white")
+    crest_height, beak_drop = 26.0, 0.3
+    _TUFT = ((0.25, -0.9), (0.74, -1.1), (0.84, -0.7))
 
     def __init__(self, look: Look) -> None:
         super().__init__(look)
-        self.height = 262 * look.head
-        face = self.face
+        face, ink = self.face, mix(NIGHT, look.ink, 0.4)
         self.face = Face(
             0,
             face.y,
             face.width,
             beak=True,
             mouth_drop=0.3,
-            pale_eyes=True,
             eye_spread=0.48,
-            ink=mix(NIGHT, look.ink, 0.4),
+            pale_eyes=True,
+            ink=ink,
         )
 
     def torso(self, p: Painter, pose: Pose) -> None:
-        h, w = self.body_height, self.wide
-        tufts = s.mirrored(
-            lambda side: s.polygon(
-                (
-                    (round(side * 0.25 * w, 1), round(-0.92 * h, 1)),
-                    (round(side * 0.74 * w, 1), round(-1.1 * h, 1)),
-                    (round(side * 0.84 * w, 1), round(-0.72 * h, 1)),
-                )
-            )
-        )
-        body = s.blob(
-            (
-                (0, -0.97 * h),
-                (0.7 * w, -0.9 * h),
-                (w, -0.52 * h),
-                (0.88 * w, -0.2 * h),
-                (0.4 * w, -22),
-                (0, -18),
-            ),
-            0.19,
-        )
-        p.fill(s.join(body, tufts), self.look.base, glow=Glow(0, -0.55 * h, 0.6 * h))
+        h, w = self.h, self.w
+        body = self.blob((0, -0.97), (0.7, -0.9), (1, -0.52), (0.88, -0.2), (0.4, -0.1), (0, -0.08))
+        tufts = s.both_sides(s.scaled(self._TUFT, w, h), 0.05)
+        p.fill(s.join(body, tufts), self.look.base, glow=self.glow())
         if not pose.from_behind:
-            p.fill(s.ellipse(0, -0.26 * h, 0.6 * w, 0.2 * h), self.look.light, outline=False)
-            marks = s.join(
-                *(
-                    s.arc(x * w, y * h, 0.2 * w, 10)
-                    for x, y in ((-0.22, -0.3), (0.22, -0.3), (0, -0.22))
-                )
-            )
-            p.line(marks, self.look.shade, 6, outline=False)
+            p.fill(s.ellipse(0, -0.26 * h, 0.6 * w, 0.18 * h), self.look.light, outline=False)
+            spots = ((-0.22, -0.3), (0.22, -0.3), (0, -0.22))
+            feathers = s.join(*(s.arc(x * w, y * h, 0.2 * w, 10) for x, y in spots))
+            p.line(feathers, self.look.shade, 6, outline=False)
 
     def markings(self, p: Painter, pose: Pose) -> None:
-        w, y = self.face.width, self._eye_height()
-        p.fill(
-            s.mirrored(lambda side: s.ellipse(side * 0.46 * w, y, 0.46 * w)),
-            self.look.light,
-            outline=False,
-        )
+        w = self.face.width
+        discs = s.mirrored(lambda side: s.ellipse(side * 0.46 * w, self.eye_height, 0.46 * w))
+        p.fill(discs, self.look.light, outline=False)
 
 
 BIRDS: dict[str, type[Character]] = {

@@ -13,6 +13,9 @@ from rdtf.data.synthetic.effects import REACH, stage_position
 from rdtf.data.synthetic.pose import CENTRE, Pose
 from rdtf.data.synthetic.props import PROPS
 
+_FAR = 1.3
+"""How far beside and above the character effects are kept in view, in its sizes."""
+
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in character units."""
 
@@ -73,7 +76,10 @@ def _pose_box(character: Character, pose: Pose, prop: str | None, prop_side: int
     for effect in pose.effects:
         if not effect.on_face and effect.opacity > 0.3:
             x, y = stage_position(character, effect)
-            reach = 0.8 * REACH * effect.size
+            # What flies away may leave the canvas; following it would make the rest tiny.
+            x = max(-_FAR * half, min(_FAR * half, x))
+            y = max(-_FAR * tall, y)
+            reach = 0.7 * REACH * effect.size
             moved += [(x - reach, y - reach), (x + reach, y + reach)]
     xs, ys = zip(*moved, strict=True)
     return min(xs), min(ys), max(xs), max(ys)
@@ -90,7 +96,7 @@ def _prop_points(
     if what.place != "hand":
         return []
     x, y = character.hand(pose, prop_side)
-    return [(x - 44, y - what.height), (x + 44 + 30 * prop_side, y - what.height)]
+    return [(x - 44 * prop_side, y - what.height), (x + what.reach * prop_side, y - what.height)]
 
 
 def _move(character: Character, pose: Pose, x: float, y: float) -> tuple[float, float]:

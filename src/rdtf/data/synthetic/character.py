@@ -36,8 +36,10 @@ class Frame:
 class Character:
     """Base of all kinds. Geometry is set per sticker, because proportions vary."""
 
-    colours: dict[str, float] = {}
-    """Natural colours and how common they are; the other colours stay possible."""
+    colours: tuple[str, ...] = ()
+    """Natural colours, most common first; the other colours stay possible."""
+    opacity: float = 1.0
+    """Less for what one can see through."""
     places: frozenset[str] = frozenset({"head", "eyes", "neck", "hand"})
     """Where it can wear or hold something."""
     hovers: bool = False
@@ -99,8 +101,7 @@ class Character:
         if not back:
             self.behind(p, pose)
         self._legs(p, pose)
-        if not pose.arms_front:
-            self._arms(p, pose)
+        self._arms(p, pose, front=False)
         slim = 1 - 0.14 * abs(math.sin(math.radians(pose.turn)))
         with p.group(scale_x=slim if self.torso_turns else 1.0):
             self.torso(p, pose)
@@ -115,8 +116,7 @@ class Character:
             self._wear(frame, "head", self.hat)
         if back:
             self.behind(p, pose)
-        if pose.arms_front:
-            self._arms(p, pose)
+        self._arms(p, pose, front=True)
         self._hold(frame)
 
     def _face(self, frame: Frame) -> None:
@@ -127,10 +127,12 @@ class Character:
         with p.group(slide, 0, scale_x=narrow, scale_y=1, pivot=(face.x, face.y)):
             self.markings(p, pose)
             draw_face(p, face, self.look, pose, EXPRESSIONS[frame.expression])
-            self._wear(frame, "eyes", Spot(face.x, self._eye_height(), face.width))
+            self._wear(frame, "eyes", Spot(face.x, self.eye_height, face.width))
             draw_face_effects(frame, face)
 
-    def _eye_height(self) -> float:
+    @property
+    def eye_height(self) -> float:
+        """The y of the eyes."""
         return self.face.y + (self.look.eye_height - self.face.eye_lift) * self.face.width
 
     def _wear(self, frame: Frame, place: str, spot: Spot) -> None:
@@ -141,15 +143,23 @@ class Character:
 
     def hand(self, pose: Pose, side: int) -> tuple[float, float]:
         """Where the left (-1) or right (1) hand is."""
-        angle = math.radians(pose.left_arm if side < 0 else pose.right_arm)
+        angle = _arm(pose, side)
         x, y = self.shoulder
         length = self.arm_length * self.look.limbs
+        if angle < 0:
+            # Across the body, up to the middle however short the arm is: hands must meet.
+            reach = min(1.0, -angle / 46)
+            return (side * (x + (13 - x) * reach), y + length * (1 - 0.65 * reach))
         squeeze = math.cos(math.radians(pose.turn))
-        return (side * (x * squeeze + length * math.sin(angle)), y + length * math.cos(angle))
+        along = math.radians(angle)
+        return (side * (x * squeeze + length * math.sin(along)), y + length * math.cos(along))
 
-    def _arms(self, p: Painter, pose: Pose) -> None:
+    def _arms(self, p: Painter, pose: Pose, *, front: bool) -> None:
+        """The arms that lie before (or behind) the body; raised ones would hide behind heads."""
         squeeze = math.cos(math.radians(pose.turn))
         for side in (-1, 1):
+            if front != (pose.arms_front or _arm(pose, side) > 98):
+                continue
             x, y = self.shoulder
             path = s.limb(
                 (side * x * squeeze, y), self.hand(pose, side), side * 0.1 * self.arm_length
@@ -181,7 +191,12 @@ class Character:
         if frame.prop is None or PROPS[frame.prop].place != "hand":
             return
         x, y = self.hand(frame.pose, frame.prop_side)
-        arm = frame.pose.right_arm if frame.prop_side > 0 else frame.pose.left_arm
-        with frame.p.group(x, y, rotation=frame.prop_side * (0.3 * (arm - 70) + 8)):
+        side = frame.prop_side
+        tilt = 0.3 * (_arm(frame.pose, side) - 70) + 8
+        with frame.p.group(x, y, rotation=side * tilt, scale_x=side, scale_y=1):
             PROPS[frame.prop].draw(frame.p, Spot(0, 0, 40), frame.accent)
         frame.p.fill(s.ellipse(x, y, 0.5 * self.arm_width), self.look.limb)
+
+
+def _arm(pose: Pose, side: int) -> float:
+    return pose.left_arm if side < 0 else pose.right_arm

@@ -9,51 +9,33 @@ from rdtf.data.synthetic.character import Character
 from rdtf.data.synthetic.faces import Face
 from rdtf.data.synthetic.look import Look
 from rdtf.data.synthetic.painter import Glow, Painter
-from rdtf.data.synthetic.palette import (
-    CREAM,
-    LOVE,
-    NIGHT,
-    STEEL,
-    WHITE,
-    WOOD,
-    from_hex,
-    shade,
-)
+from rdtf.data.synthetic.palette import CREAM, LOVE, NIGHT, STEEL, WHITE, WOOD, from_hex, shade
 from rdtf.data.synthetic.pose import Pose
 from rdtf.data.synthetic.props import Spot
 from rdtf.data.synthetic.thing import Thing
 
 
 class Ghost(Thing):
-    colours = {"white": 7, "lavender": 3, "mint": 2, "sky blue": 2}
+    colours = ("white", "lavender", "mint", "sky blue")
     hovers = True
+    opacity = 0.88
     wide, tall, legs = 92.0, 226.0, 22.0
     face_height, face_width, hat_height, shoulder_height = 0.62, 0.66, 0.95, 0.42
 
     def body(self, p: Painter, pose: Pose) -> None:
         h, w, wave = self.h, self.w, 0.5 * pose.tail
-        right = ((0, -h), (0.7 * w, -0.86 * h), (0.98 * w, -0.5 * h), (1.04 * w, -8))
-        hem = (
-            (0.7 * w, 8 - wave),
-            (0.36 * w, -18),
-            (0, 8 + wave),
-            (-0.36 * w, -18),
-            (-0.7 * w, 8 - wave),
-        )
-        left = tuple((-x, y) for x, y in reversed(right[1:]))
-        p.fill(
-            s.smooth(s.scaled((*right, *hem, *left)), True, 0.18),
-            self.look.base,
-            opacity=0.93,
-            glow=self.round_glow(),
-        )
+        right = ((0.7 * w, -0.86 * h), (0.98 * w, -0.5 * h), (1.04 * w, -8))
+        left = tuple((-x, y) for x, y in reversed(right))
+        hem = ((0.7 * w, 8 - wave), (0.36 * w, -18), (0, 8 + wave), (-0.36 * w, -18))
+        outline = s.scaled(((0, -h), *right, *hem, (-0.7 * w, 8 - wave), *left))
+        p.fill(s.smooth(outline, True, 0.18), self.look.base, glow=self.glow())
 
     def paint_arm(self, p: Painter, path: str) -> None:
         p.line(path, self.look.limb, 27)
 
 
 class Octopus(Thing):
-    colours = {"purple": 4, "coral": 4, "pink": 3, "teal": 3, "red": 2}
+    colours = ("purple", "coral", "pink", "teal", "red")
     wide, tall, legs = 96.0, 160.0, 66.0
     face_height, face_width, hat_height, shoulder_height = 0.4, 0.7, 0.95, 0.12
     shoulder_reach = 0.82
@@ -64,223 +46,162 @@ class Octopus(Thing):
         self.hip, self.foot = None, (0.5 * self.w, -13)
 
     def behind(self, p: Painter, pose: Pose) -> None:
-        paths = []
+        tentacles = []
         for x in (-0.72, -0.26, 0.26, 0.72):
             side = 1 if x > 0 else -1
-            curl = side * (14 + 0.6 * pose.tail)
-            lift = (pose.right_foot if side > 0 else pose.left_foot)[1] * (
-                1 if abs(x) > 0.5 else 0.4
-            )
-            paths.append(
-                s.limb((0.8 * x * self.w, -self.legs - 12), (1.18 * x * self.w, -13 + lift), -curl)
-            )
-        p.line(s.join(*paths), self.look.limb, 29)
+            foot = pose.right_foot if side > 0 else pose.left_foot
+            start = (0.8 * x * self.w, -self.legs - 12)
+            end = (1.18 * x * self.w, -13 + foot[1] * (1 if abs(x) > 0.5 else 0.4))
+            tentacles.append(s.limb(start, end, -side * (14 + 0.6 * pose.tail)))
+        p.line(s.join(*tentacles), self.look.limb, 29)
 
     def paint_foot(self, p: Painter, x: float, y: float) -> None:
         """Tentacles are drawn behind the body."""
 
     def body(self, p: Painter, pose: Pose) -> None:
-        h, w = self.h, self.w
-        p.fill(
-            s.blob(
-                s.scaled(
-                    ((0, -h), (0.74 * w, -0.88 * h), (w, -0.46 * h), (0.8 * w, -0.04 * h), (0, 6))
-                ),
-                0.2,
-            ),
-            self.look.base,
-            glow=self.round_glow(),
-        )
+        dome = self.blob((0, -1), (0.74, -0.88), (1, -0.46), (0.8, -0.04), (0, 0.04))
+        p.fill(dome, self.look.base, glow=self.glow())
         if self.look.markings:
-            spots = s.join(
-                s.ellipse(0.55 * w, -0.76 * h, 11, 9),
-                s.ellipse(0.74 * w, -0.58 * h, 7, 6),
-                s.ellipse(0.36 * w, -0.88 * h, 6, 5),
-            )
+            spots = self.spots((0.55, -0.76, 11, 9), (0.74, -0.58, 7, 6), (0.36, -0.88, 6, 5))
             p.fill(spots, self.look.shade, outline=False)
 
 
 class Monster(Thing):
-    colours = {"purple": 3, "green": 3, "teal": 3, "blue": 2, "magenta": 2, "orange": 2}
-    wide, tall, legs = 94.0, 214.0, 26.0
+    colours = ("purple", "green", "teal", "blue", "magenta", "orange")
+    wide, tall, legs = 94.0, 210.0, 26.0
     face_height, face_width, hat_height, shoulder_height = 0.62, 0.66, 0.93, 0.4
+    extra_height = 36.0
+    _HORN = ((0.3, -0.88), (0.6, -1.16), (0.76, -0.72))
 
     def __init__(self, look: Look) -> None:
         super().__init__(look)
         self.arm_width = 26
-        self.height += 18
+
+    def fur(self, tufts: int = 15) -> str:
+        """A round outline with tufts."""
+        points = []
+        for k in range(2 * tufts):
+            angle, reach = math.pi * k / tufts, 1.0 if k % 2 else 0.91
+            points.append((reach * math.sin(angle), -0.5 - 0.52 * reach * math.cos(angle)))
+        return self.curve(*points, tension=0.12)
 
     def body(self, p: Painter, pose: Pose) -> None:
         h, w = self.h, self.w
-        for side in (-1, 1):
-            horn = ((0.34, -0.9), (0.62, -1.16), (0.74, -0.76))
-            p.fill(
-                s.smooth(
-                    tuple((round(side * x * w, 1), round(y * h, 1)) for x, y in horn), True, 0.1
-                ),
-                CREAM,
-            )
-        bumps = [
-            (math.cos(a), math.sin(a)) for a in (2 * math.pi * (k + 0.5) / 22 for k in range(22))
-        ]
-        points = tuple(
-            (
-                round(x * w * (1 if k % 2 else 0.94), 1),
-                round(-0.5 * h + y * 0.52 * h * (1 if k % 2 else 0.95), 1),
-            )
-            for k, (x, y) in enumerate(bumps)
-        )
-        p.fill(s.smooth(points, True, 0.12), self.look.base, glow=self.round_glow())
+        p.fill(s.both_sides(s.scaled(self._HORN, w, h), 0.1), CREAM)
+        p.fill(self.fur(), self.look.base, glow=self.glow())
         if not pose.from_behind:
             p.fill(s.ellipse(0, -0.2 * h, 0.5 * w, 0.16 * h), self.look.light, outline=False)
 
     def markings(self, p: Painter, pose: Pose) -> None:
         if self.look.markings == 2:
-            w, y = self.face.width, self.face.y + (0.42 + self.look.eye_height) * self.face.width
-            teeth = s.mirrored(
-                lambda side: s.polygon(
-                    s.scaled(
-                        ((side * 0.2 * w, y), (side * 0.08 * w, y), (side * 0.14 * w, y + 0.16 * w))
-                    )
-                )
-            )
-            p.fill(teeth, WHITE, outline=False)
+            w = self.face.width
+            fang = s.scaled(((0.2, 0), (0.08, 0), (0.14, 0.16)), w, w)
+            y = self.face.y + (0.42 + self.look.eye_height) * w
+            p.fill(s.both_sides(fang, y=y), WHITE, outline=False)
 
 
 class Robot(Thing):
-    colours = {"gray": 5, "sky blue": 3, "teal": 2, "red": 2, "yellow": 2, "white": 2}
+    colours = ("gray", "sky blue", "teal", "red", "yellow", "white")
     wide, tall, legs = 94.0, 216.0, 26.0
     face_height, face_width, hat_height, shoulder_height = 0.68, 0.62, 0.97, 0.24
     shoulder_reach = 0.66
+    extra_height = 30.0
     torso_turns = False
     places = frozenset({"hand", "neck", "head"})
 
     def __init__(self, look: Look) -> None:
         super().__init__(look)
         self.face = Face(0, self.face.y, self.face.width, ink=from_hex("#8ff5ff"))
-        self.height += 26
         self.neck = Spot(0, -self.legs - 0.36 * self.h, 0.5 * self.w)
-        self.head_pivot = -self.legs - 0.36 * self.h
+        self.head_pivot = self.neck.y
 
     def body(self, p: Painter, pose: Pose) -> None:
-        h, w = self.h, self.w
-        p.fill(
-            s.rectangle(0, -0.2 * h, 1.32 * w, 0.4 * h, 18),
-            self.look.limb if self.look.outlined else self.look.shade,
-        )
+        h, w, look = self.h, self.w, self.look
+        metal = look.limb if look.outlined else look.shade
+        p.fill(s.rectangle(0, -0.2 * h, 1.32 * w, 0.4 * h, 18), metal)
         if not pose.from_behind:
-            p.fill(s.rectangle(0, -0.18 * h, 0.66 * w, 0.2 * h, 8), self.look.light, outline=False)
-            lamps = s.join(*(s.ellipse(dx * w, -0.18 * h, 7) for dx in (-0.18, 0.18)))
-            p.fill(lamps, self.look.accent, outline=False)
+            p.fill(s.rectangle(0, -0.18 * h, 0.66 * w, 0.2 * h, 8), look.light, outline=False)
+            lamps = self.spots((-0.18, -0.18, 7, 7), (0.18, -0.18, 7, 7))
+            p.fill(lamps, look.accent, outline=False)
             p.fill(s.ellipse(0, -0.18 * h, 7), LOVE, outline=False)
 
-    def head(self, p: Painter, pose: Pose) -> None:
-        h, w, base = self.h, self.w, -self.legs
-        p.line(s.limb((0, base - 0.95 * h), (0.6 * pose.ears, base - h - 16), 0), STEEL, 8)
-        p.fill(s.ellipse(0.6 * pose.ears, base - h - 20, 12), self.look.accent)
-        p.fill(
-            s.mirrored(lambda side: s.rectangle(side * w, base - 0.68 * h, 22, 46, 8)),
-            self.look.accent,
-        )
-        p.fill(
-            s.rectangle(0, base - 0.69 * h, 1.9 * w, 0.6 * h, 34),
-            self.look.base,
-            glow=Glow(0, base - 0.69 * h, w),
-        )
+    def top(self, p: Painter, pose: Pose) -> None:
+        h, w, look = self.h, self.w, self.look
+        tip = (0.6 * pose.ears, -h - 16)
+        p.line(s.limb((0, -0.95 * h), tip, 0), STEEL, 8)
+        p.fill(s.ellipse(tip[0], tip[1] - 4, 12), look.accent)
+        p.fill(s.mirrored(lambda side: s.rectangle(side * w, -0.68 * h, 22, 46, 8)), look.accent)
+        skull = s.rectangle(0, -0.69 * h, 1.9 * w, 0.6 * h, 34)
+        p.fill(skull, look.base, glow=Glow(0, -0.69 * h, w))
 
     def markings(self, p: Painter, pose: Pose) -> None:
-        p.fill(
-            s.rectangle(0, self.face.y + 4, 2.4 * self.face.width, 0.44 * self.h, 24),
-            NIGHT,
-            outline=False,
-        )
+        screen = s.rectangle(0, self.face.y + 4, 2.4 * self.face.width, 0.44 * self.h, 24)
+        p.fill(screen, NIGHT, outline=False)
 
 
 class Snowman(Thing):
-    colours = {"white": 9, "sky blue": 2, "mint": 1, "lavender": 1}
-    wide, tall, legs = 88.0, 270.0, 0.0
-    face_height, face_width, hat_height, shoulder_height = 0.76, 0.52, 0.96, 0.46
+    colours = ("white", "sky blue", "mint", "lavender")
+    wide, tall, legs = 94.0, 262.0, 0.0
+    face_height, face_width, hat_height, shoulder_height = 0.74, 0.6, 0.96, 0.42
     places = frozenset({"head", "eyes", "neck", "hand"})
 
     def __init__(self, look: Look) -> None:
         super().__init__(look)
-        self.neck = Spot(0, -0.52 * self.h, 0.56 * self.w)
-        self.head_pivot = -0.5 * self.h
-        self.shoulder = (0.74 * self.w, -0.4 * self.h)
+        self.neck = Spot(0, -0.5 * self.h, 0.56 * self.w)
+        self.head_pivot = self.neck.y
+        self.shoulder = (0.76 * self.w, -0.36 * self.h)
         self.half_width = self.w + 34
 
     def paint_arm(self, p: Painter, path: str) -> None:
-        p.line(path, shade(WOOD, 0.25), 11)
+        p.line(path, shade(WOOD, 0.3), 11)
 
     def paint_foot(self, p: Painter, x: float, y: float) -> None:
         """It has none."""
 
     def body(self, p: Painter, pose: Pose) -> None:
         h, w = self.h, self.w
-        p.fill(s.ellipse(0, -0.26 * h, w, 0.27 * h), self.look.base, glow=Glow(0, -0.26 * h, w))
+        p.fill(s.ellipse(0, -0.26 * h, w, 0.26 * h), self.look.base, glow=Glow(0, -0.26 * h, w))
         if not pose.from_behind:
-            p.fill(
-                s.join(s.ellipse(0, -0.38 * h, 8), s.ellipse(0, -0.24 * h, 8)),
-                self.look.accent,
-                outline=False,
-            )
+            buttons = self.spots((0, -0.38, 8, 8), (0, -0.25, 8, 8))
+            p.fill(buttons, self.look.accent, outline=False)
 
-    def head(self, p: Painter, pose: Pose) -> None:
-        p.fill(
-            s.ellipse(0, -0.74 * self.h, 0.76 * self.w, 0.25 * self.h),
-            self.look.base,
-            glow=Glow(0, -0.74 * self.h, 0.76 * self.w),
-        )
+    def top(self, p: Painter, pose: Pose) -> None:
+        ball = s.ellipse(0, -0.71 * self.h, 0.8 * self.w, 0.28 * self.h)
+        p.fill(ball, self.look.base, glow=Glow(0, -0.71 * self.h, 0.8 * self.w))
 
     def markings(self, p: Painter, pose: Pose) -> None:
-        y = self.face.y + (0.14 + self.look.eye_height) * self.face.width
-        p.fill(
-            s.polygon(s.scaled(((-5, y - 8), (34, y + 3), (-5, y + 8)))),
-            from_hex("#ff8a2b"),
-            outline=False,
-        )
+        y = self.face.y + (0.16 + self.look.eye_height) * self.face.width
+        carrot = s.polygon(s.scaled(((-5, y - 9), (38, y + 3), (-5, y + 9))))
+        p.fill(carrot, from_hex("#ff8a2b"), outline=False)
 
 
 class Fish(Thing):
-    colours = {"orange": 5, "blue": 4, "teal": 3, "yellow": 3, "purple": 2}
+    colours = ("orange", "blue", "teal", "yellow", "purple")
     hovers = True
     wide, tall, legs = 112.0, 176.0, 50.0
     face_height, face_width, shoulder_height = 0.52, 0.52, 0.3
     hat_width, hat_height, shoulder_reach = 0.46, 0.94, 0.8
     places = frozenset({"head", "eyes"})
-
-    def behind(self, p: Painter, pose: Pose) -> None:
-        y = -self.legs - 0.5 * self.h
-        with p.group(rotation=0.7 * pose.tail, pivot=(0.8 * self.w, y)):
-            tail = (
-                (0.8 * self.w, y),
-                (1.36 * self.w, y - 0.42 * self.h),
-                (1.28 * self.w, y),
-                (1.36 * self.w, y + 0.42 * self.h),
-            )
-            p.fill(s.smooth(s.scaled(tail), True, 0.12), self.look.limb)
-        fin = (
-            (-0.3 * self.w, y - 0.36 * self.h),
-            (0.1 * self.w, y - 0.74 * self.h),
-            (0.52 * self.w, y - 0.34 * self.h),
-        )
-        p.fill(s.smooth(s.scaled(fin), True, 0.12), self.look.limb)
+    _TAIL = ((0.8, -0.5), (1.36, -0.92), (1.28, -0.5), (1.36, -0.08))
+    _FIN = ((-0.3, -0.86), (0.1, -1.24), (0.52, -0.84))
 
     def __init__(self, look: Look) -> None:
         super().__init__(look)
         self.half_width = 1.4 * self.w
-        self.height = self.h + self.legs + 0.12 * self.h
+        self.height = self.legs + 1.14 * self.h
         self.arm_width, self.arm_length = 26, 36
+
+    def behind(self, p: Painter, pose: Pose) -> None:
+        with p.group(0, -self.legs):
+            with p.group(rotation=0.7 * pose.tail, pivot=(0.8 * self.w, -0.5 * self.h)):
+                p.fill(self.curve(*self._TAIL), self.look.limb)
+            p.fill(self.curve(*self._FIN), self.look.limb)
 
     def body(self, p: Painter, pose: Pose) -> None:
         h, w = self.h, self.w
-        p.fill(s.ellipse(0, -0.5 * h, w, 0.5 * h), self.look.base, glow=self.round_glow())
-        scales = s.join(
-            *(
-                s.arc(x * w, -y * h, 0.24 * w, 12)
-                for x, y in ((0.66, 0.6), (0.74, 0.42), (0.5, 0.24))
-            )
-        )
+        p.fill(s.ellipse(0, -0.5 * h, w, 0.5 * h), self.look.base, glow=self.glow())
+        places = ((0.66, -0.6), (0.74, -0.42), (0.5, -0.24))
+        scales = s.join(*(s.arc(x * w, y * h, 0.24 * w, 12) for x, y in places))
         p.line(scales, self.look.shade, 6, outline=False)
 
 

@@ -38,7 +38,16 @@ def _visible(start: int, end: int, opacity: float) -> str:
 
     rlottie still shows a layer at its out point, so that without this two frames would overlap.
     """
-    return f'{{"a":1,"k":[{{"t":{start},"s":[{100 * opacity:.0f}],"h":1}},{{"t":{end},"s":[0],"h":1}}]}}'
+    seen = f'{{"t":{start},"s":[{100 * opacity:.0f}],"h":1}}'
+    return f'{{"a":1,"k":[{seen},{{"t":{end},"s":[0],"h":1}}]}}'
+
+
+def _shape_layer(index: int, start: int, end: int, opacity: str, shapes: str) -> str:
+    return f'{{"ty":4,{_span(index, start, end)},"ks":{_transform(opacity)},"shapes":[{shapes}]}}'
+
+
+def _span(index: int, start: int, end: int) -> str:
+    return f'"ind":{index},"ddd":0,"sr":1,"st":0,"bm":0,"ip":{start},"op":{end}'
 
 
 def document(frames: Sequence[tuple[str, float]], durations_ms: Sequence[int]) -> str:
@@ -50,18 +59,21 @@ def document(frames: Sequence[tuple[str, float]], durations_ms: Sequence[int]) -
     ticks = ticks_of(durations_ms)
     layers, assets = [], []
     for k, (shapes, opacity) in enumerate(frames):
-        span = f'"ind":{k + 1},"ddd":0,"sr":1,"st":0,"bm":0,"ip":{ticks[k]},"op":{ticks[k + 1]}'
-        seen = _transform(_visible(ticks[k], ticks[k + 1], opacity))
+        start, end = ticks[k], ticks[k + 1]
+        seen = _visible(start, end, opacity)
         if opacity >= 0.995:
-            layers.append(f'{{"ty":4,{span},"ks":{seen},"shapes":[{shapes}]}}')
+            layers.append(_shape_layer(k + 1, start, end, seen, shapes))
             continue
-        always = _transform('{"a":0,"k":100}')
-        inner = f'{{"ty":4,"ind":1,"ddd":0,"sr":1,"st":0,"bm":0,"ip":0,"op":{ticks[-1] + 1},"ks":{always},"shapes":[{shapes}]}}'
+        inner = _shape_layer(1, 0, ticks[-1] + 1, '{"a":0,"k":100}', shapes)
         assets.append(f'{{"id":"frame{k}","layers":[{inner}]}}')
-        layers.append(f'{{"ty":0,"refId":"frame{k}","w":{SIDE},"h":{SIDE},{span},"ks":{seen}}}')
+        layers.append(
+            f'{{"ty":0,"refId":"frame{k}","w":{SIDE},"h":{SIDE},{_span(k + 1, start, end)},'
+            f'"ks":{_transform(seen)}}}'
+        )
     return (
-        f'{{"tgs":1,"v":"5.5.2","fr":{TICKS_PER_SECOND},"ip":0,"op":{ticks[-1]},"w":{SIDE},"h":{SIDE},'
-        f'"nm":"sticker","ddd":0,"assets":[{",".join(assets)}],"layers":[{",".join(layers)}]}}'
+        f'{{"tgs":1,"v":"5.5.2","fr":{TICKS_PER_SECOND},"ip":0,"op":{ticks[-1]},"w":{SIDE},'
+        f'"h":{SIDE},"nm":"sticker","ddd":0,"assets":[{",".join(assets)}],'
+        f'"layers":[{",".join(layers)}]}}'
     )
 
 
@@ -73,20 +85,21 @@ def render(lottie: str, durations_ms: Sequence[int], size: int) -> np.ndarray:
         for tick in ticks_of(durations_ms)[:-1]
     ]
     animation.lottie_animation_destroy()
-    return _straight(np.frombuffer(b"".join(raw), np.uint8).reshape(-1, size, size, 4))
+    return _straight(np.frombuffer(b"".join(raw), "<u4").reshape(-1, size, size))
 
 
 def _straight(bgra: np.ndarray) -> np.ndarray:
-    """Premultiplied BGRA -> straight RGBA; only edges and shadows need the division."""
-    rgba = np.empty_like(bgra)
-    for channel in range(3):
-        rgba[..., channel] = bgra[..., 2 - channel]
-    alpha = rgba[..., 3] = bgra[..., 3]
-    soft = np.nonzero((alpha != 0) & (alpha != 255))
-    divisor = alpha[soft].astype(np.uint32)[:, None]
-    colour = (rgba[soft][:, :3].astype(np.uint32) * 255 + divisor // 2) // divisor
-    rgba[(*soft, slice(0, 3))] = np.minimum(colour, 255)
-    return rgba
+    """uint32 pixels of premultiplied BGRA -> uint8 [..., 4] straight RGBA."""
+    blue_and_red = bgra & 0x00FF00FF
+    pixels = (bgra & 0xFF00FF00) | (blue_and_red << 16) | (blue_and_red >> 16)
+    rgba = pixels.view(np.uint8).reshape(-1, 4)
+    # Only edges and shadows need the division; nothing (0) and opaque (255) stay as they are.
+    alpha = rgba[:, 3]
+    soft = np.flatnonzero((alpha - 1).astype(np.uint8) < 254)
+    divisor = alpha[soft].astype(np.uint16)[:, None]
+    colour = (rgba[soft, :3].astype(np.uint16) * 255 + divisor // 2) // divisor
+    rgba[soft, :3] = np.minimum(colour, 255)
+    return rgba.reshape(*bgra.shape, 4)
 
 
 # rlottie rasterises in threads of its own, which a forked child does not inherit: the first

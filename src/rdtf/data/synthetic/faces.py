@@ -20,6 +20,7 @@ from rdtf.data.synthetic.palette import (
     Colour,
     is_dark,
     shade,
+    similar,
 )
 from rdtf.data.synthetic.pose import Pose
 
@@ -232,7 +233,10 @@ def _cross_eye(pen: _Pen, side: int) -> None:
 
 def _heart_eye(pen: _Pen, side: int) -> None:
     size = 3.5 * pen.radius * (0.85 + 0.15 * pen.pose.openness)
-    pen.p.fill(s.heart(pen.eye_x(side), pen.y, size), LOVE, outline=False)
+    shape = s.heart(pen.eye_x(side), pen.y, size)
+    if similar(pen.look.base, LOVE):
+        pen.p.line(shape, WHITE, 0.8 * pen.radius, outline=False)
+    pen.p.fill(shape, LOVE, outline=False)
 
 
 def _star_eye(pen: _Pen, side: int) -> None:

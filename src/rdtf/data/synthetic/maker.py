@@ -120,7 +120,7 @@ def _paint(seed: int, about: Attributes, poses: list[Pose]) -> list[tuple[str, f
                 draw_shadow(painter, character, pose)
             character.paint(frame)
             draw_stage_effects(frame, character)
-        frames.append((painter.shapes(), pose.opacity))
+        frames.append((painter.shapes(), pose.opacity * character.opacity))
     return frames
 
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from rdtf.data.synthetic.pose import Beat, Pose
 
 ANY_MOOD: Mapping[str, float] = {
-    "happy": 5, "joyful": 2, "sad": 1.5, "angry": 1.5, "surprised": 1.5, "sleepy": 1, "in love": 0.8,
-    "winking": 1.2, "silly": 1, "shy": 1, "scared": 0.8, "calm": 1.2, "excited": 1.2, "dizzy": 0.4,
-    "grumpy": 1, "cheeky": 1,
+    "happy": 5, "joyful": 2, "sad": 1.5, "angry": 1.5, "surprised": 1.5, "sleepy": 1,
+    "in love": 0.8, "winking": 1.2, "silly": 1, "shy": 1, "scared": 0.8, "calm": 1.2,
+    "excited": 1.2, "dizzy": 0.4, "grumpy": 1, "cheeky": 1,
 }  # fmt: skip
 GOOD_MOOD: Mapping[str, float] = {
     "happy": 5, "joyful": 3, "excited": 2, "winking": 1.5, "silly": 1, "cheeky": 1, "calm": 0.5,

@@ -22,17 +22,25 @@ def _sided(side: int, near: float, far: float) -> dict[str, float]:
 def wave(beat: Beat) -> Pose:
     swing, side = beat.swing, beat.side
     return Pose(
-        rotation=-3 * side + 1.5 * side * swing, head_tilt=4 * side + 2 * swing, tail=10 * swing,
-        arms_front=False, **_sided(side, 132 + 30 * swing, 20),
-    )  # fmt: skip
+        rotation=-3 * side + 1.5 * side * swing,
+        head_tilt=4 * side + 2 * swing,
+        tail=10 * swing,
+        arms_front=False,
+        **_sided(side, 132 + 30 * swing, 20),
+    )
 
 
 def nod(beat: Beat) -> Pose:
     down = beat.lift
     return Pose(
-        head_dy=21 * down, stretch=-0.05 * down, openness=1 - 0.75 * down, left_arm=20 + 8 * down,
-        right_arm=20 + 8 * down, ears=7 * down, gaze=(0.0, 0.5 * down),
-    )  # fmt: skip
+        head_dy=21 * down,
+        stretch=-0.05 * down,
+        openness=1 - 0.75 * down,
+        left_arm=20 + 8 * down,
+        right_arm=20 + 8 * down,
+        ears=7 * down,
+        gaze=(0.0, 0.5 * down),
+    )
 
 
 def shake(beat: Beat) -> Pose:
@@ -87,11 +95,19 @@ def dance(beat: Beat) -> Pose:
         "note", beat.t, 2, x=1.18, bottom=0.5, top=1.0, size=0.8, seed=beat.seed, rotation=12
     )
     return Pose(
-        rotation=8 * step, dx=13 * step, dy=-15 * abs(math.cos(2 * math.pi * beat.u)), head_tilt=-8 * step,
-        left_arm=85 + 62 * step, right_arm=85 - 62 * step, left_foot=(0, -20 * max(0.0, step)),
-        right_foot=(0, -20 * max(0.0, -step)), tail=18 * step, ears=8 * step, stretch=0.05 * abs(step) - 0.03,
+        rotation=8 * step,
+        dx=13 * step,
+        dy=-15 * abs(math.cos(2 * math.pi * beat.u)),
+        head_tilt=-8 * step,
+        left_arm=85 + 62 * step,
+        right_arm=85 - 62 * step,
+        left_foot=(0, -20 * max(0.0, step)),
+        right_foot=(0, -20 * max(0.0, -step)),
+        tail=18 * step,
+        ears=8 * step,
+        stretch=0.05 * abs(step) - 0.03,
         effects=notes if beat.seed < 0.75 else [],
-    )  # fmt: skip
+    )
 
 
 def cheer(beat: Beat) -> Pose:
@@ -197,7 +213,7 @@ def juggle(beat: Beat) -> Pose:
         balls.append(
             Effect(
                 "ball",
-                0.95 * math.cos(math.pi * x) * (1 if k % 2 else 1),
+                0.95 * math.cos(math.pi * x),
                 0.46 + 0.78 * hop(x),
                 0.72,
                 colour=k,
@@ -401,7 +417,7 @@ ACTING: dict[str, Motion] = {
         loops=False,
         min_frames=4,
         moods={"happy": 2, "calm": 2, "sleepy": 1, "surprised": 2},
-        busy=_EYES,
+        busy=_EYES | {"head"},
     ),
     "conjure": Motion(
         conjure,

@@ -203,11 +203,18 @@ def brighten(beat: Beat) -> Pose:
     glad = t > 0.45
     rise = ease((t - 0.35) / 0.4)
     return Pose(
-        eyes=("arched" if beat.seed < 0.5 else "star") if glad else "open", mouth="grin" if glad else "frown", brows="" if glad else "sad",
-        stretch=-0.1 * (1 - rise) + 0.06 * math.sin(math.pi * rise), head_dy=14 * (1 - rise), left_arm=14 + 110 * rise,
-        right_arm=14 + 110 * rise, ears=16 * (1 - rise), gaze=(0, 0.8), effects=burst("sparkle", (t - 0.42) / 0.58, 6, seed=beat.seed, reach=1.25),
+        eyes=("arched" if beat.seed < 0.5 else "star") if glad else "open",
+        mouth="grin" if glad else "frown",
+        brows="" if glad else "sad",
+        stretch=-0.1 * (1 - rise) + 0.06 * math.sin(math.pi * rise),
+        head_dy=14 * (1 - rise),
+        left_arm=14 + 110 * rise,
+        right_arm=14 + 110 * rise,
+        ears=16 * (1 - rise),
+        gaze=(0, 0.8),
+        effects=burst("sparkle", (t - 0.42) / 0.58, 6, seed=beat.seed, reach=1.25),
         hold=1.9 if beat.index in (0, beat.count - 1) else 1.0,
-    )  # fmt: skip
+    )
 
 
 def blush(beat: Beat) -> Pose:

@@ -26,10 +26,18 @@ def jump(beat: Beat) -> Pose:
         high = hop(x)
         tuck = (0.0, -16 * high)
         return Pose(
-            dy=-110 * a * high, stretch=0.14 * (1 - high), left_arm=60 + 85 * high,
-            right_arm=60 + 85 * high, left_foot=tuck, right_foot=tuck, ears=-12 * (1 - 2 * x),
-            mouth="grin", mouth_open=high, tail=12 * high, hold=1.25 if high > 0.9 else 1,
-        )  # fmt: skip
+            dy=-110 * a * high,
+            stretch=0.14 * (1 - high),
+            left_arm=60 + 85 * high,
+            right_arm=60 + 85 * high,
+            left_foot=tuck,
+            right_foot=tuck,
+            ears=-12 * (1 - 2 * x),
+            mouth="grin",
+            mouth_open=high,
+            tail=12 * high,
+            hold=1.25 if high > 0.9 else 1,
+        )
     return Pose(stretch=-0.24 * a * (1 - (u - 0.84) / 0.16), left_arm=48, right_arm=48, ears=14)
 
 
@@ -39,18 +47,28 @@ def bounce(beat: Beat) -> Pose:
     left = 1 if beat.u < 0.5 else -1
     squash = max(0.0, 1 - 3.2 * high)
     return Pose(
-        dx=beat.side * 16 * math.cos(2 * math.pi * beat.u), dy=-62 * beat.amount * high,
-        stretch=0.09 * high - 0.27 * squash * beat.amount, rotation=beat.side * left * 7 * high,
-        left_arm=40 + 55 * high, right_arm=40 + 55 * high, ears=10 - 20 * high, tail=14 * left * high,
-    )  # fmt: skip
+        dx=beat.side * 16 * math.cos(2 * math.pi * beat.u),
+        dy=-62 * beat.amount * high,
+        stretch=0.09 * high - 0.27 * squash * beat.amount,
+        rotation=beat.side * left * 7 * high,
+        left_arm=40 + 55 * high,
+        right_arm=40 + 55 * high,
+        ears=10 - 20 * high,
+        tail=14 * left * high,
+    )
 
 
 def spin(beat: Beat) -> Pose:
     angle = beat.side * 360 * beat.u
     return Pose(
-        turn=angle, dy=-16 * hop(beat.u), left_arm=62, right_arm=62, ears=-8, tail=12,
+        turn=angle,
+        dy=-16 * hop(beat.u),
+        left_arm=62,
+        right_arm=62,
+        ears=-8,
+        tail=12,
         stretch=0.04 * math.sin(2 * math.pi * beat.u),
-    )  # fmt: skip
+    )
 
 
 def flip(beat: Beat) -> Pose:
@@ -60,27 +78,43 @@ def flip(beat: Beat) -> Pose:
     if u < 0.88:
         x = (u - 0.2) / 0.68
         return Pose(
-            dy=-100 * a * hop(x), rotation=beat.side * 360 * ease(x), pivot=CENTRE, left_arm=120,
-            right_arm=120, left_foot=(0, -12), right_foot=(0, -12), stretch=-0.05,
-        )  # fmt: skip
+            dy=-100 * a * hop(x),
+            rotation=beat.side * 360 * ease(x),
+            pivot=CENTRE,
+            left_arm=120,
+            right_arm=120,
+            left_foot=(0, -12),
+            right_foot=(0, -12),
+            stretch=-0.05,
+        )
     return Pose(stretch=-0.2, left_arm=110, right_arm=110, hold=1.3)
 
 
 def sway(beat: Beat) -> Pose:
     swing = beat.swing
     return Pose(
-        rotation=11 * swing, head_tilt=-4 * swing, left_arm=34 + 22 * swing, tail=16 * swing,
-        right_arm=34 - 22 * swing, ears=6 * swing,
-    )  # fmt: skip
+        rotation=11 * swing,
+        head_tilt=-4 * swing,
+        left_arm=34 + 22 * swing,
+        tail=16 * swing,
+        right_arm=34 - 22 * swing,
+        ears=6 * swing,
+    )
 
 
 def floating(beat: Beat) -> Pose:
     lift, swing = beat.lift, beat.swing
     foot = (0.0, 6 - 8 * lift)
     return Pose(
-        dy=-24 - 62 * lift, rotation=4 * swing, left_arm=58 + 18 * swing, right_arm=58 + 18 * swing,
-        left_foot=foot, right_foot=(0, 14 - foot[1]), tail=20 * swing, ears=-5 * swing,
-    )  # fmt: skip
+        dy=-24 - 62 * lift,
+        rotation=4 * swing,
+        left_arm=58 + 18 * swing,
+        right_arm=58 + 18 * swing,
+        left_foot=foot,
+        right_foot=(0, 14 - foot[1]),
+        tail=20 * swing,
+        ears=-5 * swing,
+    )
 
 
 def run(beat: Beat) -> Pose:
@@ -95,39 +129,64 @@ def run(beat: Beat) -> Pose:
         Effect("dash", -side * (1.15 + 0.16 * k + 0.1 * s), 0.34 + 0.2 * k, 0.8) for k in range(3)
     ]
     return Pose(
-        dy=-20 * a * high, rotation=9 * side, head_turn=32 * side, stretch=0.07 * high - 0.05,
-        left_foot=(30 * s * a, -30 * max(0.0, c)), right_foot=(-30 * s * a, -30 * max(0.0, -c)),
-        left_arm=30 - 55 * s * side, right_arm=30 + 55 * s * side, ears=-side * 8 - 6 * high,
-        tail=-12 * s, gaze=(side * 0.6, 0.0), effects=dust + (lines if beat.seed < 0.6 else []),
-    )  # fmt: skip
+        dy=-30 * a * high,
+        rotation=11 * side + 3 * s,
+        head_turn=32 * side,
+        stretch=0.12 * high - 0.07,
+        left_foot=(10 * side + 46 * s * a, -30 * max(0.0, c)),
+        right_foot=(10 * side - 46 * s * a, -30 * max(0.0, -c)),
+        left_arm=48 - 46 * s * side,
+        right_arm=48 + 46 * s * side,
+        ears=-side * 8 - 6 * high,
+        tail=-12 * s,
+        gaze=(side * 0.6, 0.0),
+        effects=dust + (lines if beat.seed < 0.6 else []),
+    )
 
 
 def walk(beat: Beat) -> Pose:
     s, c = math.sin(2 * math.pi * beat.u), math.cos(2 * math.pi * beat.u)
     return Pose(
-        rotation=7 * s * beat.amount, dx=9 * s, dy=-9 * abs(c), head_turn=18 * beat.side,
-        left_foot=(4 * s, -26 * max(0.0, s)), right_foot=(4 * s, -26 * max(0.0, -s)),
-        left_arm=32 + 26 * s, right_arm=32 - 26 * s, tail=10 * s, head_tilt=-3 * s,
-    )  # fmt: skip
+        rotation=7 * s * beat.amount,
+        dx=9 * s,
+        dy=-9 * abs(c),
+        head_turn=18 * beat.side,
+        left_foot=(4 * s, -26 * max(0.0, s)),
+        right_foot=(4 * s, -26 * max(0.0, -s)),
+        left_arm=32 + 26 * s,
+        right_arm=32 - 26 * s,
+        tail=10 * s,
+        head_tilt=-3 * s,
+    )
 
 
 def fly(beat: Beat) -> Pose:
     flap = beat.swing
     x = math.sin(2 * math.pi * beat.t)
     return Pose(
-        dx=72 * beat.side * x, dy=-58 - 26 * math.cos(4 * math.pi * beat.t), rotation=11 * beat.side * x,
-        left_arm=88 + 48 * flap, right_arm=88 + 48 * flap, left_foot=(-6, 8), right_foot=(6, 8),
-        ears=8 * flap, tail=14 * flap, stretch=0.04 * flap,
-    )  # fmt: skip
+        dx=72 * beat.side * x,
+        dy=-58 - 26 * math.cos(4 * math.pi * beat.t),
+        rotation=11 * beat.side * x,
+        left_arm=88 + 48 * flap,
+        right_arm=88 + 48 * flap,
+        left_foot=(-6, 8),
+        right_foot=(6, 8),
+        ears=8 * flap,
+        tail=14 * flap,
+        stretch=0.04 * flap,
+    )
 
 
 def wobble(beat: Beat) -> Pose:
     swing = beat.swing
     calm = 1 - 0.55 * beat.t
     return Pose(
-        stretch=0.19 * swing * calm, rotation=2.5 * beat.side * math.cos(2 * math.pi * beat.u) * calm,
-        left_arm=42 - 26 * swing, right_arm=42 - 26 * swing, ears=12 * swing,
-    )  # fmt: skip
+        stretch=0.19 * swing * calm,
+        rotation=2.5 * beat.side * math.cos(2 * math.pi * beat.u) * calm,
+        left_arm=42 - 26 * swing,
+        right_arm=42 - 26 * swing,
+        ears=12 * swing,
+    )
 
 
 def pulse(beat: Beat) -> Pose:
@@ -195,18 +254,29 @@ def pop(beat: Beat) -> Pose:
     size = max(0.06, overshoot(min(1.0, t / 0.55)))
     wobble_back = math.sin(10 * max(0.0, t - 0.55)) * (1 - t) * 0.25 if t > 0.55 else 0.0
     return Pose(
-        scale=size, pivot=CENTRE, stretch=wobble_back, rotation=beat.side * 14 * (1 - min(1.0, t / 0.55)),
-        left_arm=130 - 60 * t, right_arm=130 - 60 * t, mouth="grin" if 0.2 < t < 0.8 else None,
-        effects=burst("star" if beat.seed < 0.5 else "sparkle", (t - 0.15) / 0.85, 7, seed=beat.seed, reach=1.35),
+        scale=size,
+        pivot=CENTRE,
+        stretch=wobble_back,
+        rotation=beat.side * 14 * (1 - min(1.0, t / 0.55)),
+        left_arm=130 - 60 * t,
+        right_arm=130 - 60 * t,
+        mouth="grin" if 0.2 < t < 0.8 else None,
+        effects=burst(
+            "star" if beat.seed < 0.5 else "sparkle",
+            (t - 0.15) / 0.85,
+            7,
+            seed=beat.seed,
+            reach=1.35,
+        ),
         hold=2.6 if beat.index == beat.count - 1 else 1.0,
-    )  # fmt: skip
+    )
 
 
 def peek(beat: Beat) -> Pose:
     # Up, a look around, and down again; the lower edge of the canvas hides the rest.
     up = min(1.0, 1.25 * beat.lift / beat.amount)
     return Pose(
-        dy=330 * (1 - ease(up)),
+        dy=180 * (1 - ease(up)),
         head_tilt=5 * beat.swing,
         left_arm=70 * up,
         right_arm=70 * up,
@@ -231,10 +301,17 @@ def faint(beat: Beat) -> Pose:
         for k in range(3)
     ]
     return Pose(
-        rotation=beat.side * (78 * fall) + wobble_first, dx=-beat.side * 70 * fall, dy=-18 * fall, stretch=-bump,
-        eyes="cross" if t > 0.35 else "half", mouth="wavy", left_arm=30 + 60 * fall, right_arm=30 + 60 * fall,
-        effects=stars if t > 0.7 else [], hold=2.4 if beat.index == beat.count - 1 else 1.0,
-    )  # fmt: skip
+        rotation=beat.side * 82 * fall + wobble_first,
+        dx=-beat.side * 130 * fall,
+        dy=-75 * fall,
+        stretch=-bump,
+        eyes="cross" if t > 0.35 else "half",
+        mouth="wavy",
+        left_arm=30 + 60 * fall,
+        right_arm=30 + 60 * fall,
+        effects=stars if t > 0.7 else [],
+        hold=2.4 if beat.index == beat.count - 1 else 1.0,
+    )
 
 
 MOVING: dict[str, Motion] = {
@@ -414,6 +491,7 @@ MOVING: dict[str, Motion] = {
         loops=False,
         min_frames=4,
         busy=_HANDS | {"eyes"},
+        grounded=False,
         moods={"dizzy": 3, "surprised": 1, "sleepy": 1},
     ),
 }

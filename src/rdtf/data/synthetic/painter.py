@@ -42,8 +42,8 @@ def _fill(colour: Colour, opacity: float = 1.0) -> str:
 
 def _stroke(colour: Colour, width: float, opacity: float = 1.0) -> str:
     return (
-        f'{{"ty":"st","c":{{"a":0,"k":[{_colour(colour)},1]}},"o":{{"a":0,"k":{100 * opacity:.0f}}},'
-        f'"w":{{"a":0,"k":{width:.1f}}},"lc":2,"lj":2}}'
+        f'{{"ty":"st","c":{{"a":0,"k":[{_colour(colour)},1]}},'
+        f'"o":{{"a":0,"k":{100 * opacity:.0f}}},"w":{{"a":0,"k":{width:.1f}}},"lc":2,"lj":2}}'
     )
 
 

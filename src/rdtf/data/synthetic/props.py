@@ -40,6 +40,8 @@ class Prop:
     draw: Callable[[Painter, Spot, Colour], None]
     height: float = 0.0
     """How far it sticks out above its place, in units, so that the camera leaves room."""
+    reach: float = 44.0
+    """The same for held things, away from the body."""
     coloured: bool = True
     noun: str = ""
 
@@ -132,16 +134,9 @@ def _bow(p: Painter, spot: Spot, colour: Colour) -> None:
 
 
 def _ribbon(p: Painter, x: float, y: float, w: float, colour: Colour) -> None:
-    def loop(side: int) -> str:
-        points = ((0.02, 0), (0.75, -0.48), (0.92, 0), (0.75, 0.48))
-        return s.smooth(
-            tuple((round(x + side * dx * w, 1), round(y + dy * w, 1)) for dx, dy in points),
-            True,
-            0.12,
-        )
-
-    p.fill(s.mirrored(loop), colour)
-    p.fill(s.ellipse(x, y, 0.2 * w, 0.23 * w), shade(colour, 0.22))
+    loop = s.scaled(((0.02, 0), (0.75, -0.48), (0.92, 0), (0.75, 0.48)), w, w)
+    p.fill(s.both_sides(loop, 0.12, x, y), colour)
+    p.fill(s.ellipse(x, y, 0.2 * w, 0.23 * w), shade(colour, 0.3))
 
 
 def _flower_on_head(p: Painter, spot: Spot, colour: Colour) -> None:
@@ -164,27 +159,17 @@ def _glasses(p: Painter, spot: Spot, colour: Colour) -> None:
 
 def _sunglasses(p: Painter, spot: Spot, colour: Colour) -> None:
     x, y, w = spot
-
-    def lens(side: int) -> str:
-        points = ((0.08, -0.22), (0.84, -0.24), (0.76, 0.18), (0.42, 0.28), (0.14, 0.14))
-        return s.smooth(
-            tuple((round(x + side * dx * w, 1), round(y + dy * w, 1)) for dx, dy in points),
-            True,
-            0.1,
+    lens = s.scaled(((0.08, -0.22), (0.84, -0.24), (0.76, 0.18), (0.42, 0.28), (0.14, 0.14)), w, w)
+    bridge = s.polygon(s.scaled(((-0.2, -0.2), (0.2, -0.2), (0.2, -0.1), (-0.2, -0.1)), w, w))
+    dark = mix(colour, NIGHT, 0.55)
+    with p.group(x, y):
+        p.fill(bridge, dark)
+        p.fill(s.both_sides(lens, 0.1), dark)
+        glints = (
+            s.limb(((side * 0.46 - 0.1) * w, 0.08 * w), ((side * 0.46 + 0.06) * w, -0.12 * w), 0)
+            for side in (-1, 1)
         )
-
-    p.fill(
-        s.join(s.mirrored(lens), s.rectangle(x, y - 0.17 * w, 0.3 * w, 0.09 * w)),
-        mix(colour, NIGHT, 0.55),
-    )
-    glints = s.mirrored(
-        lambda side: s.limb(
-            (x + side * 0.46 * w - 0.1 * w, y + 0.08 * w),
-            (x + side * 0.46 * w + 0.06 * w, y - 0.12 * w),
-            0,
-        )
-    )
-    p.line(glints, tint(colour, 0.55), 0.06 * w, outline=False, opacity=0.8)
+        p.line(s.join(*glints), tint(colour, 0.55), 0.06 * w, outline=False, opacity=0.8)
 
 
 def _scarf(p: Painter, spot: Spot, colour: Colour) -> None:
@@ -278,9 +263,9 @@ PROPS: dict[str, Prop] = {
     "scarf": Prop("neck", "with {prop}", _scarf),
     "bow tie": Prop("neck", "wearing {prop}", _bow_tie),
     "collar": Prop("neck", "with {prop} and a bell", _bell),
-    "balloon": Prop("hand", "holding {prop}", _balloon, height=150),
+    "balloon": Prop("hand", "holding {prop}", _balloon, height=165, reach=72),
     "bloom": Prop("hand", "holding {prop}", _held_flower, height=70, noun="flower"),
-    "flag": Prop("hand", "holding {prop}", _flag, height=70),
+    "flag": Prop("hand", "holding {prop}", _flag, height=80, reach=86),
     "toy heart": Prop("hand", "holding {prop}", _held_heart, height=40, noun="heart"),
     "wand": Prop("hand", "with {prop}", _wand, height=70, noun="magic wand"),
     "lollipop": Prop("hand", "holding {prop}", _lollipop, height=60),

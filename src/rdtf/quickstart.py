@@ -1,0 +1,165 @@
+"""The main job on the embedded default: make stickers, train, use, show. See `rdtf quickstart`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rdtf.data.prepare import prepare
+from rdtf.data.synthetic import SyntheticStickers
+from rdtf.errors import ConfigError
+from rdtf.evaluation.examples import Example, save_example_sheet
+from rdtf.evaluation.held_out import held_out_stickers, score_model
+from rdtf.evaluation.report import write_report
+from rdtf.evaluation.results import MODEL, Evaluation
+from rdtf.fileio import write_json
+from rdtf.stickers import Sticker
+from rdtf.training.config import TrainConfig, override
+from rdtf.training.curves import run_curves
+from rdtf.training.presets import preset
+from rdtf.training.run import CONFIG_FILE, load_config, load_pipeline
+from rdtf.training.train import measure_seconds_per_step, plan_steps, train
+
+_MIN_MINUTES = 0.5
+# What the parts take: scoring and the report in seconds at one minute and per minute after it.
+_SCORING_SHARE = 0.12
+_STICKERS_PER_MINUTE = 250
+_INTRO = """\
+A compact video diffusion model ({parameters:.1f} M parameters), trained from scratch for \
+{train_minutes:.1f} minutes on {clips:,} synthetic stickers, completes stickers that it has never \
+seen: their kind with that motion was held out. Given frames are marked; all others are made.
+
+One model does every task. Only the frames that are given tell it which one to do: none or one \
+(generation), every second or third (interpolation), the first or last half (prediction)."""
+_NOTES = (
+    "Scores are of hidden frames only, on white. The naive rows repeat the nearest given frame, or "
+    "blend the two nearest. PSNR rewards blur, so a blend scores well and looks like a double "
+    "exposure; line distance (lower is better) follows the drawing's lines.",
+    "Minutes on a CPU show the method move, not what it can do: text alone (the last examples) "
+    "needs far longer than a first frame or two do. `rdtf train` goes on for as long as you like.",
+    "{machine}",
+)
+
+
+def quickstart(
+    out: Path,
+    *,
+    minutes: float = 7.0,
+    num_stickers: int | None = None,
+    seed: int = 0,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """Everything from nothing in about `minutes`: the report's path, scores and times.
+
+    Steps that are done already are not done again, so that a second call goes on.
+    """
+    if minutes < _MIN_MINUTES:
+        raise ConfigError(f"quickstart needs at least {_MIN_MINUTES} minutes, got {minutes}")
+    started = time.monotonic()
+    deadline = started + minutes * 60
+
+    # ------------------------------------------------------------------ stickers
+    data, run = out / "data", out / "run"
+    count = num_stickers or int(_STICKERS_PER_MINUTE * max(minutes, 1))
+    if not (data / "dataset.json").is_file():
+        say(f"1/4 making {count} synthetic stickers")
+        prepare(
+            SyntheticStickers(seed=seed, count=count, canvas=64, max_frames=12), data, canvas=64
+        )
+
+    # --------------------------------------------------------------------- train
+    scoring_seconds = max(minutes * 60 * _SCORING_SHARE, 12)
+    config = _plan(run, data, deadline - scoring_seconds - time.monotonic(), seed)
+    say(f"2/4 training {config.preset} from scratch for {config.steps} steps")
+    left = max(deadline - scoring_seconds - time.monotonic(), 10)
+    result = train(config, data, run, max_seconds=left * 1.1)
+
+    # ----------------------------------------------------------------------- use
+    say("3/4 generating, interpolating and predicting on held-out stickers")
+    pipeline = load_pipeline(run)
+    stickers = held_out_stickers(data, pipeline)
+    evaluation = score_model(
+        pipeline,
+        stickers,
+        limit=max(4, min(24, int(2.5 * minutes))),
+        num_inference_steps=10,
+        seed=seed,
+        num_examples=2,
+    )
+
+    # -------------------------------------------------------------------- report
+    say("4/4 writing the report")
+    examples = [*evaluation.examples, *_text_examples(pipeline, stickers, seed)]
+    report = write_report(
+        out / "report.html",
+        title="rdtf quickstart",
+        intro=_INTRO.format(
+            parameters=sum(p.numel() for p in pipeline.denoiser.parameters()) / 1e6,
+            train_minutes=result.seconds / 60,
+            clips=count,
+        ),
+        examples=examples,
+        curves=run_curves(run),
+        tables=[evaluation.score_table(), evaluation.comparison_table()],
+        notes=[note.format(machine=_machine(result.step, result.seconds)) for note in _NOTES],
+    )
+    save_example_sheet(examples, out / "examples.png")
+    write_json(out / "scores.json", evaluation.to_dict())
+    return _summary(evaluation, report, result.step, time.monotonic() - started)
+
+
+def _plan(run: Path, data: Path, seconds: float, seed: int) -> TrainConfig:
+    """A schedule that fits the time, or that of the run that is there already."""
+    if (run / CONFIG_FILE).is_file():
+        return load_config(run)
+    config = override(preset("nano"), {"seed": seed, "data.still_share": 0.05})
+    steps = plan_steps(measure_seconds_per_step(config, data), max(seconds - 5, 10))
+    optimizer = replace(config.optimizer, warmup_steps=min(100, steps // 10 + 1))
+    often = max(steps // 4, 1)
+    return replace(
+        config,
+        steps=steps,
+        optimizer=optimizer,
+        save_every=often,
+        validate_every=often,
+        sample_every=max(steps // 2, 1),
+        log_every=max(steps // 100, 1),
+    )
+
+
+def _text_examples(
+    pipeline: Any, stickers: list[Sticker], seed: int, count: int = 2
+) -> list[Example]:
+    """Stickers from a caption alone, beside one that the caption was made for."""
+    examples = []
+    for index, truth in enumerate(stickers[:: max(len(stickers) // count, 1)][:count]):
+        prompt = truth.captions[0] if truth.captions else ""
+        made = pipeline(
+            prompt,
+            num_frames=truth.num_frames,
+            num_inference_steps=20,
+            generator=torch.Generator().manual_seed(seed + index),
+        ).with_durations(truth.durations_ms)
+        examples.append(Example("text to clip, nothing given", prompt, truth, (), {MODEL: made}))
+    return examples
+
+
+def _machine(steps: int, seconds: float) -> str:
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
+    return (
+        f"Machine: {device}, {torch.get_num_threads()} threads, torch {torch.__version__}; "
+        f"{steps} steps in {seconds:.0f} s."
+    )
+
+
+def _summary(evaluation: Evaluation, report: Path, steps: int, seconds: float) -> dict[str, Any]:
+    scores = {
+        f"{row.task}/{row.method}": {name: value.mean for name, value in row.scores.items()}
+        for row in evaluation.rows
+    }
+    return {"report": str(report), "steps": steps, "seconds": round(seconds, 1), "scores": scores}
