@@ -16,12 +16,11 @@ def read_bytes(path: Path | str, budget: Budget) -> bytes:
             raise StickerError(f"{path} does not exist; check the name")
         if not path.is_file():
             raise StickerError(f"{path} is not a file; name a sticker file")
+        budget.check_bytes(str(path), path.stat().st_size)
         with path.open("rb") as file:
-            data = file.read(budget.max_bytes + 1)
+            return file.read(budget.max_bytes)
     except OSError as error:
         raise StickerError(f"{path} can't be read: {error.strerror or error}") from error
-    budget.check_bytes(str(path), max(len(data), path.stat().st_size))
-    return data
 
 
 def recognise(data: bytes, name: str) -> str:

@@ -39,6 +39,10 @@ class Animal(Character):
         self.foot = (0.55 * self.body_width, -13)
         self.foot_size = (0.47 * self.body_width, 17)
 
+    @property
+    def clearance(self) -> float:
+        return self.head_x + 24
+
     def torso(self, p: Painter, pose: Pose) -> None:
         p.fill(self.trunk(), self.look.base, glow=Glow(0, -70, 78))
         if self.look.belly and not pose.from_behind:

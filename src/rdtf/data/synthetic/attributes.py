@@ -13,6 +13,7 @@ from rdtf.data.synthetic.motion import Motion
 from rdtf.data.synthetic.palette import COLOURS
 from rdtf.data.synthetic.pose import Beat, Pose
 from rdtf.data.synthetic.props import PROPS
+from rdtf.stickers.timing import DEFAULT_DURATION_MS
 
 FRAME_WEIGHTS: Mapping[int, float] = {
     1: 5, 2: 4, 3: 5, 4: 7, 5: 8, 6: 12, 7: 12, 8: 15, 9: 9, 10: 8, 11: 4, 12: 4, 13: 2.5,
@@ -84,6 +85,7 @@ def draw_attributes(seed: int, index: int, max_frames: int) -> Attributes:
             accent=accent,
             expression=expression,
             phrases=motion.phrases,
+            adverbs=motion.adverbs,
             prop=prop,
             style=style,
             border=border,
@@ -161,7 +163,7 @@ def _draw_durations(draws: Draws, holds: list[float]) -> tuple[int, ...]:
     """Milliseconds of each frame, in tens as in GIF files: 4 to 15 frames a second, some held."""
     count = len(holds)
     if count == 1:
-        return (1000,)
+        return (DEFAULT_DURATION_MS,)
     total_ms = draws.uniform(650, 1700)
     base_ms = min(250.0, max(70.0, total_ms / count))
     held, extra = draws.chance(0.65), int(draws.uniform(0, 1) * count)

@@ -65,6 +65,10 @@ class Bird(Animal):
         self.head_pivot = -0.3 * self.h
         self.foot, self.foot_size, self.hip = (34, -7), (22, 9), -34
 
+    @property
+    def clearance(self) -> float:
+        return self.half_width + 4
+
     def blob(self, *points: s.Point, tension: float = 0.19) -> str:
         """Right half of an outline, in half widths and heights of the body."""
         return s.blob(s.scaled(points, self.w, self.h), tension)

@@ -16,6 +16,11 @@ from rdtf.data.synthetic.props import PROPS
 _FAR = 1.3
 """How far beside and above the character effects are kept in view, in its sizes."""
 
+_OUTLINE = ((0.8, 1.0), (1.0, 0.6))
+"""Half width and height of characters, in their sizes: narrower at the top."""
+_FEET = 6.0
+"""Feet reach a little below the ground line."""
+
 Box = tuple[float, float, float, float]
 """Left, top, right, bottom in character units."""
 
@@ -40,7 +45,7 @@ def frame_camera(
     """Fit the motion; `margin` (units) is what outlines and borders need around it."""
     seen = [pose for pose in poses if not pose.offstage] or list(poses)
     left, top, right, bottom = _union(_pose_box(character, pose, prop, prop_side) for pose in seen)
-    fill = draws.uniform(0.86, 0.97) * SIDE
+    fill = draws.uniform(0.86, 0.96) * SIDE
     width, height = right - left + 2 * margin, bottom - top + 2 * margin
     scale = min(fill / width, fill / height, 1.75)
     free_x, free_y = SIDE - scale * width, SIDE - scale * height
@@ -59,14 +64,11 @@ def _union(boxes: Iterable[Box]) -> Box:
 
 def _pose_box(character: Character, pose: Pose, prop: str | None, prop_side: int) -> Box:
     half, tall = character.half_width, character.height
+    lean = pose.head_dx + math.radians(pose.head_tilt) * (tall + character.head_pivot)
     points = [
-        (-0.8 * half, -tall),
-        (0.8 * half, -tall),
-        (-half, -0.6 * tall),
-        (half, -0.6 * tall),
-        (-0.8 * half, 0.0),
-        (0.8 * half, 0.0),
+        (lean + side * share * half, -high * tall) for side in (-1, 1) for share, high in _OUTLINE
     ]
+    points += [(-0.8 * half, _FEET), (0.8 * half, _FEET)]
     thick = character.arm_width / 2
     for side in (-1, 1):
         x, y = character.hand(pose, side)

@@ -40,6 +40,7 @@ class Words:
     kind: str
     colour: str
     adjective: str
+    looks: str
     adverb: str
     verb: str
     gerund: str
@@ -66,7 +67,7 @@ class Words:
     @property
     def how(self) -> str:
         """The adverb where it can follow: not after long phrases."""
-        return f" {self.adverb}" if len(self.verb.split()) <= 3 else ""
+        return f" {self.adverb}" if self.adverb and len(self.verb.split()) <= 3 else ""
 
     @property
     def look(self) -> str:
@@ -90,7 +91,7 @@ LONG: tuple[Callable[[Words], str], ...] = (
     lambda w: f"{w.full} {w.verb}",
     lambda w: f"{w.dressed} {w.verb}{w.how}",
     lambda w: f"an animated sticker of {w.full}, {w.gerund}",
-    lambda w: f"a cute {w.noun} {w.prop}".strip() + f" is {w.gerund}, it looks {w.adjective}",
+    lambda w: f"a cute {w.noun} {w.prop}".strip() + f" is {w.gerund}, it looks {w.looks}",
     lambda w: f"{w.full} {w.verb}, drawn {w.look}",
     lambda w: f"cartoon of {w.dressed} that {w.verb}, {w.adjective} face",
     lambda w: f"this sticker shows {w.full}, {w.gerund}, {w.look}",
@@ -106,6 +107,7 @@ def write_captions(
     accent: str,
     expression: str,
     phrases: tuple[tuple[str, str], ...],
+    adverbs: bool,
     prop: str | None,
     style: str,
     border: bool,
@@ -120,7 +122,8 @@ def write_captions(
             kind=kind,
             colour=colour,
             adjective=mood.adjective,
-            adverb=mood.adverb,
+            looks=mood.looks or mood.adjective,
+            adverb=mood.adverb if adverbs else "",
             verb=verb,
             gerund=gerund,
             prop=prop_phrase(prop, accent),

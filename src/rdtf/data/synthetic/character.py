@@ -83,6 +83,11 @@ class Character:
     def middle(self) -> float:
         return -self.height / 2
 
+    @property
+    def clearance(self) -> float:
+        """How far from the axis raised hands can be seen."""
+        return self.half_width + 3
+
     def paint(self, frame: Frame) -> None:
         """Paint one frame, back to front, moved and squashed as the pose says."""
         p, pose = frame.p, frame.pose
@@ -101,7 +106,8 @@ class Character:
         if not back:
             self.behind(p, pose)
         self._legs(p, pose)
-        self._arms(p, pose, front=False)
+        if not pose.arms_front:
+            self._arms(p, pose)
         slim = 1 - 0.14 * abs(math.sin(math.radians(pose.turn)))
         with p.group(scale_x=slim if self.torso_turns else 1.0):
             self.torso(p, pose)
@@ -116,7 +122,8 @@ class Character:
             self._wear(frame, "head", self.hat)
         if back:
             self.behind(p, pose)
-        self._arms(p, pose, front=True)
+        if pose.arms_front:
+            self._arms(p, pose)
         self._hold(frame)
 
     def _face(self, frame: Frame) -> None:
@@ -152,14 +159,15 @@ class Character:
             return (side * (x + (13 - x) * reach), y + length * (1 - 0.65 * reach))
         squeeze = math.cos(math.radians(pose.turn))
         along = math.radians(angle)
-        return (side * (x * squeeze + length * math.sin(along)), y + length * math.cos(along))
+        out, down = x * squeeze + length * math.sin(along), length * math.cos(along)
+        # A raised hand goes round the head instead of behind it.
+        raised = min(1.0, max(0.0, (angle - 85) / 40))
+        out += raised * max(0.0, abs(squeeze) * self.clearance - out)
+        return side * out, y + (1 + 0.35 * raised) * down
 
-    def _arms(self, p: Painter, pose: Pose, *, front: bool) -> None:
-        """The arms that lie before (or behind) the body; raised ones would hide behind heads."""
+    def _arms(self, p: Painter, pose: Pose) -> None:
         squeeze = math.cos(math.radians(pose.turn))
         for side in (-1, 1):
-            if front != (pose.arms_front or _arm(pose, side) > 98):
-                continue
             x, y = self.shoulder
             path = s.limb(
                 (side * x * squeeze, y), self.hand(pose, side), side * 0.1 * self.arm_length

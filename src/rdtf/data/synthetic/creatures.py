@@ -191,6 +191,10 @@ class Fish(Thing):
         self.height = self.legs + 1.14 * self.h
         self.arm_width, self.arm_length = 26, 36
 
+    @property
+    def clearance(self) -> float:
+        return self.w
+
     def behind(self, p: Painter, pose: Pose) -> None:
         with p.group(0, -self.legs):
             with p.group(rotation=0.7 * pose.tail, pivot=(0.8 * self.w, -0.5 * self.h)):

@@ -35,6 +35,8 @@ class Expression:
     adverb: str
     brows: str = ""
     blush: bool = False
+    looks: str = ""
+    """After "it looks", where that is not the adjective."""
 
 
 EXPRESSIONS: dict[str, Expression] = {
@@ -45,7 +47,7 @@ EXPRESSIONS: dict[str, Expression] = {
     "surprised": Expression("wide", "o", "surprised", "in surprise", brows="raised"),
     "sleepy": Expression("half", "flat", "sleepy", "sleepily"),
     "in love": Expression("heart", "smile", "lovestruck", "lovingly", blush=True),
-    "winking": Expression("wink", "smile", "winking", "with a wink"),
+    "winking": Expression("wink", "smile", "winking", "with a wink", looks="playful"),
     "silly": Expression("wink", "tongue", "silly", "playfully"),
     "shy": Expression("shut", "small", "shy", "shyly", brows="sad", blush=True),
     "scared": Expression("wide", "wavy", "scared", "nervously", brows="sad"),

@@ -231,6 +231,10 @@ class Lion(Animal):
         self.half_width = max(self.half_width, self.head_x + 24)
         self.mane = deepen(mix(look.base, from_hex("#ff9a2e"), 0.3))
 
+    @property
+    def clearance(self) -> float:
+        return self.half_width + 18
+
     def behind(self, p: Painter, pose: Pose) -> None:
         self.curved_tail(p, pose, self.look.limb, 13, 116)
         with p.group(rotation=pose.tail, pivot=(40, -30)):

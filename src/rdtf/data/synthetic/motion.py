@@ -38,5 +38,7 @@ class Motion:
     moods: Mapping[str, float] = field(default_factory=lambda: ANY_MOOD)
     busy: frozenset[str] = frozenset()
     """Places where no prop may be: hands that clap, eyes that blink."""
+    adverbs: bool = True
+    """Whether the mood can be said as an adverb: "waves happily", but not "faints happily"."""
     grounded: bool = True
     """Whether a shadow on the ground makes sense."""

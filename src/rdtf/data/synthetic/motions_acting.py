@@ -26,15 +26,15 @@ def wave(beat: Beat) -> Pose:
         head_tilt=4 * side + 2 * swing,
         tail=10 * swing,
         arms_front=False,
-        **_sided(side, 132 + 30 * swing, 20),
+        **_sided(side, 121 + 34 * swing, 20),
     )
 
 
 def nod(beat: Beat) -> Pose:
     down = beat.lift
     return Pose(
-        head_dy=21 * down,
-        stretch=-0.05 * down,
+        head_dy=25 * down,
+        stretch=-0.07 * down,
         openness=1 - 0.75 * down,
         left_arm=20 + 8 * down,
         right_arm=20 + 8 * down,
@@ -50,7 +50,8 @@ def shake(beat: Beat) -> Pose:
         head_turn=34 * swing,
         head_tilt=3 * swing,
         ears=-9 * swing,
-        rotation=1.5 * swing,
+        rotation=3.5 * swing,
+        dx=5 * swing,
         left_arm=24 - 6 * swing,
         right_arm=24 + 6 * swing,
     )
@@ -62,8 +63,9 @@ def look_around(beat: Beat) -> Pose:
     return Pose(
         head_turn=30 * swing,
         gaze=(swing, 0.0),
-        head_tilt=2 * swing,
-        head_dx=5 * swing,
+        head_tilt=3 * swing,
+        head_dx=8 * swing,
+        rotation=3 * swing,
         openness=blink,
         ears=4 * swing,
         hold=1.7 if abs(swing) > 0.9 else 1.0,
@@ -187,7 +189,7 @@ def throw(beat: Beat) -> Pose:
         ball = [
             Effect(
                 "ball",
-                side * (1.2 + 1.2 * x),
+                side * (1.2 + 0.85 * x),
                 0.52 + 0.75 * x - 0.85 * x * x,
                 1.0 - 0.1 * x,
                 rotation=300 * x * side,
@@ -242,7 +244,8 @@ def think(beat: Beat) -> Pose:
         rotation=side * (10 + 8 * beat.swing),
     )
     return Pose(
-        head_tilt=7 * side + 3 * beat.swing,
+        head_tilt=6 * side + 7 * beat.swing,
+        rotation=2.5 * beat.swing,
         gaze=(0.8 * side, -0.9),
         arms_front=True,
         effects=[mark],
@@ -307,6 +310,7 @@ ACTING: dict[str, Motion] = {
         nod,
         (("nods", "nodding"), ("nods its head", "nodding its head"), ("nods yes", "nodding yes")),
         1.3,
+        min_frames=3,
         moods=OPEN_EYES,
     ),
     "shake": Motion(
@@ -412,10 +416,11 @@ ACTING: dict[str, Motion] = {
     ),
     "startle": Motion(
         startle,
-        (("gets startled", "getting startled"), ("jumps in surprise", "jumping in surprise")),
+        (("gets a fright", "getting a fright"), ("is startled", "being startled")),
         0.9,
         loops=False,
         min_frames=4,
+        adverbs=False,
         moods={"happy": 2, "calm": 2, "sleepy": 1, "surprised": 2},
         busy=_EYES | {"head"},
     ),

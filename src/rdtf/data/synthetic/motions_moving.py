@@ -164,7 +164,7 @@ def fly(beat: Beat) -> Pose:
     flap = beat.swing
     x = math.sin(2 * math.pi * beat.t)
     return Pose(
-        dx=72 * beat.side * x,
+        dx=48 * beat.side * x,
         dy=-58 - 26 * math.cos(4 * math.pi * beat.t),
         rotation=11 * beat.side * x,
         left_arm=88 + 48 * flap,
@@ -490,6 +490,7 @@ MOVING: dict[str, Motion] = {
         0.9,
         loops=False,
         min_frames=4,
+        adverbs=False,
         busy=_HANDS | {"eyes"},
         grounded=False,
         moods={"dizzy": 3, "surprised": 1, "sleepy": 1},
