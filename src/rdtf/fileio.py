@@ -72,7 +72,12 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
     """Yield a temporary folder beside `path`; on success it replaces `path` by a rename."""
     path = Path(path)
     ensure_folder(path.parent)
-    temporary = Path(tempfile.mkdtemp(prefix=f".tmp-{path.name}-", dir=path.parent))
+    if path.exists() and not path.is_dir():
+        raise UserError(f"output folder {path} is a file; name another")
+    try:
+        temporary = Path(tempfile.mkdtemp(prefix=f".tmp-{path.name}-", dir=path.parent))
+    except OSError as error:
+        raise UserError(f"{path} can't be written: {error.strerror}; name another place") from error
     try:
         yield temporary
         for file in temporary.rglob("*"):
@@ -80,12 +85,21 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
                 with file.open("rb") as handle:
                     os.fsync(handle.fileno())
         temporary.chmod(0o755)
-        if path.exists():
-            shutil.rmtree(path)
-        temporary.rename(path)
+        _replace_folder(path, temporary)
         _fsync_folder(path.parent)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _replace_folder(path: Path, new: Path) -> None:
+    """Rename `new` to `path`. The old one steps aside first: deleting it may take a while."""
+    if not path.exists():
+        new.rename(path)
+        return
+    old = new.with_name(f"{new.name}-old")
+    path.rename(old)
+    new.rename(path)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -19,8 +21,6 @@ def die_at_five(number: int) -> int:
 
 
 def is_torch_loaded(_: int) -> tuple[bool, str]:
-    import sys
-
     import rdtf.data.clip  # noqa: F401
 
     return "torch" in sys.modules, os.environ["OMP_NUM_THREADS"]
@@ -49,6 +49,22 @@ def test_workers_do_without_torch_and_extra_threads():
 def test_an_error_in_the_function_reaches_the_caller():
     with pytest.raises(AssertionError, match="1 did not crash"):
         list(ordered_map(never, [1], workers=1, crashed=never))
+
+
+def test_a_script_without_a_main_guard_is_told_so(tmp_path):
+    lines = [
+        "from rdtf.data.pool import ordered_map",
+        "from rdtf.errors import UserError",
+        "try:",
+        "    list(ordered_map(abs, [1], workers=1, crashed=abs))",
+        "except UserError as error:",
+        "    print(error)",
+    ]
+    (tmp_path / "script.py").write_text("\n".join(lines))
+    command = [sys.executable, "script.py"]
+    path = {"PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, cwd=tmp_path, env=os.environ | path, capture_output=True)
+    assert b"if __name__ == '__main__'" in done.stdout
 
 
 def test_negative_workers_are_refused():

@@ -167,11 +167,12 @@ def test_other_folders_are_never_replaced(sticker_folder, tmp_path):
     assert (tmp_path / "thesis.txt").read_text() == "years of work"
 
 
-def test_the_output_may_not_hold_the_input(sticker_folder, tmp_path):
+def test_what_lies_beside_a_set_is_never_deleted(sticker_folder, tmp_path):
     prepare(sticker_folder, tmp_path / "out", canvas=16, workers=0)
-    save_webp(tmp_path / "out" / "more" / "x.webp", soft_disc())
-    with pytest.raises(UserError, match="lies inside of the output"):
-        prepare(tmp_path / "out" / "more", tmp_path / "out", overwrite=True)
+    (tmp_path / "out" / "run").mkdir()
+    with pytest.raises(UserError, match="holds run beside a training set"):
+        prepare(sticker_folder, tmp_path / "out", canvas=16, workers=0, overwrite=True)
+    assert (tmp_path / "out" / "run").is_dir()
 
 
 def test_a_set_inside_of_its_input_is_not_read_again(tmp_path):
@@ -222,6 +223,13 @@ def test_encoded_frames_are_exact_with_soft_edges():
         decode_frames(data, 4, 24, "clip")
     with pytest.raises(DataError, match="damaged"):
         decode_frames(data[:200], 5, 24, "clip")
+
+
+def test_decoded_frames_have_no_hidden_colour():
+    frames = np.full((3, 24, 24, 4), 200, np.uint8)
+    frames[..., 3] = np.random.default_rng(1).integers(0, 2, (3, 24, 24)) * 255
+    decoded = decode_frames(encode_frames(frames, [10, 10, 10]), 3, 24, "clip")
+    assert np.array_equal(decoded, np.where(frames[..., 3:] > 0, frames, 0))
 
 
 def test_real_stickers(real_stickers: Path, tmp_path):

@@ -45,4 +45,6 @@ def check_output(path: Path, suffixes: tuple[str, ...]) -> None:
 
     if path.suffix.lower() not in suffixes:
         raise UserError(f"output {path} must end with one of {', '.join(suffixes)}")
+    if path.is_dir():
+        raise UserError(f"output {path} is a folder; name a file")
     ensure_folder(path.parent)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
@@ -29,6 +29,8 @@ class _Sampling:
     """How strongly to follow the text; 1 = off. Default: 2 for generate, else 1."""
     image_guidance_scale: float = 1.0
     """How strongly to follow the given frames; 1 = off."""
+    size: Literal["canvas", "input"] = "canvas"
+    """Size of the result: the model's canvas, or that of the given frames, kept as they are."""
     seed: int = 0
     """The same seed gives the same sticker."""
     sheet: Path | None = None
@@ -44,10 +46,13 @@ class _Sampling:
         from rdtf.training.run import load_pipeline
 
         check_output(self.out, WRITABLE)
+        if self.sheet is not None:
+            check_output(self.sheet, (".png",))
         options: dict[str, Any] = {
             "num_inference_steps": self.steps,
             "image_guidance_scale": self.image_guidance_scale,
-            "generator": torch.Generator().manual_seed(self.seed),
+            "output_size": self.size,
+            "generator": torch.Generator().manual_seed(self.seed % 2**64),
         }
         if self.guidance_scale is not None:
             options["guidance_scale"] = self.guidance_scale

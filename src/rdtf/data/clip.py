@@ -21,6 +21,7 @@ from rdtf.data.keyframes import (
     frame_feature,
 )
 from rdtf.data.sources import Skipped, SourceItem, describe_synthetic
+from rdtf.errors import UserError
 from rdtf.stickers import Budget, LottieFile, Sticker, read_sticker
 
 if TYPE_CHECKING:
@@ -70,10 +71,10 @@ def prepare_item(
 
 
 def _reason(error: Exception, item: SourceItem) -> str:
-    text = str(error) or type(error).__name__
-    for name in (str(item.path), item.path.name if item.path else ""):
-        text = text.removeprefix(f"{name}: ") if name else text
-    return text
+    """What went wrong, without the name of the file, so that equal reasons can be counted."""
+    if not isinstance(error, UserError):
+        return f"{type(error).__name__}: {error}"
+    return str(error).removeprefix(f"{item.path}: ")
 
 
 def _shorten(sticker: Sticker, options: ClipOptions) -> tuple[Sticker, KeyFrames, int]:

@@ -16,7 +16,9 @@ def write_sticker_files(stickers: Iterable[Sticker], out: Path, suffix: str) -> 
 
     Returns how many. The folder appears whole or not at all; one that holds something is refused.
     """
-    if out.exists() and any(out.iterdir()):
+    if out.exists() and not out.is_dir():
+        raise UserError(f"output {out} is a file; name a folder")
+    if out.is_dir() and any(out.iterdir()):
         raise UserError(f"{out} is not empty; name a new folder")
     rows = []
     with atomic_folder(out) as folder:

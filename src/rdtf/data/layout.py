@@ -23,6 +23,7 @@ CLIPS_FILE = "clips.jsonl"
 SKIPPED_FILE = "skipped.jsonl"
 SHARDS_FOLDER = "shards"
 CACHE_FOLDER = "cache"
+DATASET_NAMES = frozenset((HEAD_FILE, CLIPS_FILE, SKIPPED_FILE, SHARDS_FOLDER, CACHE_FOLDER))
 
 
 def json_bytes(value: Any) -> bytes:

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rdtf import __version__
-from rdtf.data.clip import ClipOptions, prepare_item
+from rdtf.data.clip import ClipOptions, PreparedClip, prepare_item
 from rdtf.data.frames import MAX_CANVAS, MAX_FRAMES
 from rdtf.data.keyframes import METHODS, Method
 from rdtf.data.layout import (
     CLIPS_FILE,
     DATASET_FORMAT,
+    DATASET_NAMES,
     DATASET_VERSION,
     HEAD_FILE,
     SKIPPED_FILE,
@@ -107,36 +108,53 @@ def prepare(
     options = _check_options(canvas, max_frames, keyframe_method, min_motion, budget)
     split_concepts((), val_fraction, seed)  # refuses a fraction that makes no sense
     _check_output(out, overwrite)
-    source = _collect(inputs, out, canvas)
-    with atomic_folder(out) as folder:
-        with (folder / "spool").open("w+b") as spool:
-            results = ordered_map(
-                partial(prepare_item, options=options, synthetic=source.synthetic),
-                source.items,
-                workers=default_workers(len(source.items)) if workers is None else workers,
-                crashed=lambda item: Skipped(item.file, "crash", "the decoder crashed on it"),
-            )
-            shown = track(results, "preparing", len(source.items), show=progress)
-            clips, left_out = spool_results(shown, spool, dedupe)
-            skipped = source.skipped + left_out
-            if not clips:
-                raise UserError(_nothing_usable(skipped))
-            sides = split_concepts({clip.item.concept for clip in clips}, val_fraction, seed)
-            rows, shards = write_shards(folder, clips, spool, sides, seed)
-        (folder / "spool").unlink()
-        write_lines(folder / CLIPS_FILE, rows)
-        write_lines(folder / SKIPPED_FILE, (asdict(row) for row in skipped))
-        made = {
-            "inputs": source.names,
-            "keyframe_method": keyframe_method,
-            "val_fraction": val_fraction,
-            "min_motion": min_motion,
-            "dedupe": dedupe,
-            "seed": seed,
-        }
-        head = _describe(folder, rows, shards, skipped, options, made)
-        write_json(folder / HEAD_FILE, head)
+    source = _collect(inputs, canvas)
+    made = {
+        "inputs": source.names,
+        "keyframe_method": keyframe_method,
+        "val_fraction": val_fraction,
+        "min_motion": min_motion,
+        "dedupe": dedupe,
+        "seed": seed,
+    }
+    results = ordered_map(
+        partial(prepare_item, options=options, synthetic=source.synthetic),
+        source.items,
+        workers=default_workers(len(source.items)) if workers is None else workers,
+        crashed=lambda item: Skipped(item.file, "crash", "the decoder crashed on it"),
+    )
+    shown = track(results, "preparing", len(source.items), show=progress)
+    try:
+        with atomic_folder(out) as folder:
+            head = _build(folder, shown, source.skipped, options, made)
+    except OSError as error:
+        raise UserError(f"output {out} can't be written: {error.strerror or error}") from error
     return _summary(out, head, time.monotonic() - started)
+
+
+def _build(
+    folder: Path,
+    results: Iterable[PreparedClip | Skipped],
+    skipped: Sequence[Skipped],
+    options: ClipOptions,
+    made: dict[str, Any],
+) -> dict[str, Any]:
+    """Write the whole training set into an empty folder; returns what dataset.json says."""
+    spool_file = folder / "spool"
+    with spool_file.open("w+b") as spool:
+        clips, left_out = spool_results(results, spool, made["dedupe"])
+        skipped = [*skipped, *left_out]
+        if not clips:
+            raise UserError(_nothing_usable(skipped))
+        concepts = {clip.item.concept for clip in clips}
+        sides = split_concepts(concepts, made["val_fraction"], made["seed"])
+        rows, shards = write_shards(folder, clips, spool, sides, made["seed"])
+    spool_file.unlink()
+    write_lines(folder / CLIPS_FILE, rows)
+    write_lines(folder / SKIPPED_FILE, (asdict(row) for row in skipped))
+    head = _describe(folder, rows, shards, skipped, options, made)
+    write_json(folder / HEAD_FILE, head)
+    return head
 
 
 @dataclass(frozen=True)
@@ -149,7 +167,7 @@ class _Source:
     synthetic: SyntheticStickers | None = None
 
 
-def _collect(inputs: Any, out: Path, canvas: int) -> _Source:
+def _collect(inputs: Any, canvas: int) -> _Source:
     from rdtf.data.synthetic import SyntheticStickers
 
     if isinstance(inputs, SyntheticStickers):
@@ -157,9 +175,6 @@ def _collect(inputs: Any, out: Path, canvas: int) -> _Source:
         name = f"{drawn.count} synthetic stickers of seed {drawn.seed}"
         return _Source([name], collect_synthetic(drawn), [], drawn)
     paths = [Path(name) for name in ([inputs] if isinstance(inputs, str | Path) else inputs)]
-    for path in paths:
-        if path.resolve().is_relative_to(out.resolve()):
-            raise UserError(f"input {path} lies inside of the output {out}; name another output")
     return _Source([str(path) for path in paths], *collect_folders(paths))
 
 
@@ -178,16 +193,20 @@ def _check_options(
 
 
 def _check_output(out: Path, overwrite: bool) -> None:
+    """Only a new or empty folder, or (on request) one with nothing but a training set in it."""
     if out.exists() and not out.is_dir():
         raise UserError(f"output {out} is a file; name a folder")
-    if out.is_dir() and any(out.iterdir()):
-        if not is_dataset(out):
-            raise UserError(f"output {out} holds something else; name a new or empty folder")
-        if not overwrite:
-            raise UserError(
-                f"output {out} is a training set already; name another, or overwrite it "
-                "(--overwrite)"
-            )
+    names = {path.name for path in out.iterdir()} if out.is_dir() else set()
+    if names and not is_dataset(out):
+        raise UserError(f"output {out} holds something else; name a new or empty folder")
+    if names and not overwrite:
+        raise UserError(
+            f"output {out} is a training set already; name another or overwrite it (--overwrite)"
+        )
+    if foreign := sorted(names - DATASET_NAMES):
+        raise UserError(
+            f"output {out} holds {foreign[0]} beside a training set; move that away first"
+        )
     ensure_folder(out.parent)
 
 

@@ -15,6 +15,7 @@ from rdtf.errors import UserError
 from rdtf.inference.requests import (
     DEFAULT_DURATION_MS,
     ClipRequest,
+    at_request_size,
     blank_request,
     fill_request,
     interpolate_request,
@@ -88,7 +89,9 @@ class StickerPipeline(DiffusionPipeline):
     def _objective(self) -> Objective:
         """The training objective, read back from the scheduler and the denoiser."""
         config = self._scheduler.config
-        if "FlowMatch" in type(self._scheduler).__name__:
+        # Flow-matching schedulers, and others (UniPC, DPM-Solver++) that are set to a flow.
+        is_flow = "FlowMatch" in type(self._scheduler).__name__
+        if is_flow or config.get("prediction_type") == "flow_prediction":
             return build_objective(ObjectiveConfig("flow", self._model_config.prediction))
         return build_objective(
             ObjectiveConfig(
@@ -131,10 +134,11 @@ class StickerPipeline(DiffusionPipeline):
         """
         if not (prompt or "").strip() and image is None:
             raise UserError("nothing to start from: give a prompt, an image, or both")
-        num_frames = num_frames or min(8, self.max_frames)
-        request = blank_request(num_frames, self.canvas, duration_ms)
+        if num_frames is None:
+            num_frames = min(8, self.max_frames)
+        request = blank_request(num_frames, (self.canvas, self.canvas), duration_ms)
         if image is not None:
-            still = self._as_sticker(image).select([0])
+            still = _as_sticker(image).select([0])
             request = place(still, [image_index], num_frames, duration_ms)
         generator = sampling.pop("generator", None)
         stickers = [
@@ -164,7 +168,7 @@ class StickerPipeline(DiffusionPipeline):
         If `sticker` holds just the given frames, they are placed at `known` and `num_frames` (or
         the last of `known`) says how long the clip is.
         """
-        request = fill_request(self._as_sticker(sticker), known, num_frames, durations_ms)
+        request = fill_request(_as_sticker(sticker), known, num_frames, durations_ms)
         return self.complete(request, prompt, **sampling)
 
     def interpolate(
@@ -176,7 +180,7 @@ class StickerPipeline(DiffusionPipeline):
         **sampling: Any,
     ) -> Sticker:
         """`factor − 1` new frames between any two; the total time stays the same."""
-        request = interpolate_request(self._as_sticker(sticker), factor)
+        request = interpolate_request(_as_sticker(sticker), factor)
         return self.complete(request, prompt, **sampling)
 
     def predict(
@@ -189,7 +193,7 @@ class StickerPipeline(DiffusionPipeline):
         **sampling: Any,
     ) -> Sticker:
         """`after` new frames behind the clip, `before` new ones in front of it."""
-        request = predict_request(self._as_sticker(sticker), after, before)
+        request = predict_request(_as_sticker(sticker), after, before)
         return self.complete(request, prompt, **sampling)
 
     # ------------------------------------------------------------ the one act
@@ -205,25 +209,32 @@ class StickerPipeline(DiffusionPipeline):
         image_guidance_scale: float = 1.0,
         generator: torch.Generator | None = None,
         callback: StepCallback | None = None,
+        output_size: str = "canvas",
     ) -> Sticker:
         """Make the frames of `request` that are not known.
 
         Args:
-            request: frames at the model's canvas, and which are known.
+            request: the clip's slots, and which are known.
             prompt: text; None = the captions that the sticker carries, "" = none.
             num_inference_steps: steps of the scheduler per window.
             guidance_scale, image_guidance_scale: 1 = off.
             generator: a CPU generator gives the same sticker on every device.
             callback: called after each step with (index, noise level, latents).
+            output_size: "canvas" = all frames at the model's canvas; "input" = at the size of the
+                given frames, which then are the very pixels that came in; made ones are enlarged.
 
         Returns:
-            The clip; its known frames are those of the request, pixel for pixel.
+            The clip; its known frames are those of the request (fitted to the canvas, if that is
+            the output's size), pixel for pixel.
         """
+        if output_size not in ("canvas", "input"):
+            raise UserError(f"output size {output_size!r} is unknown; choose canvas or input")
         if num_inference_steps < 1:
             raise UserError(f"steps must be at least 1, got {num_inference_steps}")
         caption = (request.captions[0] if request.captions else "") if prompt is None else prompt
         text, text_mask = self.text_encoders.encode([caption]) if caption.strip() else ([], [])
-        frames, known = request.frames.copy(), request.known.copy()
+        fitted = Sticker(request.frames, request.durations_ms).fit_canvas(self.canvas)
+        frames, known = fitted.frames.copy(), request.known.copy()
 
         for start, stop in plan_windows(known.tolist(), self.max_frames):
             window = slice(start, stop)
@@ -241,12 +252,15 @@ class StickerPipeline(DiffusionPipeline):
                 num_inference_steps=num_inference_steps,
                 guidance_scale=guidance_scale,
                 image_guidance_scale=image_guidance_scale,
+                generator=generator,
                 callback=callback,
             )
             made = self._decode(latents, request.durations_ms[window])
             hidden = ~known[window]
             frames[window][hidden] = made.frames[hidden]
             known[window] = True
+        if output_size == "input":
+            frames = at_request_size(frames, request)
         return Sticker(frames, request.durations_ms, captions=(caption,) if caption else ())
 
     def _conditions(
@@ -279,20 +293,19 @@ class StickerPipeline(DiffusionPipeline):
         pixels = (pixels.float().clamp(-1, 1) + 1) / 2
         return Sticker.from_premultiplied(pixels.permute(0, 2, 3, 1).cpu().numpy(), durations_ms)
 
-    def _as_sticker(self, source: Any) -> Sticker:
-        """A sticker, file, or RGBA array(s) → a sticker on the model's canvas."""
-        if isinstance(source, (str, Path)):
-            source = Sticker.load(source)
-        if isinstance(source, (list, tuple)):
-            source = np.stack(source)
-        if isinstance(source, np.ndarray):
-            frames = source[None] if source.ndim == 3 else source
-            source = Sticker(frames, np.full(len(frames), DEFAULT_DURATION_MS))
-        if not isinstance(source, Sticker):
-            raise UserError(
-                f"a sticker, a file or RGBA frames are needed, not {type(source).__name__}"
-            )
-        return source.fit_canvas(self.canvas)
+
+def _as_sticker(source: Any) -> Sticker:
+    """A sticker, a file, or RGBA array(s) `uint8 [H, W, 4]` → a sticker."""
+    if isinstance(source, (str, Path)):
+        return Sticker.load(source)
+    if isinstance(source, (list, tuple)):
+        source = np.stack(source)
+    if isinstance(source, np.ndarray):
+        frames = source[None] if source.ndim == 3 else source
+        return Sticker(frames, np.full(len(frames), DEFAULT_DURATION_MS))
+    if not isinstance(source, Sticker):
+        raise UserError(f"a sticker, a file or RGBA frames are needed, not {type(source).__name__}")
+    return source
 
 
 def _nth_generator(generator: Any, index: int) -> Any:

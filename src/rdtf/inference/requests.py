@@ -10,6 +10,7 @@ import numpy as np
 
 from rdtf.errors import UserError
 from rdtf.stickers import Sticker
+from rdtf.stickers.canvas import fitted_size
 
 DEFAULT_DURATION_MS = 100
 
@@ -18,7 +19,7 @@ DEFAULT_DURATION_MS = 100
 class ClipRequest:
     """A clip to complete.
 
-    frames: `uint8 [F, H, W, 4]` straight RGBA at the model's canvas; hidden ones are transparent.
+    frames: `uint8 [F, H, W, 4]` straight RGBA of any size; hidden ones are transparent.
     known: bool `[F]`; durations_ms: int64 `[F]`; captions travel on to the result.
     """
 
@@ -32,12 +33,14 @@ class ClipRequest:
         return len(self.known)
 
 
-def blank_request(num_frames: int, canvas: int, durations_ms: Sequence[int] | int) -> ClipRequest:
-    """Nothing given: text alone."""
+def blank_request(
+    num_frames: int, size: tuple[int, int], durations_ms: Sequence[int] | int
+) -> ClipRequest:
+    """Nothing given: text alone. `size` is (height, width)."""
     if num_frames < 1:
         raise UserError(f"a clip needs at least 1 frame, {num_frames} were asked for")
     return ClipRequest(
-        frames=np.zeros((num_frames, canvas, canvas, 4), dtype=np.uint8),
+        frames=np.zeros((num_frames, *size, 4), dtype=np.uint8),
         known=np.zeros(num_frames, dtype=bool),
         durations_ms=_durations(durations_ms, num_frames),
     )
@@ -49,7 +52,7 @@ def place(
     num_frames: int,
     durations_ms: Sequence[int] | int,
 ) -> ClipRequest:
-    """Put frame i of `sticker` (already at the model's canvas) at slot `positions[i]`."""
+    """Put frame i of `sticker` at slot `positions[i]`."""
     positions = [int(position) for position in positions]
     if sorted(set(positions)) != positions or not positions:
         raise UserError(f"given frames must be ascending and distinct, got {positions}")
@@ -57,7 +60,7 @@ def place(
         raise UserError(
             f"given frames must lie in 0…{num_frames - 1}, got {positions}; count frames from 0"
         )
-    request = blank_request(num_frames, sticker.width, durations_ms)
+    request = blank_request(num_frames, (sticker.height, sticker.width), durations_ms)
     request.frames[positions] = sticker.frames[: len(positions)]
     request.known[positions] = True
     return ClipRequest(request.frames, request.known, request.durations_ms, sticker.captions)
@@ -132,3 +135,17 @@ def _durations(durations_ms: Sequence[int] | int, num_frames: int) -> np.ndarray
     if len(durations_ms) != num_frames:
         raise UserError(f"{num_frames} frames need {num_frames} durations, got {len(durations_ms)}")
     return np.asarray(durations_ms, dtype=np.int64)
+
+
+def at_request_size(made: np.ndarray, request: ClipRequest) -> np.ndarray:
+    """Frames made on a square canvas `[F, S, S, 4]`, brought to the request's own size.
+
+    The letterbox is cut off and the rest enlarged; known frames are the request's, untouched.
+    """
+    height, width = request.frames.shape[1:3]
+    side = made.shape[1]
+    inner_height, inner_width = fitted_size(height, width, side, side)
+    top, left = (side - inner_height) // 2, (side - inner_width) // 2
+    inner = made[:, top : top + inner_height, left : left + inner_width]
+    enlarged = Sticker(inner.copy(), request.durations_ms).fit_canvas((height, width)).frames
+    return np.where(request.known[:, None, None, None], request.frames, enlarged)

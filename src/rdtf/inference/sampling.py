@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,8 +77,11 @@ def sample(
     Args:
         noise: standard normal, the start; also the noise of the re-imposed frames.
         guidance_scale, image_guidance_scale: 1 = off (and no extra evaluation).
+        generator: for schedulers that add noise in their steps.
         callback: called after each step with (index, noise level, latents).
     """
+    takes_generator = "generator" in inspect.signature(scheduler.step).parameters
+    extra = {"generator": generator} if takes_generator else {}
     scheduler.set_timesteps(num_inference_steps, device=noise.device)
     steps = float(scheduler.config.num_train_timesteps)
     given = conditions.given[:, None, :, None, None]
@@ -89,7 +93,6 @@ def sample(
         output = _guided(
             model, objective, conditions, latents, level, guidance_scale, image_guidance_scale
         )
-        extra = {"generator": generator} if generator is not None else {}
         latents = scheduler.step(output, timestep, latents, **extra).prev_sample
         if callback is not None:
             callback(index, float(level[0]), latents)

@@ -25,15 +25,17 @@ class ObjectiveConfig:
     prediction: "x" (clean latents), "v" (velocity), or "eps" (noise; ddpm only).
     logit_mean, logit_std: logit-normal density of the noise level (flow).
     shift: moves noise levels up for larger canvases, as in diffusers' flow schedulers.
-    min_level: x-prediction weighs its error by 1 / max(t, min_level)², the flow loss with a floor.
+    min_level: x-prediction weighs its error by (min_level / max(t, min_level))²: the velocity's
+        error, x error / t, with a floor. Where frames are given, what is decided at high noise
+        (where things go) matters more than the last touch, so the floor is high.
     """
 
     kind: str = "flow"
     prediction: str = "x"
-    logit_mean: float = 0.0
+    logit_mean: float = 0.4
     logit_std: float = 1.0
     shift: float = 1.0
-    min_level: float = 0.2
+    min_level: float = 0.5
     num_train_timesteps: int = 1000
     beta_start: float = 0.00085
     beta_end: float = 0.012
@@ -84,7 +86,7 @@ class FlowObjective:
         """Weight per sample `[B]`: makes the x-loss the v-loss (v error = x error / t), floored."""
         if self.config.prediction == "v":
             return torch.ones_like(level)
-        return self.config.min_level / level.clamp(min=self.config.min_level).square()
+        return (self.config.min_level / level.clamp(min=self.config.min_level)).square()
 
     def model_output(self, prediction: Tensor, noisy: Tensor, level: Tensor) -> Tensor:
         """Velocity, as diffusers' flow-match schedulers expect it."""

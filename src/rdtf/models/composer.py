@@ -91,28 +91,18 @@ class FrameComposer(nn.Module):
             nn.init.zeros_(head.weight)
             nn.init.zeros_(head.bias) if head.bias is not None else None
 
-    def forward(
-        self,
-        features: Tensor,
-        references: Tensor,
-        distances: Tensor,
-        skip: Tensor,
-        output_scale: Tensor,
-    ) -> Tensor:
+    def forward(self, features: Tensor, references: Tensor, distances: Tensor) -> Tensor:
         """Composed clean frames.
 
         Args:
             features: `[B·F, C, h, w]`.
             references: latents `[B·F, 2, c, h, w]`; distances: `[B·F, 2]` (inf = no reference).
-            skip, output_scale: preconditioning of the generated part, `[B·F, c, h, w]` and
-                `[B·F, 1, 1, 1]`: generated = skip + output_scale · network.
 
         Returns:
             `[B·F, c, h, w]`.
         """
         h = F.silu(self.norm(features))
-        generated = skip + output_scale * self.generate(h)
-        canvas = self._unfold(generated)
+        canvas = self._unfold(self.generate(h))
         warped = self._warp(self._unfold(references.flatten(0, 1)), self.flow(h), canvas)
 
         logits = F.pixel_shuffle(self.mask(h), self.patch).float()

@@ -32,7 +32,7 @@ from rdtf.models.layers import (
 )
 from rdtf.models.sti import SpatioTemporalInteraction, TemporalConvolution
 
-# Spread of premultiplied sticker pixels in [-1, 1]; balances the preconditioned x-prediction.
+# Spread of premultiplied sticker pixels in [-1, 1]: what the noisy input is normalised by.
 _DATA_STD = 0.7
 
 
@@ -71,7 +71,7 @@ class DFGN(ModelMixin, ConfigMixin):
         text_widths: width of the token states of each text encoder; each goes through its own
             MLP to `text_dim` and all are joined along the token axis (paper: CLIP and T5).
         temporal_layer: "sti" or, for the paper's Table 3 ablation, "conv3d".
-        prediction: what comes out: "x" (clean latents, preconditioned), "v" or "eps" (raw).
+        prediction: what comes out: "x" (clean latents), "v" or "eps".
         compose: move pixels of the given frames (`models/composer.py`); needs prediction "x".
         patch: how many pixels a latent cell folds per side; the composer warps unfolded.
     """
@@ -194,17 +194,14 @@ class DFGN(ModelMixin, ConfigMixin):
 
         folded = denoiser_input(noisy * _input_scale(level, noisy), clean, given)
         folded = folded.transpose(1, 2).flatten(0, 1)
-        skip, scale = _precondition(noisy, level)
         if self.config_.compose:
             references, distances = _references(clean, given)
             folded = torch.cat([folded, references.flatten(1, 2)], dim=1)
             h = self._unet(folded, embedding, text_states, text_keys, clip)
-            out = self.composer(h, references, distances, skip, scale)
+            out = self.composer(h, references, distances)
         else:
             h = self._unet(folded, embedding, text_states, text_keys, clip)
             out = self.conv_out(nn.functional.silu(self.norm_out(h)))
-            if self.config_.prediction == "x":
-                out = skip + scale * out
         return out.unflatten(0, (batch, frames)).transpose(1, 2)
 
     @property
@@ -308,19 +305,3 @@ def _input_scale(level: Tensor, like: Tensor) -> Tensor:
     """Unit variance for the noisy latents at every noise level."""
     t = _broadcast(level)
     return (((1 - t) * _DATA_STD) ** 2 + t**2).rsqrt().to(like.dtype)
-
-
-def _precondition(noisy: Tensor, level: Tensor) -> tuple[Tensor, Tensor]:
-    """Skip and output scale of the x-prediction (Karras et al. 2022, for the flow's path).
-
-    Near t = 0 the noisy latents are the answer and the network adds little; near t = 1 the network
-    says it all.
-    """
-    t = _broadcast(level)
-    variance = ((1 - t) * _DATA_STD) ** 2 + t**2
-    skip = (1 - t) * _DATA_STD**2 / variance * noisy
-    scale = (t * _DATA_STD / variance.sqrt()).expand(-1, -1, noisy.shape[2], -1, -1)
-    return (
-        skip.transpose(1, 2).flatten(0, 1),
-        scale.transpose(1, 2).flatten(0, 1),
-    )

@@ -34,6 +34,8 @@ class SemanticBranch(nn.Module):
     def forward(self, x: Tensor, clip: ClipShape) -> Tensor:
         """`[B·F, C, H, W]` → the same shape; padded frames are never read as keys."""
         pooled = F.avg_pool2d(x, 2, ceil_mode=True) if min(x.shape[-2:]) > 1 else x
+        # The key mask alone would let NaN through: attention weighs it by zero.
+        pooled = torch.where(clip.valid_frames(), pooled, 0.0)
         channels, height, width = pooled.shape[1:]
         tokens = pooled.view(clip.batch, clip.frames, channels, height * width)
         tokens = tokens.permute(0, 1, 3, 2).reshape(clip.batch, -1, channels)

@@ -56,20 +56,29 @@ class TextEncoder:
         from transformers.utils import logging
 
         logging.disable_progress_bar()
+        tokenizer = self._load(AutoTokenizer)
+        model = self._load(AutoModelForTextEncoding, use_safetensors=True)
+        return tokenizer, model.eval().requires_grad_(False)
+
+    def _load(self, kind: Any, **options: Any) -> Any:
+        location = self.location
         try:
-            tokenizer = AutoTokenizer.from_pretrained(self.location)
-            model = AutoModelForTextEncoding.from_pretrained(self.location, use_safetensors=True)
+            return kind.from_pretrained(location, **options)
         except (OSError, ValueError) as error:
             raise ConfigError(f"text encoder {self.name!r} can't be loaded: {error}") from error
-        return tokenizer, model.eval().requires_grad_(False)
 
     @cached_property
     def width(self) -> int:
         """Width D of a token state."""
         from transformers import AutoConfig
 
-        config = AutoConfig.from_pretrained(self.location)
-        return int(getattr(config, "hidden_size", None) or config.d_model)
+        width = getattr(self._load(AutoConfig), "hidden_size", None)
+        if width is None:
+            raise ConfigError(
+                f"text encoder {self.name!r} is more than a text encoder; "
+                "save its text model to a folder of its own and name that"
+            )
+        return int(width)
 
     @cached_property
     def fingerprint(self) -> str:

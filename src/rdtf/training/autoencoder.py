@@ -14,13 +14,14 @@ from typing import Any, cast
 import numpy as np
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from rdtf.data.dataset import PreparedDataset
 from rdtf.data.pixelcache import PixelCache, ensure_pixels_cache
-from rdtf.errors import CheckpointError, DataError
-from rdtf.fileio import atomic_folder, read_json, write_json
+from rdtf.errors import CheckpointError, ConfigError, DataError, UserError
+from rdtf.fileio import atomic_folder, ensure_folder, read_json, write_json
 from rdtf.models.representation import LearnedLatents, RGBAAutoencoder
 from rdtf.randomness import DataOrder, Purpose, normal, stream
 from rdtf.training.checkpoint import load_optimizer, optimizer_tensors
@@ -47,6 +48,16 @@ class AutoencoderConfig:
     seed: int = 0
     precision: str = "auto"
 
+    def __post_init__(self) -> None:
+        cell = 2 ** (len(self.channels) - 1)
+        if self.canvas < cell or self.canvas % cell:
+            raise ConfigError(f"canvas is {self.canvas}; it must be a multiple of {cell} pixels")
+        for name in ("steps", "batch_size", "latent_channels"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        if self.seed < 0:
+            raise ConfigError(f"seed is {self.seed}; it must be at least 0")
+
 
 @dataclass(frozen=True)
 class AutoencoderResult:
@@ -66,8 +77,13 @@ def train_autoencoder(
     max_seconds: float | None = None,
     quiet: bool = False,
 ) -> AutoencoderResult:
-    """Train to `config.steps` or until the time is up, save to `out`, score on held-out frames."""
+    """Train to `config.steps` or until the time is up, save to `out`, score on held-out frames.
+
+    Raises:
+        UserError: the data can't be used, or `out` holds something else, which is never replaced.
+    """
     out, started = Path(out), time.monotonic()
+    _check_output(out)
     dataset = PreparedDataset(data)
     pixels = ensure_pixels_cache(dataset, config.canvas)
     train_frames, val_frames = _frame_rows(dataset, "train"), _frame_rows(dataset, "val")
@@ -179,18 +195,34 @@ def _measure_scale(model: RGBAAutoencoder, frames: Tensor) -> None:
 # -------------------------------------------------------------------------- files
 
 
+def _check_output(out: Path) -> None:
+    if not (out / _STATE_FILE).is_file() and out.exists():
+        if not out.is_dir():
+            raise UserError(f"output {out} is a file; name a folder")
+        if any(out.iterdir()):
+            raise UserError(f"output {out} holds something else; name a new or empty folder")
+    ensure_folder(out.parent)
+
+
 def _open(config: AutoencoderConfig, out: Path) -> tuple[RGBAAutoencoder, int, dict[str, Tensor]]:
+    """The autoencoder in `out` with its step and the optimizer's tensors, or a new one."""
     if not (out / _STATE_FILE).is_file():
         model = RGBAAutoencoder.create(
             config.channels, latent_channels=config.latent_channels, sample_size=config.canvas
         )
         return model, 0, {}
     state = read_json(out / _STATE_FILE, "autoencoder state")
-    saved = {**state["config"], "steps": config.steps}
+    try:
+        saved, step = {**state["config"], "steps": config.steps}, int(state["step"])
+        model = cast(RGBAAutoencoder, RGBAAutoencoder.from_pretrained(out, use_safetensors=True))
+        moments = load_file(out / _OPTIMIZER_FILE)
+    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+        raise CheckpointError(
+            f"autoencoder {out} is damaged: {error}; use another --out"
+        ) from error
     if saved != {**asdict(config), "channels": list(config.channels)}:
         raise CheckpointError(f"{out} holds an autoencoder of other settings; use another --out")
-    model = cast(RGBAAutoencoder, RGBAAutoencoder.from_pretrained(out, use_safetensors=True))
-    return model, int(state["step"]), load_file(out / _OPTIMIZER_FILE)
+    return model, step, moments
 
 
 def _save(

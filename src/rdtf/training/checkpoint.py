@@ -28,6 +28,7 @@ from rdtf.errors import CheckpointError
 from rdtf.fileio import atomic_folder, read_json, write_json
 
 FORMAT_VERSION = 1
+_FILES = ("model.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json")
 _NAME = re.compile(r"step-(\d{8})")
 
 
@@ -54,6 +55,8 @@ def save_checkpoint(
 ) -> Path:
     """Write the checkpoint of `step` whole, then delete all but the newest `keep`."""
     folder = run / "checkpoints" / f"step-{step:08d}"
+    for torn in folder.parent.glob(".tmp-step-*"):  # left by a process that was killed
+        shutil.rmtree(torn, ignore_errors=True)
     with atomic_folder(folder) as temporary:
         _save_tensors(temporary / "model.safetensors", model)
         _save_tensors(temporary / "ema.safetensors", ema)
@@ -61,7 +64,9 @@ def save_checkpoint(
         write_json(temporary / "state.json", {"version": FORMAT_VERSION, "step": step, **state})
         manifest = {file.name: _describe(file) for file in sorted(temporary.iterdir())}
         write_json(temporary / "MANIFEST.json", manifest)
-    for old in checkpoint_folders(run)[:-keep] if keep > 0 else []:
+    # Folders of later steps are damaged (or we would not be here) and no reason to delete an older.
+    folders = [path for path in checkpoint_folders(run) if path <= folder]
+    for old in folders[:-keep] if keep > 0 else []:
         shutil.rmtree(old, ignore_errors=True)
     return folder
 
@@ -77,34 +82,40 @@ def checkpoint_folders(run: Path) -> list[Path]:
 def load_latest(run: Path) -> Checkpoint | None:
     """The newest intact checkpoint of a run, or None if it has none at all.
 
-    Damaged ones are named on stderr and passed over; if all are damaged, `CheckpointError`.
+    Damaged ones are named on stderr and passed over; if all are damaged, `CheckpointError`. One
+    that a newer version wrote is no damage: going on from an older would undo it, so it is refused.
     """
     folders = checkpoint_folders(run)
-    problem = ""
+    problems = []
     for folder in reversed(folders):
         problem = check(folder)
         if not problem:
+            for text in problems:
+                print(f"rdtf: {text}; going on from {folder.name}", file=sys.stderr)
             return load_checkpoint(folder)
-        print(
-            f"rdtf: checkpoint {folder.name} is damaged ({problem}), trying older", file=sys.stderr
-        )
+        problems.append(f"checkpoint {folder.name} is damaged ({problem})")
     if folders:
-        raise CheckpointError(f"no intact checkpoint in {run / 'checkpoints'}: {problem}")
+        raise CheckpointError(f"no intact checkpoint in {run / 'checkpoints'}: {problems[0]}")
     return None
 
 
 def check(folder: Path) -> str:
-    """What is wrong with a checkpoint folder, or an empty string."""
+    """What is wrong with a checkpoint folder, or an empty string; a newer format is refused."""
     try:
         manifest = json.loads((folder / "MANIFEST.json").read_text("utf-8"))
-        for name, expected in manifest.items():
-            if _describe(folder / name) != expected:
+        for name in sorted({*_FILES, *manifest}):
+            if not (folder / name).is_file():
+                return f"{name} is missing"
+            if _describe(folder / name) != manifest[name]:
                 return f"{name} does not match its checksum"
-        version = json.loads((folder / "state.json").read_text("utf-8"))["version"]
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+        version = int(json.loads((folder / "state.json").read_text("utf-8"))["version"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
         return f"unreadable: {error}"
     if version > FORMAT_VERSION:
-        return f"written by a newer rdtf (format {version}, this one reads {FORMAT_VERSION})"
+        raise CheckpointError(
+            f"{folder} was written by a newer rdtf (format {version}, this one reads "
+            f"{FORMAT_VERSION}); update rdtf"
+        )
     return ""
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -97,14 +99,14 @@ class TrainConfig:
     canvas: int = 64
     max_frames: int = 8
     seed: int = 0
-    steps: int = 4000
+    steps: int = 2000
     batch_size: int = 8
     accumulation: int = 1
     precision: str = "auto"
     given_frame_weight: float = 0.0
     gradient_checkpointing: bool = False
     log_every: int = 10
-    save_every: int = 250
+    save_every: int = 200
     keep_checkpoints: int = 2
     validate_every: int = 500
     sample_every: int = 500
@@ -116,9 +118,62 @@ class TrainConfig:
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
 
+    def __post_init__(self) -> None:
+        for name, (low, high) in _RANGES.items():
+            value = _setting(self, name)
+            if not low <= value <= high:  # written so that NaN is refused too
+                limits = f"at least {low}" if high == math.inf else f"from {low} to {high}"
+                raise ConfigError(f"setting {name} is {value}; it must be {limits}")
+        for name, choices in _CHOICES.items():
+            if _setting(self, name) not in choices:
+                raise ConfigError(
+                    f"setting {name} is {_setting(self, name)!r}; choose from {', '.join(choices)}"
+                )
+        if self.model.compose and self.objective.prediction != "x":
+            raise ConfigError(
+                "model.compose needs objective.prediction x: it composes clean frames; "
+                "set model.compose=false"
+            )
+
     @property
     def clips_per_step(self) -> int:
         return self.batch_size * self.accumulation
+
+
+_RANGES: dict[str, tuple[float, float]] = {
+    "canvas": (8, math.inf),
+    "max_frames": (2, math.inf),
+    "seed": (0, math.inf),
+    "steps": (1, math.inf),
+    "batch_size": (1, math.inf),
+    "accumulation": (1, math.inf),
+    "given_frame_weight": (0, math.inf),
+    "log_every": (1, math.inf),
+    "save_every": (1, math.inf),
+    "keep_checkpoints": (0, math.inf),
+    "validate_every": (0, math.inf),
+    "sample_every": (0, math.inf),
+    "representation.patch": (1, math.inf),
+    "text.max_tokens": (1, math.inf),
+    "data.still_share": (0, 1),
+    "data.flip_probability": (0, 1),
+    "data.subclip_probability": (0, 1),
+    "data.text_dropout": (0, 1),
+    "data.image_dropout": (0, 1),
+    "optimizer.learning_rate": (0, math.inf),
+    "optimizer.warmup_steps": (0, math.inf),
+    "optimizer.decay_share": (0, 1),
+    "optimizer.ema_decay": (0, 1),
+}
+_CHOICES = {
+    "precision": ("auto", "bf16", "fp32"),
+    "model.temporal_layer": ("sti", "conv3d"),
+    "objective.prediction": ("x", "v", "eps"),
+}
+
+
+def _setting(config: TrainConfig, dotted: str) -> Any:
+    return functools.reduce(getattr, dotted.split("."), config)
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -132,13 +187,18 @@ def from_dict(kind: type[T], values: Mapping[str, Any], where: str = "config") -
     unknown = set(values) - set(hints)
     if unknown:
         raise ConfigError(f"{where} has unknown field {sorted(unknown)[0]!r}")
-    return kind(**{name: _restore(hints[name], value, where) for name, value in values.items()})
+    return kind(
+        **{name: _restore(hints[name], value, f"{where}.{name}") for name, value in values.items()}
+    )
 
 
 def _restore(hint: Any, value: Any, where: str) -> Any:
     if isinstance(hint, type) and dataclasses.is_dataclass(hint):
         return from_dict(hint, value, where)
     if typing.get_origin(hint) is tuple:
+        kinds = typing.get_args(hint)
+        if kinds[-1] is not Ellipsis and len(value) != len(kinds):
+            raise ConfigError(f"{where} takes {len(kinds)} values, not {len(value)}")
         return tuple(value)
     if isinstance(hint, types.UnionType) and value is None:
         return None

@@ -135,7 +135,13 @@ def build_autoencoder(config: TrainConfig) -> nn.Module:
             f"representation {representation.kind} needs a folder with its weights: "
             f"--set representation.path=FOLDER (now {representation.path!r})"
         )
-    return kinds[representation.kind].from_pretrained(representation.path, use_safetensors=True)
+    try:
+        return kinds[representation.kind].from_pretrained(representation.path, use_safetensors=True)
+    except (OSError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"representation {representation.kind} can't be loaded from {representation.path}: "
+            f"{error}"
+        ) from error
 
 
 def build_denoiser(
@@ -147,6 +153,8 @@ def build_denoiser(
 ) -> DFGN:
     """The denoiser of a config over the given latents and text states."""
     patch = config.representation.patch if config.representation.kind == "pixels" else 1
+    if config.canvas % downsampling:
+        raise ConfigError(f"canvas {config.canvas} must be a multiple of {downsampling} pixels")
     model: dict[str, Any] = dict(vars(config.model))
     return DFGN(
         latent_channels=latent_channels,
@@ -159,11 +167,25 @@ def build_denoiser(
     )
 
 
+def build_text_encoders(config: TrainConfig) -> TextEncoders:
+    """The frozen text encoders of a config; one that can't be found is a `ConfigError`."""
+    encoders = TextEncoders(config.text.encoders, config.text.max_tokens)
+    try:
+        _ = encoders.widths  # looks each of them up
+    except OSError as error:
+        names = ", ".join(repr(name) for name in config.text.encoders)
+        raise ConfigError(
+            f"text encoders {names} can't be found; name folders or hub ids: "
+            "--set text.encoders=FIRST,SECOND"
+        ) from error
+    return encoders
+
+
 def build_models(config: TrainConfig) -> tuple[DFGN, nn.Module, TextEncoders]:
     """Denoiser, autoencoder module and text encoders of a config."""
     autoencoder = build_autoencoder(config)
     representation = as_representation(autoencoder)
-    text_encoders = TextEncoders(config.text.encoders, config.text.max_tokens)
+    text_encoders = build_text_encoders(config)
     denoiser = build_denoiser(
         config,
         latent_channels=representation.latent_channels,

@@ -38,17 +38,15 @@ def locked(run: Path) -> Iterator[None]:
         yield
 
 
-def resolve_config(run: Path, config: TrainConfig, data_fingerprint: str) -> TrainConfig:
-    """The config of this run: saved at its start, compared when it is resumed.
+def check_config(run: Path, config: TrainConfig, data_fingerprint: str) -> None:
+    """Compare with the config that the run was started with, if it was.
 
     What may change on resuming: how long, and how often to log, save, sample. Anything else would
     silently make another run of it, so it is refused and named.
     """
-    path = run / CONFIG_FILE
-    if not path.exists():
-        write_json(path, {"config": to_dict(config), "data": data_fingerprint})
-        return config
-    saved = read_json(path, "run config")
+    if not (run / CONFIG_FILE).exists():
+        return
+    saved = _read_config(run)
     if saved["data"] != data_fingerprint:
         raise ConfigError(
             f"{run} was trained on other data, or it has changed since; use another --out"
@@ -57,8 +55,11 @@ def resolve_config(run: Path, config: TrainConfig, data_fingerprint: str) -> Tra
     if changed:
         name, old, new = changed[0]
         raise ConfigError(f"{run} was started with {name} = {old}, not {new}; use another --out")
-    write_json(path, {"config": to_dict(config), "data": data_fingerprint})
-    return config
+
+
+def save_config(run: Path, config: TrainConfig, data_fingerprint: str) -> None:
+    """Write `config.json`: what the run is resumed and its model is built with."""
+    write_json(run / CONFIG_FILE, {"config": to_dict(config), "data": data_fingerprint})
 
 
 _MAY_CHANGE = {
@@ -87,10 +88,18 @@ def _differences(old: Any, new: Any, name: str = "") -> list[tuple[str, Any, Any
 
 def load_config(run: Path) -> TrainConfig:
     """The config that a run was trained with."""
+    return from_dict(TrainConfig, _read_config(run)["config"], str(run / CONFIG_FILE))
+
+
+def _read_config(run: Path) -> dict[str, Any]:
+    """`config` and `data` of a run; models have a `config.json` too, which is refused."""
     path = run / CONFIG_FILE
     if not path.is_file():
         raise CheckpointError(f"{run} is no run directory: it has no {CONFIG_FILE}")
-    return from_dict(TrainConfig, read_json(path, "run config")["config"], str(path))
+    saved = read_json(path, "run config")
+    if not isinstance(saved, dict) or not {"config", "data"} <= set(saved):
+        raise CheckpointError(f"{run} is no run directory: its {CONFIG_FILE} is of something else")
+    return saved
 
 
 def pipeline_from_run(run: Path) -> Any:
@@ -111,11 +120,17 @@ def pipeline_from_run(run: Path) -> Any:
 
 def load_pipeline(path: Path | str) -> Any:
     """A pipeline from a run directory or from a folder written by `save_pretrained`."""
+    from diffusers.utils import logging
+
     from rdtf.inference.pipeline import StickerPipeline
 
     path = Path(path)
     if (path / "model_index.json").is_file():
-        return StickerPipeline.from_pretrained(str(path), use_safetensors=True)
+        logging.disable_progress_bar()
+        try:
+            return StickerPipeline.from_pretrained(str(path), use_safetensors=True)
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"pipeline {path} can't be loaded: {error}") from error
     if (path / CONFIG_FILE).is_file():
         return pipeline_from_run(path)
     what = (

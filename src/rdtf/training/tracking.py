@@ -11,11 +11,16 @@ from rdtf.fileio import write_text
 
 
 class Tracker:
-    """Appends rows to `RUN/metrics.jsonl`; rows beyond `resume_step` are dropped first."""
+    """Appends rows to `RUN/metrics.jsonl`.
 
-    def __init__(self, run: Path, resume_step: int) -> None:
+    Rows beyond the checkpoint that the run resumes from (`resume_step`; None = from the start) are
+    dropped first: they will come again.
+    """
+
+    def __init__(self, run: Path, resume_step: int | None) -> None:
         self.path = run / "metrics.jsonl"
-        kept = [row for row in read_metrics(run) if row["step"] <= resume_step]
+        last = -1 if resume_step is None else resume_step
+        kept = [row for row in read_metrics(run) if row["step"] <= last]
         write_text(self.path, "".join(json.dumps(row) + "\n" for row in kept))
         self._file = self.path.open("a", encoding="utf-8")
         self._board = _tensorboard(run / "tensorboard")

@@ -11,7 +11,7 @@ import numpy as np
 from rdtf.fileio import atomic_folder, ensure_folder
 from rdtf.training.config import TrainConfig
 from rdtf.training.curves import write_run_report
-from rdtf.training.run import locked, resolve_config
+from rdtf.training.run import check_config, locked, save_config
 from rdtf.training.store import open_stores
 from rdtf.training.trainer import Trainer, TrainResult
 from rdtf.training.validation import sample_hook, validation_hook, write_first_batch
@@ -37,7 +37,7 @@ def train(
     dataset, train_store, val_store = open_stores(Path(data), config)
     ensure_folder(out, "run folder")
     with locked(out):
-        config = resolve_config(out, config, dataset.fingerprint)
+        check_config(out, config, dataset.fingerprint)
         hooks = ()
         if val_store is not None and (val_store.num_frames > 1).any():
             hooks = (
@@ -45,6 +45,8 @@ def train(
                 (config.sample_every, sample_hook(val_store)),
             )
         trainer = Trainer(config, train_store, out, hooks=hooks, quiet=quiet)
+        # Only now: a config that can't be built must not claim the folder.
+        save_config(out, config, dataset.fingerprint)
         if trainer.step == 0:
             write_first_batch(trainer)
         result = trainer.train(max_seconds)

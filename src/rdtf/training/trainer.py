@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from rdtf.inference.pipeline import StickerPipeline
 from rdtf.method.curriculum import Curriculum
@@ -21,7 +20,6 @@ from rdtf.method.tasks import FAMILIES, FAMILY
 from rdtf.randomness import Purpose, stream
 from rdtf.training.batches import BatchBuilder, ClipStore
 from rdtf.training.checkpoint import (
-    checkpoint_folders,
     load_latest,
     load_optimizer,
     load_weights,
@@ -80,12 +78,12 @@ class Trainer:
         self.quiet = quiet
         torch.manual_seed(int(stream(config.seed, Purpose.INIT).integers(2**31)))
         self.model, autoencoder, text_encoders = build_models(config)
-        nn.Module.to(self.model.train(), self.device)
+        self.model.train()
         if config.gradient_checkpointing:
             self.model.enable_gradient_checkpointing()
         self.pipeline = StickerPipeline(
             self.model, autoencoder, text_encoders, build_scheduler(config)
-        )
+        ).to(self.device)
         self.objective = build_objective(config.objective)
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(),
@@ -100,8 +98,14 @@ class Trainer:
         self.batches = BatchBuilder(store, config, self.objective)
         self.autocast = autocast(resolve_precision(config.precision, self.device), self.device)
         self.step = 0
+        self._saved_step: int | None = None
         self._resume()
-        self.tracker = Tracker(run, self.step)
+        self.tracker = Tracker(run, self._saved_step)
+
+    @property
+    def resumed(self) -> bool:
+        """Whether the run went on from a checkpoint, or saved one since."""
+        return self._saved_step is not None
 
     # -------------------------------------------------------------------- loop
 
@@ -110,13 +114,9 @@ class Trainer:
         config, started = self.config, time.monotonic()
         reason = "finished"
         with _StopSignals() as signals, Progress(self.step, config.steps, self.quiet) as progress:
+            if not self.resumed:
+                self._run_hooks()
             while self.step < config.steps:
-                # ------------------------------------------------ once in a while
-                if self.step % config.save_every == 0 and self.step > 0:
-                    self._save()
-                for every, hook in self.hooks:
-                    if every > 0 and self.step % every == 0:
-                        self._with_averages(hook)
                 if signals.received:
                     reason = "interrupted"
                     break
@@ -127,17 +127,29 @@ class Trainer:
                 # ----------------------------------------------------------- step
                 result = self.train_one_step()
                 self.step += 1
-                if self.step % config.log_every == 0 or self.step == config.steps:
+                progress.update(self.step, result.loss)
+
+                # ------------------------------------------------ once in a while
+                # Saving comes last: what a checkpoint's step had to do is done, so that a resumed
+                # run neither repeats nor skips it.
+                if self._is_due(config.log_every):
                     values = self._describe(result, time.monotonic() - started)
                     self.tracker.log(self.step, "train", values)
-                progress.update(self.step, result.loss)
-        if self.step == config.steps:
-            for every, hook in self.hooks:
-                if every > 0:
-                    self._with_averages(hook)
-        self._save()
+                self._run_hooks()
+                if self._is_due(config.save_every):
+                    self._save()
+        if self._saved_step != self.step:
+            self._save()
         self.tracker.close()
         return TrainResult(self.step, reason, time.monotonic() - started)
+
+    def _is_due(self, every: int) -> bool:
+        return self.step % every == 0 or self.step == self.config.steps
+
+    def _run_hooks(self) -> None:
+        for every, hook in self.hooks:
+            if every > 0 and self._is_due(every):
+                self._with_averages(hook)
 
     def train_one_step(self) -> StepResult:
         """The step at `self.step`; the caller counts it."""
@@ -189,9 +201,6 @@ class Trainer:
     # -------------------------------------------------------------- checkpoint
 
     def _save(self) -> None:
-        folders = checkpoint_folders(self.run)
-        if folders and folders[-1].name == f"step-{self.step:08d}":
-            return
         save_checkpoint(
             self.run,
             self.step,
@@ -204,6 +213,7 @@ class Trainer:
             },
             keep=self.config.keep_checkpoints,
         )
+        self._saved_step = self.step
 
     def _resume(self) -> None:
         checkpoint = load_latest(self.run)
@@ -213,7 +223,7 @@ class Trainer:
         self.ema.load_state_dict(checkpoint.ema, checkpoint.state["ema_updates"])
         load_optimizer(self.optimizer, checkpoint.optimizer)
         self.curriculum.load_state_dict(checkpoint.state["curriculum"])
-        self.step = checkpoint.step
+        self.step = self._saved_step = checkpoint.step
 
 
 def default_device() -> torch.device:

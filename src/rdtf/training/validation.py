@@ -131,7 +131,8 @@ def write_first_batch(trainer: Trainer) -> None:
     for row, task in enumerate(batch.tasks):
         count = int(batch.valid[row].sum())
         latents = batch.clean[row, :, :count].transpose(0, 1)
-        pixels = (trainer.pipeline.representation.decode(latents).clamp(-1, 1) + 1) / 2
+        decoded = trainer.pipeline.representation.decode(latents.to(trainer.device))
+        pixels = (decoded.clamp(-1, 1) + 1) / 2
         frames = pixels.permute(0, 2, 3, 1).cpu().numpy()
         rows.append(Sticker.from_premultiplied(frames, int(batch.mean_duration_ms[row])))
         given = np.flatnonzero(batch.given[row].numpy()).tolist()

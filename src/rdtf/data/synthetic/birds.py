@@ -64,6 +64,7 @@ class Bird(Animal):
         self.arm_length, self.arm_width = 44, 38
         self.head_pivot = -0.3 * self.h
         self.foot, self.foot_size, self.hip = (34, -7), (22, 9), -34
+        self.foot_colour = BEAK
 
     @property
     def clearance(self) -> float:
@@ -72,9 +73,6 @@ class Bird(Animal):
     def blob(self, *points: s.Point, tension: float = 0.19) -> str:
         """Right half of an outline, in half widths and heights of the body."""
         return s.blob(s.scaled(points, self.w, self.h), tension)
-
-    def paint_foot(self, p: Painter, x: float, y: float) -> None:
-        p.fill(s.ellipse(x, y, *self.foot_size), BEAK)
 
     def head(self, p: Painter, pose: Pose) -> None:
         """Part of the torso; the face moves alone."""

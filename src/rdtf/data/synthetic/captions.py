@@ -71,11 +71,11 @@ class Words:
 
     @property
     def look(self) -> str:
-        return (
-            f"{self.style} and a white border"
-            if self.style[:4] == "with" and self.border
-            else (f"{self.style} with a white border" if self.border else self.style)
-        )
+        """The drawing style, after "drawn"."""
+        if not self.border:
+            return self.style
+        joint = "and" if self.style.startswith("with") else "with"
+        return f"{self.style} {joint} a white border"
 
 
 SHORT: tuple[Callable[[Words], str], ...] = (
@@ -131,6 +131,11 @@ def write_captions(
             border=border,
         )
 
-    short, long = draws.sample(SHORT, 2), draws.sample(LONG, 2)
-    templates = [short[0], long[0], short[1], long[1]][: 2 + int(draws.uniform(0, 3))]
-    return tuple(dict.fromkeys(template(words()) for template in templates))
+    wanted = 2 + int(draws.uniform(0, 3))
+    captions: dict[str, None] = {}
+    # Different templates may come to the same words, so there are more of them than needed.
+    pairs = zip(draws.sample(SHORT, 4), draws.sample(LONG, 4), strict=True)
+    for template in (template for pair in pairs for template in pair):
+        if len(captions) < wanted:
+            captions[template(words())] = None
+    return tuple(captions)

@@ -25,7 +25,6 @@ class Frame:
 
     p: Painter
     pose: Pose
-    look: Look
     expression: str
     prop: str | None = None
     prop_side: int = 1
@@ -44,6 +43,7 @@ class Character:
     """Where it can wear or hold something."""
     hovers: bool = False
     """Has no feet on the ground."""
+    has_feet: bool = True
     torso_turns: bool = True
 
     half_width: float = 100.0
@@ -62,6 +62,7 @@ class Character:
 
     def __init__(self, look: Look) -> None:
         self.look = look
+        self.arm_colour = self.foot_colour = look.limb
 
     # --- what subclasses paint --------------------------------------------------------------------
 
@@ -91,7 +92,6 @@ class Character:
     def paint(self, frame: Frame) -> None:
         """Paint one frame, back to front, moved and squashed as the pose says."""
         p, pose = frame.p, frame.pose
-        p.ink = self.look.ink
         pivot = (0.0, self.middle if pose.pivot == CENTRE else 0.0)
         wide = pose.scale / math.sqrt(max(0.2, 1 + pose.stretch))
         with (
@@ -167,33 +167,28 @@ class Character:
 
     def _arms(self, p: Painter, pose: Pose) -> None:
         squeeze = math.cos(math.radians(pose.turn))
-        for side in (-1, 1):
-            x, y = self.shoulder
-            path = s.limb(
-                (side * x * squeeze, y), self.hand(pose, side), side * 0.1 * self.arm_length
-            )
-            self.paint_arm(p, path)
+        x, y = self.shoulder
 
-    def paint_arm(self, p: Painter, path: str) -> None:
-        p.line(path, self.look.limb, self.arm_width)
+        def arm(side: int) -> str:
+            bend = side * 0.1 * self.arm_length
+            return s.limb((side * x * squeeze, y), self.hand(pose, side), bend)
+
+        p.line(s.mirrored(arm), self.arm_colour, self.arm_width)
 
     def _legs(self, p: Painter, pose: Pose) -> None:
-        if self.hovers:
+        if self.hovers or not self.has_feet:
             return
         squeeze = 0.55 + 0.45 * abs(math.cos(math.radians(pose.turn)))
+        feet, legs = [], []
         for side, (dx, dy) in ((-1, pose.left_foot), (1, pose.right_foot)):
-            x, y = side * self.foot[0] * squeeze + dx, self.foot[1] + dy
+            foot = (side * self.foot[0] * squeeze + dx, self.foot[1] + dy)
+            feet.append(s.ellipse(*foot, *self.foot_size))
             if self.hip is not None:
-                knee = 0.12 * abs(dy) * side
-                p.line(
-                    s.limb((side * 0.8 * self.foot[0] * squeeze, self.hip), (x, y), knee),
-                    self.look.limb,
-                    0.62 * self.arm_width,
-                )
-            self.paint_foot(p, x, y)
-
-    def paint_foot(self, p: Painter, x: float, y: float) -> None:
-        p.fill(s.ellipse(x, y, *self.foot_size), self.look.limb)
+                hip = (side * 0.8 * self.foot[0] * squeeze, self.hip)
+                legs.append(s.limb(hip, foot, 0.12 * abs(dy) * side))
+        if legs:
+            p.line(s.join(*legs), self.look.limb, 0.62 * self.arm_width)
+        p.fill(s.join(*feet), self.foot_colour)
 
     def _hold(self, frame: Frame) -> None:
         if frame.prop is None or PROPS[frame.prop].place != "hand":
@@ -203,7 +198,7 @@ class Character:
         tilt = 0.3 * (_arm(frame.pose, side) - 70) + 8
         with frame.p.group(x, y, rotation=side * tilt, scale_x=side, scale_y=1):
             PROPS[frame.prop].draw(frame.p, Spot(0, 0, 40), frame.accent)
-        frame.p.fill(s.ellipse(x, y, 0.5 * self.arm_width), self.look.limb)
+        frame.p.fill(s.ellipse(x, y, 0.5 * self.arm_width), self.arm_colour)
 
 
 def _arm(pose: Pose, side: int) -> float:

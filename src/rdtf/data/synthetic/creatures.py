@@ -22,6 +22,10 @@ class Ghost(Thing):
     wide, tall, legs = 92.0, 226.0, 22.0
     face_height, face_width, hat_height, shoulder_height = 0.62, 0.66, 0.95, 0.42
 
+    def __init__(self, look: Look) -> None:
+        super().__init__(look)
+        self.arm_width = 27
+
     def body(self, p: Painter, pose: Pose) -> None:
         h, w, wave = self.h, self.w, 0.5 * pose.tail
         right = ((0.7 * w, -0.86 * h), (0.98 * w, -0.5 * h), (1.04 * w, -8))
@@ -30,20 +34,19 @@ class Ghost(Thing):
         outline = s.scaled(((0, -h), *right, *hem, (-0.7 * w, 8 - wave), *left))
         p.fill(s.smooth(outline, True, 0.18), self.look.base, glow=self.glow())
 
-    def paint_arm(self, p: Painter, path: str) -> None:
-        p.line(path, self.look.limb, 27)
-
 
 class Octopus(Thing):
+    """Its tentacles take the part of feet."""
+
     colours = ("purple", "coral", "pink", "teal", "red")
     wide, tall, legs = 96.0, 160.0, 66.0
     face_height, face_width, hat_height, shoulder_height = 0.4, 0.7, 0.95, 0.12
     shoulder_reach = 0.82
+    has_feet = False
 
     def __init__(self, look: Look) -> None:
         super().__init__(look)
         self.arm_width, self.arm_length = 27, 66
-        self.hip, self.foot = None, (0.5 * self.w, -13)
 
     def behind(self, p: Painter, pose: Pose) -> None:
         tentacles = []
@@ -54,9 +57,6 @@ class Octopus(Thing):
             end = (1.18 * x * self.w, -13 + foot[1] * (1 if abs(x) > 0.5 else 0.4))
             tentacles.append(s.limb(start, end, -side * (14 + 0.6 * pose.tail)))
         p.line(s.join(*tentacles), self.look.limb, 29)
-
-    def paint_foot(self, p: Painter, x: float, y: float) -> None:
-        """Tentacles are drawn behind the body."""
 
     def body(self, p: Painter, pose: Pose) -> None:
         dome = self.blob((0, -1), (0.74, -0.88), (1, -0.46), (0.8, -0.04), (0, 0.04))
@@ -144,6 +144,7 @@ class Snowman(Thing):
     wide, tall, legs = 94.0, 262.0, 0.0
     face_height, face_width, hat_height, shoulder_height = 0.74, 0.6, 0.96, 0.42
     places = frozenset({"head", "eyes", "neck", "hand"})
+    has_feet = False
 
     def __init__(self, look: Look) -> None:
         super().__init__(look)
@@ -151,12 +152,7 @@ class Snowman(Thing):
         self.head_pivot = self.neck.y
         self.shoulder = (0.76 * self.w, -0.36 * self.h)
         self.half_width = self.w + 34
-
-    def paint_arm(self, p: Painter, path: str) -> None:
-        p.line(path, shade(WOOD, 0.3), 11)
-
-    def paint_foot(self, p: Painter, x: float, y: float) -> None:
-        """It has none."""
+        self.arm_colour, self.arm_width = shade(WOOD, 0.3), 11
 
     def body(self, p: Painter, pose: Pose) -> None:
         h, w = self.h, self.w

@@ -85,32 +85,33 @@ def render(lottie: str, durations_ms: Sequence[int], size: int) -> np.ndarray:
         for tick in ticks_of(durations_ms)[:-1]
     ]
     animation.lottie_animation_destroy()
-    return _straight(np.frombuffer(b"".join(raw), "<u4").reshape(-1, size, size))
+    frames = _straight(np.frombuffer(b"".join(raw), "<u4"))
+    return frames.reshape(-1, size, size, 4)
 
 
 def _straight(bgra: np.ndarray) -> np.ndarray:
-    """uint32 pixels of premultiplied BGRA -> uint8 [..., 4] straight RGBA."""
-    blue_and_red = bgra & 0x00FF00FF
-    pixels = (bgra & 0xFF00FF00) | (blue_and_red << 16) | (blue_and_red >> 16)
-    rgba = pixels.view(np.uint8).reshape(-1, 4)
-    # Only edges and shadows need the division; nothing (0) and opaque (255) stay as they are.
-    alpha = rgba[:, 3]
-    soft = np.flatnonzero((alpha - 1).astype(np.uint8) < 254)
-    divisor = alpha[soft].astype(np.uint16)[:, None]
-    colour = (rgba[soft, :3].astype(np.uint16) * 255 + divisor // 2) // divisor
-    rgba[soft, :3] = np.minimum(colour, 255)
-    return rgba.reshape(*bgra.shape, 4)
+    """uint32 pixels of premultiplied BGRA, [...] -> uint8 [..., 4] straight RGBA."""
+    rgba = ((bgra & 0xFF) << 16) | (bgra & 0xFF00FF00) | (bgra >> 16 & 0xFF)
+    # Only edges and shadows need the division: nothing (alpha 0) and opaque (255) stay as they are.
+    soft = np.nonzero((bgra - 0x01000000) < 0xFE000000)
+    pixels = bgra[soft]
+    alpha = pixels >> 24
+
+    def channel(shift: int) -> np.ndarray:
+        return np.minimum(((pixels >> shift & 0xFF) * 255 + (alpha >> 1)) // alpha, 255)
+
+    rgba[soft] = channel(16) | channel(8) << 8 | channel(0) << 16 | alpha << 24
+    return rgba.view(np.uint8).reshape(*bgra.shape, 4)
 
 
 # rlottie rasterises in threads of its own, which a forked child does not inherit: the first
 # rendering there would wait for them for ever. A child therefore loads a copy of the library.
-_in_fork = False
 _library: CDLL | None = rlottie_wrapper.RLOTTIE_LIB
 
 
 def _forget_library() -> None:
-    global _in_fork, _library
-    _in_fork, _library = True, None
+    global _library
+    _library = None
 
 
 if hasattr(os, "register_at_fork"):
@@ -118,7 +119,9 @@ if hasattr(os, "register_at_fork"):
 
 
 def _load_copy() -> CDLL:
-    original = Path(str(rlottie_wrapper.RLOTTIE_LIB._name))
+    if rlottie_wrapper.RLOTTIE_LIB is None:
+        raise OSError("rlottie can't be loaded; install rlottie-python again")
+    original = Path(rlottie_wrapper.RLOTTIE_LIB._name)
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(shutil.copy(original, folder))
         return cdll.LoadLibrary(str(copy))

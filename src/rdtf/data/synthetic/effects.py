@@ -41,11 +41,6 @@ def _tear(p: Painter, colour: Colour) -> None:
     p.fill(s.ellipse(-3, 5, 3, 5), WHITE, outline=False, opacity=0.7)
 
 
-def _stream(p: Painter, colour: Colour) -> None:
-    """A band of tears down a cheek."""
-    p.fill(s.rectangle(0, 22, 17, 52, 8), WATER, outline=False, opacity=0.75)
-
-
 def _puddle(p: Painter, colour: Colour) -> None:
     p.fill(s.ellipse(0, 0, 60, 11), WATER, outline=False, opacity=0.6)
 
@@ -121,14 +116,9 @@ def _bubble(p: Painter, colour: Colour) -> None:
     p.fill(s.ellipse(-7, -8, 5), WHITE, outline=False, opacity=0.9)
 
 
-def _dot(p: Painter, colour: Colour) -> None:
-    p.fill(s.ellipse(0, 0, 11), mix(STEEL, NIGHT, 0.3), outline=False)
-
-
 _DRAW: dict[str, Callable[[Painter, Colour], None]] = {
     "heart": _heart,
     "tear": _tear,
-    "stream": _stream,
     "puddle": _puddle,
     "zed": _zed,
     "sparkle": _sparkle,
@@ -143,7 +133,6 @@ _DRAW: dict[str, Callable[[Painter, Colour], None]] = {
     "ball": _ball,
     "dash": _dash,
     "bubble": _bubble,
-    "dot": _dot,
 }
 
 REACH = 34.0

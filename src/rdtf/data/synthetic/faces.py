@@ -126,6 +126,11 @@ class _Pen:
     def line(self) -> float:
         return max(5.0, 0.075 * self.face.width)
 
+    @property
+    def on_dark(self) -> bool:
+        """A pale pen means a dark face: eyes need white eyeballs there."""
+        return not is_dark(self.ink)
+
     def eye_x(self, side: int) -> float:
         return self.face.x + side * self.face.eye_spread * self.face.width * self.look.eye_gap
 
@@ -149,7 +154,7 @@ def _open_eye(pen: _Pen, side: int) -> None:
     x, r, openness = pen.eye_x(side), pen.radius, pen.pose.openness
     gx, gy = pen.pose.gaze[0] * r * 0.45, pen.pose.gaze[1] * r * 0.45
     style = pen.look.eye_style
-    if pen.face.pale_eyes or style == "round" or is_dark_face(pen):
+    if pen.face.pale_eyes or style == "round" or pen.on_dark:
         pen.p.fill(s.ellipse(x, pen.y, 1.25 * r, 1.45 * r * openness), WHITE, outline=True)
         pen.p.fill(
             s.ellipse(x + gx, pen.y + gy, 0.78 * r, 0.92 * r * openness), NIGHT, outline=False
@@ -169,11 +174,6 @@ def _open_eye(pen: _Pen, side: int) -> None:
         pen.p.fill(shine, WHITE, outline=False)
 
 
-def is_dark_face(pen: _Pen) -> bool:
-    """A pale pen means a dark face: eyes need white eyeballs there."""
-    return not is_dark(pen.ink)
-
-
 def _wide_eye(pen: _Pen, side: int) -> None:
     x, r = pen.eye_x(side), pen.radius
     gx, gy = pen.pose.gaze[0] * r * 0.6, pen.pose.gaze[1] * r * 0.6
@@ -185,7 +185,7 @@ def _wide_eye(pen: _Pen, side: int) -> None:
 
 def _half_eye(pen: _Pen, side: int) -> None:
     x, r = pen.eye_x(side), pen.radius
-    if is_dark_face(pen) or pen.face.pale_eyes:
+    if pen.on_dark or pen.face.pale_eyes:
         pen.p.fill(s.half_disc(x, pen.y, 2.7 * r, 1.4 * r), WHITE, outline=False)
         pen.p.fill(s.half_disc(x, pen.y, 1.5 * r, 1.0 * r), NIGHT, outline=False)
     else:
@@ -300,10 +300,6 @@ def _mouth_base(pen: _Pen) -> float:
     return pen.mouth_y + (0.22 * pen.face.width if pen.face.nose == "pig" else 0.0)
 
 
-def _mouth_ink(pen: _Pen) -> Colour:
-    return pen.ink
-
-
 def _smile(pen: _Pen) -> None:
     w = pen.face.width
     if pen.face.nose in ("cat", "dog"):
@@ -312,11 +308,11 @@ def _smile(pen: _Pen) -> None:
                 pen.face.x + side * 0.12 * w, pen.mouth_y + 0.04 * w, 0.24 * w, 0.13 * w
             )
         )
-        pen.p.line(double, _mouth_ink(pen), pen.line, outline=False)
+        pen.p.line(double, pen.ink, pen.line, outline=False)
     else:
         pen.p.line(
             s.arc(pen.face.x, _mouth_base(pen), 0.42 * w, 0.17 * w),
-            _mouth_ink(pen),
+            pen.ink,
             pen.line,
             outline=False,
         )
@@ -326,7 +322,7 @@ def _small(pen: _Pen) -> None:
     w = pen.face.width
     pen.p.line(
         s.arc(pen.face.x, _mouth_base(pen), 0.2 * w, 0.07 * w),
-        _mouth_ink(pen),
+        pen.ink,
         pen.line,
         outline=False,
     )
@@ -336,7 +332,7 @@ def _frown(pen: _Pen) -> None:
     w = pen.face.width
     pen.p.line(
         s.arc(pen.face.x, _mouth_base(pen) + 0.08 * w, 0.4 * w, -0.17 * w),
-        _mouth_ink(pen),
+        pen.ink,
         pen.line,
         outline=False,
     )
@@ -346,7 +342,7 @@ def _flat(pen: _Pen) -> None:
     w, y = pen.face.width, _mouth_base(pen) + 0.03 * pen.face.width
     pen.p.line(
         s.limb((pen.face.x - 0.14 * w, y), (pen.face.x + 0.14 * w, y), 0),
-        _mouth_ink(pen),
+        pen.ink,
         pen.line,
         outline=False,
     )
@@ -358,7 +354,7 @@ def _wavy(pen: _Pen) -> None:
         (round(x + dx * w, 1), round(y + dy * w, 1))
         for dx, dy in ((-0.26, 0.03), (-0.13, -0.05), (0, 0.05), (0.13, -0.05), (0.26, 0.03))
     )
-    pen.p.line(s.smooth(points, False), _mouth_ink(pen), pen.line, outline=False)
+    pen.p.line(s.smooth(points, False), pen.ink, pen.line, outline=False)
 
 
 def _grin(pen: _Pen) -> None:
@@ -393,7 +389,7 @@ def _tongue(pen: _Pen) -> None:
     w, y = pen.face.width, _mouth_base(pen)
     tongue = s.rectangle(pen.face.x + 0.06 * w, y + 0.12 * w, 0.17 * w, 0.24 * w, 0.085 * w)
     pen.p.fill(tongue, TONGUE, outline=False)
-    pen.p.line(s.arc(pen.face.x, y, 0.44 * w, 0.12 * w), _mouth_ink(pen), pen.line, outline=False)
+    pen.p.line(s.arc(pen.face.x, y, 0.44 * w, 0.12 * w), pen.ink, pen.line, outline=False)
 
 
 _MOUTHS: dict[str, Callable[[_Pen], None]] = {

@@ -12,22 +12,20 @@ _HANDS = frozenset({"hand"})
 _EYES = frozenset({"eyes"})
 
 
-def _sided(side: int, near: float, far: float) -> dict[str, float]:
-    """The arm on `side` at `near` degrees, the other one at `far`."""
-    return (
-        {"right_arm": near, "left_arm": far} if side > 0 else {"right_arm": far, "left_arm": near}
-    )
+def _with_arms(pose: Pose, side: int, near: float, far: float) -> Pose:
+    """The pose with the arm on `side` at `near` degrees and the other one at `far`."""
+    pose.left_arm, pose.right_arm = (far, near) if side > 0 else (near, far)
+    return pose
 
 
 def wave(beat: Beat) -> Pose:
     swing, side = beat.swing, beat.side
-    return Pose(
+    pose = Pose(
         rotation=-3 * side + 1.5 * side * swing,
         head_tilt=4 * side + 2 * swing,
         tail=10 * swing,
-        arms_front=False,
-        **_sided(side, 121 + 34 * swing, 20),
     )
+    return _with_arms(pose, side, 121 + 34 * swing, 20)
 
 
 def nod(beat: Beat) -> Pose:
@@ -195,7 +193,7 @@ def throw(beat: Beat) -> Pose:
                 rotation=300 * x * side,
             )
         ]
-    return Pose(
+    pose = Pose(
         rotation=side * (-10 * wind + 9 * math.sin(math.pi * min(1.0, follow + 0.1))),
         dx=side * (-16 * wind),
         stretch=-0.06 * wind + 0.05 * follow,
@@ -204,8 +202,8 @@ def throw(beat: Beat) -> Pose:
         mouth="grin" if t > 0.4 else None,
         effects=ball,
         hold=1.8 if beat.index == 0 else 1.0,
-        **_sided(side, arm, 24 + 30 * follow),
     )
+    return _with_arms(pose, side, arm, 24 + 30 * follow)
 
 
 def juggle(beat: Beat) -> Pose:
@@ -243,7 +241,7 @@ def think(beat: Beat) -> Pose:
         0.35 + 0.75 * grown,
         rotation=side * (10 + 8 * beat.swing),
     )
-    return Pose(
+    pose = Pose(
         head_tilt=6 * side + 7 * beat.swing,
         rotation=2.5 * beat.swing,
         gaze=(0.8 * side, -0.9),
@@ -251,14 +249,14 @@ def think(beat: Beat) -> Pose:
         effects=[mark],
         mouth="flat",
         brows="raised",
-        **_sided(side, 24, -52 - 6 * beat.swing),
     )
+    return _with_arms(pose, side, 24, -52 - 6 * beat.swing)
 
 
 def startle(beat: Beat) -> Pose:
     t = beat.t
     if t < 0.3:
-        return Pose(stretch=-0.02 * t, hold=1.6)
+        return Pose(stretch=-0.02 * t, eyes="open", mouth="smile", brows="", hold=1.6)
     x = (t - 0.3) / 0.7
     high = hop(min(1.0, x * 1.5))
     shiver = 3 * (-1) ** beat.index if high == 0 else 0
@@ -285,13 +283,13 @@ def conjure(beat: Beat) -> Pose:
     magic = burst(
         "sparkle", beat.u, 6, x=1.05 * side, y=0.72, reach=0.55, size=0.75, seed=beat.seed
     )
-    return Pose(
+    pose = Pose(
         rotation=3 * side * beat.swing,
         head_turn=16 * side,
         gaze=(0.6 * side, -0.2),
         effects=magic,
-        **_sided(side, 62 + 58 * flick, 24),
     )
+    return _with_arms(pose, side, 62 + 58 * flick, 24)
 
 
 ACTING: dict[str, Motion] = {
@@ -421,7 +419,7 @@ ACTING: dict[str, Motion] = {
         loops=False,
         min_frames=4,
         adverbs=False,
-        moods={"happy": 2, "calm": 2, "sleepy": 1, "surprised": 2},
+        moods={"surprised": 1},
         busy=_EYES | {"head"},
     ),
     "conjure": Motion(

@@ -443,7 +443,7 @@ MOVING: dict[str, Motion] = {
         fade,
         (
             ("fades away", "fading away"),
-            ("slowly disappears", "slowly disappearing"),
+            ("dissolves", "dissolving"),
             ("vanishes", "vanishing"),
         ),
         loops=False,
@@ -453,7 +453,7 @@ MOVING: dict[str, Motion] = {
         appear,
         (
             ("fades in", "fading in"),
-            ("slowly appears", "slowly appearing"),
+            ("comes into view", "coming into view"),
             ("appears", "appearing"),
         ),
         0.8,
@@ -493,6 +493,6 @@ MOVING: dict[str, Motion] = {
         adverbs=False,
         busy=_HANDS | {"eyes"},
         grounded=False,
-        moods={"dizzy": 3, "surprised": 1, "sleepy": 1},
+        moods={"dizzy": 1},
     ),
 }

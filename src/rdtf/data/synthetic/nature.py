@@ -144,7 +144,8 @@ class Flower(Thing):
         self.face = Face(0, self.face.y, self.face.width, ink=mix(NIGHT, WOOD, 0.2))
         self.disc = CREAM if similar(look.base, GOLD) else GOLD
         self.foot, self.foot_size, self.hip = (17, -8), (20, 9), None
-        self.arm_length = 50
+        self.arm_length, self.arm_width = 50, 23
+        self.arm_colour, self.foot_colour = LEAF, shade(LEAF, 0.12)
 
     def hand(self, pose: Pose, side: int) -> s.Point:
         """Leaves start low and never hang straight down."""
@@ -153,12 +154,6 @@ class Flower(Thing):
 
     def behind(self, p: Painter, pose: Pose) -> None:
         p.line(s.limb((0, -14), (0, -self.legs - 40), 0.5 * pose.tail), LEAF, 17)
-
-    def paint_arm(self, p: Painter, path: str) -> None:
-        p.line(path, LEAF, 23)
-
-    def paint_foot(self, p: Painter, x: float, y: float) -> None:
-        p.fill(s.ellipse(x, y, *self.foot_size), shade(LEAF, 0.12))
 
     def top(self, p: Painter, pose: Pose) -> None:
         count, y, w = 6 + self.look.markings, -0.5 * self.h, self.w
@@ -177,14 +172,8 @@ class Mushroom(Thing):
     def __init__(self, look: Look) -> None:
         super().__init__(look)
         self.face = Face(0, self.face.y, self.face.width, ink=mix(NIGHT, WOOD, 0.2))
-        self.foot = (0.24 * self.w, -9)
-        self.limb = _STEM if look.outlined else mix(_STEM, WOOD, 0.3)
-
-    def paint_arm(self, p: Painter, path: str) -> None:
-        p.line(path, self.limb, 20)
-
-    def paint_foot(self, p: Painter, x: float, y: float) -> None:
-        p.fill(s.ellipse(x, y, 22, 11), self.limb)
+        self.foot, self.foot_size = (0.24 * self.w, -9), (22, 11)
+        self.arm_colour = self.foot_colour = _STEM if look.outlined else mix(_STEM, WOOD, 0.3)
 
     def body(self, p: Painter, pose: Pose) -> None:
         stem = self.blob(
@@ -210,14 +199,12 @@ class Cactus(Thing):
     wide, tall, legs = 74.0, 244.0, 0.0
     face_height, face_width, shoulder_height = 0.66, 0.74, 0.5
     hat_width, hat_height = 0.66, 0.96
+    has_feet = False
 
     def __init__(self, look: Look) -> None:
         super().__init__(look)
         self.half_width = self.w + 54
         self.arm_width = 31
-
-    def paint_foot(self, p: Painter, x: float, y: float) -> None:
-        """It stands in a pot."""
 
     def body(self, p: Painter, pose: Pose) -> None:
         h, w = self.h, self.w

@@ -69,12 +69,16 @@ class Painter:
     """
 
     def __init__(
-        self, style: str = "outline", line_width: float = 0.0, border_width: float = 0.0
+        self,
+        ink: Colour,
+        style: str = "outline",
+        line_width: float = 0.0,
+        border_width: float = 0.0,
     ) -> None:
+        self.ink = ink
         self.style = style
         self.line_width = line_width if style == "outline" else 0.0
         self.border_width = border_width
-        self.ink: Colour = (0.0, 0.0, 0.0)
         self._painted: list[str] = []
         self._border: list[str] = []
 

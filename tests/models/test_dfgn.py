@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rdtf.models.dfgn import DFGN
+
+from .networks import TEXT_WIDTH, random_clip, stacked, tiny_dfgn, unused_parameters
+
+VARIANTS = {
+    "composed": {},
+    "plain": {"compose": False},
+    "conv3d": {"temporal_layer": "conv3d"},
+    "velocity": {"compose": False, "prediction": "v"},
+    "like the paper": {
+        "compose": False,
+        "prediction": "eps",
+        "extra_up_stage": True,
+        "layers_per_level": 2,
+        "attention_levels": (0, 1),
+    },
+}
+every_variant = pytest.mark.parametrize("variant", VARIANTS)
+
+
+@pytest.fixture(scope="module")
+def networks() -> dict[str, DFGN]:
+    return {name: tiny_dfgn(**changes) for name, changes in VARIANTS.items()}
+
+
+masks = st.lists(st.booleans(), min_size=1, max_size=5)
+
+
+# ------------------------------------------------------------------ the dual mask
+
+
+@every_variant
+@pytest.mark.parametrize("content", [3.0, 1e30, float("nan"), float("inf")])
+def test_content_of_padded_slots_changes_nothing(networks, variant, content):
+    clip = random_clip([True, False, False])
+    expected = clip.padded(2).through(networks[variant])[:, :, :3]
+    actual = clip.padded(2, content).through(networks[variant])[:, :, :3]
+    torch.testing.assert_close(actual, expected, rtol=0, atol=0)
+
+
+@settings(max_examples=25)
+@given(
+    variant=st.sampled_from(sorted(VARIANTS)),
+    mask=masks,
+    slots=st.integers(1, 3),
+    seed=st.integers(0, 999),
+)
+def test_clip_alone_equals_the_clip_padded(networks, variant, mask, slots, seed):
+    clip = random_clip(mask, seed=seed)
+    alone = clip.through(networks[variant])
+    padded = clip.padded(slots, 7.0).through(networks[variant])[:, :, : len(mask)]
+    torch.testing.assert_close(padded, alone, rtol=1e-5, atol=1e-5)
+
+
+@every_variant
+def test_padding_in_the_middle_of_a_batch_row_is_not_given(networks, variant):
+    """A condition mask that marks a slot outside the clip is cut by the validity."""
+    clip = random_clip([True, False, False]).padded(1, 5.0)
+    marked = clip.replace(given=torch.tensor([[True, False, False, True]]))
+    torch.testing.assert_close(
+        marked.through(networks[variant])[:, :, :3], clip.through(networks[variant])[:, :, :3]
+    )
+
+
+@every_variant
+@pytest.mark.parametrize("mask", [[False] * 3, [False, True, False], [True, False, True]])
+def test_clean_latents_of_hidden_frames_are_never_read(networks, variant, mask):
+    """In training they are the answer."""
+    clip = random_clip(mask)
+    hidden = ~clip.given[:, None, :, None, None]
+    blind = clip.replace(clean=clip.clean.masked_fill(hidden, torch.nan))
+    torch.testing.assert_close(
+        blind.through(networks[variant]), clip.through(networks[variant]), rtol=0, atol=0
+    )
+
+
+@every_variant
+def test_given_frame_of_zeros_is_not_a_hidden_frame(networks, variant):
+    clip = random_clip([True, False, False])
+    zeros = clip.replace(clean=torch.zeros_like(clip.clean))
+    hidden = zeros.replace(given=torch.zeros_like(clip.given))
+    change = zeros.through(networks[variant]) - hidden.through(networks[variant])
+    assert change.abs().max() > 1e-3
+
+
+@settings(max_examples=10)
+@given(
+    variant=st.sampled_from(sorted(VARIANTS)),
+    first=masks,
+    second=masks,
+    seed=st.integers(0, 999),
+)
+def test_batch_of_clips_equals_each_alone(networks, variant, first, second, seed):
+    """Lengths, tasks, noise levels and captions differ within a batch."""
+    frames = max(len(first), len(second))
+    one, two = random_clip(first, seed=seed), random_clip(second, seed=seed + 1)
+    two = two.replace(text_mask=[torch.tensor([[True, False, False]])])
+    both = stacked(one.padded(frames - len(first)), two.padded(frames - len(second)))
+    together = both.through(networks[variant])
+    two = two.replace(text=[two.text[0][:, :1]], text_mask=[two.text_mask[0][:, :1]])
+    for row, (clip, mask) in enumerate([(one, first), (two, second)]):
+        alone = clip.through(networks[variant])[0]
+        torch.testing.assert_close(together[row, :, : len(mask)], alone, rtol=1e-4, atol=1e-4)
+
+
+# ------------------------------------------------------------------ what it is told
+
+
+@every_variant
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"level": torch.tensor([0.9])},
+        {"mean_duration_ms": torch.tensor([500.0])},
+        {"text": [torch.ones(1, 3, TEXT_WIDTH)]},
+        {"text_mask": [torch.tensor([[True, False, False]])]},
+        {"text": [], "text_mask": []},
+    ],
+    ids=["level", "duration", "text", "text mask", "no text"],
+)
+def test_every_condition_matters(networks, variant, change):
+    clip = random_clip([True, False, False]).replace(level=torch.tensor([0.5]))
+    difference = clip.replace(**change).through(networks[variant]) - clip.through(networks[variant])
+    assert difference.abs().max() > 1e-4
+
+
+def test_masked_text_is_no_text(networks):
+    clip = random_clip([True, False])
+    nothing = clip.replace(text_mask=[torch.zeros(1, 3, dtype=torch.bool)])
+    absent = clip.replace(text=[], text_mask=[])
+    torch.testing.assert_close(
+        nothing.through(networks["plain"]), absent.through(networks["plain"])
+    )
+    bare = clip.replace(text=clip.text[0], text_mask=clip.text_mask[0])
+    torch.testing.assert_close(bare.through(networks["plain"]), clip.through(networks["plain"]))
+
+
+def test_missing_duration_is_a_tenth_of_a_second(networks):
+    clip = random_clip([True, False])
+    absent = clip.replace(mean_duration_ms=None).through(networks["plain"])
+    tenth = clip.replace(mean_duration_ms=torch.tensor([100.0])).through(networks["plain"])
+    torch.testing.assert_close(absent, tenth)
+
+
+def test_two_text_encoders_are_both_heard():
+    network = tiny_dfgn(text_widths=(TEXT_WIDTH, 6))
+    clip = random_clip([True, False])
+    states, masks = torch.ones(1, 2, 6), torch.ones(1, 2, dtype=torch.bool)
+    both = clip.replace(text=[*clip.text, states], text_mask=[*clip.text_mask, masks])
+    out = both.through(network)
+    for index in range(2):
+        louder = [state * (1 + (index == place)) for place, state in enumerate(both.text)]
+        assert (both.replace(text=louder).through(network) - out).abs().max() > 1e-4
+
+
+# ------------------------------------------------------------------ shapes and start
+
+
+@every_variant
+@pytest.mark.parametrize(("frames", "size"), [(1, (1, 1)), (1, (4, 4)), (3, (5, 7)), (9, (2, 3))])
+def test_any_number_of_frames_and_any_grid(networks, variant, frames, size):
+    clip = random_clip([False] * frames, size=size)
+    out = clip.through(networks[variant])
+    assert out.shape == clip.noisy.shape and out.isfinite().all()
+
+
+@pytest.mark.parametrize("prediction", ["x", "v", "eps"])
+def test_generation_starts_at_zero(prediction):
+    network = DFGN(channels=(16, 32), compose=False, prediction=prediction, text_widths=(24,))
+    assert not random_clip([True, False], channels=64).through(network).any()
+
+
+def test_composing_starts_between_the_given_frames():
+    network = DFGN(channels=(16, 32), text_widths=(24,))
+    clip = random_clip([True, False, True, False], channels=64)
+    out, clean = clip.through(network)[0], clip.clean[0]
+    share = 1 / (1 + math.exp(-2))
+    torch.testing.assert_close(out[:, 1], share * (clean[:, 0] + clean[:, 2]) / 2)
+    torch.testing.assert_close(out[:, 3], share * (0.75 * clean[:, 2] + 0.25 * clean[:, 0]))
+
+
+def test_composing_needs_x_prediction():
+    with pytest.raises(ValueError, match="compose"):
+        DFGN(prediction="v", compose=True)
+
+
+def test_saved_network_is_the_same(tmp_path, networks):
+    networks["composed"].save_pretrained(tmp_path)
+    loaded = DFGN.from_pretrained(tmp_path)
+    clip = random_clip([True, False])
+    expected = clip.through(networks["composed"])
+    torch.testing.assert_close(clip.through(loaded), expected, rtol=0, atol=0)
+
+
+# ------------------------------------------------------------------ gradients
+
+
+def gradients(network: DFGN) -> dict[str, torch.Tensor]:
+    network.zero_grad()
+    clip = random_clip([True, False, False]).padded(1)
+    network(**vars(clip))[:, :, :3].square().mean().backward()
+    return {
+        name: parameter.grad.clone()
+        for name, parameter in network.named_parameters()
+        if parameter.grad is not None
+    }
+
+
+@every_variant
+def test_gradient_reaches_every_parameter(variant):
+    """One that it never reaches would stop distributed training."""
+    network = tiny_dfgn(**VARIANTS[variant]).train()
+    gradients(network)
+    assert unused_parameters(network) == []
+
+
+@pytest.mark.parametrize("variant", ["composed", "like the paper"])
+def test_checkpointing_gives_the_same_gradients(variant):
+    network = tiny_dfgn(**VARIANTS[variant]).train()
+    expected = gradients(network)
+    network.enable_gradient_checkpointing()
+    actual = gradients(network)
+    assert actual.keys() == expected.keys()
+    for name, gradient in expected.items():
+        torch.testing.assert_close(actual[name], gradient, msg=name)

@@ -1,0 +1,260 @@
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+from fixtures_runs import tiny_config
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rdtf.method.objective import build_objective
+from rdtf.method.tasks import MIN_FRAMES, TASKS
+from rdtf.randomness import Purpose, stream
+from rdtf.training.batches import (
+    Batch,
+    BatchBuilder,
+    MixedOrder,
+    choose_frames,
+    collate,
+    merge_durations,
+    pad_text,
+)
+from rdtf.training.config import TrainConfig
+from rdtf.training.store import open_stores
+
+from .stores import CHANNELS, SIDE, TEXT_WIDTH, CountingStore, MemoryStore
+
+WEIGHTS = dict.fromkeys(TASKS, 1.0)
+LENGTHS = (1, 6, 2, 4, 1, 3, 5, 2, 8, 4)
+
+
+def builder(config: TrainConfig, store: MemoryStore | None = None) -> BatchBuilder:
+    return BatchBuilder(store or MemoryStore(LENGTHS), config, build_objective(config.objective))
+
+
+def assert_same_batch(actual: Batch, expected: Batch) -> None:
+    assert actual.tasks == expected.tasks and actual.clips == expected.clips
+    for name in ("clean", "noise", "level", "valid", "given", "mean_duration_ms"):
+        assert torch.equal(getattr(actual, name), getattr(expected, name)), name
+    for name in ("text", "text_mask"):
+        pairs = zip(getattr(actual, name), getattr(expected, name), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs), name
+
+
+@settings(max_examples=20)
+@given(st.permutations(range(10)), st.integers(1, 3), st.integers(1, 3))
+def test_batches_are_the_same_in_any_order_of_asking(order, batch_size, accumulation):
+    config = tiny_config(batch_size=batch_size, accumulation=accumulation, seed=7)
+    in_order = builder(config)
+    expected = [in_order.step_batches(step, WEIGHTS) for step in range(10)]
+    other = builder(config)
+    for step in order:
+        actual = other.step_batches(step, WEIGHTS)
+        assert len(actual) == accumulation
+        for a, b in zip(actual, expected[step], strict=True):
+            assert_same_batch(a, b)
+
+
+def test_batches_of_a_real_set_are_the_same_for_two_readers(training_set):
+    config = tiny_config(batch_size=6)
+    objective = build_objective(config.objective)
+    first, second = (
+        BatchBuilder(open_stores(training_set, config)[1], config, objective) for _ in range(2)
+    )
+    for step in (5, 0, 3):
+        batch = first.step_batches(step, WEIGHTS)[0]
+        assert_same_batch(batch, second.step_batches(step, WEIGHTS)[0])
+        assert batch.clean.shape[:2] == (6, CHANNELS) and batch.clean.shape[3:] == (SIDE, SIDE)
+        assert batch.clean.abs().max() <= 1 and batch.text[0].shape[::2] == (6, TEXT_WIDTH)
+
+
+def test_another_seed_gives_other_batches():
+    first, second = (builder(tiny_config(seed=seed)).step_batches(0, WEIGHTS)[0] for seed in (0, 1))
+    assert not torch.equal(first.noise[:, :, 0], second.noise[:, :, 0])
+
+
+@pytest.mark.parametrize("still_share", [0.0, 0.15, 0.5])
+def test_every_epoch_visits_every_moving_clip_once(still_share):
+    store = CountingStore(LENGTHS)
+    config = tiny_config(batch_size=2, accumulation=2, data__still_share=still_share, steps=100)
+    batches = builder(config, store)
+    for step in range(100):  # whole groups of steps, in whatever order they are dealt
+        batches.step_batches(step, WEIGHTS)
+    in_order = [batches.order[position] for position in range(400)]
+    assert Counter(store.asked) == Counter(in_order)
+    moving = [clip for clip in in_order if LENGTHS[clip] > 1]
+    epochs = [moving[start : start + 8] for start in range(0, len(moving) - 7, 8)]
+    assert all(sorted(epoch) == [1, 2, 3, 5, 6, 7, 8, 9] for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1
+
+
+@given(
+    st.lists(st.integers(1, 6), min_size=1, max_size=12),
+    st.floats(0, 1),
+    st.integers(0, 5),
+)
+def test_the_share_of_stills(lengths, share, seed):
+    order = MixedOrder(np.array(lengths), share, seed)
+    drawn = [order[position] for position in range(60)]
+    stills = sum(lengths[clip] == 1 for clip in drawn)
+    if all(length > 1 for length in lengths):
+        assert stills == 0
+    elif all(length == 1 for length in lengths):
+        assert stills == 60
+    else:
+        assert abs(stills - 60 * share) <= 1
+
+
+def test_stills_are_spread_evenly():
+    order = MixedOrder(np.array(LENGTHS), 0.25, 0)
+    stills = [LENGTHS[order[position]] == 1 for position in range(40)]
+    assert all(sum(stills[start : start + 4]) == 1 for start in range(0, 40, 4))
+
+
+@pytest.mark.parametrize("name", ["text_dropout", "image_dropout"])
+def test_conditions_are_dropped_as_often_as_said(name):
+    other = "image_dropout" if name == "text_dropout" else "text_dropout"
+    weights = {"it2v": 1.0, "interpolation": 1.0}
+    rates = {f"data__{name}": 0.5, f"data__{other}": 0.0}
+    config = tiny_config(batch_size=4, data__still_share=0.0, **rates)
+    text, image = 0, 0
+    for step in range(40):
+        for batch in builder(config).step_batches(step, weights):
+            text += int(batch.text_mask[0].any(dim=1).sum()) if batch.text_mask else 0
+            image += int(batch.given.any(dim=1).sum())
+    dropped, always = (text, image) if name == "text_dropout" else (image, text)
+    assert always == 160 and 55 < dropped < 105
+
+
+def test_dropout_is_independent_of_the_task_draw():
+    """Dropping conditions changes no task, noise or level: ablations stay comparable."""
+    with_all = builder(tiny_config(data__text_dropout=0.0, data__image_dropout=0.0))
+    without = builder(tiny_config(data__text_dropout=1.0, data__image_dropout=1.0))
+    for step in range(8):
+        a, b = with_all.step_batches(step, WEIGHTS)[0], without.step_batches(step, WEIGHTS)[0]
+        assert a.tasks == b.tasks and torch.equal(a.noise, b.noise)
+        assert torch.equal(a.level, b.level) and torch.equal(a.clean, b.clean)
+        assert not b.given.any() and not b.text
+
+
+def test_flips_happen_and_can_be_turned_off():
+    def mirrored(probability: float) -> int:
+        count = 0
+        batches = builder(tiny_config(batch_size=4, data__flip_probability=probability))
+        for step in range(20):
+            clean = batches.step_batches(step, WEIGHTS)[0].clean
+            count += int((clean[:, 0, 0, 0, 0] > clean[:, 0, 0, 0, -1]).sum())
+        return count
+
+    assert mirrored(0.0) == 0 and mirrored(1.0) == 80
+    assert 20 < mirrored(0.5) < 60
+
+
+def test_tasks_differ_within_a_batch_and_all_of_them_come():
+    batches = builder(tiny_config(batch_size=8, data__still_share=0.0))
+    drawn = [batches.step_batches(step, WEIGHTS)[0].tasks for step in range(20)]
+    assert sum(len(set(tasks)) > 1 for tasks in drawn) >= 19
+    assert {task for tasks in drawn for task in tasks} == set(TASKS)
+
+
+def test_weights_of_zero_leave_a_task_out():
+    batches = builder(tiny_config(batch_size=8, data__still_share=0.0))
+    weights = {**dict.fromkeys(TASKS, 0.0), "interpolation": 1.0}
+    for step in range(10):
+        assert set(batches.step_batches(step, weights)[0].tasks) == {"interpolation"}
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 40), st.sets(st.integers(0, len(LENGTHS) - 1), max_size=6))
+def test_what_other_clips_hold_does_not_matter(position, salted):
+    config = tiny_config()
+    plain = builder(config).sample(position, WEIGHTS)
+    salted -= {plain.clip}
+    other = builder(config, MemoryStore(LENGTHS, tuple(salted), 0.5)).sample(position, WEIGHTS)
+    assert_same_batch(collate([plain]), collate([other]))
+
+
+@settings(max_examples=30)
+@given(st.integers(0, 30))
+def test_a_batch_is_well_formed(step):
+    config = tiny_config(batch_size=4)
+    batch = builder(config).step_batches(step, WEIGHTS)[0]
+    lengths = batch.valid.sum(dim=1)
+    assert batch.valid.shape[1] == lengths.max() <= config.max_frames
+    assert not (batch.given & ~batch.valid).any()
+    assert (batch.valid & ~batch.given).any(dim=1).all()
+    assert ((batch.level > 0) & (batch.level < 1)).all()
+    for row, task in enumerate(batch.tasks):
+        count = int(lengths[row])
+        assert count >= MIN_FRAMES[task]
+        assert batch.valid[row, :count].all()
+        assert not batch.clean[row, :, count:].any() and not batch.noise[row, :, count:].any()
+        durations = MemoryStore(LENGTHS).durations_ms(batch.clips[row])
+        assert durations.min() <= batch.mean_duration_ms[row] <= durations.sum()
+
+
+def test_a_step_holds_clips_of_like_length():
+    config = tiny_config(batch_size=4, max_frames=8)
+    batches = builder(config)
+    padding = sum(
+        int((~batch.valid).sum())
+        for step in range(40)
+        for batch in batches.step_batches(step, WEIGHTS)
+    )
+    in_order = [collate([batches.sample(4 * s + i, WEIGHTS) for i in range(4)]) for s in range(40)]
+    assert padding < 0.7 * sum(int((~batch.valid).sum()) for batch in in_order)
+
+
+# ------------------------------------------------------------------------- frames
+
+
+@given(
+    st.integers(1, 40), st.integers(2, 16), st.floats(0, 1), st.integers(0, 2**32), st.integers(0, 9)
+)
+def test_chosen_frames(num_frames, max_frames, probability, seed, position):
+    generator = stream(seed, Purpose.AUGMENT, position)
+    frames = choose_frames(num_frames, max_frames, probability, generator)
+    assert frames.dtype == np.int64
+    assert min(num_frames, 2) <= len(frames) <= min(num_frames, max_frames)
+    assert frames[0] >= 0 and frames[-1] < num_frames
+    assert (np.diff(frames) > 0).all()
+    neighbours = (np.diff(frames) == 1).all()
+    assert neighbours or (len(frames) == max_frames and frames[-1] == num_frames - 1)
+
+
+@given(st.integers(2, 16), st.integers(0, 100))
+def test_a_clip_that_fits_is_taken_whole_without_subclips(num_frames, seed):
+    generator = stream(seed, Purpose.AUGMENT, 0)
+    assert choose_frames(num_frames, 16, 0.0, generator).tolist() == list(range(num_frames))
+
+
+def test_long_clips_are_both_spread_and_cut():
+    draws = [choose_frames(20, 5, 0.25, stream(0, Purpose.AUGMENT, i)) for i in range(200)]
+    spread = sum(frames[-1] - frames[0] == 19 for frames in draws)
+    assert 60 < spread < 140
+    assert {int(frames[0]) for frames in draws if frames[-1] - frames[0] < 19} >= set(range(10))
+
+
+@given(st.lists(st.integers(1, 1000), min_size=1, max_size=30), st.data())
+def test_merged_durations_keep_the_time_between_the_chosen(durations, data):
+    count = len(durations)
+    chosen = data.draw(st.sets(st.integers(0, count - 1), min_size=1))
+    frames = np.array(sorted(chosen))
+    merged = merge_durations(np.array(durations), frames)
+    assert len(merged) == len(frames) and merged.min() >= 1
+    assert merged.sum() == sum(durations[frames[0] : frames[-1] + 1])
+
+
+# --------------------------------------------------------------------------- text
+
+
+def test_texts_are_padded_per_encoder():
+    first = [torch.ones(2, 3), torch.ones(1, 5)]
+    second = [torch.full((4, 3), 2.0), torch.full((3, 5), 2.0)]
+    states, masks = pad_text([first, [], second])
+    assert [tuple(state.shape) for state in states] == [(3, 4, 3), (3, 3, 5)]
+    assert masks[0].sum(dim=1).tolist() == [2, 0, 4] and masks[1].sum(dim=1).tolist() == [1, 0, 3]
+    assert not states[0][~masks[0]].any() and states[0][2].eq(2).all()
+    assert pad_text([[], []]) == ([], [])
