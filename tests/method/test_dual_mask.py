@@ -2,14 +2,15 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from models.networks import TEXT_WIDTH, tiny_dfgn
 
+from models.networks import TEXT_WIDTH, tiny_dfgn
 from rdtf.method.dual_mask import denoiser_input, frame_weights, masked_error_sum
 from rdtf.method.objective import ObjectiveConfig, build_objective
 from rdtf.method.tasks import TASKS, draw_task
@@ -204,7 +205,7 @@ def stepped(batches: list[Batch]) -> tuple[list[torch.Tensor], StepResult]:
 def test_micro_batches_descend_the_gradient_of_the_whole(sizes):
     """Though their clips, and so their element counts, differ."""
     starts = np.cumsum([0, *sizes])
-    parts = [collate(CLIPS[a:b]) for a, b in zip(starts[:-1], starts[1:], strict=True)]
+    parts = [collate(CLIPS[a:b]) for a, b in pairwise(starts)]
     whole, expected = stepped([collate(CLIPS)])
     split, result = stepped(parts)
     torch.testing.assert_close(split, whole, rtol=1e-4, atol=1e-5)

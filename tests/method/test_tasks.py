@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -108,7 +109,7 @@ def test_without_weights_all_tasks_are_equal(weights):
 
 def test_tasks_of_neighbouring_samples_are_independent():
     names = [draw.task for draw in draws(EVEN, 6, 3600)]
-    pairs = Counter(zip(names[:-1], names[1:], strict=True))
+    pairs = Counter(pairwise(names))
     assert len(pairs) == 36
     assert all(abs(count - 100) < 45 for count in pairs.values())
 

@@ -37,7 +37,9 @@ def tiny_dfgn(**changes: Any) -> DFGN:
         "patch": 2,
         "latent_size": 8,
     }
-    return perturb(DFGN(**{**config, **changes})).eval()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return perturb(DFGN(**{**config, **changes})).eval()
 
 
 @dataclass(frozen=True)

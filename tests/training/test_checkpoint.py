@@ -167,7 +167,7 @@ def test_the_older_one_takes_over(
 
 def test_all_damaged_is_an_error(tmp_path):
     for step in (4, 6):
-        flip(save(tmp_path, step) / "model.safetensors", 2000)
+        flip(save(tmp_path, step) / "model.safetensors")
     with pytest.raises(CheckpointError, match=r"no intact checkpoint.*model\.safetensors") as caught:
         load_latest(tmp_path)
     assert "\n" not in str(caught.value)
@@ -216,8 +216,9 @@ def test_saving_again_over_a_damaged_one_mends_it(tmp_path):
     [
         nn.Sequential(nn.Linear(3, 6), nn.BatchNorm1d(6), nn.Linear(6, 2)),
         nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5), nn.Linear(5, 2), nn.Linear(2, 2)),
+        nn.Sequential(nn.Linear(3, 5), nn.BatchNorm1d(5)),
     ],
-    ids=["wider", "deeper"],
+    ids=["wider", "deeper", "shallower"],
 )
 def test_weights_of_another_model_are_refused_and_change_nothing(intact, other):
     before = {name: value.clone() for name, value in other.state_dict().items()}

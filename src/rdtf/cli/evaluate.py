@@ -32,6 +32,8 @@ class Evaluate:
     """Settles the noise of every clip and task."""
     report: Path | None = None
     """Also write an HTML report with examples."""
+    sheet: Path | None = None
+    """Also write examples, all frames side by side, to this PNG."""
     json: bool = False
     """Print all scores as JSON."""
 
@@ -42,6 +44,8 @@ class Evaluate:
 
         if self.report is not None:
             check_output(self.report, (".html",))
+        if self.sheet is not None:
+            check_output(self.sheet, (".png",))
         pipeline = load_pipeline(self.model)
         stickers = held_out_stickers(self.data, pipeline, self.split)
         evaluation = score_model(
@@ -52,7 +56,7 @@ class Evaluate:
             guidance_scale=self.guidance_scale,
             seed=self.seed,
             progress=progress_bar("evaluate"),
-            num_examples=2 if self.report else 0,
+            num_examples=2 if self.report or self.sheet else 0,
         )
         if self.report is not None:
             from rdtf.evaluation.report import write_report
@@ -63,4 +67,8 @@ class Evaluate:
                 examples=evaluation.examples,
                 tables=[evaluation.score_table(), evaluation.comparison_table()],
             )
+        if self.sheet is not None:
+            from rdtf.evaluation.examples import save_example_sheet
+
+            save_example_sheet(evaluation.examples, self.sheet)
         show(evaluation.to_dict(), self.json, evaluation.table())

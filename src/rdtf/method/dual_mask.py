@@ -50,9 +50,10 @@ def masked_error_sum(
     Returns:
         (error sum per sample `[B]`, count of weighted elements per sample `[B]`), both float32.
     """
-    per_frame = (prediction.float() - target.float()).square().sum(dim=(1, 3, 4))
-    # where(), not a product: NaN in a padded slot must not reach the sum.
-    per_sample = torch.where(weights > 0, per_frame * weights, 0.0).sum(dim=1)
+    # where() before the square: NaN in a padded slot must reach neither the sum nor its gradient.
+    counts = (weights > 0)[:, None, :, None, None]
+    difference = torch.where(counts, prediction.float() - target.float(), 0.0)
+    per_sample = (difference.square().sum(dim=(1, 3, 4)) * weights).sum(dim=1)
     if sample_weight is not None:
         per_sample = per_sample * sample_weight
     elements_per_frame = prediction.shape[1] * prediction.shape[3] * prediction.shape[4]

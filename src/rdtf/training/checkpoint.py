@@ -134,8 +134,9 @@ def load_checkpoint(folder: Path) -> Checkpoint:
 def load_weights(model: torch.nn.Module, weights: Mapping[str, Tensor], what: str) -> None:
     """Copy `weights` into `model`; another architecture is a `CheckpointError`."""
     own = dict(model.named_parameters()) | dict(model.named_buffers())
-    for name, tensor in own.items():
-        if name not in weights or weights[name].shape != tensor.shape:
+    shapes = {name: tensor.shape for name, tensor in own.items()}
+    for name in sorted({*own, *weights}):
+        if name not in weights or weights[name].shape != shapes.get(name):
             raise CheckpointError(
                 f"{what} is of another model: {name} does not fit; use the preset it was made with"
             )

@@ -1,0 +1,311 @@
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
+from fixtures_runs import CANVAS, tiny_config
+from PIL import Image
+from torch import Tensor
+
+from rdtf.data.prepare import prepare
+from rdtf.data.synthetic import SyntheticStickers
+from rdtf.errors import CheckpointError, ConfigError, DataError
+from rdtf.method.tasks import FAMILIES
+from rdtf.stickers import Sticker
+from rdtf.training.checkpoint import checkpoint_folders, optimizer_tensors
+from rdtf.training.run import load_config, load_pipeline
+from rdtf.training.step import NonFiniteLossError, batch_errors
+from rdtf.training.store import PreparedStore, open_stores
+from rdtf.training.tracking import read_metrics
+from rdtf.training.train import measure_seconds_per_step, plan_steps, train
+from rdtf.training.trainer import Trainer
+from rdtf.training.validation import validation_hook
+
+# ------------------------------------------------------------------ what a run leaves
+
+
+@pytest.fixture(scope="module")
+def shown_run(training_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 6 steps that validates, samples and saves along the way."""
+    run = tmp_path_factory.mktemp("shown") / "run"
+    config = tiny_config(validate_every=4, sample_every=4, save_every=2, keep_checkpoints=2)
+    result = train(config, training_set, run, quiet=True)
+    assert (result.step, result.reason) == (6, "finished")
+    return run
+
+
+def test_the_resolved_config_is_saved(shown_run):
+    config = load_config(shown_run)
+    assert config == tiny_config(validate_every=4, sample_every=4)
+    assert json.loads((shown_run / "config.json").read_text())["config"]["steps"] == 6
+
+
+def test_metrics_hold_every_step_once(shown_run):
+    rows = read_metrics(shown_run, "train")
+    assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
+    assert [row["clips"] for row in rows] == [2, 4, 6, 8, 10, 12]
+    for row in rows:
+        assert np.isfinite(row["loss"]) and row["grad_norm"] > 0
+        assert set(row["task_weights"]) == set(FAMILIES) >= set(row["loss_by_family"])
+
+
+def test_validation_and_samples_come_at_the_start_on_time_and_at_the_end(shown_run):
+    rows = read_metrics(shown_run, "validation")
+    assert [row["step"] for row in rows] == [0, 4, 6]
+    assert len(rows[0]["by_level"]) == 12 and all(np.isfinite(row["loss"]) for row in rows)
+    sheets = sorted(path.name for path in (shown_run / "samples").iterdir())
+    assert sheets == ["first-batch.png", *(f"step-{step:08d}.png" for step in (0, 4, 6))]
+    for name in sheets:
+        with Image.open(shown_run / "samples" / name) as sheet:
+            assert min(sheet.size) > CANVAS
+
+
+def test_the_newest_checkpoints_are_kept(shown_run):
+    assert [folder.name for folder in checkpoint_folders(shown_run)] == [
+        "step-00000004",
+        "step-00000006",
+    ]
+
+
+def test_the_report_stands_alone_and_draws_the_curves(shown_run):
+    page = (shown_run / "report.html").read_text("utf-8")
+    assert page.count("<svg") == 4 and "Held-out error by family" in page
+    assert "<script" not in page and not re.search(r'(src|href)="(?!data:|#)', page)
+
+
+def test_the_pipeline_is_that_of_the_averaged_weights(shown_run):
+    saved, from_run = load_pipeline(shown_run / "pipeline"), load_pipeline(shown_run)
+    weights = from_run.denoiser.state_dict()
+    for name, value in saved.denoiser.state_dict().items():
+        assert torch.equal(value, weights[name]), name
+    assert not (shown_run / "pipeline").joinpath("text_encoders", "model.safetensors").exists() or (
+        (shown_run / "pipeline").stat().st_size < 10**6
+    )
+
+
+def test_nothing_is_left_over(shown_run):
+    assert sorted(path.name for path in shown_run.iterdir() if path.name != "tensorboard") == [
+        ".lock",
+        "checkpoints",
+        "config.json",
+        "metrics.jsonl",
+        "pipeline",
+        "report.html",
+        "samples",
+    ]
+
+
+# --------------------------------------------------------------------------- learning
+
+
+@pytest.fixture(scope="module")
+def few_clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("few") / "set"
+    stickers = SyntheticStickers(seed=0, count=5, max_frames=4)
+    prepare(stickers, out, canvas=CANVAS, max_frames=4, val_fraction=0, workers=0)
+    return out
+
+
+class HeldBatch:
+    """A hook: the loss on one batch of fixed clips, tasks and noise."""
+
+    def __init__(self) -> None:
+        self.losses: list[float] = []
+
+    def __call__(self, trainer: Trainer) -> None:
+        batch = trainer.batches.step_batches(1000, trainer.curriculum.task_weights(0))[0]
+        _, errors, counts = batch_errors(trainer.model, trainer.objective, batch)
+        self.losses.append(float(errors.sum() / counts.sum()))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"model__temporal_layer": "conv3d", "curriculum__mode": "linear"},
+        {"model__compose": False, "objective__prediction": "v", "curriculum__mode": "none"},
+        {"model__compose": False, "objective__prediction": "eps", "objective__kind": "ddpm"},
+        {"accumulation": 2, "batch_size": 4, "gradient_checkpointing": True},
+    ],
+    ids=["default", "conv3d", "velocity", "eps", "accumulation"],
+)
+def test_the_loss_falls(few_clips, tmp_path, settings):
+    config = tiny_config(**{"batch_size": 8, "steps": 60, "save_every": 60, **settings})
+    _, store, _ = open_stores(few_clips, config)
+    held = HeldBatch()
+    trainer = Trainer(config, store, tmp_path, hooks=((60, held),), quiet=True)
+    trainer.train()
+    rows = read_metrics(tmp_path, "train")
+    first, last = (np.mean([row["loss"] for row in part]) for part in (rows[:10], rows[-10:]))
+    assert last < first
+    assert held.losses[-1] < 0.8 * held.losses[0]
+
+
+def test_gradient_checkpointing_changes_no_weight(training_set, tmp_path):
+    weights = []
+    for name in ("plain", "checkpointed"):
+        config = tiny_config(steps=2, gradient_checkpointing=name == "checkpointed")
+        store = open_stores(training_set, config)[1]
+        trainer = Trainer(config, store, tmp_path / name, quiet=True)
+        trainer.train()
+        weights.append(trainer.model.state_dict())
+    for name, value in weights[0].items():
+        torch.testing.assert_close(weights[1][name], value, rtol=0, atol=1e-6)
+
+
+def test_the_same_command_elsewhere_gives_the_same_run(training_set, tmp_path):
+    for name in ("a", "b"):
+        train(tiny_config(steps=3, seed=5), training_set, tmp_path / name, quiet=True)
+    first, second = (
+        (tmp_path / name / "checkpoints/step-00000003/model.safetensors").read_bytes()
+        for name in ("a", "b")
+    )
+    assert first == second
+
+
+def test_validation_is_the_same_whenever_it_is_asked(training_set, tmp_path):
+    """Its randomness is its own: only the weights move it."""
+    config = tiny_config(steps=3)
+    _, store, val = open_stores(training_set, config)
+    trainer = Trainer(config, store, tmp_path, hooks=((1, validation_hook(val)),), quiet=True)
+    for group in trainer.optimizer.param_groups:
+        group["initial_lr"] = 0.0
+    still = tiny_config(steps=3, optimizer__learning_rate=0.0)
+    frozen = Trainer(still, store, tmp_path / "still", hooks=((1, validation_hook(val)),))
+    frozen.train()
+    rows = read_metrics(tmp_path / "still", "validation")
+    assert len(rows) == 4 and len({row["loss"] for row in rows}) == 1
+
+
+# ------------------------------------------------------------------------ other inputs
+
+
+def test_stills_alone_can_be_trained_on(tmp_path):
+    grid = np.indices((CANVAS, CANVAS)).sum(axis=0).astype(np.uint8)
+    for index in range(4):
+        frame = np.stack([grid * 3, grid + 40 * index, grid * 2, grid * 0 + 255], axis=-1)
+        Sticker(frame[None], np.array([100])).save(tmp_path / "in" / f"still {index}.png")
+    prepare(tmp_path / "in", tmp_path / "set", canvas=CANVAS, val_fraction=0.3, workers=0)
+    result = train(tiny_config(steps=2), tmp_path / "set", tmp_path / "run", quiet=True)
+    assert result.reason == "finished"
+    tasks = read_metrics(tmp_path / "run", "train")[-1]["loss_by_family"]
+    assert set(tasks) == {"generation"}
+
+
+def test_a_public_autoencoder_can_be_trained_on(training_set, tmp_path):
+    torch.manual_seed(0)
+    autoencoder = AutoencoderKL(
+        block_out_channels=(8, 8), down_block_types=("DownEncoderBlock2D",) * 2,
+        up_block_types=("UpDecoderBlock2D",) * 2, norm_num_groups=4,
+    )  # fmt: skip
+    autoencoder.save_pretrained(tmp_path / "vae", safe_serialization=True)
+    config = tiny_config(
+        steps=2,
+        representation__kind="public-autoencoder",
+        representation__path=str(tmp_path / "vae"),
+        objective__kind="ddpm",
+        objective__prediction="eps",
+        model__compose=False,
+    )
+    assert train(config, training_set, tmp_path / "run", quiet=True).step == 2
+    pipeline = load_pipeline(tmp_path / "run" / "pipeline")
+    assert pipeline.canvas == CANVAS
+    assert pipeline("a cat", num_frames=2, num_inference_steps=2).num_frames == 2
+
+
+@pytest.mark.parametrize("settings", [{"canvas": 30}, {"representation__patch": 3}])
+def test_a_canvas_that_does_not_fit_is_refused(training_set, tmp_path, settings):
+    with pytest.raises(ConfigError, match="multiple of"):
+        train(tiny_config(**settings), training_set, tmp_path / "run", quiet=True)
+
+
+def test_a_config_that_cannot_be_built_does_not_claim_the_folder(training_set, tmp_path):
+    with pytest.raises(ConfigError, match="objective"):
+        train(tiny_config(objective__kind="gan"), training_set, tmp_path, quiet=True)
+    assert train(tiny_config(steps=1), training_set, tmp_path, quiet=True).step == 1
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"text__encoders": ("no/such-encoder-here",)},
+        {"text__encoders": ("",)},
+        {"representation__kind": "rgba-autoencoder", "representation__path": "nowhere"},
+    ],
+)
+def test_models_that_are_not_there_are_named(training_set, tmp_path, settings):
+    with pytest.raises(ConfigError, match="--set"):
+        train(tiny_config(**settings), training_set, tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_that_is_no_training_set(tmp_path):
+    with pytest.raises(DataError, match="holds no training set"):
+        train(tiny_config(), tmp_path / "nothing", tmp_path / "run", quiet=True)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_with_another_config_is_no_run(training_set, tmp_path):
+    (tmp_path / "config.json").write_text('{"architectures": ["Bert"]}')
+    with pytest.raises(CheckpointError, match="no run directory"):
+        train(tiny_config(), training_set, tmp_path, quiet=True)
+    with pytest.raises(CheckpointError, match="no run directory"):
+        load_pipeline(tmp_path)
+
+
+# --------------------------------------------------------------------------- not a number
+
+
+class SpoiledStore(PreparedStore):
+    """A training set one clip of which is damaged."""
+
+    spoiled = -1
+
+    def latents(
+        self, clip: int, frames: np.ndarray, flip: bool, noise_key: Sequence[int]
+    ) -> Tensor:
+        latents = super().latents(clip, frames, flip, noise_key)
+        return latents * float("nan") if clip == self.spoiled else latents
+
+
+def test_a_loss_that_is_no_number_names_the_clips_and_touches_nothing(training_set, tmp_path):
+    config = tiny_config(steps=20)
+    _, store, _ = open_stores(training_set, config)
+    store.__class__ = SpoiledStore
+    trainer = Trainer(config, store, tmp_path, quiet=True)
+    trainer.train_one_step()
+    trainer.step = 1
+    batch = trainer.batches.step_batches(1, trainer.curriculum.task_weights(1 / 20))[0]
+    store.spoiled = batch.clips[0]
+    own = {name: value.clone() for name, value in trainer.model.state_dict().items()}
+    averages = {name: value.clone() for name, value in trainer.ema.state_dict().items()}
+    moments = {name: t.clone() for name, t in optimizer_tensors(trainer.optimizer).items()}
+    curriculum = trainer.curriculum.state_dict()
+    with pytest.raises(NonFiniteLossError, match=rf"clips \[.*\b{batch.clips[0]}\b.*\]"):
+        trainer.train_one_step()
+    for name, value in own.items():
+        assert torch.equal(trainer.model.state_dict()[name], value)
+    for name, value in averages.items():
+        assert torch.equal(trainer.ema.state_dict()[name], value)
+    for name, value in optimizer_tensors(trainer.optimizer).items():
+        assert torch.equal(moments[name], value)
+    assert trainer.curriculum.state_dict() == curriculum
+    assert all(parameter.grad is None for parameter in trainer.model.parameters())
+    store.spoiled = -1
+    trainer.train_one_step()
+
+
+# -------------------------------------------------------------------------- planning
+
+
+def test_the_time_of_a_step_is_measured_and_planned(training_set):
+    assert 0 < measure_seconds_per_step(tiny_config(), training_set, steps=2) < 60
+    assert plan_steps(0.5, 100) == 200
+    assert plan_steps(10.0, 100) == 20
+    assert plan_steps(0.0, 1, minimum=5) == 1_000_000
