@@ -7,7 +7,7 @@ Status 0: done. 2: the user's mistake, told in one line. 1: our mistake, with a 
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from typing import Annotated, Any, Union
 
 import tyro
 
@@ -18,26 +18,36 @@ from rdtf.cli.sample import Fill, Generate, Interpolate, Predict
 from rdtf.cli.train import Train, TrainAutoencoder
 from rdtf.errors import UserError
 
-_named = tyro.conf.subcommand
+_DATA_COMMANDS = {"synth": Synth, "prepare": Prepare, "inspect": Inspect}
+_COMMANDS = {
+    "quickstart": Quickstart,
+    "data": _DATA_COMMANDS,
+    "train": Train,
+    "train-autoencoder": TrainAutoencoder,
+    "generate": Generate,
+    "interpolate": Interpolate,
+    "predict": Predict,
+    "fill": Fill,
+    "evaluate": Evaluate,
+}
+_DATA_HELP = "Make, prepare and look at training sets: synth, prepare, inspect."
 
-_DataCommand = Annotated[
-    Annotated[Synth, _named("synth")]
-    | Annotated[Prepare, _named("prepare")]
-    | Annotated[Inspect, _named("inspect")],
-    _named("data", description="Make, prepare and look at training sets."),
-]
 
-Command = (
-    Annotated[Quickstart, _named("quickstart")]
-    | _DataCommand
-    | Annotated[Train, _named("train")]
-    | Annotated[TrainAutoencoder, _named("train-autoencoder")]
-    | Annotated[Generate, _named("generate")]
-    | Annotated[Interpolate, _named("interpolate")]
-    | Annotated[Predict, _named("predict")]
-    | Annotated[Fill, _named("fill")]
-    | Annotated[Evaluate, _named("evaluate")]
-)
+def _choice(commands: dict[str, Any], chosen: list[str]) -> Any:
+    """The commands as a union for tyro. A list shows their first lines, their own help all."""
+    options = []
+    for name, command in commands.items():
+        if isinstance(command, dict):
+            option, help_line = _choice(command, chosen[1:]), _DATA_HELP
+        else:
+            option, help_line = command, None if chosen[:1] == [name] else _first_line(command)
+        options.append(Annotated[option, tyro.conf.subcommand(name, description=help_line)])
+    return Union[tuple(options)]  # noqa: UP007 (built at run time)
+
+
+def _first_line(command: type) -> str:
+    return (command.__doc__ or "").strip().splitlines()[0]
+
 
 _DESCRIPTION = """\
 Train a compact video diffusion model from scratch on animated stickers, and use it.
@@ -47,12 +57,17 @@ Start with: rdtf quickstart"""
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point; always leaves by `SystemExit` with one of the statuses above."""
+    arguments = sys.argv[1:] if arguments is None else arguments
     command: Any = tyro.cli(
-        Command,  # pyright: ignore[reportArgumentType]
+        _choice(_COMMANDS, arguments),
         prog="rdtf",
         args=arguments,
         description=_DESCRIPTION,
-        config=(tyro.conf.OmitSubcommandPrefixes, tyro.conf.OmitArgPrefixes),
+        config=(
+            tyro.conf.OmitSubcommandPrefixes,
+            tyro.conf.OmitArgPrefixes,
+            tyro.conf.FlagCreatePairsOff,
+        ),
     )
     try:
         sys.exit(command.run() or 0)

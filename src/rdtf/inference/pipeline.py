@@ -62,6 +62,21 @@ class StickerPipeline(DiffusionPipeline):
             scheduler=scheduler,
         )
 
+    @classmethod
+    def from_pretrained(cls, path: str | Path | None = None, **options: Any) -> Any:
+        """Load what `save_pretrained` wrote (or `rdtf train`, in RUN/pipeline). Safetensors only.
+
+        Raises:
+            UserError: no path, or there is no pipeline.
+        """
+        if path is None:
+            raise UserError(
+                "no model ships with rdtf yet; train one (rdtf train) and name its folder"
+            )
+        if Path(path).exists() and not (Path(path) / "model_index.json").is_file():
+            raise UserError(f"{path} holds no saved pipeline; a run keeps its own in RUN/pipeline")
+        return super().from_pretrained(str(path), **{"use_safetensors": True, **options})
+
     # ------------------------------------------------------------- what it is
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -74,14 +75,13 @@ def train_step(
         with autocast:
             weighted, errors, counts = batch_errors(model, objective, batch, given_frame_weight)
         micro_loss = weighted.sum() / total
-        micro_loss.backward()
         loss += float(micro_loss.detach())
+        # Before backward: on a CPU, warping's backward pass reads out of bounds where flow is NaN.
+        _check_finite("loss", loss, batches, optimizer)
+        micro_loss.backward()
         losses += (errors / counts.clamp(min=1)).tolist()
     grad_norm = float(nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm))
-    if not (torch.isfinite(torch.tensor([loss, grad_norm])).all()):
-        clips = sorted({clip for batch in batches for clip in batch.clips})
-        optimizer.zero_grad(set_to_none=True)
-        raise NonFiniteLossError(f"loss {loss}, gradient norm {grad_norm} on clips {clips}")
+    _check_finite("gradient norm", grad_norm, batches, optimizer)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     return StepResult(
@@ -91,6 +91,15 @@ def train_step(
         levels=[level for batch in batches for level in batch.level.tolist()],
         tasks=[task for batch in batches for task in batch.tasks],
     )
+
+
+def _check_finite(
+    what: str, value: float, batches: Sequence[Batch], optimizer: torch.optim.Optimizer
+) -> None:
+    if not math.isfinite(value):
+        optimizer.zero_grad(set_to_none=True)
+        clips = sorted({clip for batch in batches for clip in batch.clips})
+        raise NonFiniteLossError(f"{what} is {value} on clips {clips}")
 
 
 def element_count(batches: Sequence[Batch], given_frame_weight: float) -> float:
