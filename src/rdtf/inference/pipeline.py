@@ -63,7 +63,9 @@ class StickerPipeline(DiffusionPipeline):
         )
 
     @classmethod
-    def from_pretrained(cls, path: str | Path | None = None, **options: Any) -> Any:
+    def from_pretrained(
+        cls, pretrained_model_name_or_path: str | Path | None = None, **kwargs: Any
+    ) -> Any:
         """Load what `save_pretrained` wrote (or `rdtf train`, in RUN/pipeline). Safetensors only.
 
         Raises:
@@ -75,7 +77,7 @@ class StickerPipeline(DiffusionPipeline):
             )
         if Path(path).exists() and not (Path(path) / "model_index.json").is_file():
             raise UserError(f"{path} holds no saved pipeline; a run keeps its own in RUN/pipeline")
-        return super().from_pretrained(str(path), **{"use_safetensors": True, **options})
+        return super().from_pretrained(str(path), **{"use_safetensors": True, **kwargs})
 
     # ------------------------------------------------------------- what it is
 

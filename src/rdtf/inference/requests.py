@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -78,7 +79,9 @@ def fill_request(
     beyond its end or `num_frames` is larger), they are placed at `known` in order.
     """
     known = [int(index) for index in known]
-    total = num_frames or max(sticker.num_frames, max(known, default=0) + 1)
+    total = num_frames
+    if total is None:
+        total = max(sticker.num_frames, max(known, default=0) + 1)
     if len(known) == sticker.num_frames and total > sticker.num_frames:
         default = int(np.median(sticker.durations_ms))
         return place(sticker, known, total, default if durations_ms is None else durations_ms)
@@ -147,5 +150,10 @@ def at_request_size(made: np.ndarray, request: ClipRequest) -> np.ndarray:
     inner_height, inner_width = fitted_size(height, width, side, side)
     top, left = (side - inner_height) // 2, (side - inner_width) // 2
     inner = made[:, top : top + inner_height, left : left + inner_width]
-    enlarged = Sticker(inner.copy(), request.durations_ms).fit_canvas((height, width)).frames
+    # Whole pixels of the canvas are not quite its aspect: cover the size and cut, or bars show.
+    scale = max(height / inner_height, width / inner_width)
+    cover = (math.ceil(inner_height * scale), math.ceil(inner_width * scale))
+    enlarged = Sticker(inner.copy(), request.durations_ms).fit_canvas(cover).frames
+    top, left = (cover[0] - height) // 2, (cover[1] - width) // 2
+    enlarged = enlarged[:, top : top + height, left : left + width]
     return np.where(request.known[:, None, None, None], request.frames, enlarged)

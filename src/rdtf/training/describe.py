@@ -10,13 +10,13 @@ import torch
 
 from rdtf.models.dfgn import DFGN
 from rdtf.models.representation import as_representation
+from rdtf.models.text import TextEncoders
 from rdtf.training.config import TrainConfig, to_dict
 from rdtf.training.presets import (
     PAPER_LATENT_CHANNELS,
     PAPER_TEXT_WIDTHS,
     build_autoencoder,
     build_denoiser,
-    build_text_encoders,
 )
 
 _PARTS = {
@@ -39,7 +39,7 @@ def meta_denoiser(config: TrainConfig) -> DFGN:
         channels, down = PAPER_LATENT_CHANNELS, 8
     widths = PAPER_TEXT_WIDTHS
     if all(config.text.encoders):
-        widths = build_text_encoders(config).widths
+        widths = TextEncoders(config.text.encoders, config.text.max_tokens).widths
     with torch.device("meta"):
         return build_denoiser(
             config, latent_channels=channels, downsampling=down, text_widths=widths

@@ -167,25 +167,11 @@ def build_denoiser(
     )
 
 
-def build_text_encoders(config: TrainConfig) -> TextEncoders:
-    """The frozen text encoders of a config; one that can't be found is a `ConfigError`."""
-    encoders = TextEncoders(config.text.encoders, config.text.max_tokens)
-    try:
-        _ = encoders.widths  # looks each of them up
-    except OSError as error:
-        names = ", ".join(repr(name) for name in config.text.encoders)
-        raise ConfigError(
-            f"text encoders {names} can't be found; name folders or hub ids: "
-            "--set text.encoders=FIRST,SECOND"
-        ) from error
-    return encoders
-
-
 def build_models(config: TrainConfig) -> tuple[DFGN, nn.Module, TextEncoders]:
     """Denoiser, autoencoder module and text encoders of a config."""
     autoencoder = build_autoencoder(config)
     representation = as_representation(autoencoder)
-    text_encoders = build_text_encoders(config)
+    text_encoders = TextEncoders(config.text.encoders, config.text.max_tokens)
     denoiser = build_denoiser(
         config,
         latent_channels=representation.latent_channels,

@@ -19,7 +19,7 @@ from rdtf.models.representation import Representation, as_representation
 from rdtf.models.text import TextEncoders
 from rdtf.randomness import Purpose, normal
 from rdtf.training.config import TrainConfig
-from rdtf.training.presets import build_autoencoder, build_text_encoders
+from rdtf.training.presets import build_autoencoder
 
 
 class PreparedStore:
@@ -93,7 +93,7 @@ def open_stores(
     """The training set, its train split and, if it has one, its validation split."""
     dataset = PreparedDataset(data)
     representation = as_representation(build_autoencoder(config))
-    text_encoders = build_text_encoders(config)
+    text_encoders = TextEncoders(config.text.encoders, config.text.max_tokens)
 
     def store(split: Split) -> PreparedStore:
         return PreparedStore(
