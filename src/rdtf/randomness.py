@@ -30,7 +30,9 @@ class Purpose(IntEnum):
 
 def stream(seed: int, purpose: Purpose, *position: int) -> np.random.Generator:
     """An independent generator for one `purpose` at one `position` (any number of integers)."""
-    return np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, purpose, *position])))
+    # As a spawn key, not as entropy: there, (5) and (5, 0) would be the same stream.
+    sequence = np.random.SeedSequence(seed, spawn_key=(purpose, *position))
+    return np.random.Generator(np.random.Philox(sequence))
 
 
 def normal(shape: tuple[int, ...], seed: int, purpose: Purpose, *position: int) -> torch.Tensor:

@@ -59,8 +59,8 @@ def test_placed_frames_keep_pixels_and_captions():
         ([], "ascending and distinct"),
         ([2, 1], "ascending and distinct"),
         ([1, 1], "ascending and distinct"),
-        ([-1, 1], "0…3, got .*count frames from 0"),
-        ([1, 4], "0…3, got .*count frames from 0"),
+        ([-1, 1], "must lie in 0…3"),
+        ([1, 4], "must lie in 0…3"),
     ],
 )
 def test_impossible_places(positions, message):
@@ -116,9 +116,9 @@ def test_durations_as_asked_for():
         ([-1], None, "frame -1 can't be given"),
         ([0, 0], None, "ascending and distinct"),
         ([2, 0], None, "ascending and distinct"),
-        ([], None, ""),
+        ([], None, "no frames selected"),
         ([0, 2], 2, "must lie in 0…1"),
-        ([0], 0, ""),
+        ([0], 0, "at least 1 frame, 0 were asked for"),
     ],
 )
 def test_impossible_fills(known, num_frames, message):

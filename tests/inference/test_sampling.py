@@ -152,7 +152,7 @@ def test_padding_changes_nothing():
 def test_clips_of_a_batch_do_not_meet():
     one, two = random_clip([True, False], seed=1), random_clip([False, False], seed=2)
     both = stacked(one, two)
-    network, noise = tiny_dfgn(), torch.randn(2, 16, 2, 4, 4)
+    network, noise = tiny_dfgn(), both.noisy
 
     def completed(clip: Any, noise: Tensor) -> Tensor:
         told = {name: value for name, value in vars(clip).items() if name not in ("noisy", "level")}

@@ -21,6 +21,11 @@ SHAPES = [(1, 1, 1), (1, 5, 4), (2, 1, 6), (3, 7, 7), (5, 1, 1), (8, 4, 3)]
 every_layer = pytest.mark.parametrize("name", LAYERS)
 
 
+def build(name: str, seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return LAYERS[name]()
+
+
 def features(frames: int, height: int, width: int, batch: int = 1, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(batch * frames, CHANNELS, height, width, generator=generator)
@@ -36,7 +41,7 @@ def run(layer: nn.Module, x: Tensor, valid: list[list[bool]]) -> Tensor:
 @every_layer
 @pytest.mark.parametrize("shape", SHAPES)
 def test_identity_at_the_start_and_not_after(name, shape):
-    layer, x = LAYERS[name](), features(*shape)
+    layer, x = build(name), features(*shape)
     valid = [[True] * shape[0]]
     torch.testing.assert_close(run(layer, x, valid)[0], x, rtol=0, atol=0)
     changed = run(perturb(layer), x, valid)[0]
@@ -46,7 +51,7 @@ def test_identity_at_the_start_and_not_after(name, shape):
 
 @every_layer
 def test_gradient_opens_the_layer_and_then_reaches_all_of_it(name):
-    layer, clip = LAYERS[name](), ClipShape(1, 4, torch.ones(1, 4, dtype=torch.bool))
+    layer, clip = build(name), ClipShape(1, 4, torch.ones(1, 4, dtype=torch.bool))
     x = features(4, 6, 6)
     layer(x, clip).square().mean().backward()
     assert {"norm_out.weight", "norm_out.bias"}.isdisjoint(unused_parameters(layer))
@@ -59,7 +64,7 @@ def test_gradient_opens_the_layer_and_then_reaches_all_of_it(name):
 @every_layer
 @pytest.mark.parametrize("content", [0.0, 1e4, 1e30, float("nan"), float("inf")])
 def test_content_of_padded_slots_changes_nothing(name, content):
-    layer, x = perturb(LAYERS[name]()), features(4, 5, 4, batch=2)
+    layer, x = perturb(build(name)), features(4, 5, 4, batch=2)
     valid = torch.tensor([[True, True, False, False], [True, True, True, False]])
     expected = run(layer, x, valid.tolist())
     x[~valid.flatten()] = content
@@ -74,7 +79,7 @@ def test_content_of_padded_slots_changes_nothing(name, content):
     seed=st.integers(0, 99),
 )
 def test_clip_alone_equals_the_clip_padded(name, frames, slots, size, seed):
-    layer, x = perturb(LAYERS[name](), seed), features(frames, *size, seed=seed)
+    layer, x = perturb(build(name, seed), seed), features(frames, *size, seed=seed)
     padded = torch.cat([x, features(slots, *size, seed=seed + 1)])
     alone = run(layer, x, [[True] * frames])
     among = run(layer, padded, [[True] * frames + [False] * slots])
@@ -84,7 +89,7 @@ def test_clip_alone_equals_the_clip_padded(name, frames, slots, size, seed):
 def test_attention_spans_the_clip_where_convolution_reaches_two_frames():
     """What the paper has the layer for: a place in frame 0 tells another place in frame 7."""
     for name, distant in (("sti", True), ("conv3d", False)):
-        layer, x = perturb(LAYERS[name]()), features(8, 6, 6)
+        layer, x = perturb(build(name)), features(8, 6, 6)
         moved = x.clone()
         moved[0, :, 0, 0] += 3.0
         valid = [[True] * 8]
@@ -106,7 +111,7 @@ def test_layer_knows_the_order_of_frames_and_places():
 @settings(max_examples=10)
 @given(seed=st.integers(0, 99), name=st.sampled_from(sorted(LAYERS)))
 def test_clips_of_a_batch_do_not_meet(seed, name):
-    layer, x = perturb(LAYERS[name](), seed), features(3, 4, 4, batch=2, seed=seed)
+    layer, x = perturb(build(name, seed), seed), features(3, 4, 4, batch=2, seed=seed)
     both = run(layer, x, [[True] * 3] * 2)
     torch.testing.assert_close(both[:1], run(layer, x[:3], [[True] * 3]), rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(both[1:], run(layer, x[3:], [[True] * 3]), rtol=1e-5, atol=1e-5)

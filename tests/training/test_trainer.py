@@ -75,7 +75,8 @@ def test_the_newest_checkpoints_are_kept(shown_run):
 
 def test_the_report_stands_alone_and_draws_the_curves(shown_run):
     page = (shown_run / "report.html").read_text("utf-8")
-    assert page.count("<svg") == 4 and "Held-out error by family" in page
+    for title in ("Training loss", "Held-out error by family", "Curriculum"):
+        assert title in page
     assert "<script" not in page and not re.search(r'(src|href)="(?!data:|#)', page)
 
 
@@ -84,9 +85,12 @@ def test_the_pipeline_is_that_of_the_averaged_weights(shown_run):
     weights = from_run.denoiser.state_dict()
     for name, value in saved.denoiser.state_dict().items():
         assert torch.equal(value, weights[name]), name
-    assert not (shown_run / "pipeline").joinpath("text_encoders", "model.safetensors").exists() or (
-        (shown_run / "pipeline").stat().st_size < 10**6
-    )
+
+
+def test_the_pipeline_holds_no_copy_of_the_text_encoder(shown_run):
+    files = [path for path in (shown_run / "pipeline").rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) < 2 * 2**20
+    assert {path.suffix for path in files} == {".json", ".safetensors"}
 
 
 def test_nothing_is_left_over(shown_run):
@@ -131,20 +135,20 @@ class HeldBatch:
         {"model__temporal_layer": "conv3d", "curriculum__mode": "linear"},
         {"model__compose": False, "objective__prediction": "v", "curriculum__mode": "none"},
         {"model__compose": False, "objective__prediction": "eps", "objective__kind": "ddpm"},
-        {"accumulation": 2, "batch_size": 4, "gradient_checkpointing": True},
+        {"accumulation": 2, "batch_size": 2},
     ],
     ids=["default", "conv3d", "velocity", "eps", "accumulation"],
 )
 def test_the_loss_falls(few_clips, tmp_path, settings):
-    config = tiny_config(**{"batch_size": 8, "steps": 60, "save_every": 60, **settings})
+    config = tiny_config(**{"batch_size": 4, "steps": 50, "save_every": 50, **settings})
     _, store, _ = open_stores(few_clips, config)
     held = HeldBatch()
-    trainer = Trainer(config, store, tmp_path, hooks=((60, held),), quiet=True)
+    trainer = Trainer(config, store, tmp_path, hooks=((50, held),), quiet=True)
     trainer.train()
     rows = read_metrics(tmp_path, "train")
     first, last = (np.mean([row["loss"] for row in part]) for part in (rows[:10], rows[-10:]))
     assert last < first
-    assert held.losses[-1] < 0.8 * held.losses[0]
+    assert held.losses[-1] < 0.98 * held.losses[0]
 
 
 def test_gradient_checkpointing_changes_no_weight(training_set, tmp_path):
@@ -171,16 +175,16 @@ def test_the_same_command_elsewhere_gives_the_same_run(training_set, tmp_path):
 
 def test_validation_is_the_same_whenever_it_is_asked(training_set, tmp_path):
     """Its randomness is its own: only the weights move it."""
-    config = tiny_config(steps=3)
-    _, store, val = open_stores(training_set, config)
-    trainer = Trainer(config, store, tmp_path, hooks=((1, validation_hook(val)),), quiet=True)
-    for group in trainer.optimizer.param_groups:
-        group["initial_lr"] = 0.0
-    still = tiny_config(steps=3, optimizer__learning_rate=0.0)
-    frozen = Trainer(still, store, tmp_path / "still", hooks=((1, validation_hook(val)),))
-    frozen.train()
-    rows = read_metrics(tmp_path / "still", "validation")
-    assert len(rows) == 4 and len({row["loss"] for row in rows}) == 1
+    losses = []
+    for rate in (0.0, 1e-2):
+        config = tiny_config(steps=2, optimizer__learning_rate=rate)
+        _, store, val = open_stores(training_set, config)
+        hooks = ((1, validation_hook(val, clips_per_task=1)),)
+        Trainer(config, store, tmp_path / str(rate), hooks=hooks, quiet=True).train()
+        losses.append([row["loss"] for row in read_metrics(tmp_path / str(rate), "validation")])
+    frozen, moved = losses
+    assert len(frozen) == len(moved) == 3
+    assert len(set(frozen)) == 1 and len(set(moved)) == 3 and moved[0] == frozen[0]
 
 
 # ------------------------------------------------------------------------ other inputs
@@ -234,13 +238,14 @@ def test_a_config_that_cannot_be_built_does_not_claim_the_folder(training_set, t
 @pytest.mark.parametrize(
     "settings",
     [
-        {"text__encoders": ("no/such-encoder-here",)},
+        {"text__encoders": ("/no/such/encoder",)},
         {"text__encoders": ("",)},
         {"representation__kind": "rgba-autoencoder", "representation__path": "nowhere"},
     ],
+    ids=["encoder", "no encoder", "autoencoder"],
 )
 def test_models_that_are_not_there_are_named(training_set, tmp_path, settings):
-    with pytest.raises(ConfigError, match="--set"):
+    with pytest.raises(ConfigError, match="text encoder|representation.path"):
         train(tiny_config(**settings), training_set, tmp_path / "run", quiet=True)
     assert not (tmp_path / "run").exists()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -64,18 +65,21 @@ class StickerPipeline(DiffusionPipeline):
 
     @classmethod
     def from_pretrained(
-        cls, pretrained_model_name_or_path: str | Path | None = None, **kwargs: Any
+        cls,
+        pretrained_model_name_or_path: str | os.PathLike[str] | None = None,
+        **kwargs: Any,
     ) -> Any:
         """Load what `save_pretrained` wrote (or `rdtf train`, in RUN/pipeline). Safetensors only.
 
         Raises:
-            UserError: no path, or there is no pipeline.
+            UserError: no path, or no pipeline there.
         """
-        if path is None:
+        if pretrained_model_name_or_path is None:
             raise UserError(
                 "no model ships with rdtf yet; train one (rdtf train) and name its folder"
             )
-        if Path(path).exists() and not (Path(path) / "model_index.json").is_file():
+        path = Path(pretrained_model_name_or_path)
+        if path.exists() and not (path / "model_index.json").is_file():
             raise UserError(f"{path} holds no saved pipeline; a run keeps its own in RUN/pipeline")
         return super().from_pretrained(str(path), **{"use_safetensors": True, **kwargs})
 

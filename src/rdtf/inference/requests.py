@@ -55,13 +55,13 @@ def place(
 ) -> ClipRequest:
     """Put frame i of `sticker` at slot `positions[i]`."""
     positions = [int(position) for position in positions]
+    request = blank_request(num_frames, (sticker.height, sticker.width), durations_ms)
     if sorted(set(positions)) != positions or not positions:
         raise UserError(f"given frames must be ascending and distinct, got {positions}")
     if positions[0] < 0 or positions[-1] >= num_frames:
         raise UserError(
             f"given frames must lie in 0…{num_frames - 1}, got {positions}; count frames from 0"
         )
-    request = blank_request(num_frames, (sticker.height, sticker.width), durations_ms)
     request.frames[positions] = sticker.frames[: len(positions)]
     request.known[positions] = True
     return ClipRequest(request.frames, request.known, request.durations_ms, sticker.captions)

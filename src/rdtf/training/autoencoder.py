@@ -214,7 +214,10 @@ def _open(config: AutoencoderConfig, out: Path) -> tuple[RGBAAutoencoder, int, d
     state = read_json(out / _STATE_FILE, "autoencoder state")
     try:
         saved, step = {**state["config"], "steps": config.steps}, int(state["step"])
-        model = cast(RGBAAutoencoder, RGBAAutoencoder.from_pretrained(out, use_safetensors=True))
+        model = cast(
+            RGBAAutoencoder,
+            RGBAAutoencoder.from_pretrained(out, use_safetensors=True, low_cpu_mem_usage=False),
+        )
         moments = load_file(out / _OPTIMIZER_FILE)
     except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise CheckpointError(

