@@ -28,10 +28,12 @@ class Oracle:
     truth: Tensor
     objective: Objective
     told: list[tuple[bool, bool]] = field(default_factory=list)
+    seen: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
     def __call__(self, noisy: Tensor, level: Tensor, *, given, text, text_mask, **_: Any) -> Tensor:
         has_text = any(bool(mask.any()) for mask in text_mask)
         self.told.append((has_text, bool(given.any())))
+        self.seen.append((noisy, level))
         # The noise that, added to the truth, makes what is seen.
         zeros, ones = torch.zeros_like(noisy), torch.ones_like(noisy)
         signal = self.objective.add_noise(self.truth, zeros, level)
@@ -128,6 +130,19 @@ def test_given_frames_come_back_exactly(config, given):
     assert torch.equal(out[:, :, mask], told.clean[:, :, mask])
     if not all(given):
         assert (out[:, :, ~mask] - told.clean[:, :, ~mask]).abs().max() > 0.1
+
+
+@pytest.mark.parametrize("config", [FLOW_X, DDPM[0]], ids=lambda config: config.kind)
+def test_given_frames_are_re_imposed_at_every_noise_level(config):
+    """Even beside a denoiser that would lead them elsewhere."""
+    told, objective = conditions([True, False, True]), build_objective(config)
+    oracle = Oracle(torch.zeros_like(told.clean), objective)
+    noise = noise_like(told)
+    sampled(oracle, config, told, steps=5, noise=noise)
+    assert len(oracle.seen) == 5
+    for noisy, level in oracle.seen:
+        expected = objective.add_noise(told.clean, noise, level)
+        torch.testing.assert_close(noisy[:, :, ::2], expected[:, :, ::2])
 
 
 def test_hidden_content_of_the_conditions_is_not_read():

@@ -81,7 +81,9 @@ class StickerPipeline(DiffusionPipeline):
         path = Path(pretrained_model_name_or_path)
         if path.exists() and not (path / "model_index.json").is_file():
             raise UserError(f"{path} holds no saved pipeline; a run keeps its own in RUN/pipeline")
-        return super().from_pretrained(str(path), **{"use_safetensors": True, **kwargs})
+        # Without the second, diffusers asks on stderr for a package that these sizes don't need.
+        defaults = {"use_safetensors": True, "low_cpu_mem_usage": False}
+        return super().from_pretrained(str(path), **{**defaults, **kwargs})
 
     # ------------------------------------------------------------- what it is
 
