@@ -41,7 +41,7 @@ TINY = {
 
 
 def tiny_config(**settings: Any) -> TrainConfig:
-    """`nano`, small enough for a step in milliseconds; `model__compose=False` sets model.compose."""
+    """`nano` with steps of milliseconds; `model__compose=False` sets model.compose."""
     dotted = {name.replace("__", "."): value for name, value in settings.items()}
     return override(preset("nano"), {**TINY, "steps": 6, **dotted})
 

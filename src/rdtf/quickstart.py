@@ -29,6 +29,9 @@ _MIN_MINUTES = 0.5
 # What the parts take: scoring and the report in seconds at one minute and per minute after it.
 _SCORING_SHARE = 0.12
 _STICKERS_PER_MINUTE = 250
+# Validation and samples along the way cost about as much as this many steps; a run of a minute has
+# none, or it would spend its time on watching a model that has not learned anything yet.
+_WATCHING_STEPS = 50
 _INTRO = """\
 A compact video diffusion model ({parameters:.1f} M parameters), trained from scratch for \
 {train_minutes:.1f} minutes on {clips:,} synthetic stickers, completes stickers that it has never \
@@ -119,6 +122,8 @@ def _plan(run: Path, data: Path, seconds: float, seed: int) -> TrainConfig:
         return load_config(run)
     config = override(preset("nano"), {"seed": seed, "data.still_share": 0.05})
     steps = plan_steps(measure_seconds_per_step(config, data), max(seconds - 5, 10))
+    watched = steps >= 4 * _WATCHING_STEPS
+    steps -= _WATCHING_STEPS * watched
     optimizer = replace(config.optimizer, warmup_steps=min(100, steps // 10 + 1))
     often = max(steps // 4, 1)
     return replace(
@@ -126,8 +131,8 @@ def _plan(run: Path, data: Path, seconds: float, seed: int) -> TrainConfig:
         steps=steps,
         optimizer=optimizer,
         save_every=often,
-        validate_every=often,
-        sample_every=max(steps // 2, 1),
+        validate_every=often if watched else 0,
+        sample_every=max(steps // 2, 1) if watched else 0,
         log_every=max(steps // 100, 1),
     )
 

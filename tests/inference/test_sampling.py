@@ -213,6 +213,23 @@ def test_guidance_asks_for_no_more_than_it_needs():
     assert calls(replace(text_only, **cast(Any, WITHOUT_TEXT)), guidance_scale=3.0) == [NOTHING]
 
 
+@pytest.mark.parametrize("text_scale", [0.0, 1.0, 2.5])
+@pytest.mark.parametrize("image_scale", [0.0, 1.0, 3.0])
+def test_scales_multiply_what_text_and_given_frames_add(text_scale, image_scale):
+    """With a velocity to which given frames add 1 and text adds 4, in one step to clean."""
+
+    def velocity(
+        noisy: Tensor, _: Tensor, *, given: Tensor, text: list[Tensor], **__: Any
+    ) -> Tensor:
+        return torch.full_like(noisy, float(given.any()) + 4.0 * bool(text))
+
+    told = conditions([True, False])
+    scales = {"guidance_scale": text_scale, "image_guidance_scale": image_scale}
+    out = sampled(velocity, FLOW_V, told, steps=1, **scales)
+    expected = noise_like(told) - (image_scale + 4.0 * text_scale)
+    torch.testing.assert_close(out[:, :, 1], expected[:, :, 1])
+
+
 @pytest.fixture(scope="module")
 def network():
     return tiny_dfgn()

@@ -15,7 +15,13 @@ from rdtf.method.dual_mask import denoiser_input, frame_weights, masked_error_su
 from rdtf.method.objective import ObjectiveConfig, build_objective
 from rdtf.method.tasks import TASKS, draw_task
 from rdtf.training.batches import Batch, Sample, collate
-from rdtf.training.step import StepResult, batch_errors, element_count, train_step
+from rdtf.training.step import (
+    NonFiniteLossError,
+    StepResult,
+    batch_errors,
+    element_count,
+    train_step,
+)
 
 OBJECTIVES = [
     ObjectiveConfig(),
@@ -218,6 +224,13 @@ def test_step_survives_anything_in_the_padding():
     expected, _ = stepped([collate(CLIPS)])
     actual, _ = stepped([spoiled(collate(CLIPS), torch.nan)])
     torch.testing.assert_close(actual, expected, rtol=0, atol=0)
+
+
+def test_step_with_a_loss_that_is_no_number_is_refused():
+    batch = collate(CLIPS)
+    batch.clean[0, 0, 0, 0, 0] = torch.nan
+    with pytest.raises(NonFiniteLossError, match=r"on clips \[0, 1, 2, 3\]"):
+        stepped([batch])
 
 
 @settings(max_examples=10)

@@ -14,6 +14,7 @@ from .networks import perturb
 
 CHANNELS, LATENT_CHANNELS, PATCH, SIZE = 16, 8, 2, 8
 INF = math.inf
+GENERATED_SHARE = math.exp(-2) / (1 + math.exp(-2))
 
 
 def brute_force(given_frames: list[int], frame: int) -> list[tuple[int, int]]:
@@ -95,13 +96,15 @@ REFERENCES_ONLY = shares(0, 0, -1e4)
     [([1, 1], (0.5, 0.5)), ([1, 3], (0.75, 0.25)), ([4, 1], (0.2, 0.8)), ([2, 2], (0.5, 0.5))],
 )
 def test_starts_as_the_blend_by_distance_in_time(distances, weights):
-    scene, generated = Scene(distances), torch.linspace(-1, 1, LATENT_CHANNELS)
+    scene = Scene(distances)
     blend = weights[0] * scene.references[0, 0] + weights[1] * scene.references[0, 1]
-    share = math.exp(-2) / (1 + math.exp(-2))
-    expected = (1 - share) * blend + share * generated[:, None, None]
-    torch.testing.assert_close(
-        scene.composed(composer(generate=generated)), expected, rtol=1e-4, atol=1e-5
-    )
+    start = scene.composed(composer())
+    assert ((start - blend).abs() <= GENERATED_SHARE * blend.abs() + 1e-5).all()
+    # What the network generates has its small share from the first step.
+    generated = torch.linspace(-1, 1, LATENT_CHANNELS)
+    added = scene.composed(composer(generate=generated)) - start
+    expected = (GENERATED_SHARE * generated)[:, None, None].expand_as(added)
+    torch.testing.assert_close(added, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_identity_flow_leaves_references_untouched():
@@ -112,17 +115,13 @@ def test_identity_flow_leaves_references_untouched():
 
 
 def test_nothing_given_leaves_only_the_generated_part():
-    """Whatever the mask head says, and the references hold."""
+    """Whatever the mask and the flow say."""
     scene, generated = Scene([INF, INF]), torch.linspace(-1, 1, LATENT_CHANNELS)
+    scene.references.zero_()
     only = generated[:, None, None].expand(-1, SIZE // PATCH, SIZE // PATCH)
     torch.testing.assert_close(scene.composed(composer(generate=generated)), only)
-    mask = shares(50.0, 50.0, -50.0)
-    torch.testing.assert_close(scene.composed(composer(generate=generated, mask=mask)), only)
-
-    network = perturb(composer(), std=1.0)
-    before = scene.composed(network)
-    scene.references += 100.0
-    torch.testing.assert_close(scene.composed(network), before, rtol=0, atol=0)
+    insisting = composer(generate=generated, mask=shares(50.0, 50.0, -50.0), flow=torch.ones(4))
+    torch.testing.assert_close(scene.composed(insisting), only)
 
 
 def unfolded(latents: Tensor) -> Tensor:
@@ -181,3 +180,12 @@ def test_learned_latents_are_composed_cell_by_cell():
     scene = Scene([1, 1], patch=1)
     composed = scene.composed(composer(1, mask=shares(-1e4, 0, -1e4, patch=1)))
     torch.testing.assert_close(composed, scene.references[0, 1], rtol=1e-4, atol=1e-5)
+
+
+def test_not_a_number_shows_and_does_not_crash():
+    """A model that diverges must end in an error that names it."""
+    scene, network = Scene([1, 1]), perturb(composer())
+    scene.features[0, 0, 1, 1] = torch.nan
+    out = network(scene.features, scene.references, scene.distances)
+    assert out.isnan().any()
+    out.sum().backward()

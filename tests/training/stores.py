@@ -21,7 +21,7 @@ class MemoryStore:
         self, num_frames: Sequence[int], salted: Sequence[int] = (), salt: float = 0.0
     ) -> None:
         self.num_frames = np.array(num_frames)
-        self._salt = {clip: salt for clip in salted}
+        self._salt = dict.fromkeys(salted, salt)
 
     def latents(
         self, clip: int, frames: np.ndarray, flip: bool, noise_key: Sequence[int]

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fixtures_runs import tiny_config
 from safetensors.torch import load_file
 
+from fixtures_runs import tiny_config
 from rdtf.data.dataset import PreparedDataset
 from rdtf.data.pixelcache import ensure_pixels_cache
 from rdtf.errors import CheckpointError, ConfigError, DataError, UserError

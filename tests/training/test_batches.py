@@ -5,10 +5,10 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from fixtures_runs import tiny_config
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fixtures_runs import tiny_config
 from rdtf.method.objective import build_objective
 from rdtf.method.tasks import MIN_FRAMES, TASKS
 from rdtf.randomness import Purpose, stream
@@ -211,7 +211,11 @@ def test_a_step_holds_clips_of_like_length():
 
 
 @given(
-    st.integers(1, 40), st.integers(2, 16), st.floats(0, 1), st.integers(0, 2**32), st.integers(0, 9)
+    st.integers(1, 40),
+    st.integers(2, 16),
+    st.floats(0, 1),
+    st.integers(0, 2**32),
+    st.integers(0, 9),
 )
 def test_chosen_frames(num_frames, max_frames, probability, seed, position):
     generator = stream(seed, Purpose.AUGMENT, position)

@@ -168,7 +168,9 @@ def test_the_older_one_takes_over(
 def test_all_damaged_is_an_error(tmp_path):
     for step in (4, 6):
         flip(save(tmp_path, step) / "model.safetensors")
-    with pytest.raises(CheckpointError, match=r"no intact checkpoint.*model\.safetensors") as caught:
+    with pytest.raises(
+        CheckpointError, match=r"no intact checkpoint.*model\.safetensors"
+    ) as caught:
         load_latest(tmp_path)
     assert "\n" not in str(caught.value)
 
@@ -189,7 +191,7 @@ def test_a_newer_format_is_refused_and_not_passed_over(tmp_path):
     (newer / "state.json").write_text(json.dumps({**state, "version": 2}))
     manifest["state.json"] = _manifest_row(newer / "state.json")
     (newer / "MANIFEST.json").write_text(json.dumps(manifest))
-    with pytest.raises(CheckpointError, match="newer rdtf.*update"):
+    with pytest.raises(CheckpointError, match=r"newer rdtf.*update"):
         load_latest(tmp_path)
 
 

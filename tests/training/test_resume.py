@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 import torch
-from fixtures_runs import tiny_arguments, tiny_config
 
+from fixtures_runs import tiny_arguments, tiny_config
 from rdtf.data.prepare import prepare
 from rdtf.data.synthetic import SyntheticStickers
 from rdtf.errors import CheckpointError, ConfigError, UserError
@@ -91,8 +91,9 @@ def test_stopped_at_every_step(uninterrupted, training_set, tmp_path):
     assert_same_run(tmp_path, uninterrupted)
 
 
-@pytest.mark.parametrize("step", [1, 2, 4])
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("step", "number"), [(1, signal.SIGTERM), (2, signal.SIGINT), (4, signal.SIGTERM)]
+)
 def test_stopped_once(uninterrupted, training_set, tmp_path, step, number):
     config = tiny_config(**EXACT)
     first = run_once(config, training_set, tmp_path, StopAt(step, number=number))
@@ -226,7 +227,7 @@ def test_a_second_trainer_is_refused(short_run, training_set):
 
 def test_a_run_folder_below_a_file(training_set, tmp_path):
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(UserError, match="run folder .* can't be made"):
+    with pytest.raises(UserError, match=r"run folder .* can't be made"):
         train(tiny_config(), training_set, tmp_path / "file" / "run", quiet=True)
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
+
+if TYPE_CHECKING:
+    from rdtf.training.config import TrainConfig
 
 
 @dataclass
@@ -101,11 +104,7 @@ class Prepare:
 
         if len(self.paths) < 2:
             raise UserError("name at least one folder of stickers and the folder to make")
-        config = None
-        if self.preset != "none":
-            from rdtf.training.presets import preset
-
-            config = preset(self.preset)
+        config = None if self.preset == "none" else self._preset_config()
         *inputs, out = self.paths
         summary = prepare(
             inputs,
@@ -125,6 +124,23 @@ class Prepare:
 
             open_stores(out, config)
         show(summary.to_dict(), self.json, describe_summary(summary))
+
+    def _preset_config(self) -> TrainConfig:
+        """Refuses what could not be cached in the end, before hours of preparing."""
+        from rdtf.errors import UserError
+        from rdtf.training.presets import preset
+
+        config = preset(self.preset)
+        if config.representation.kind != "pixels":
+            raise UserError(
+                f"preset {self.preset} needs models that only training names; use --preset none"
+            )
+        if self.canvas < config.canvas:
+            raise UserError(
+                f"canvas {self.canvas} is smaller than the {config.canvas} pixels of preset "
+                f"{self.preset}; raise --canvas or use --preset none"
+            )
+        return config
 
 
 @dataclass

@@ -32,8 +32,8 @@ class ObjectiveConfig:
 
     kind: str = "flow"
     prediction: str = "x"
-    logit_mean: float = 0.4
-    logit_std: float = 1.0
+    logit_mean: float = 0.8
+    logit_std: float = 1.2
     shift: float = 1.0
     min_level: float = 0.5
     num_train_timesteps: int = 1000

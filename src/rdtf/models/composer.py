@@ -7,8 +7,8 @@ reference, the second, and what the network generated itself:
 
     x̂_f = m_0 · warp(ref_0, flow_0) + m_1 · warp(ref_1, flow_1) + m_2 · generated
 
-It starts as the blend of the two references, weighted by distance in time. With nothing given the
-mask leaves only the generated part.
+It starts as the blend of the two references, weighted by distance in time; what is generated is
+that blend plus what the network adds. With nothing given the mask leaves only the generated part.
 """
 
 from __future__ import annotations
@@ -102,11 +102,14 @@ class FrameComposer(nn.Module):
             `[B·F, c, h, w]`.
         """
         h = F.silu(self.norm(features))
-        canvas = self._unfold(self.generate(h))
+        prior = _prior_logits(distances)
+        # What is generated starts from the blend too: the network adds, it need not repaint.
+        shares = prior[:, :NUM_REFERENCES].softmax(dim=1)[:, :, None, None, None]
+        canvas = self._unfold((shares * references).sum(dim=1) + self.generate(h))
         warped = self._warp(self._unfold(references.flatten(0, 1)), self.flow(h), canvas)
 
         logits = F.pixel_shuffle(self.mask(h), self.patch).float()
-        weights = (logits + _prior_logits(distances)[:, :, None, None]).softmax(dim=1)
+        weights = (logits + prior[:, :, None, None]).softmax(dim=1)
         layers = torch.cat([warped, canvas[:, None]], dim=1)
         composed = (weights[:, :, None] * layers).sum(dim=1)
         return F.pixel_unshuffle(composed, self.patch)
@@ -117,7 +120,9 @@ class FrameComposer(nn.Module):
     def _warp(self, references: Tensor, flow: Tensor, like: Tensor) -> Tensor:
         """Sample references at displaced places; flow is in units of eighths of the canvas."""
         height, width = like.shape[-2:]
-        flow = flow.float().unflatten(1, (NUM_REFERENCES, 2)).flatten(0, 1)
+        # The backward pass of grid_sample crashes the process on NaN. Where the flow is NaN, so are
+        # the mask and the generated part, and the loss tells.
+        flow = flow.float().nan_to_num().unflatten(1, (NUM_REFERENCES, 2)).flatten(0, 1)
         flow = F.interpolate(flow, size=(height, width), mode="bilinear") * 0.25
         grid = _identity_grid(height, width, flow) + flow.permute(0, 2, 3, 1)
         warped = F.grid_sample(references, grid, padding_mode="border", align_corners=False)

@@ -32,7 +32,7 @@ from rdtf.models.layers import (
 )
 from rdtf.models.sti import SpatioTemporalInteraction, TemporalConvolution
 
-# Spread of premultiplied sticker pixels in [-1, 1]: what the noisy input is normalised by.
+# Spread of premultiplied sticker pixels in [-1, 1].
 _DATA_STD = 0.7
 
 
@@ -123,7 +123,7 @@ class DFGN(ModelMixin, ConfigMixin):
             for width in text_widths
         )
         self.null_text = nn.Parameter(torch.zeros(1, 1, text_dim))
-        self.conv_in = nn.Conv2d(input_channels, channels[0], 3, padding=1)
+        self.conv_in = nn.Conv2d(input_channels, channels[0], 1)
 
         self.down, self.downsample = nn.ModuleList(), nn.ModuleList()
         skips = [channels[0]] if extra_up_stage else []
@@ -192,7 +192,9 @@ class DFGN(ModelMixin, ConfigMixin):
         text_states = text_states.repeat_interleave(frames, 0)
         text_keys = text_keys.repeat_interleave(frames, 0)
 
-        folded = denoiser_input(noisy * _input_scale(level, noisy), clean, given)
+        # The noise is part of what "v" and "eps" ask for: there it is shown as it is.
+        seen = noisy * _input_scale(level, noisy) if self.config_.prediction == "x" else noisy
+        folded = denoiser_input(seen, clean, given)
         folded = folded.transpose(1, 2).flatten(0, 1)
         if self.config_.compose:
             references, distances = _references(clean, given)
@@ -302,6 +304,11 @@ def _broadcast(level: Tensor) -> Tensor:
 
 
 def _input_scale(level: Tensor, like: Tensor) -> Tensor:
-    """Unit variance for the noisy latents at every noise level."""
+    """Turns noisy latents into the best linear guess of the clean ones (Wiener).
+
+    Where there is only noise the guess is zero, so that a young network does not draw what it
+    believes to see in it; and it is on the scale of the given frames, which it is compared with.
+    """
     t = _broadcast(level)
-    return (((1 - t) * _DATA_STD) ** 2 + t**2).rsqrt().to(like.dtype)
+    signal = (1 - t) * _DATA_STD**2
+    return (signal / ((1 - t) * signal + t**2)).to(like.dtype)

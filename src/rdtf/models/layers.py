@@ -106,7 +106,11 @@ class ResidualBlock(nn.Module):
 
 
 class SpatialTransformer(nn.Module):
-    """Self-attention within a frame, cross-attention to the text, feed-forward."""
+    """Self-attention within a frame, cross-attention to the text, feed-forward.
+
+    All three end in zero-initialised layers and only what they add is passed on: the identity at
+    the start.
+    """
 
     def __init__(self, channels: int, head_dim: int, text_dim: int, expansion: int = 4) -> None:
         super().__init__()
@@ -125,9 +129,9 @@ class SpatialTransformer(nn.Module):
     def forward(self, x: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:
         """`x [B·F, C, H, W]`, `text [B·F, T, D]`, `text_mask` bool `[B·F, T]`."""
         height, width = x.shape[-2:]
-        h = self.norm_in(x).flatten(2).transpose(1, 2)
-        h = h + self.self_attention(self.norm_self(h))
+        start = self.norm_in(x).flatten(2).transpose(1, 2)
+        h = start + self.self_attention(self.norm_self(start))
         h = h + self.text_attention(self.norm_text(h), text, text_mask)
         value, gate = self.forward_in(self.norm_forward(h)).chunk(2, dim=-1)
         h = h + self.forward_out(value * F.gelu(gate))
-        return x + h.transpose(1, 2).unflatten(-1, (height, width)).contiguous()
+        return x + (h - start).transpose(1, 2).unflatten(-1, (height, width)).contiguous()

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import pytest
+
+from fixtures_runs import tiny_arguments
+from rdtf.training.run import load_config, load_pipeline
+
+from .conftest import content
+
+
+def test_train_writes_a_run_and_the_same_command_is_done(rdtf, training_set, tmp_path):
+    run = tmp_path / "run"
+    command = ("train", "nano", "--data", training_set, "--out", run, "--steps", 3)
+    ended = rdtf(*command, *tiny_arguments(), "--json")
+    assert ended.status == 0 and not ended.err
+    assert (ended.json["step"], ended.json["reason"]) == (3, "finished")
+    assert ended.json["run"] == str(run)
+    for name in ("config.json", "metrics.jsonl", "report.html", "pipeline", "checkpoints"):
+        assert (run / name).exists()
+    logged = (run / "metrics.jsonl").read_bytes()
+    again = rdtf(*command, *tiny_arguments())
+    assert again.status == 0 and "finished at step 3 of 3" in again.out
+    assert (run / "metrics.jsonl").read_bytes() == logged
+
+
+def test_options_reach_the_config(rdtf, training_set, tmp_path):
+    run = tmp_path / "run"
+    ended = rdtf(
+        *("train", "nano", "--data", training_set, "--out", run, "--steps", 1, "--seed", 4),
+        *("--curriculum", "static"),
+        *tiny_arguments(optimizer__betas=(0.8, 0.95), model__compose=False),
+    )
+    assert ended.status == 0
+    config = load_config(run)
+    assert (config.seed, config.steps, config.curriculum.mode) == (4, 1, "static")
+    assert config.optimizer.betas == (0.8, 0.95) and config.model.compose is False
+
+
+def test_time_is_up(rdtf, training_set, tmp_path):
+    ended = rdtf(
+        *("train", "nano", "--data", training_set, "--out", tmp_path),
+        *("--steps", 9, "--max-seconds", 0, *tiny_arguments()),
+    )
+    assert ended.status == 0 and "time is up at step 0 of 9" in ended.out
+    assert load_pipeline(tmp_path / "pipeline").canvas == 32
+
+
+@pytest.mark.parametrize("preset", ["nano", "mini", "base", "paper"])
+def test_dry_run_tells_the_size_and_makes_nothing(rdtf, tmp_path, preset):
+    before = content(tmp_path)
+    command = ("train", preset, "--data", tmp_path / "no", "--out", tmp_path / "no", "--dry-run")
+    ended = rdtf(*command, "--json")
+    assert ended.status == 0 and not ended.err
+    values = ended.json
+    assert values["config"]["preset"] == preset
+    assert sum(values["parameters_by_part"].values()) == values["parameters"]
+    low, high = {
+        "nano": (3e6, 6e6), "mini": (25e6, 40e6), "base": (120e6, 200e6), "paper": (0.9e9, 1e9)
+    }[preset]  # fmt: skip
+    assert low <= values["parameters"] <= high
+    people = rdtf(*command)
+    assert "parameters: " in people.out and "samples: " in people.out
+    assert content(tmp_path) == before
+
+
+def test_autoencoder(rdtf, refused, training_set, tmp_path):
+    out = tmp_path / "ae"
+    command = ("train-autoencoder", "--data", training_set, "--out", out, "--canvas", 32)
+    ended = rdtf(*command, "--steps", 2, "--batch-size", 2, "--json")
+    assert ended.status == 0 and not ended.err
+    assert ended.json["step"] == 2 and ended.json["psnr_db"] > 0
+    assert (out / "diffusion_pytorch_model.safetensors").is_file()
+    before = content(tmp_path)
+    assert "other settings" in refused(*command, "--batch-size", 4)
+    assert "multiple of 8" in refused(*command, "--canvas", 36)
+    assert "holds something else" in refused(
+        *("train-autoencoder", "--data", training_set, "--out", tmp_path)
+    )
+    assert content(tmp_path) == before
+
+
+# ----------------------------------------------------------------------------- mistakes
+
+MISTAKES = {
+    "preset 'nanoo' is unknown": ("nanoo",),
+    "there is no setting 'optimiser.rate'": ("nano", "--set", "optimiser.rate=1"),
+    "there is no setting 'foo'": ("nano", "--set", "foo=1"),
+    "takes NAME=VALUE": ("nano", "--set", "batch_size"),
+    "setting batch_size takes int": ("nano", "--set", "batch_size=many"),
+    "setting batch_size is 0": ("nano", "--set", "batch_size=0"),
+    "setting steps is 0": ("nano", "--steps", "0"),
+    "setting seed is -1": ("nano", "--seed", "-1"),
+    "betas takes 2 values": ("nano", "--set", "optimizer.betas=0.9"),
+    "choose from auto, bf16, fp32": ("nano", "--set", "precision=fp8"),
+    "learning_rate is nan": ("nano", "--set", "optimizer.learning_rate=nan"),
+    "needs a folder with its weights": ("paper",),
+}
+
+
+@pytest.mark.parametrize("message", MISTAKES)
+def test_mistakes_of_config(refused, training_set, tmp_path, message):
+    line = refused("train", *MISTAKES[message], "--data", training_set, "--out", tmp_path / "run")
+    assert message in line and not list(tmp_path.iterdir())
+
+
+def test_mistakes_of_folders(refused, training_set, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "file").write_text("in the way")
+    before = content(tmp_path)
+    run = ("--out", tmp_path / "run")
+    for data in (tmp_path / "empty", tmp_path / "nothing", tmp_path / "file"):
+        assert "holds no training set" in refused("train", "nano", "--data", data, *run)
+        assert "holds no training set" in refused("train-autoencoder", "--data", data, *run)
+    assert "prepared at 32 pixels, 64 are wanted" in refused(
+        *("train", "nano", "--data", training_set, *run)
+    )
+    for out in (tmp_path / "file", tmp_path / "file" / "run"):
+        line = refused("train", "nano", "--data", training_set, "--out", out, *tiny_arguments())
+        assert "can't be made" in line and str(tmp_path / "file") in line
+    assert content(tmp_path) == before
+
+
+def test_another_config_in_the_same_folder(rdtf, refused, training_set, tmp_path):
+    command = ("train", "nano", "--data", training_set, "--out", tmp_path, "--steps", 1)
+    assert rdtf(*command, *tiny_arguments()).status == 0
+    before = content(tmp_path)
+    line = refused(*command, *tiny_arguments(batch_size=3))
+    assert "was started with batch_size = 2, not 3" in line
+    assert "was started with seed = 0" in refused(*command, *tiny_arguments(), "--seed", 1)
+    assert content(tmp_path) == before

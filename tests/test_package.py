@@ -1,0 +1,105 @@
+"""What holds for the package as a whole."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import rdtf
+
+PACKAGE = Path(rdtf.__file__).parent
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+# Anything that can run code, or read more than data, when a file is loaded.
+FORBIDDEN = {
+    "pickle": r"\b(c?pickle|cloudpickle|dill|joblib|shelve|marshal)\b",
+    "torch.load": r"\btorch\.load\b",
+    "eval or exec": r"(?<![\w.])(eval|exec)\(",
+    "yaml.load": r"\byaml\.(unsafe_|full_)?load\b",
+    "allow_pickle": r"allow_pickle\s*=\s*True",
+    "shell": r"shell\s*=\s*True|os\.system\(",
+    "trust_remote_code": r"trust_remote_code\s*=\s*True",
+}
+
+
+@cache
+def code_of(path: Path) -> str:
+    """The source without its docstrings and comments, which may name what is not done."""
+    tree = ast.parse(path.read_text("utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            node.value.value = ""
+    return ast.unparse(tree)
+
+
+def test_there_are_sources():
+    assert len(SOURCES) > 80
+
+
+@pytest.mark.parametrize("what", FORBIDDEN)
+def test_nothing_that_could_run_what_it_loads(what):
+    found = [path for path in SOURCES if re.search(FORBIDDEN[what], code_of(path))]
+    assert not found
+
+
+def test_weights_are_loaded_as_safetensors_only():
+    """Every `from_pretrained` of our own says so; tokenizers and configs hold no weights."""
+    for path in SOURCES:
+        for call in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(call, ast.Call) and ast.unparse(call.func).endswith(
+                ("Autoencoder.from_pretrained", "AutoencoderKL.from_pretrained")
+            ):
+                assert "use_safetensors" in {keyword.arg for keyword in call.keywords}, path
+
+
+def test_no_file_is_too_long():
+    lengths = {path: len(path.read_text("utf-8").splitlines()) for path in SOURCES}
+    assert {path: n for path, n in lengths.items() if n > 500} == {}
+
+
+def test_annotations_are_lazy_and_public_modules_say_what_they_are():
+    for path in SOURCES:
+        tree = ast.parse(path.read_text("utf-8"))
+        if path.name != "__init__.py":
+            assert ast.get_docstring(tree), path
+            assert "from __future__ import annotations" in path.read_text("utf-8"), path
+
+
+def test_lazy_attributes():
+    for name in rdtf.__all__:
+        assert getattr(rdtf, name).__name__ == name
+    assert re.fullmatch(r"\d+\.\d+\.\d+", rdtf.__version__)
+    with pytest.raises(AttributeError, match="no attribute 'Nonsense'"):
+        _ = rdtf.Nonsense
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    heavy = {"torch", "numpy", "diffusers", "PIL"}
+    code = f"import rdtf, sys; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_rooms_keep_their_direction(path):
+    """Stickers know nothing of models, models nothing of files, and no room of the command line."""
+    forbidden = {
+        "stickers": ("data", "models", "method", "training", "inference", "evaluation", "cli"),
+        "models": ("stickers", "data", "training", "inference", "evaluation", "cli"),
+        "method": ("stickers", "data", "models", "training", "inference", "evaluation", "cli"),
+        "data": ("training", "inference", "evaluation", "cli"),
+        "inference": ("data", "training", "evaluation", "cli"),
+        "training": ("cli",),
+        "evaluation": ("training", "cli"),
+    }
+    room = path.relative_to(PACKAGE).parts[0]
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rdtf."):
+            target = (node.module or "").split(".")[1]
+            assert target not in forbidden.get(room, ()), f"{path} imports {node.module}"
