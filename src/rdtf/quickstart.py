@@ -32,6 +32,10 @@ _STICKERS_PER_MINUTE = 250
 # Validation and samples along the way cost about as much as this many steps; a run of a minute has
 # none, or it would spend its time on watching a model that has not learned anything yet.
 _WATCHING_STEPS = 50
+# In minutes, many small steps teach more than few large ones.
+_BATCH_SIZE = 4
+# A young model adds errors with every step, so few are best; see docs/LOG.md.
+_SAMPLING_STEPS = 4
 _INTRO = """\
 A compact video diffusion model ({parameters:.1f} M parameters), trained from scratch for \
 {train_minutes:.1f} minutes on {clips:,} synthetic stickers, completes stickers that it has never \
@@ -90,7 +94,7 @@ def quickstart(
         pipeline,
         stickers,
         limit=max(4, min(24, int(2.5 * minutes))),
-        num_inference_steps=10,
+        num_inference_steps=_SAMPLING_STEPS,
         seed=seed,
         num_examples=2,
     )
@@ -120,7 +124,9 @@ def _plan(run: Path, data: Path, seconds: float, seed: int) -> TrainConfig:
     """A schedule that fits the time, or that of the run that is there already."""
     if (run / CONFIG_FILE).is_file():
         return load_config(run)
-    config = override(preset("nano"), {"seed": seed, "data.still_share": 0.05})
+    config = override(
+        preset("nano"), {"seed": seed, "data.still_share": 0.05, "batch_size": _BATCH_SIZE}
+    )
     steps = plan_steps(measure_seconds_per_step(config, data), max(seconds - 5, 10))
     watched = steps >= 4 * _WATCHING_STEPS
     steps -= _WATCHING_STEPS * watched
