@@ -30,6 +30,10 @@ _HOMES = {
 __all__ = ["DFGN", "PixelPatches", "RGBAAutoencoder", "Sticker", "StickerPipeline", "TextEncoders"]
 
 
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOMES])
+
+
 def __getattr__(name: str) -> Any:
     """Import on first use: `import rdtf` and `rdtf --help` stay instant."""
     if name in _HOMES:

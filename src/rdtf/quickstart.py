@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from rdtf.data.dataset import PreparedDataset
 from rdtf.data.prepare import prepare
 from rdtf.data.synthetic import SyntheticStickers
 from rdtf.errors import ConfigError
@@ -108,7 +109,7 @@ def quickstart(
         intro=_INTRO.format(
             parameters=sum(p.numel() for p in pipeline.denoiser.parameters()) / 1e6,
             train_minutes=result.seconds / 60,
-            clips=count,
+            clips=len(PreparedDataset(data)),
         ),
         examples=examples,
         curves=run_curves(run),

@@ -25,8 +25,8 @@ from rdtf.fileio import atomic_folder, ensure_folder, read_json, write_json
 from rdtf.models.representation import LearnedLatents, RGBAAutoencoder
 from rdtf.randomness import DataOrder, Purpose, normal, stream
 from rdtf.training.checkpoint import load_optimizer, optimizer_tensors
+from rdtf.training.device import autocast, default_device, resolve_precision
 from rdtf.training.progress import Progress
-from rdtf.training.step import autocast, resolve_precision
 
 _STATE_FILE = "training.json"
 _OPTIMIZER_FILE = "optimizer.safetensors"
@@ -91,7 +91,7 @@ def train_autoencoder(
         raise DataError(f"training set {data} has no frames to train on")
 
     torch.manual_seed(int(stream(config.seed, Purpose.INIT).integers(2**31)))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = default_device()
     model, step, moments = _open(config, out)
     nn.Module.to(model.train(), device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))

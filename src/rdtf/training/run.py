@@ -19,6 +19,7 @@ from rdtf.errors import CheckpointError, ConfigError
 from rdtf.fileio import ensure_folder, read_json, write_json
 from rdtf.training.checkpoint import load_latest, load_weights
 from rdtf.training.config import TrainConfig, from_dict, to_dict
+from rdtf.training.device import default_device
 from rdtf.training.presets import build_models, build_scheduler
 
 CONFIG_FILE = "config.json"
@@ -119,12 +120,15 @@ def pipeline_from_run(run: Path) -> Any:
 
 
 def load_pipeline(path: Path | str) -> Any:
-    """A pipeline from a run directory or from a folder written by `save_pretrained`."""
+    """A pipeline from a run directory or a saved one, on the GPU if there is one."""
+    return _load_pipeline(Path(path)).to(default_device())
+
+
+def _load_pipeline(path: Path) -> Any:
     from diffusers.utils import logging
 
     from rdtf.inference.pipeline import StickerPipeline
 
-    path = Path(path)
     if (path / "model_index.json").is_file():
         logging.disable_progress_bar()
         try:

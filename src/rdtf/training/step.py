@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rdtf.errors import ConfigError
 from rdtf.method.dual_mask import frame_weights, masked_error_sum
 from rdtf.method.objective import Objective
 from rdtf.models.dfgn import DFGN
@@ -118,29 +117,3 @@ def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
     decay_steps = config.decay_share * steps
     decay = min(1.0, max(steps - step, 0) / decay_steps) if decay_steps > 0 else 1.0
     return config.learning_rate * warmup * decay
-
-
-def resolve_precision(precision: str, device: torch.device) -> str:
-    """`auto` → bf16 where the hardware multiplies it natively, else fp32.
-
-    A CPU without AVX512-BF16 or AMX emulates bf16, several times slower than fp32.
-    """
-    if precision not in ("auto", "bf16", "fp32"):
-        raise ConfigError(f"precision {precision!r} is unknown; choose auto, bf16 or fp32")
-    if precision != "auto":
-        return precision
-    if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
-    native = [
-        getattr(torch.cpu, name)
-        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-        if hasattr(torch.cpu, name)
-    ]
-    return "bf16" if any(check() for check in native) else "fp32"
-
-
-def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:
-    """Mixed precision for the forward pass; weights and optimizer stay float32."""
-    if precision == "fp32":
-        return contextlib.nullcontext()
-    return torch.autocast(device.type, torch.bfloat16)

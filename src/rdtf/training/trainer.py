@@ -26,14 +26,13 @@ from rdtf.training.checkpoint import (
     save_checkpoint,
 )
 from rdtf.training.config import TrainConfig
+from rdtf.training.device import autocast, default_device, resolve_precision
 from rdtf.training.ema import EMA
 from rdtf.training.presets import build_models, build_scheduler
 from rdtf.training.progress import Progress
 from rdtf.training.step import (
     StepResult,
-    autocast,
     learning_rate,
-    resolve_precision,
     train_step,
 )
 from rdtf.training.tracking import Tracker
@@ -224,10 +223,6 @@ class Trainer:
         load_optimizer(self.optimizer, checkpoint.optimizer)
         self.curriculum.load_state_dict(checkpoint.state["curriculum"])
         self.step = self._saved_step = checkpoint.step
-
-
-def default_device() -> torch.device:
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
 class _StopSignals:

@@ -1,0 +1,41 @@
+"""Which device to compute on, and in which precision."""
+
+from __future__ import annotations
+
+import contextlib
+from typing import Any
+
+import torch
+
+from rdtf.errors import ConfigError
+
+
+def default_device() -> torch.device:
+    """The GPU if there is one."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def resolve_precision(precision: str, device: torch.device) -> str:
+    """`auto` → bf16 where the hardware multiplies it natively, else fp32.
+
+    A CPU without AVX512-BF16 or AMX emulates bf16, several times slower than fp32.
+    """
+    if precision not in ("auto", "bf16", "fp32"):
+        raise ConfigError(f"precision {precision!r} is unknown; choose auto, bf16 or fp32")
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+    native = [
+        getattr(torch.cpu, name)
+        for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+        if hasattr(torch.cpu, name)
+    ]
+    return "bf16" if any(check() for check in native) else "fp32"
+
+
+def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    """Mixed precision for the forward pass; weights and optimizer stay float32."""
+    if precision == "fp32":
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, torch.bfloat16)
