@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,7 @@ def quickstart(
         limit=max(4, min(24, int(2.5 * minutes))),
         num_inference_steps=_SAMPLING_STEPS,
         seed=seed,
-        num_examples=2,
+        num_examples=3,
     )
 
     # -------------------------------------------------------------------- report
@@ -116,7 +116,7 @@ def quickstart(
         tables=[evaluation.score_table(), evaluation.comparison_table()],
         notes=[note.format(machine=_machine(result.step, result.seconds)) for note in _NOTES],
     )
-    save_example_sheet(examples, out / "examples.png")
+    save_example_sheet(_one_per_family(evaluation.examples), out / "examples.png")
     write_json(out / "scores.json", evaluation.to_dict())
     return _summary(evaluation, report, result.step, time.monotonic() - started)
 
@@ -142,6 +142,15 @@ def _plan(run: Path, data: Path, seconds: float, seed: int) -> TrainConfig:
         sample_every=max(steps // 2, 1) if watched else 0,
         log_every=max(steps // 100, 1),
     )
+
+
+def _one_per_family(examples: Sequence[Example]) -> list[Example]:
+    """An example each of interpolation, prediction and generation, of different clips if it can."""
+    chosen: list[Example] = []
+    for task in ("interpolation", "post_frame_prediction", "it2v"):
+        found = [example for example in examples if example.task == task]
+        chosen += found[len(chosen) % max(len(found), 1) :][:1]
+    return chosen
 
 
 def _text_examples(
