@@ -213,7 +213,7 @@ def override(config: TrainConfig, settings: Mapping[str, Any]) -> TrainConfig:
         target = values
         for parent in parents:
             target = target.get(parent) if isinstance(target, dict) else None
-        if not isinstance(target, dict) or last not in target or isinstance(target[last], dict):
+        if not isinstance(target, dict) or last not in target:
             raise ConfigError(f"there is no setting {dotted!r}; see `rdtf train PRESET --dry-run`")
         target[last] = _coerce(value, target[last], dotted)
     return from_dict(TrainConfig, values)
