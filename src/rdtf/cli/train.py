@@ -15,8 +15,8 @@ INTERRUPTED = 75
 class Train:
     """Train a model from scratch. The same command again resumes, bit for bit.
 
-    Presets: nano (6 M parameters, 64 px, up to 8 frames: a CPU is enough), mini (36 M, 128 px,
-    16 frames), base (151 M, 256 px), paper (0.92 B, the paper's Table 6; needs a public
+    Presets: nano (6 M parameters, 64 px, up to 8 frames: a CPU is enough), mini (34 M, 128 px,
+    16 frames), base (150 M, 256 px), paper (0.92 B, the paper's Table 6; needs a public
     autoencoder and two text encoders by --set).
 
     Ends with status 0 when the steps are done or the time is up, and with 75 after SIGINT or
