@@ -39,8 +39,8 @@ _BATCH_SIZE = 4
 _SAMPLING_STEPS = 4
 _INTRO = """\
 A compact video diffusion model ({parameters:.1f} M parameters), trained from scratch for \
-{train_minutes:.1f} minutes on {clips:,} synthetic stickers, completes stickers that it has never \
-seen: their kind with that motion was held out. Given frames are marked; all others are made.
+{steps:,} steps of {batch} clips on {clips:,} synthetic stickers, completes stickers that it has \
+never seen: their kind with that motion was held out. Given frames are marked; all others are made.
 
 One model does every task. Only the frames that are given tell it which one to do: none or one \
 (generation), every second or third (interpolation), the first or last half (prediction)."""
@@ -108,7 +108,8 @@ def quickstart(
         title="rdtf quickstart",
         intro=_INTRO.format(
             parameters=sum(p.numel() for p in pipeline.denoiser.parameters()) / 1e6,
-            train_minutes=result.seconds / 60,
+            steps=result.step,
+            batch=config.clips_per_step,
             clips=len(PreparedDataset(data)),
         ),
         examples=examples,
@@ -174,7 +175,7 @@ def _machine(steps: int, seconds: float) -> str:
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     return (
         f"Machine: {device}, {torch.get_num_threads()} threads, torch {torch.__version__}; "
-        f"{steps} steps in {seconds:.0f} s."
+        f"this call trained for {seconds:.0f} s, the run is at step {steps}."
     )
 
 

@@ -21,15 +21,6 @@ def test_plain_text_is_aligned_and_marks_the_best():
     ]
 
 
-def test_markdown():
-    assert TABLE.markdown().splitlines() == [
-        "| task | method | PSNR |",
-        "| --- | --- | ---: |",
-        "| fill | model | **21.5** |",
-        "| fill | nearest frame | 9.1 |",
-    ]
-
-
 def test_rows_must_fit_the_headers():
     with pytest.raises(ValueError, match="2 cells under 3 headers"):
         Table("t", ["a", "b", "c"], [["1", "2"]])

@@ -34,7 +34,7 @@ class Table:
 
     def text(self) -> str:
         """Aligned plain text; the best of a column is marked with a star."""
-        lines = [list(self.headers), *self._texts("{}*")]
+        lines = [list(self.headers), *self._texts()]
         widths = [max(len(line[column]) for line in lines) for column in range(len(self.headers))]
         aligned = [
             "  ".join(_align(text, widths[column], column) for column, text in enumerate(line))
@@ -42,16 +42,9 @@ class Table:
         ]
         return "\n".join([self.title, "", *(line.rstrip() for line in aligned)])
 
-    def markdown(self) -> str:
-        """A Markdown table; the best of a column is bold."""
-        rule = ["---" if is_name(column) else "---:" for column in range(len(self.headers))]
-        lines = [list(self.headers), rule, *self._texts("**{}**")]
-        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-    def _texts(self, best: str) -> list[list[str]]:
-        """The rows as texts, the best cells written as `best`."""
+    def _texts(self) -> list[list[str]]:
         return [
-            [best.format(cell.text) if cell.best else cell.text for cell in map(as_cell, row)]
+            [f"{cell.text}*" if cell.best else cell.text for cell in map(as_cell, row)]
             for row in self.rows
         ]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -200,8 +199,6 @@ def _restore(hint: Any, value: Any, where: str) -> Any:
         if kinds[-1] is not Ellipsis and len(value) != len(kinds):
             raise ConfigError(f"{where} takes {len(kinds)} values, not {len(value)}")
         return tuple(value)
-    if isinstance(hint, types.UnionType) and value is None:
-        return None
     return value
 
 

@@ -12,8 +12,6 @@ from dataclasses import dataclass
 
 from rdtf.data.synthetic.palette import WHITE, Colour, mix, shade
 
-STYLES = ("outline", "flat", "soft")
-
 _STILL = (
     '{"ty":"tr","p":{"a":0,"k":[0,0]},"a":{"a":0,"k":[0,0]},"s":{"a":0,"k":[100,100]},'
     '"r":{"a":0,"k":0},"o":{"a":0,"k":100},"sk":{"a":0,"k":0},"sa":{"a":0,"k":0}}'
