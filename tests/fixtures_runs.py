@@ -5,6 +5,7 @@ A folder's conftest imports the fixtures that its tests use.
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from rdtf.data.prepare import prepare
 from rdtf.data.synthetic import SyntheticStickers
 from rdtf.inference.pipeline import StickerPipeline
-from rdtf.training.config import TrainConfig, override
+from rdtf.training.config import EngineConfig, TrainConfig, override
 from rdtf.training.presets import preset
 from rdtf.training.run import load_pipeline
 from rdtf.training.train import train
@@ -23,11 +24,11 @@ TINY = {
     "canvas": CANVAS,
     "max_frames": MAX_FRAMES,
     "batch_size": 2,
-    "precision": "fp32",
-    "log_every": 1,
-    "save_every": 2,
-    "validate_every": 0,
-    "sample_every": 0,
+    "engine.precision": "fp32",
+    "engine.log_every": 1,
+    "engine.save_every": 2,
+    "engine.validate_every": 0,
+    "engine.sample_every": 0,
     "model.channels": (16, 32),
     "model.attention_levels": (1,),
     "model.attention_head_dim": 8,
@@ -40,16 +41,27 @@ TINY = {
 }
 
 
+_ENGINE = {field.name for field in fields(EngineConfig)}
+
+
 def tiny_config(**settings: Any) -> TrainConfig:
-    """`nano` with steps of milliseconds; `model__compose=False` sets model.compose."""
-    dotted = {name.replace("__", "."): value for name, value in settings.items()}
-    return override(preset("nano"), {**TINY, "steps": 6, **dotted})
+    """`nano` with steps of milliseconds.
+
+    `model__compose=False` sets model.compose; settings of the engine need no prefix.
+    """
+    return override(preset("nano"), {**TINY, "steps": 6, **_dotted(settings)})
+
+
+def _dotted(settings: dict[str, Any]) -> dict[str, Any]:
+    return {
+        f"engine.{name}" if name in _ENGINE else name.replace("__", "."): value
+        for name, value in settings.items()
+    }
 
 
 def tiny_arguments(**settings: Any) -> list[str]:
     """The same as arguments of `rdtf train nano`."""
-    dotted = {name.replace("__", "."): value for name, value in settings.items()}
-    pairs = [f"{name}={_text(value)}" for name, value in {**TINY, **dotted}.items()]
+    pairs = [f"{name}={_text(value)}" for name, value in {**TINY, **_dotted(settings)}.items()]
     return ["--set", *pairs]
 
 

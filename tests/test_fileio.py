@@ -1,17 +1,29 @@
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import errno
 import json
+import resource
 import stat
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from rdtf.errors import UserError
 from rdtf.fileio import (
     atomic_folder,
     atomic_path,
+    delete_folder,
     ensure_folder,
+    no_room,
     read_json,
+    remove_leftovers,
+    size_text,
     write_bytes,
     write_json,
     write_text,
@@ -108,6 +120,136 @@ def test_folders_are_made_or_refused(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UserError, match=r"run folder .*file can't be made: .*name another"):
         ensure_folder(tmp_path / "file", "run folder")
+
+
+def test_a_folder_is_replaced_where_names_cannot_be_swapped(tmp_path, monkeypatch):
+    def no_library(name: object) -> None:
+        raise OSError("no such library")
+
+    monkeypatch.setattr(ctypes, "CDLL", no_library)
+    test_a_folder_is_replaced_as_a_whole(tmp_path)
+
+
+def test_everybody_may_read_what_was_written(tmp_path):
+    with atomic_folder(tmp_path / "set") as temporary:
+        fill(temporary, "new")
+        (temporary / "sub").chmod(0o700)
+        (temporary / "sub" / "a.txt").chmod(0o600)
+    assert stat.S_IMODE((tmp_path / "set" / "sub").stat().st_mode) == 0o755
+    assert stat.S_IMODE((tmp_path / "set" / "sub" / "a.txt").stat().st_mode) == 0o644
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(2, "No such file", "other"), OSError("odd")])
+def test_errors_about_other_files_are_not_told_as_ours(tmp_path, error):
+    with pytest.raises(OSError) as caught, atomic_folder(tmp_path / "set"):
+        raise error
+    assert caught.value is error and names(tmp_path) == []
+
+
+# ----------------------------------------------------------- deleting, and what was left
+
+
+def test_a_folder_is_deleted(tmp_path):
+    fill(tmp_path, "old")
+    delete_folder(tmp_path / "sub")
+    assert names(tmp_path) == []
+    with pytest.raises(OSError):
+        delete_folder(tmp_path / "sub")
+
+
+def test_what_killed_processes_left_is_removed(tmp_path):
+    for name in (".tmp-set-1a", ".tmp-set-1a-old", ".tmp-other-2b", "set"):
+        (tmp_path / name / "sub").mkdir(parents=True)
+    (tmp_path / ".tmp-setting-3c.json").touch()
+    (tmp_path / ".tmp-set-link").symlink_to(tmp_path / "set")
+    remove_leftovers(tmp_path, "set-")
+    assert names(tmp_path) == [".tmp-other-2b", ".tmp-setting-3c.json", "set"]
+    remove_leftovers(tmp_path)
+    assert names(tmp_path) == ["set"] and names(tmp_path / "set") == ["sub"]
+
+
+# ----------------------------------------------------------------------- no room for it
+
+
+@contextlib.contextmanager
+def largest_file(num_bytes: int) -> Iterator[None]:
+    """The kernel refuses to let a file grow beyond it, as a full disk would."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def with_python(path: Path) -> None:
+    path.write_bytes(bytes(2_000_000))
+
+
+def with_numpy(path: Path) -> None:
+    with path.open("wb") as file:
+        np.zeros(2_000_000, np.uint8).tofile(file)
+
+
+def with_safetensors(path: Path) -> None:
+    save_file({"a": torch.zeros(2_000_000, dtype=torch.uint8)}, path)
+
+
+WRITERS = [with_python, with_numpy, with_safetensors]
+
+
+@pytest.mark.parametrize("write", WRITERS)
+def test_no_room_for_a_file(tmp_path, write: Callable[[Path], None]):
+    write_text(tmp_path / "a.bin", "old")
+    with (
+        pytest.raises(
+            UserError, match=r"a\.bin can't be written: .* are free; make room"
+        ) as caught,
+        largest_file(1_000_000),
+        atomic_path(tmp_path / "a.bin") as temporary,
+    ):
+        write(temporary)
+    assert "\n" not in str(caught.value)
+    assert names(tmp_path) == ["a.bin"] and (tmp_path / "a.bin").read_text() == "old"
+
+
+@pytest.mark.parametrize("write", [*WRITERS, lambda path: write_bytes(path, bytes(2_000_000))])
+def test_no_room_for_a_folder(tmp_path, write: Callable[[Path], None]):
+    with atomic_folder(tmp_path / "set") as temporary:
+        fill(temporary, "old")
+    with (
+        pytest.raises(UserError, match=r"set can't be written: .* are free; make room") as caught,
+        largest_file(1_000_000),
+        atomic_folder(tmp_path / "set") as temporary,
+    ):
+        fill(temporary, "new")
+        write(temporary / "big")
+    assert "\n" not in str(caught.value) and ".tmp-" not in str(caught.value)
+    assert names(tmp_path) == ["set"]
+    assert (tmp_path / "set" / "sub" / "a.txt").read_text() == "old"
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_what_counts_as_no_room(number):
+    told = OSError(number, "as the system says it")
+    assert no_room(told)
+    try:
+        raise UserError("a.json can't be written") from told
+    except UserError as error:
+        assert no_room(error) == no_room(told)
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOENT, "missing"), OSError("odd"), ValueError("full"), None]
+)
+def test_what_does_not(error):
+    assert no_room(error) == ""
+
+
+def test_sizes_for_people():
+    assert [size_text(n) for n in (0, 999, 1000, 3.44e6, 12e9)] == [
+        "0 bytes", "999 bytes", "1.0 kB", "3.4 MB", "12.0 GB",
+    ]  # fmt: skip
 
 
 # ------------------------------------------------------------------------------- JSON

@@ -1,36 +1,38 @@
 """Files that appear whole or not at all.
 
 Everything is first written beside its destination and then renamed, so that a full disk, a signal
-or a crash never leaves a half-written file under the final name.
+or a crash never leaves a half-written file under the final name. What a killed process leaves
+behind has a name that starts with `.tmp-`.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import errno
 import json
 import os
+import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from rdtf.errors import UserError
 
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+_TEMPORARY = ".tmp-"
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 def ensure_folder(folder: Path | str, what: str = "output folder") -> Path:
     """Create `folder` if needed and make sure that it can be written; `UserError` otherwise."""
     folder = Path(folder)
     try:
+        made = [path for path in (folder, *folder.parents) if not path.exists()]
         folder.mkdir(parents=True, exist_ok=True)
+        for path in made:
+            _fsync(path.parent)
     except OSError as error:
         raise UserError(f"{what} {folder} can't be made: {error.strerror}; name another") from error
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -42,64 +44,172 @@ def ensure_folder(folder: Path | str, what: str = "output folder") -> Path:
 def atomic_path(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path in the same folder; on success it is fsynced and renamed to `path`.
 
-    The temporary name keeps the suffix of `path`, because writers choose the format by it.
+    The temporary name keeps the suffix of `path`, because writers choose the format by it. A file
+    that can't be written, a full disk included, is a `UserError`; the old file is kept then.
     """
     path = Path(path)
     ensure_folder(path.parent)
+    # The name is settled before the file exists: no signal can come between making and knowing it.
+    temporary = path.with_name(f"{_TEMPORARY}{path.stem}-{secrets.token_hex(6)}{path.suffix}")
     try:
-        handle, name = tempfile.mkstemp(
-            prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent
-        )
-    except OSError as error:
-        raise UserError(f"{path} can't be written: {error.strerror}; name another place") from error
-    os.close(handle)
-    temporary = Path(name)
-    try:
+        temporary.open("xb").close()
         yield temporary
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
+        _fsync(temporary)
         temporary.chmod(0o644)
         temporary.replace(path)
-        _fsync_folder(path.parent)
-    except OSError as error:
-        raise UserError(f"{path} can't be written: {error.strerror or error}") from error
+        _fsync(path.parent)
+    except Exception as error:
+        reason = no_room(error)
+        if isinstance(error, OSError) or reason:
+            raise _unwritable(path, temporary, error) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def atomic_folder(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary folder beside `path`; on success it replaces `path` by a rename."""
+    """Yield a temporary folder beside `path`; on success it replaces `path` by a rename.
+
+    Every file and folder in it is fsynced before. A full disk is a `UserError`; whatever goes
+    wrong, the old folder is kept and the temporary one is removed.
+    """
     path = Path(path)
     ensure_folder(path.parent)
     if path.exists() and not path.is_dir():
         raise UserError(f"output folder {path} is a file; name another")
+    temporary = path.with_name(f"{_TEMPORARY}{path.name}-{secrets.token_hex(6)}")
+    filled = False
     try:
-        temporary = Path(tempfile.mkdtemp(prefix=f".tmp-{path.name}-", dir=path.parent))
-    except OSError as error:
-        raise UserError(f"{path} can't be written: {error.strerror}; name another place") from error
-    try:
+        temporary.mkdir(mode=0o700)
         yield temporary
-        for file in temporary.rglob("*"):
-            if file.is_file():
-                with file.open("rb") as handle:
-                    os.fsync(handle.fileno())
-        temporary.chmod(0o755)
+        filled = True
+        _settle(temporary)
         _replace_folder(path, temporary)
-        _fsync_folder(path.parent)
+        _fsync(path.parent)
+    except Exception as error:
+        # In the block only a full disk is told like this: other errors may be about other files.
+        if no_room(error) or (isinstance(error, OSError) and (filled or not temporary.exists())):
+            raise _unwritable(path, temporary, error) from error
+        raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def remove_leftovers(folder: Path, name: str = "") -> None:
+    """Delete what killed processes left in `folder`, of outputs whose name starts with `name`.
+
+    Only for who holds a lock on the folder: it would take away what others are writing just now.
+    """
+    for path in folder.glob(f"{_TEMPORARY}{name}*"):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+
+def delete_folder(path: Path) -> None:
+    """Delete a folder so that a kill half way leaves nothing under its name.
+
+    Raises:
+        OSError: it can't be renamed; it is as it was.
+    """
+    doomed = path.with_name(f"{_TEMPORARY}{path.name}-{secrets.token_hex(6)}-old")
+    path.rename(doomed)
+    shutil.rmtree(doomed, ignore_errors=True)
+
+
+def exchange(first: Path, second: Path) -> bool:
+    """Swap two names in a single step, where the system can: Linux, on most file systems."""
+    here, exchange = -100, 2  # AT_FDCWD, RENAME_EXCHANGE
+    try:
+        rename = ctypes.CDLL(None).renameat2
+    except (AttributeError, OSError):
+        return False
+    return rename(here, os.fsencode(first), here, os.fsencode(second), exchange) == 0
+
+
+# ------------------------------------------------------------------------ what went wrong
+
+
+def no_room(error: BaseException | None) -> str:
+    """What the system says if `error`, or what caused it, is a full disk; else an empty string.
+
+    A quota and a limit on file sizes count too. Not only `OSError` tells: safetensors, written in
+    Rust, has the number in its text, and numpy's `tofile` says how much of an array it wrote.
+    """
+    while error is not None:
+        text = str(error)
+        number = error.errno if isinstance(error, OSError) else None
+        if found := re.search(r"\(os error (\d+)\)", text):
+            number = int(found[1])
+        if number is None and isinstance(error, OSError):
+            number = errno.ENOSPC if re.search(r"requested and \d+ written", text) else None
+        if number in _NO_ROOM:
+            return os.strerror(number)
+        error = error.__cause__ or error.__context__
+    return ""
+
+
+def size_text(num_bytes: float) -> str:
+    """Bytes for people: `812 bytes`, `3.4 MB`, `1.2 GB`."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if num_bytes >= size:
+            return f"{num_bytes / size:.1f} {unit}"
+    return f"{num_bytes:.0f} bytes"
+
+
+def _unwritable(path: Path, temporary: Path, error: Exception) -> UserError:
+    if reason := no_room(error):
+        with contextlib.suppress(OSError):
+            reason += f", {size_text(shutil.disk_usage(path.parent).free)} are free"
+        return UserError(f"{path} can't be written: {reason}; make room or name another place")
+    reason = getattr(error, "strerror", None) or str(error).replace(str(temporary), str(path))
+    return UserError(f"{path} can't be written: {reason}; name another place")
+
+
+# --------------------------------------------------------------------------- on the disk
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # some can't do it for folders
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def _settle(folder: Path) -> None:
+    """Bring everything in `folder` to the disk; make it readable, which some writers do not."""
+    for path in folder.rglob("*"):
+        if not path.is_symlink():
+            path.chmod(0o755 if path.is_dir() else 0o644)
+            _fsync(path)
+    folder.chmod(0o755)
+    _fsync(folder)
+
+
 def _replace_folder(path: Path, new: Path) -> None:
-    """Rename `new` to `path`. The old one steps aside first: deleting it may take a while."""
+    """Rename `new` to `path`; what was there is at `new` then, or gone."""
     if not path.exists():
         new.rename(path)
-        return
-    old = new.with_name(f"{new.name}-old")
-    path.rename(old)
-    new.rename(path)
-    shutil.rmtree(old, ignore_errors=True)
+    elif not exchange(path, new):
+        # Two steps: between them nothing is at `path`. Deleting may take long, so it is last.
+        old = new.with_name(f"{new.name}-old")
+        path.rename(old)
+        try:
+            new.rename(path)
+        except OSError:
+            old.rename(path)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
+
+
+# ------------------------------------------------------------------------------- content
 
 
 def write_bytes(path: Path | str, data: bytes) -> None:

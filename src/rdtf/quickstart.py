@@ -109,7 +109,7 @@ def quickstart(
         intro=_INTRO.format(
             parameters=sum(p.numel() for p in pipeline.denoiser.parameters()) / 1e6,
             steps=result.step,
-            batch=config.clips_per_step,
+            batch=config.batch_size,
             clips=len(PreparedDataset(data)),
         ),
         examples=examples,
@@ -138,10 +138,14 @@ def _plan(run: Path, data: Path, seconds: float, seed: int) -> TrainConfig:
         config,
         steps=steps,
         optimizer=optimizer,
-        save_every=often,
-        validate_every=often if watched else 0,
-        sample_every=max(steps // 2, 1) if watched else 0,
-        log_every=max(steps // 100, 1),
+        engine=replace(
+            config.engine,
+            save_every=often,
+            validate_every=often if watched else 0,
+            sample_every=max(steps // 2, 1) if watched else 0,
+            log_every=max(steps // 100, 1),
+            log_lines=False,
+        ),
     )
 
 

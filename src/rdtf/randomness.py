@@ -35,11 +35,25 @@ def stream(seed: int, purpose: Purpose, *position: int) -> np.random.Generator:
     return np.random.Generator(np.random.Philox(sequence))
 
 
+def noise_key(seed: int, purpose: Purpose, *position: int) -> int:
+    """The seed, below 2⁶³, of one tensor of noise: small enough to travel with a sample."""
+    return int(stream(seed, purpose, *position).integers(2**63))
+
+
+def normal_from_key(
+    shape: tuple[int, ...], key: int, device: torch.device | str = "cpu"
+) -> torch.Tensor:
+    """Standard normal noise, float32, made on `device`.
+
+    A pure function of the key and the kind of device: CPUs and GPUs draw different numbers.
+    """
+    generator = torch.Generator(device).manual_seed(key)
+    return torch.randn(shape, generator=generator, device=device)
+
+
 def normal(shape: tuple[int, ...], seed: int, purpose: Purpose, *position: int) -> torch.Tensor:
-    """Standard normal noise, float32 on the CPU: the same on every device and rank."""
-    return torch.from_numpy(
-        stream(seed, purpose, *position).standard_normal(shape, dtype=np.float32)
-    )
+    """Standard normal noise, float32 on the CPU, for one `purpose` at one `position`."""
+    return normal_from_key(shape, noise_key(seed, purpose, *position))
 
 
 class DataOrder:

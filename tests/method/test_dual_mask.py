@@ -14,14 +14,9 @@ from models.networks import TEXT_WIDTH, tiny_dfgn
 from rdtf.method.dual_mask import denoiser_input, frame_weights, masked_error_sum
 from rdtf.method.objective import ObjectiveConfig, build_objective
 from rdtf.method.tasks import TASKS, draw_task
-from rdtf.training.batches import Batch, Sample, collate
-from rdtf.training.step import (
-    NonFiniteLossError,
-    StepResult,
-    batch_errors,
-    element_count,
-    train_step,
-)
+from rdtf.training.packing import Batch, Sample, pack, unpack
+from rdtf.training.ranks import Ranks
+from rdtf.training.step import Measured, UpdateGate, batch_errors, element_count, train_step
 
 OBJECTIVES = [
     ObjectiveConfig(),
@@ -120,16 +115,28 @@ def test_padding_reaches_neither_the_loss_nor_its_gradient(content):
 
 def sample(num_frames: int, seed: int = 0, task: str | None = None) -> Sample:
     random, generator = np.random.default_rng(seed), torch.Generator().manual_seed(seed)
-    shape = (16, num_frames, 4, 4)
     return Sample(
-        latents=torch.randn(shape, generator=generator),
-        noise=torch.randn(shape, generator=generator),
+        stored={"latents": torch.randn(num_frames, 16, 4, 4, generator=generator)},
+        noise_key=seed,
+        posterior_key=seed,
         level=float(random.random()),
         draw=draw_task(num_frames, dict.fromkeys([task] if task else TASKS, 1.0), random),
         text=[torch.randn(2 + seed % 3, TEXT_WIDTH, generator=generator)] if seed % 2 else [],
         mean_duration_ms=100.0,
         clip=seed,
+        position=seed,
     )
+
+
+class Latents:
+    """A store of latents as they are."""
+
+    def to_latents(self, stored):
+        return stored["latents"], None
+
+
+def collate(samples: list[Sample]) -> Batch:
+    return unpack(pack(samples, (TEXT_WIDTH,)), Latents(), torch.device("cpu"))
 
 
 CLIPS = [sample(num_frames, seed) for seed, num_frames in enumerate([2, 7, 1, 4])]
@@ -192,19 +199,35 @@ def test_given_frames_cost_nothing_by_default(network):
     assert with_given > errors
 
 
-def stepped(batches: list[Batch]) -> tuple[list[torch.Tensor], StepResult]:
+class Descent:
+    """Plain gradient descent: a step as long as the gradient, so that gradients compare."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        self._sgd = torch.optim.SGD(network.parameters(), lr=0.1)
+
+    def step(self, skip: torch.Tensor) -> None:
+        if not skip:
+            self._sgd.step()
+
+    def zero_grad(self) -> None:
+        self._sgd.zero_grad()
+
+
+def stepped(batches: list[Batch]) -> tuple[list[torch.Tensor], Measured]:
     """Weights after one step of plain gradient descent, and what the step measured."""
     network = tiny_dfgn().train()
     result = train_step(
         network,
         build_objective(ObjectiveConfig()),
-        torch.optim.SGD(network.parameters(), lr=0.1),
+        Descent(network),
         batches,
+        UpdateGate(0, torch.device("cpu")),
         max_grad_norm=1e9,
         given_frame_weight=0.0,
         autocast=contextlib.nullcontext(),
+        ranks=Ranks(),
     )
-    return [parameter.detach() for parameter in network.parameters()], result
+    return [parameter.detach() for parameter in network.parameters()], result.fetch()
 
 
 @pytest.mark.parametrize("sizes", [(2, 2), (1, 3), (1, 1, 1, 1)])
@@ -226,11 +249,19 @@ def test_step_survives_anything_in_the_padding():
     torch.testing.assert_close(actual, expected, rtol=0, atol=0)
 
 
-def test_step_with_a_loss_that_is_no_number_is_refused():
+def test_step_with_a_loss_that_is_no_number_is_not_taken():
     batch = collate(CLIPS)
-    batch.clean[0, 0, 0, 0, 0] = torch.nan
-    with pytest.raises(NonFiniteLossError, match=r"on clips \[0, 1, 2, 3\]"):
-        stepped([batch])
+    batch.clean[1, 0, ~batch.given[1] & batch.valid[1]] = torch.nan
+    weights, measured = stepped([batch])
+    assert not measured.finite and measured.culprits == [1]
+    torch.testing.assert_close(weights, [p.detach() for p in tiny_dfgn().parameters()], rtol=0, atol=0)
+
+
+def test_gate_stays_shut_when_patience_is_out():
+    gate, fine, bad = UpdateGate(1, torch.device("cpu")), torch.tensor(1.0), torch.tensor(torch.inf)
+    skipped = [float(gate.skip(norm)) for norm in (fine, bad, fine, bad, bad, fine)]
+    assert skipped == [0, 1, 0, 1, 1, 1]
+    assert [float(UpdateGate(0, torch.device("cpu")).skip(norm)) for norm in (fine, bad)] == [0, 1]
 
 
 @settings(max_examples=10)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -23,13 +23,16 @@ class MemoryStore:
         self.num_frames = np.array(num_frames)
         self._salt = dict.fromkeys(salted, salt)
 
-    def latents(
-        self, clip: int, frames: np.ndarray, flip: bool, noise_key: Sequence[int]
-    ) -> Tensor:
-        columns = torch.arange(SIDE) / SIDE
-        row = (columns.flip(0) if flip else columns) + clip + self._salt.get(clip, 0.0)
-        values = row.expand(CHANNELS, len(frames), SIDE, SIDE)
-        return values + torch.from_numpy(frames).float()[None, :, None, None] * 1000
+    text_widths = (TEXT_WIDTH,)
+
+    def stored(self, clip: int, frames: np.ndarray, flip: bool) -> dict[str, np.ndarray]:
+        columns = np.arange(SIDE, dtype=np.float32) / SIDE
+        row = (columns[::-1] if flip else columns) + clip + self._salt.get(clip, 0.0)
+        values = np.broadcast_to(row, (len(frames), CHANNELS, SIDE, SIDE))
+        return {"mean": values.astype(np.float32) + frames[:, None, None, None] * 1000}
+
+    def to_latents(self, stored: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        return stored["mean"].float(), None
 
     def durations_ms(self, clip: int) -> np.ndarray:
         return 50 + clip + np.arange(self.num_frames[clip]) * 10
@@ -45,8 +48,6 @@ class CountingStore(MemoryStore):
         super().__init__(num_frames)
         self.asked: list[int] = []
 
-    def latents(
-        self, clip: int, frames: np.ndarray, flip: bool, noise_key: Sequence[int]
-    ) -> Tensor:
+    def stored(self, clip: int, frames: np.ndarray, flip: bool) -> dict[str, np.ndarray]:
         self.asked.append(clip)
-        return super().latents(clip, frames, flip, noise_key)
+        return super().stored(clip, frames, flip)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 import numpy as np
@@ -9,20 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixtures_runs import tiny_config
+from rdtf.errors import ConfigError
 from rdtf.method.objective import build_objective
 from rdtf.method.tasks import MIN_FRAMES, TASKS
 from rdtf.randomness import Purpose, stream
-from rdtf.training.batches import (
-    Batch,
-    BatchBuilder,
-    MixedOrder,
-    choose_frames,
-    collate,
-    merge_durations,
-    pad_text,
-)
+from rdtf.training.batches import BatchBuilder, MixedOrder, choose_frames, merge_durations
 from rdtf.training.config import TrainConfig
-from rdtf.training.store import open_stores
+from rdtf.training.packing import Batch, PackedBatch, Sample, pack, pad_text, unpack
+from rdtf.training.store import PreparedStore, open_stores
 
 from .stores import CHANNELS, SIDE, TEXT_WIDTH, CountingStore, MemoryStore
 
@@ -34,8 +29,21 @@ def builder(config: TrainConfig, store: MemoryStore | None = None) -> BatchBuild
     return BatchBuilder(store or MemoryStore(LENGTHS), config, build_objective(config.objective))
 
 
+def step_batches(
+    batches: BatchBuilder, step: int, weights: dict[str, float] = WEIGHTS, *place: int
+) -> list[Batch]:
+    packed = batches.step_batches(step, weights, *place)
+    return [unpack(batch, batches.store, torch.device("cpu")) for batch in packed]
+
+
+def collate(samples: list[Sample], store: MemoryStore | None = None) -> Batch:
+    store = store or MemoryStore(LENGTHS)
+    return unpack(pack(samples, store.text_widths), store, torch.device("cpu"))
+
+
 def assert_same_batch(actual: Batch, expected: Batch) -> None:
     assert actual.tasks == expected.tasks and actual.clips == expected.clips
+    assert actual.positions == expected.positions and actual.levels == expected.levels
     for name in ("clean", "noise", "level", "valid", "given", "mean_duration_ms"):
         assert torch.equal(getattr(actual, name), getattr(expected, name)), name
     for name in ("text", "text_mask"):
@@ -44,15 +52,15 @@ def assert_same_batch(actual: Batch, expected: Batch) -> None:
 
 
 @settings(max_examples=20)
-@given(st.permutations(range(10)), st.integers(1, 3), st.integers(1, 3))
-def test_batches_are_the_same_in_any_order_of_asking(order, batch_size, accumulation):
-    config = tiny_config(batch_size=batch_size, accumulation=accumulation, seed=7)
+@given(st.permutations(range(10)), st.integers(1, 4), st.integers(0, 3))
+def test_batches_are_the_same_in_any_order_of_asking(order, batch_size, micro_batch_size):
+    config = tiny_config(batch_size=batch_size, micro_batch_size=micro_batch_size, seed=7)
     in_order = builder(config)
-    expected = [in_order.step_batches(step, WEIGHTS) for step in range(10)]
+    expected = [step_batches(in_order, step, WEIGHTS) for step in range(10)]
     other = builder(config)
     for step in order:
-        actual = other.step_batches(step, WEIGHTS)
-        assert len(actual) == accumulation
+        actual = step_batches(other, step, WEIGHTS)
+        assert len(actual) == math.ceil(batch_size / (micro_batch_size or batch_size))
         for a, b in zip(actual, expected[step], strict=True):
             assert_same_batch(a, b)
 
@@ -64,24 +72,24 @@ def test_batches_of_a_real_set_are_the_same_for_two_readers(training_set):
         BatchBuilder(open_stores(training_set, config)[1], config, objective) for _ in range(2)
     )
     for step in (5, 0, 3):
-        batch = first.step_batches(step, WEIGHTS)[0]
-        assert_same_batch(batch, second.step_batches(step, WEIGHTS)[0])
+        batch = step_batches(first, step, WEIGHTS)[0]
+        assert_same_batch(batch, step_batches(second, step, WEIGHTS)[0])
         assert batch.clean.shape[:2] == (6, CHANNELS) and batch.clean.shape[3:] == (SIDE, SIDE)
         assert batch.clean.abs().max() <= 1 and batch.text[0].shape[::2] == (6, TEXT_WIDTH)
 
 
 def test_another_seed_gives_other_batches():
-    first, second = (builder(tiny_config(seed=seed)).step_batches(0, WEIGHTS)[0] for seed in (0, 1))
+    first, second = (step_batches(builder(tiny_config(seed=seed)), 0, WEIGHTS)[0] for seed in (0, 1))
     assert not torch.equal(first.noise[:, :, 0], second.noise[:, :, 0])
 
 
 @pytest.mark.parametrize("still_share", [0.0, 0.15, 0.5])
 def test_every_epoch_visits_every_moving_clip_once(still_share):
     store = CountingStore(LENGTHS)
-    config = tiny_config(batch_size=2, accumulation=2, data__still_share=still_share, steps=100)
+    config = tiny_config(batch_size=4, micro_batch_size=2, data__still_share=still_share, steps=100)
     batches = builder(config, store)
     for step in range(100):  # whole groups of steps, in whatever order they are dealt
-        batches.step_batches(step, WEIGHTS)
+        step_batches(batches, step, WEIGHTS)
     in_order = [batches.order[position] for position in range(400)]
     assert Counter(store.asked) == Counter(in_order)
     moving = [clip for clip in in_order if LENGTHS[clip] > 1]
@@ -121,8 +129,8 @@ def test_conditions_are_dropped_as_often_as_said(name):
     config = tiny_config(batch_size=4, data__still_share=0.0, **rates)
     text, image = 0, 0
     for step in range(40):
-        for batch in builder(config).step_batches(step, weights):
-            text += int(batch.text_mask[0].any(dim=1).sum()) if batch.text_mask else 0
+        for batch in step_batches(builder(config), step, weights):
+            text += int(batch.text_mask[0].any(dim=1).sum())
             image += int(batch.given.any(dim=1).sum())
     dropped, always = (text, image) if name == "text_dropout" else (image, text)
     assert always == 160 and 55 < dropped < 105
@@ -133,10 +141,10 @@ def test_dropout_is_independent_of_the_task_draw():
     with_all = builder(tiny_config(data__text_dropout=0.0, data__image_dropout=0.0))
     without = builder(tiny_config(data__text_dropout=1.0, data__image_dropout=1.0))
     for step in range(8):
-        a, b = with_all.step_batches(step, WEIGHTS)[0], without.step_batches(step, WEIGHTS)[0]
+        a, b = step_batches(with_all, step, WEIGHTS)[0], step_batches(without, step, WEIGHTS)[0]
         assert a.tasks == b.tasks and torch.equal(a.noise, b.noise)
         assert torch.equal(a.level, b.level) and torch.equal(a.clean, b.clean)
-        assert not b.given.any() and not b.text
+        assert not b.given.any() and not b.text_mask[0].any()
 
 
 def test_flips_happen_and_can_be_turned_off():
@@ -144,7 +152,7 @@ def test_flips_happen_and_can_be_turned_off():
         count = 0
         batches = builder(tiny_config(batch_size=4, data__flip_probability=probability))
         for step in range(20):
-            clean = batches.step_batches(step, WEIGHTS)[0].clean
+            clean = step_batches(batches, step, WEIGHTS)[0].clean
             count += int((clean[:, 0, 0, 0, 0] > clean[:, 0, 0, 0, -1]).sum())
         return count
 
@@ -154,7 +162,7 @@ def test_flips_happen_and_can_be_turned_off():
 
 def test_tasks_differ_within_a_batch_and_all_of_them_come():
     batches = builder(tiny_config(batch_size=8, data__still_share=0.0))
-    drawn = [batches.step_batches(step, WEIGHTS)[0].tasks for step in range(20)]
+    drawn = [step_batches(batches, step, WEIGHTS)[0].tasks for step in range(20)]
     assert sum(len(set(tasks)) > 1 for tasks in drawn) >= 19
     assert {task for tasks in drawn for task in tasks} == set(TASKS)
 
@@ -163,7 +171,7 @@ def test_weights_of_zero_leave_a_task_out():
     batches = builder(tiny_config(batch_size=8, data__still_share=0.0))
     weights = {**dict.fromkeys(TASKS, 0.0), "interpolation": 1.0}
     for step in range(10):
-        assert set(batches.step_batches(step, weights)[0].tasks) == {"interpolation"}
+        assert set(step_batches(batches, step, weights)[0].tasks) == {"interpolation"}
 
 
 @settings(max_examples=20)
@@ -172,15 +180,16 @@ def test_what_other_clips_hold_does_not_matter(position, salted):
     config = tiny_config()
     plain = builder(config).sample(position, WEIGHTS)
     salted -= {plain.clip}
-    other = builder(config, MemoryStore(LENGTHS, tuple(salted), 0.5)).sample(position, WEIGHTS)
-    assert_same_batch(collate([plain]), collate([other]))
+    store = MemoryStore(LENGTHS, tuple(salted), 0.5)
+    other = builder(config, store).sample(position, WEIGHTS)
+    assert_same_batch(collate([plain]), collate([other], store))
 
 
 @settings(max_examples=30)
 @given(st.integers(0, 30))
 def test_a_batch_is_well_formed(step):
     config = tiny_config(batch_size=4)
-    batch = builder(config).step_batches(step, WEIGHTS)[0]
+    batch = step_batches(builder(config), step, WEIGHTS)[0]
     lengths = batch.valid.sum(dim=1)
     assert batch.valid.shape[1] == lengths.max() <= config.max_frames
     assert not (batch.given & ~batch.valid).any()
@@ -201,7 +210,7 @@ def test_a_step_holds_clips_of_like_length():
     padding = sum(
         int((~batch.valid).sum())
         for step in range(40)
-        for batch in batches.step_batches(step, WEIGHTS)
+        for batch in step_batches(batches, step, WEIGHTS)
     )
     in_order = [collate([batches.sample(4 * s + i, WEIGHTS) for i in range(4)]) for s in range(40)]
     assert padding < 0.7 * sum(int((~batch.valid).sum()) for batch in in_order)
@@ -257,8 +266,83 @@ def test_merged_durations_keep_the_time_between_the_chosen(durations, data):
 def test_texts_are_padded_per_encoder():
     first = [torch.ones(2, 3), torch.ones(1, 5)]
     second = [torch.full((4, 3), 2.0), torch.full((3, 5), 2.0)]
-    states, masks = pad_text([first, [], second])
+    states, masks = pad_text([first, [], second], (3, 5))
     assert [tuple(state.shape) for state in states] == [(3, 4, 3), (3, 3, 5)]
     assert masks[0].sum(dim=1).tolist() == [2, 0, 4] and masks[1].sum(dim=1).tolist() == [1, 0, 3]
     assert not states[0][~masks[0]].any() and states[0][2].eq(2).all()
-    assert pad_text([[], []]) == ([], [])
+
+
+def test_no_text_at_all_is_one_masked_token():
+    """So that the parameters that read text take part in every batch."""
+    states, masks = pad_text([[], []], (3, 5))
+    assert [tuple(state.shape) for state in states] == [(2, 1, 3), (2, 1, 5)]
+    assert not any(mask.any() for mask in masks)
+
+
+# -------------------------------------------------------------------------- ranks
+
+
+@settings(max_examples=40)
+@given(
+    st.integers(0, 50),
+    st.sampled_from([1, 2, 4]),
+    st.integers(1, 3),
+    st.integers(0, 5),
+)
+def test_the_same_samples_whatever_the_ranks_and_micro_batches(step, world, share, micro):
+    batch_size = 4 * share
+    batches = builder(tiny_config(batch_size=batch_size, micro_batch_size=micro))
+    dealt = [batches.deal(step, rank, world) for rank in range(world)]
+    alone = [p for group in batches.deal(step) for p in group]
+    together = [p for passes in zip(*dealt, strict=True) for group in passes for p in group]
+    assert together == alone == batches.positions(step)
+    sizes = [[len(group) for group in groups] for groups in dealt]
+    assert all(size == sizes[0] and sum(size) == batch_size // world for size in sizes)
+    assert all(len(group) <= (micro or batch_size) for group in dealt[0])
+
+
+def test_steps_cover_every_position_once():
+    batches = builder(tiny_config(batch_size=6))
+    seen = [p for step in range(20) for rank in range(2) for g in batches.deal(step, rank, 2) for p in g]
+    assert sorted(seen) == list(range(120))
+
+
+def test_a_batch_that_ranks_cannot_share_is_refused():
+    with pytest.raises(ConfigError, match="batch_size 8 can't be shared by 3 ranks.*multiple of 3"):
+        builder(tiny_config(batch_size=8)).deal(0, 0, 3)
+
+
+def test_noise_is_the_samples_own():
+    """It depends neither on the batch nor on the longest clip in it."""
+    batches = builder(tiny_config(batch_size=4))
+    samples = [batches.sample(position, WEIGHTS) for position in range(12)]
+    together = collate(samples)
+    for row, sample in enumerate(samples):
+        alone = collate([sample])
+        assert torch.equal(together.noise[row, :, : sample.num_frames], alone.noise[0])
+    values = together.noise[together.valid[:, None].expand(-1, CHANNELS, -1)]
+    assert abs(float(values.mean())) < 0.01 and abs(float(values.std()) - 1) < 0.01
+
+
+def test_latents_are_drawn_anew_from_their_posterior():
+    class Uncertain(MemoryStore):
+        def to_latents(self, stored):
+            return torch.zeros_like(stored["mean"]), torch.full_like(stored["mean"], 2 * math.log(3))
+
+    store = Uncertain(LENGTHS)
+    batches = builder(tiny_config(), store)
+    first, again, other = (collate([batches.sample(p, WEIGHTS)], store) for p in (3, 3, 4))
+    assert torch.equal(first.clean, again.clean) and abs(float(first.clean.std()) - 3) < 0.2
+    assert not torch.equal(first.clean[:, :, :1], other.clean[:, :, :1])
+    assert not torch.equal(first.clean, 3 * first.noise)
+
+
+def test_what_travels_is_small(training_set):
+    """Pixels as bytes, text in half precision: no float latents, no noise."""
+    config = tiny_config(batch_size=4)
+    store = open_stores(training_set, config)[1]
+    assert isinstance(store, PreparedStore)
+    packed = BatchBuilder(store, config, build_objective(config.objective)).step_batches(0, WEIGHTS)
+    assert isinstance(packed[0], PackedBatch)
+    assert packed[0].stored["pixels"].dtype == torch.uint8
+    assert packed[0].text[0].dtype == torch.float16

@@ -82,7 +82,7 @@ def test_config_can_not_be_changed_in_place():
     ("name", "text", "value"),
     [
         ("steps", "12", 12),
-        ("precision", "bf16", "bf16"),
+        ("engine.precision", "bf16", "bf16"),
         ("optimizer.learning_rate", "3e-4", 3e-4),
         ("optimizer.learning_rate", "1", 1.0),
         ("optimizer.betas", "0.8,0.95", (0.8, 0.95)),
@@ -153,13 +153,13 @@ def test_text_that_does_not_fit(name, text, message):
     [
         ("steps", 0),
         ("batch_size", 0),
-        ("accumulation", -1),
+        ("engine.micro_batch_size", -1),
         ("seed", -1),
         ("max_frames", 1),
         ("data.text_dropout", 1.5),
         ("optimizer.learning_rate", -1e-3),
         ("optimizer.learning_rate", math.nan),
-        ("precision", "fp8"),
+        ("engine.precision", "fp8"),
         ("model.temporal_layer", "mamba"),
     ],
 )
@@ -175,5 +175,14 @@ def test_composing_needs_x_prediction():
     assert not override(TrainConfig(), settings).model.compose
 
 
-def test_clips_per_step():
-    assert TrainConfig(batch_size=6, accumulation=4).clips_per_step == 24
+def test_an_average_is_needed():
+    with pytest.raises(ConfigError, match="ema_decays is empty"):
+        dataclasses.replace(TrainConfig(), optimizer=OptimizerConfig(ema_decays=()))
+    with pytest.raises(ConfigError, match=r"optimizer\.ema_decays is 1\.5"):
+        override(TrainConfig(), {"optimizer.ema_decays": "0.9,1.5"})
+
+
+def test_a_section_may_be_left_out_where_there_is_only_one():
+    assert override(TrainConfig(), {"save_every": "7"}).engine.save_every == 7
+    with pytest.raises(ConfigError, match=r"say representation\.kind or objective\.kind"):
+        override(TrainConfig(), {"kind": "pixels"})

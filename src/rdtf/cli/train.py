@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -20,16 +21,21 @@ class Train:
     autoencoder and two text encoders by --set).
 
     Ends with status 0 when the steps are done or the time is up, and with 75 after SIGINT or
-    SIGTERM; everything is saved in each case.
+    SIGTERM; everything is saved in each case. What is short of memory needs a smaller
+    `--set micro_batch_size=N`: the result is the same.
 
     Example: rdtf train nano --data DATA --out RUN --max-seconds 1800
+
+    Several GPUs: torchrun --nproc-per-node 4 -m rdtf.cli.main train mini --data DATA --out RUN
+    (add `--set parallel=fsdp` where a model does not fit). The same config is the same run on any
+    number of them, and a run may change it when it resumes.
     """
 
     preset: Positional[str]
     """nano, mini, base or paper."""
-    data: Path
+    data: Path | None = None
     """Training set made by `rdtf data prepare` or `rdtf data synth`."""
-    out: Path
+    out: Path | None = None
     """Run directory; made, or resumed if it is there."""
     steps: int | None = None
     """Optimizer steps of the whole schedule; default: the preset's."""
@@ -40,14 +46,15 @@ class Train:
     curriculum: Literal["adaptive", "static", "linear", "none"] = "adaptive"
     """How task weights move over the run."""
     set: Annotated[tuple[str, ...], arg(metavar="NAME=VALUE")] = ()
-    """Any setting of the config, e.g. optimizer.learning_rate=3e-4 batch_size=4."""
+    """Any setting of the config, e.g. optimizer.learning_rate=3e-4 micro_batch_size=4."""
     dry_run: bool = False
-    """Print the resolved config and the parameters by part, and leave."""
+    """Print the resolved config, parameters by part, FLOPs, memory and time expected, and leave."""
     json: bool = False
     """Print the result as JSON."""
 
     def run(self) -> int:
         from rdtf.cli.output import show
+        from rdtf.errors import ConfigError
         from rdtf.training.config import TrainConfig, override
         from rdtf.training.presets import preset
 
@@ -59,9 +66,12 @@ class Train:
         if self.dry_run:
             from rdtf.training.describe import describe_run
 
-            values = describe_run(config)
+            values = describe_run(config, self.data)
             show(values, self.json, values["text"])
             return 0
+        if self.data is None or self.out is None:
+            missing = "--data" if self.data is None else "--out"
+            raise ConfigError(f"rdtf train needs {missing}; only --dry-run goes without")
         from rdtf.training.train import train
 
         result = train(config, self.data, self.out, max_seconds=self.max_seconds)
@@ -70,7 +80,8 @@ class Train:
             f"after {result.seconds:.0f} s; "
             f"model in {self.out / 'pipeline'}, curves in {self.out / 'report.html'}"
         )
-        show({**vars(result), "run": self.out}, self.json, text)
+        if os.environ.get("RANK", "0") == "0":  # under torchrun one rank speaks for all
+            show({**vars(result), "run": self.out}, self.json, text)
         return INTERRUPTED if result.reason == "interrupted" else 0
 
 

@@ -84,45 +84,47 @@ def sample(
     extra = {"generator": generator} if takes_generator else {}
     scheduler.set_timesteps(num_inference_steps, device=noise.device)
     steps = float(scheduler.config.num_train_timesteps)
+    if hasattr(scheduler, "set_begin_index"):
+        scheduler.set_begin_index(0)  # or it searches for the timestep, and the host waits
+    guidance = _Guidance(guidance_scale, image_guidance_scale, conditions)
     given = conditions.given[:, None, :, None, None]
     latents = noise * float(getattr(scheduler, "init_noise_sigma", 1.0))
     for index, timestep in enumerate(scheduler.timesteps):
         level = (timestep.float() / steps).expand(len(noise)).to(noise.device)
         imposed = objective.add_noise(conditions.clean, noise, level)
         latents = torch.where(given, imposed, latents)
-        output = _guided(
-            model, objective, conditions, latents, level, guidance_scale, image_guidance_scale
-        )
+        output = guidance.output(model, objective, conditions, latents, level)
         latents = scheduler.step(output, timestep, latents, **extra).prev_sample
         if callback is not None:
             callback(index, float(level[0]), latents)
     return torch.where(given, conditions.clean, latents)
 
 
-def _guided(
-    model: DFGN,
-    objective: Objective,
-    conditions: Conditions,
-    latents: Tensor,
-    level: Tensor,
-    text_scale: float,
-    image_scale: float,
-) -> Tensor:
-    """Two guidance terms (as InstructPix2Pix): none → given frames → given frames and text."""
+class _Guidance:
+    """Two guidance terms (as InstructPix2Pix): none → given frames → given frames and text.
 
-    def output(*, text: bool, image: bool) -> Tensor:
-        prediction = conditions.predict(model, latents, level, text=text, image=image)
-        return objective.model_output(prediction, latents, level)
+    What there is to guide by is looked up once: to ask at every step would make the host wait.
+    """
 
-    has_text, has_image = conditions.has_text, conditions.has_image
-    full = output(text=has_text, image=has_image)
-    guide_text = has_text and text_scale != 1.0
-    guide_image = has_image and image_scale != 1.0
-    if not guide_text and not guide_image:
-        return full
-    without_text = output(text=False, image=has_image) if has_text else full
-    guided = without_text + text_scale * (full - without_text)
-    if guide_image:
-        nothing = output(text=False, image=False)
-        guided = guided + (image_scale - 1.0) * (without_text - nothing)
-    return guided
+    def __init__(self, text_scale: float, image_scale: float, conditions: Conditions) -> None:
+        self.text_scale, self.image_scale = text_scale, image_scale
+        self.has_text, self.has_image = conditions.has_text, conditions.has_image
+
+    def output(
+        self, model: DFGN, objective: Objective, conditions: Conditions, noisy: Tensor, level: Tensor
+    ) -> Tensor:
+        def output(*, text: bool, image: bool) -> Tensor:
+            prediction = conditions.predict(model, noisy, level, text=text, image=image)
+            return objective.model_output(prediction, noisy, level)
+
+        full = output(text=self.has_text, image=self.has_image)
+        guide_text = self.has_text and self.text_scale != 1.0
+        guide_image = self.has_image and self.image_scale != 1.0
+        if not guide_text and not guide_image:
+            return full
+        without_text = output(text=False, image=self.has_image) if self.has_text else full
+        guided = without_text + self.text_scale * (full - without_text)
+        if guide_image:
+            nothing = output(text=False, image=False)
+            guided = guided + (self.image_scale - 1.0) * (without_text - nothing)
+        return guided

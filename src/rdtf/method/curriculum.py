@@ -71,20 +71,20 @@ class Curriculum:
 
     # ---------------------------------------------------------------- weights
 
-    def family_weights(self, progress: float) -> dict[str, float]:
-        """Weight of each family at `progress` in [0, 1] of the run."""
+    def family_weights(self, progress: float, quantile: float | None = None) -> dict[str, float]:
+        """Weight of each family at `progress` in [0, 1] of the run; `quantile`: now's if None."""
         mode = self.config.mode
         if mode == "none":
             return dict.fromkeys(FAMILIES, 1.0)
         static = self._static_part(progress)
         if mode != "adaptive":
             return static
-        adaptive = adaptive_weights(self.quantile)
+        adaptive = adaptive_weights(self.quantile if quantile is None else quantile)
         return {family: static[family] + adaptive[family] for family in FAMILIES}
 
-    def task_weights(self, progress: float) -> dict[str, float]:
+    def task_weights(self, progress: float, quantile: float | None = None) -> dict[str, float]:
         """Weight of each of the six tasks: each carries the weight of its family."""
-        families = self.family_weights(progress)
+        families = self.family_weights(progress, quantile)
         return {task: families[FAMILY[task]] for task in TASKS}
 
     def _static_part(self, progress: float) -> dict[str, float]:

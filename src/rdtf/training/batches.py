@@ -1,34 +1,42 @@
-"""From a position in the run to a batch: order, frames, task, noise, all pure functions of it."""
+"""From a position in the run to a batch: order, frames, task, noise, all pure functions of it.
+
+Positions count samples over the whole run, whatever the number of ranks. A step takes the next
+`batch_size` of them and deals them out; who computes what changes nothing about any sample.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from rdtf.errors import ConfigError
 from rdtf.method.objective import Objective
 from rdtf.method.tasks import TaskDraw, draw_task
-from rdtf.randomness import DataOrder, Purpose, normal, stream
+from rdtf.randomness import DataOrder, Purpose, noise_key, stream
 from rdtf.training.config import TrainConfig
+from rdtf.training.packing import PackedBatch, Sample, ToLatents, pack
 
 # Batches are cut from groups of this many steps, sorted by length, so that little is padding.
 _STEPS_PER_GROUP = 4
 
 
-class ClipStore(Protocol):
-    """A training set as the trainer sees it: latents, durations and text states by index."""
+class ClipStore(ToLatents, Protocol):
+    """A training set as the trainer sees it: arrays, durations and text states by index."""
 
     @property
     def num_frames(self) -> np.ndarray: ...
 
-    def latents(
-        self, clip: int, frames: np.ndarray, flip: bool, noise_key: Sequence[int]
-    ) -> Tensor:
-        """Clean latents of the chosen frames, float32 `[C, F, h, w]`."""
+    @property
+    def text_widths(self) -> tuple[int, ...]:
+        """Width of the token states of each text encoder."""
+        ...
+
+    def stored(self, clip: int, frames: np.ndarray, flip: bool) -> dict[str, np.ndarray]:
+        """What the cache holds of the chosen frames, `[F, ...]` each."""
         ...
 
     def durations_ms(self, clip: int) -> np.ndarray: ...
@@ -36,54 +44,6 @@ class ClipStore(Protocol):
     def text(self, clip: int, choice: float) -> list[Tensor]:
         """Token states `[T, D]` per encoder of one caption, chosen by `choice` in [0, 1)."""
         ...
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What one forward pass reads. F is the longest clip of the batch.
-
-    clean, noise: `[B, C, F, h, w]`; level: `[B]` in [0, 1]; valid, given: bool `[B, F]`;
-    text, text_mask: per encoder `[B, T, D]` and bool `[B, T]`; mean_duration_ms: `[B]`.
-    """
-
-    clean: Tensor
-    noise: Tensor
-    level: Tensor
-    valid: Tensor
-    given: Tensor
-    text: list[Tensor]
-    text_mask: list[Tensor]
-    mean_duration_ms: Tensor
-    tasks: tuple[str, ...]
-    clips: tuple[int, ...]
-
-    def to(self, device: torch.device) -> Batch:
-        """Copies of all tensors on `device`."""
-        if device.type == "cpu":
-            return self
-        moved = {
-            name: value.to(device, non_blocking=True)
-            for name, value in vars(self).items()
-            if isinstance(value, Tensor)
-        }
-        lists = {
-            name: [tensor.to(device, non_blocking=True) for tensor in getattr(self, name)]
-            for name in ("text", "text_mask")
-        }
-        return replace(self, **moved, **lists)
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One clip as drawn: latents `[C, F, h, w]`, its task, noise and level."""
-
-    latents: Tensor
-    noise: Tensor
-    level: float
-    draw: TaskDraw
-    text: list[Tensor]
-    mean_duration_ms: float
-    clip: int
 
 
 class MixedOrder:
@@ -116,19 +76,40 @@ class BatchBuilder:
         self.objective = objective
         self.order = MixedOrder(store.num_frames, config.data.still_share, config.seed)
 
-    def step_batches(self, step: int, task_weights: Mapping[str, float]) -> list[Batch]:
-        """The micro-batches of optimizer step `step`."""
-        positions = self._positions(step)
-        size = self.config.batch_size
+    def step_batches(
+        self, step: int, task_weights: Mapping[str, float], rank: int = 0, world_size: int = 1
+    ) -> list[PackedBatch]:
+        """The micro-batches of `rank` in optimizer step `step`."""
         return [
-            collate([self.sample(p, task_weights) for p in positions[start : start + size]])
-            for start in range(0, len(positions), size)
+            pack([self.sample(p, task_weights) for p in positions], self.store.text_widths)
+            for positions in self.deal(step, rank, world_size)
         ]
 
-    def _positions(self, step: int) -> list[int]:
+    def deal(self, step: int, rank: int = 0, world_size: int = 1) -> list[list[int]]:
+        """The positions of each micro-batch of `rank`.
+
+        Neighbours in length come into the same pass and into the same pass of the other ranks, so
+        that little is padding and nobody waits.
+        """
+        if self.config.batch_size % world_size:
+            raise ConfigError(
+                f"batch_size {self.config.batch_size} can't be shared by {world_size} ranks; "
+                f"make it a multiple of {world_size}"
+            )
+        positions = self.positions(step)
+        share = self.config.batch_size // world_size
+        size = self.config.engine.micro_batch_size or share
+        dealt = []
+        for start in range(0, share, size):
+            count = min(size, share - start)
+            first = start * world_size + rank * count
+            dealt.append(positions[first : first + count])
+        return dealt
+
+    def positions(self, step: int) -> list[int]:
         """Positions of one step: its group sorted by length, cut, and dealt in random order."""
         group, place = divmod(step, _STEPS_PER_GROUP)
-        per_step = self.config.clips_per_step
+        per_step = self.config.batch_size
         start = group * per_step * _STEPS_PER_GROUP
         positions = list(range(start, start + per_step * _STEPS_PER_GROUP))
         positions.sort(key=lambda position: (self._length(position), position))
@@ -155,18 +136,20 @@ class BatchBuilder:
         clip, frames = self.order[position], self._frames(position)
         augment = stream(seed, Purpose.AUGMENT, position, 1)
         flip = bool(augment.random() < config.data.flip_probability)
-        latents = self.store.latents(clip, frames, flip, (seed, position))
+        stored = self.store.stored(clip, frames, flip)
         draw = draw_task(len(frames), task_weights, stream(seed, Purpose.TASK, position))
         draw = drop_conditions(draw, config, stream(seed, Purpose.DROPOUT, position))
         durations = merge_durations(self.store.durations_ms(clip), frames)
         return Sample(
-            latents=latents,
-            noise=normal(tuple(latents.shape), seed, Purpose.NOISE, position),
+            stored={name: torch.from_numpy(values) for name, values in stored.items()},
+            noise_key=noise_key(seed, Purpose.NOISE, position),
+            posterior_key=noise_key(seed, Purpose.POSTERIOR, position),
             level=self.objective.draw_level(stream(seed, Purpose.TIMESTEP, position)),
             draw=draw,
             text=self.store.text(clip, float(augment.random())) if draw.use_text else [],
             mean_duration_ms=float(durations.mean()),
             clip=clip,
+            position=position,
         )
 
 
@@ -205,54 +188,3 @@ def drop_conditions(
     if drop_image < config.data.image_dropout:
         given = np.zeros_like(given)
     return TaskDraw(draw.task, given, use_text)
-
-
-def collate(samples: Sequence[Sample]) -> Batch:
-    """Pad to the longest clip and stack."""
-    frames = max(sample.latents.shape[1] for sample in samples)
-    channels, _, height, width = samples[0].latents.shape
-    shape = (len(samples), channels, frames, height, width)
-    clean, noise = torch.zeros(shape), torch.zeros(shape)
-    valid = torch.zeros(len(samples), frames, dtype=torch.bool)
-    given = torch.zeros_like(valid)
-    for row, sample in enumerate(samples):
-        count = sample.latents.shape[1]
-        clean[row, :, :count] = sample.latents
-        noise[row, :, :count] = sample.noise
-        valid[row, :count] = True
-        given[row, :count] = torch.from_numpy(sample.draw.given)
-    text, text_mask = pad_text([sample.text for sample in samples])
-    return Batch(
-        clean=clean,
-        noise=noise,
-        level=torch.tensor([sample.level for sample in samples]),
-        valid=valid,
-        given=given,
-        text=text,
-        text_mask=text_mask,
-        mean_duration_ms=torch.tensor([sample.mean_duration_ms for sample in samples]),
-        tasks=tuple(sample.draw.task for sample in samples),
-        clips=tuple(sample.clip for sample in samples),
-    )
-
-
-def pad_text(texts: Sequence[Sequence[Tensor]]) -> tuple[list[Tensor], list[Tensor]]:
-    """Token states per sample and encoder → per encoder `[B, T, D]` and mask `[B, T]`.
-
-    A sample without text (empty list) gets an all-False mask. No text at all → empty lists.
-    """
-    encoders = max((len(text) for text in texts), default=0)
-    states, masks = [], []
-    for encoder in range(encoders):
-        tokens = [text[encoder] if text else None for text in texts]
-        present = [state for state in tokens if state is not None]
-        length = max(len(state) for state in present)
-        padded = torch.zeros(len(texts), length, present[0].shape[1])
-        mask = torch.zeros(len(texts), length, dtype=torch.bool)
-        for row, state in enumerate(tokens):
-            if state is not None:
-                padded[row, : len(state)] = state
-                mask[row, : len(state)] = True
-        states.append(padded)
-        masks.append(mask)
-    return states, masks

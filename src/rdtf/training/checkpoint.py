@@ -1,17 +1,21 @@
 """Checkpoints: a folder per step, complete or absent, verified before it is used.
 
     RUN/checkpoints/step-00000250/
-        model.safetensors  ema.safetensors  optimizer.safetensors
-        state.json         step, curriculum, counters, data fingerprint, version
-        MANIFEST.json      size and sha256 of each file
+        model.safetensors  ema-0.safetensors  optimizer.safetensors ...    what the trainer names
+        state.json         format version, step, names of the files, counters, curriculum
+        MANIFEST.json      size and sha256 of each file, written last
+    RUN/checkpoints/best.json                                              step and loss of the best
 
 Weights are safetensors and everything else is JSON: nothing here can run code when it is loaded.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import math
+import os
 import re
 import shutil
 import sys
@@ -21,69 +25,232 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from rdtf.errors import CheckpointError
-from rdtf.fileio import atomic_folder, read_json, write_json
+from rdtf.errors import CheckpointError, ConfigError, UserError
+from rdtf.fileio import (
+    atomic_folder,
+    delete_folder,
+    ensure_folder,
+    no_room,
+    remove_leftovers,
+    size_text,
+    write_json,
+    write_text,
+)
 
-FORMAT_VERSION = 1
-_FILES = ("model.safetensors", "ema.safetensors", "optimizer.safetensors", "state.json")
-_NAME = re.compile(r"step-(\d{8})")
+FORMAT_VERSION = 2
+_STATE, _MANIFEST, _SUFFIX = "state.json", "MANIFEST.json", ".safetensors"
+_FOLDER = re.compile(r"step-(\d{8,})")
+_STEM = re.compile(r"[\w-][\w.-]*")
+_JSON_BYTES = 1 << 16  # room for state.json, the manifest and the headers, with much to spare
+
+
+@dataclass(frozen=True)
+class Retention:
+    """Which checkpoints stay when a new one is saved; one is enough to stay.
+
+    last: the newest so many; 0 keeps all.
+    every: those whose step is a multiple of it; 0 for none.
+    keep_best: the one that `mark_best` named.
+    """
+
+    last: int = 2
+    every: int = 0
+    keep_best: bool = True
+
+    def __post_init__(self) -> None:
+        for name in ("last", "every"):
+            if getattr(self, name) < 0:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 0")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """One loaded checkpoint."""
+    """A verified checkpoint. Its tensors are read when they are asked for.
+
+    state: what `save_checkpoint` was given; stems: names that `load` takes.
+    """
 
     step: int
-    model: dict[str, Tensor]
-    ema: dict[str, Tensor]
-    optimizer: dict[str, Tensor]
     state: dict[str, Any]
+    folder: Path
+    stems: tuple[str, ...]
+
+    def load(self, stem: str) -> dict[str, Tensor]:
+        """The tensors saved as `stem`, on the CPU; one that is not there is a `CheckpointError`."""
+        if stem not in self.stems:
+            raise CheckpointError(
+                f"checkpoint {self.folder} has no {stem!r}; it has {', '.join(self.stems)}"
+            )
+        try:
+            return load_file(self.folder / f"{stem}{_SUFFIX}")
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(
+                f"{stem} of checkpoint {self.folder} can't be read: {error}"
+            ) from error
+
+
+# --------------------------------------------------------------------------------- saving
 
 
 def save_checkpoint(
     run: Path,
     step: int,
-    *,
-    model: Mapping[str, Tensor],
-    ema: Mapping[str, Tensor],
-    optimizer: torch.optim.Optimizer,
+    tensors: Mapping[str, Mapping[str, Tensor]],
     state: Mapping[str, Any],
-    keep: int,
+    retention: Retention,
 ) -> Path:
-    """Write the checkpoint of `step` whole, then delete all but the newest `keep`."""
-    folder = run / "checkpoints" / f"step-{step:08d}"
-    for torn in folder.parent.glob(".tmp-step-*"):  # left by a process that was killed
-        shutil.rmtree(torn, ignore_errors=True)
-    with atomic_folder(folder) as temporary:
-        _save_tensors(temporary / "model.safetensors", model)
-        _save_tensors(temporary / "ema.safetensors", ema)
-        _save_tensors(temporary / "optimizer.safetensors", optimizer_tensors(optimizer))
-        write_json(temporary / "state.json", {"version": FORMAT_VERSION, "step": step, **state})
-        manifest = {file.name: _describe(file) for file in sorted(temporary.iterdir())}
-        write_json(temporary / "MANIFEST.json", manifest)
-    # Folders of later steps are damaged (or we would not be here) and no reason to delete an older.
-    folders = [path for path in checkpoint_folders(run) if path <= folder]
-    for old in folders[:-keep] if keep > 0 else []:
-        shutil.rmtree(old, ignore_errors=True)
-    return folder
+    """Write the checkpoint of `step` whole, then delete those that `retention` does not keep.
+
+    Only the process that holds the run's lock may save: leftovers of killed ones are deleted too.
+
+    Args:
+        tensors: file stem → named tensors, of any device and layout; they may share memory.
+        state: what JSON can hold.
+
+    Raises:
+        CheckpointError: it can't be written, because the disk is full, say. Nothing of it is left
+            then, and all other checkpoints are as they were.
+    """
+    root, needed = run / "checkpoints", _needed_bytes(tensors)
+    try:
+        ensure_folder(root, "checkpoint folder")
+        remove_leftovers(root)
+        if shutil.disk_usage(root).free < needed:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with atomic_folder(_folder(run, step)) as temporary:
+            _write(temporary, step, tensors, state)
+    except Exception as error:
+        if isinstance(error, (OSError, UserError)) or no_room(error):
+            raise _cannot_save(run, step, needed, error) from error
+        raise
+    _prune(run, step, retention)
+    return _folder(run, step)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors of any device and layout as safetensors; each gets its own place in the file.
+
+    The format has no sharing of memory between tensors, so those that do are copied apart.
+    """
+    written: dict[str, Tensor] = {}
+    storages: set[int] = set()
+    for name, tensor in tensors.items():
+        plain = tensor.detach().cpu().contiguous()
+        if plain.untyped_storage().data_ptr() in storages:
+            plain = plain.clone()
+        storages.add(plain.untyped_storage().data_ptr())
+        written[name] = plain
+    save_file(written, path)
+
+
+def _write(
+    folder: Path, step: int, tensors: Mapping[str, Mapping[str, Tensor]], state: Mapping[str, Any]
+) -> None:
+    for stem in tensors:
+        if not _STEM.fullmatch(stem):
+            raise ValueError(f"{stem!r} is no name for a file of a checkpoint")
+        write_tensors(folder / f"{stem}{_SUFFIX}", tensors[stem])
+    head = {"version": FORMAT_VERSION, "step": step, "stems": sorted(tensors), "state": dict(state)}
+    write_json(folder / _STATE, head)
+    manifest = {file.name: _describe(file) for file in sorted(folder.iterdir())}
+    write_text(folder / _MANIFEST, _manifest_text(manifest))
+
+
+def _needed_bytes(tensors: Mapping[str, Mapping[str, Tensor]]) -> int:
+    """What a checkpoint takes on the disk, at most."""
+    values = sum(t.numel() * t.element_size() for group in tensors.values() for t in group.values())
+    return int(values * 1.05) + _JSON_BYTES
+
+
+def _cannot_save(run: Path, step: int, needed: int, error: Exception) -> CheckpointError:
+    """One line: what, where, why, what is left to go on from, and what to do."""
+    root, reason, advice = run / "checkpoints", no_room(error), "see to it"
+    if reason:
+        advice = "make room"
+        reason += f", it needs {size_text(needed)}"
+        if root.is_dir():
+            reason += f" and {size_text(shutil.disk_usage(root).free)} are free"
+    intact = next((f for f in reversed(checkpoint_folders(run)) if not _problem(f)), None)
+    newest = "there is none yet" if intact is None else f"the newest intact one is {intact.name}"
+    return CheckpointError(
+        f"checkpoint of step {step} can't be saved in {root}: {reason or error}; {newest}; "
+        f"{advice} and run the same command again"
+    )
+
+
+def _prune(run: Path, step: int, retention: Retention) -> None:
+    """Delete what `retention` does not keep.
+
+    Folders of later steps are damaged (or we would not be here), and so is one whose files are not
+    as long as they should be: neither is a reason to delete an older one.
+    """
+    if retention.last == 0:
+        return
+    folders = {_step(folder): folder for folder in checkpoint_folders(run)}
+    earlier = [number for number in folders if number <= step]
+    whole = [number for number in earlier if not _problem(folders[number], hashes=False)]
+    kept = set(whole[-retention.last :])
+    best = best_step(run)
+    for number in earlier:
+        due = retention.every > 0 and number > 0 and number % retention.every == 0
+        marked = retention.keep_best and best is not None and number == best[0]
+        if number in kept or due or marked:
+            continue
+        try:
+            delete_folder(folders[number])
+        except OSError as error:
+            text = f"old checkpoint {folders[number]} can't be deleted: {error.strerror}"
+            print(f"rdtf: {text}", file=sys.stderr)
+
+
+# ----------------------------------------------------------------------------------- best
+
+
+def mark_best(run: Path, step: int, loss: float) -> None:
+    """Record the saved checkpoint of `step` as the best, if its held-out `loss` is the lowest yet.
+
+    One recorded before counts only while its folder is there.
+
+    Raises:
+        UserError: `step` has no checkpoint, or the disk is full.
+    """
+    if not _folder(run, step).is_dir():
+        raise CheckpointError(f"step {step} of {run} can't be the best: it has no checkpoint")
+    best = best_step(run)
+    if math.isfinite(loss) and (best is None or loss < best[1]):
+        write_json(run / "checkpoints" / "best.json", {"step": step, "loss": float(loss)})
+
+
+def best_step(run: Path) -> tuple[int, float] | None:
+    """Step and loss of the checkpoint that `mark_best` recorded; None if it is not there."""
+    try:
+        best = json.loads((run / "checkpoints" / "best.json").read_text("utf-8"))
+        step, loss = int(best["step"]), float(best["loss"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return (step, loss) if _folder(run, step).is_dir() else None
+
+
+# -------------------------------------------------------------------------------- loading
 
 
 def checkpoint_folders(run: Path) -> list[Path]:
-    """Checkpoint folders of a run, oldest first."""
+    """Checkpoint folders of a run, oldest first; nothing is said about what is in them."""
     root = run / "checkpoints"
     if not root.is_dir():
         return []
-    return sorted(path for path in root.iterdir() if _NAME.fullmatch(path.name))
+    return sorted((path for path in root.iterdir() if _FOLDER.fullmatch(path.name)), key=_step)
 
 
 def load_latest(run: Path) -> Checkpoint | None:
     """The newest intact checkpoint of a run, or None if it has none at all.
 
     Damaged ones are named on stderr and passed over; if all are damaged, `CheckpointError`. One
-    that a newer version wrote is no damage: going on from an older would undo it, so it is refused.
+    that another version wrote is no damage: going on from an older would undo it, so it is refused.
     """
     folders = checkpoint_folders(run)
     problems = []
@@ -92,23 +259,35 @@ def load_latest(run: Path) -> Checkpoint | None:
         if not problem:
             for text in problems:
                 print(f"rdtf: {text}; going on from {folder.name}", file=sys.stderr)
-            return load_checkpoint(folder)
+            return _open(folder)
         problems.append(f"checkpoint {folder.name} is damaged ({problem})")
     if folders:
         raise CheckpointError(f"no intact checkpoint in {run / 'checkpoints'}: {problems[0]}")
     return None
 
 
+def load_step(run: Path, step: int) -> Checkpoint:
+    """The checkpoint of this very step; missing or damaged, it is a `CheckpointError`."""
+    folder, steps = _folder(run, step), [_step(folder) for folder in checkpoint_folders(run)]
+    problem = check(folder) if step in steps else "there is none"
+    if problem:
+        others = ", ".join(str(number) for number in steps if number != step) or "no other"
+        raise CheckpointError(
+            f"checkpoint of step {step} of {run} can't be used: {problem}; available: {others}"
+        )
+    return _open(folder)
+
+
 def check(folder: Path) -> str:
-    """What is wrong with a checkpoint folder, or an empty string; a newer format is refused."""
+    """What is wrong with a checkpoint folder, or an empty string; another format is refused."""
+    problem = _problem(folder)
+    if problem:
+        return problem
     try:
-        manifest = json.loads((folder / "MANIFEST.json").read_text("utf-8"))
-        for name in sorted({*_FILES, *manifest}):
-            if not (folder / name).is_file():
-                return f"{name} is missing"
-            if _describe(folder / name) != manifest[name]:
-                return f"{name} does not match its checksum"
-        version = int(json.loads((folder / "state.json").read_text("utf-8"))["version"])
+        head = json.loads((folder / _STATE).read_text("utf-8"))
+        version = int(head["version"])
+        if version == FORMAT_VERSION:
+            return _inconsistency(folder, head)
     except (OSError, ValueError, KeyError, TypeError) as error:
         return f"unreadable: {error}"
     if version > FORMAT_VERSION:
@@ -116,19 +295,64 @@ def check(folder: Path) -> str:
             f"{folder} was written by a newer rdtf (format {version}, this one reads "
             f"{FORMAT_VERSION}); update rdtf"
         )
+    raise CheckpointError(
+        f"{folder} was made by an older rdtf (format {version}, this one reads {FORMAT_VERSION}) "
+        "and can't be gone on from; the pipeline in its run still loads; train with another --out"
+    )
+
+
+def _open(folder: Path) -> Checkpoint:
+    head = json.loads((folder / _STATE).read_text("utf-8"))
+    return Checkpoint(head["step"], head["state"], folder, tuple(head["stems"]))
+
+
+def _problem(folder: Path, hashes: bool = True) -> str:
+    """How the files differ from the manifest, or an empty string; without `hashes` only in size."""
+    try:
+        text = (folder / _MANIFEST).read_text("utf-8")
+        manifest = json.loads(text)
+        if _manifest_text(manifest) != text or _STATE not in manifest:
+            return f"{_MANIFEST} was changed"
+        for name, row in manifest.items():
+            if Path(name).name != name or not (folder / name).is_file():
+                return f"{name} is missing"
+            fits = (folder / name).stat().st_size == row["bytes"]
+            if not fits or (hashes and _describe(folder / name) != row):
+                return f"{name} does not match its checksum"
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"unreadable: {error}"
     return ""
 
 
-def load_checkpoint(folder: Path) -> Checkpoint:
-    """Load one checkpoint that `check` found intact."""
-    state = read_json(folder / "state.json", "checkpoint state")
-    return Checkpoint(
-        step=int(state["step"]),
-        model=load_file(folder / "model.safetensors"),
-        ema=load_file(folder / "ema.safetensors"),
-        optimizer=load_file(folder / "optimizer.safetensors"),
-        state=state,
-    )
+def _inconsistency(folder: Path, head: dict[str, Any]) -> str:
+    """Files that are whole, but not those of this checkpoint."""
+    manifest = json.loads((folder / _MANIFEST).read_text("utf-8"))
+    if head["step"] != _step(folder):
+        return f"it is of step {head['step']}"
+    if {_STATE, *(f"{stem}{_SUFFIX}" for stem in head["stems"])} != set(manifest):
+        return f"{_STATE} and {_MANIFEST} name other files"
+    return "" if isinstance(head["state"], dict) else f"{_STATE} has no state"
+
+
+def _folder(run: Path, step: int) -> Path:
+    return run / "checkpoints" / f"step-{step:08d}"
+
+
+def _step(folder: Path) -> int:
+    return int(folder.name.removeprefix("step-"))
+
+
+def _manifest_text(manifest: Mapping[str, Any]) -> str:
+    return json.dumps(manifest, indent=2) + "\n"
+
+
+def _describe(file: Path) -> dict[str, Any]:
+    with file.open("rb") as handle:
+        digest = hashlib.file_digest(handle, "sha256").hexdigest()
+    return {"bytes": file.stat().st_size, "sha256": digest}
+
+
+# ----------------------------------------------------------------------- weights ↔ modules
 
 
 def load_weights(model: torch.nn.Module, weights: Mapping[str, Tensor], what: str) -> None:
@@ -143,9 +367,6 @@ def load_weights(model: torch.nn.Module, weights: Mapping[str, Tensor], what: st
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(weights[name])
-
-
-# ---------------------------------------------------------------- optimizer ↔ tensors
 
 
 def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -164,13 +385,3 @@ def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tenso
         index, slot = name.split(".", 1)
         state.setdefault(int(index), {})[slot] = value
     optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
-
-
-def _save_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}, path)
-
-
-def _describe(file: Path) -> dict[str, Any]:
-    with file.open("rb") as handle:
-        digest = hashlib.file_digest(handle, "sha256").hexdigest()
-    return {"bytes": file.stat().st_size, "sha256": digest}

@@ -78,21 +78,74 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """AdamW with linear warm-up, a constant rate, and a linear decay over the last part."""
+    """Linear warm-up, a constant rate, and a linear decay over the last part.
 
+    name: "adamw", or "muon" for the matrices inside the blocks (and AdamW for the rest).
+    ema_decays: averages to keep; the first is the model that a run shows and leaves, unless
+        validation finds another one better. ema_every: update them every so many steps.
+    """
+
+    name: str = "adamw"
     learning_rate: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.99)
     epsilon: float = 1e-8
     weight_decay: float = 0.01
+    muon_momentum: float = 0.95
     warmup_steps: int = 100
     decay_share: float = 0.25
     max_grad_norm: float = 1.0
-    ema_decay: float = 0.998
+    ema_decays: tuple[float, ...] = (0.998,)
+    ema_every: int = 1
+
+
+@dataclass(frozen=True)
+class EngineConfig:
+    """How a run is computed and watched. None of it changes what is learned, so all of it may
+    change when a run is resumed (the last bits of the numbers may change with it).
+
+    micro_batch_size: clips per forward pass and rank; 0 = all that fall to a rank. Lower it when
+        memory is short: gradients are accumulated, the result is the same.
+    num_workers: processes that load data; −1 = none on a CPU, up to 4 beside a GPU.
+    precision: "auto", "bf16" or "fp32".
+    parallel: on several ranks, "ddp" (whole copies) or "fsdp" (shards).
+    compile: compile the blocks; "auto" = on a GPU.
+    deterministic: bit-equal results on a GPU too, slower. On a CPU they always are.
+    gradient_checkpointing: recompute activations in the backward pass.
+    offload_ema: keep the averages in host memory.
+    skip_nonfinite: how many steps in a row with a loss or gradient that is no number are skipped
+        before the run stops.
+    save_every, keep_checkpoints, keep_every, keep_best: in steps; how many of the newest to keep
+        (0 = all), which to keep for good (0 = none), and whether to keep the best by validation.
+    track: "auto" (TensorBoard when installed), "none", or names: tensorboard, trackio, wandb.
+    log_lines: one line per interval on stderr where it is no terminal.
+    """
+
+    micro_batch_size: int = 0
+    num_workers: int = -1
+    precision: str = "auto"
+    parallel: str = "ddp"
+    compile: str = "auto"
+    deterministic: bool = False
+    gradient_checkpointing: bool = False
+    offload_ema: bool = False
+    skip_nonfinite: int = 0
+    log_every: int = 10
+    save_every: int = 200
+    keep_checkpoints: int = 2
+    keep_every: int = 0
+    keep_best: bool = True
+    validate_every: int = 500
+    sample_every: int = 500
+    track: str = "auto"
+    log_lines: bool = True
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """A run. `steps` optimizer steps of `batch_size` clips each are its whole schedule."""
+    """A run. `steps` optimizer steps of `batch_size` clips each are its whole schedule.
+
+    batch_size: clips per step over all ranks; the same number is the same run on any of them.
+    """
 
     preset: str = "nano"
     canvas: int = 64
@@ -100,15 +153,7 @@ class TrainConfig:
     seed: int = 0
     steps: int = 2000
     batch_size: int = 8
-    accumulation: int = 1
-    precision: str = "auto"
     given_frame_weight: float = 0.0
-    gradient_checkpointing: bool = False
-    log_every: int = 10
-    save_every: int = 200
-    keep_checkpoints: int = 2
-    validate_every: int = 500
-    sample_every: int = 500
     model: ModelConfig = field(default_factory=ModelConfig)
     representation: RepresentationConfig = field(default_factory=RepresentationConfig)
     text: TextConfig = field(default_factory=TextConfig)
@@ -116,27 +161,27 @@ class TrainConfig:
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     curriculum: CurriculumConfig = field(default_factory=CurriculumConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    engine: EngineConfig = field(default_factory=EngineConfig)
 
     def __post_init__(self) -> None:
         for name, (low, high) in _RANGES.items():
             value = _setting(self, name)
-            if not low <= value <= high:  # written so that NaN is refused too
-                limits = f"at least {low}" if high == math.inf else f"from {low} to {high}"
-                raise ConfigError(f"setting {name} is {value}; it must be {limits}")
+            for number in value if isinstance(value, tuple) else (value,):
+                if not low <= number <= high:  # written so that NaN is refused too
+                    limits = f"at least {low}" if high == math.inf else f"from {low} to {high}"
+                    raise ConfigError(f"setting {name} is {number}; it must be {limits}")
         for name, choices in _CHOICES.items():
             if _setting(self, name) not in choices:
                 raise ConfigError(
                     f"setting {name} is {_setting(self, name)!r}; choose from {', '.join(choices)}"
                 )
+        if not self.optimizer.ema_decays:
+            raise ConfigError("setting optimizer.ema_decays is empty; give at least one decay")
         if self.model.compose and self.objective.prediction != "x":
             raise ConfigError(
                 "model.compose needs objective.prediction x: it composes clean frames; "
                 "set model.compose=false"
             )
-
-    @property
-    def clips_per_step(self) -> int:
-        return self.batch_size * self.accumulation
 
 
 _RANGES: dict[str, tuple[float, float]] = {
@@ -145,13 +190,16 @@ _RANGES: dict[str, tuple[float, float]] = {
     "seed": (0, math.inf),
     "steps": (1, math.inf),
     "batch_size": (1, math.inf),
-    "accumulation": (1, math.inf),
     "given_frame_weight": (0, math.inf),
-    "log_every": (1, math.inf),
-    "save_every": (1, math.inf),
-    "keep_checkpoints": (0, math.inf),
-    "validate_every": (0, math.inf),
-    "sample_every": (0, math.inf),
+    "engine.micro_batch_size": (0, math.inf),
+    "engine.num_workers": (-1, 7),
+    "engine.skip_nonfinite": (0, math.inf),
+    "engine.log_every": (1, math.inf),
+    "engine.save_every": (1, math.inf),
+    "engine.keep_checkpoints": (0, math.inf),
+    "engine.keep_every": (0, math.inf),
+    "engine.validate_every": (0, math.inf),
+    "engine.sample_every": (0, math.inf),
     "representation.patch": (1, math.inf),
     "text.max_tokens": (1, math.inf),
     "data.still_share": (0, 1),
@@ -162,10 +210,14 @@ _RANGES: dict[str, tuple[float, float]] = {
     "optimizer.learning_rate": (0, math.inf),
     "optimizer.warmup_steps": (0, math.inf),
     "optimizer.decay_share": (0, 1),
-    "optimizer.ema_decay": (0, 1),
+    "optimizer.ema_decays": (0, 1),
+    "optimizer.ema_every": (1, math.inf),
 }
 _CHOICES = {
-    "precision": ("auto", "bf16", "fp32"),
+    "engine.precision": ("auto", "bf16", "fp32"),
+    "engine.parallel": ("ddp", "fsdp"),
+    "engine.compile": ("auto", "on", "off"),
+    "optimizer.name": ("adamw", "muon"),
     "model.temporal_layer": ("sti", "conv3d"),
     "objective.prediction": ("x", "v", "eps"),
 }
@@ -203,9 +255,13 @@ def _restore(hint: Any, value: Any, where: str) -> Any:
 
 
 def override(config: TrainConfig, settings: Mapping[str, Any]) -> TrainConfig:
-    """A copy with dotted `settings` applied, e.g. {"optimizer.learning_rate": 3e-4}."""
+    """A copy with `settings` applied, e.g. {"optimizer.learning_rate": 3e-4}.
+
+    The section may be left out where only one has a setting of that name: {"save_every": 100}.
+    """
     values = to_dict(config)
-    for dotted, value in settings.items():
+    for name, value in settings.items():
+        dotted = _with_section(name, values)
         *parents, last = dotted.split(".")
         target = values
         for parent in parents:
@@ -214,6 +270,16 @@ def override(config: TrainConfig, settings: Mapping[str, Any]) -> TrainConfig:
             raise ConfigError(f"there is no setting {dotted!r}; see `rdtf train PRESET --dry-run`")
         target[last] = _coerce(value, target[last], dotted)
     return from_dict(TrainConfig, values)
+
+
+def _with_section(name: str, values: Mapping[str, Any]) -> str:
+    if "." in name or name in values:
+        return name
+    sections = [key for key, inner in values.items() if isinstance(inner, dict) and name in inner]
+    if len(sections) > 1:
+        choices = " or ".join(f"{section}.{name}" for section in sections)
+        raise ConfigError(f"setting {name!r} is in several sections; say {choices}")
+    return f"{sections[0]}.{name}" if sections else name
 
 
 def _coerce(value: Any, old: Any, name: str) -> Any:

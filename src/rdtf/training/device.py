@@ -34,6 +34,17 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     return "bf16" if any(check() for check in native) else "fp32"
 
 
+def settle_kernels(deterministic: bool) -> None:
+    """Choose between kernels that repeat bit for bit and those that are fastest.
+
+    On a CPU they repeat in any case.
+    """
+    torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    torch.backends.cudnn.deterministic = deterministic
+    torch.backends.cudnn.benchmark = not deterministic
+    torch.backends.cuda.matmul.allow_tf32 = not deterministic
+
+
 def autocast(precision: str, device: torch.device) -> contextlib.AbstractContextManager[Any]:
     """Mixed precision for the forward pass; weights and optimizer stay float32."""
     if precision == "fp32":

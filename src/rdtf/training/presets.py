@@ -20,6 +20,7 @@ from rdtf.models.representation import PixelPatches, RGBAAutoencoder, as_represe
 from rdtf.models.text import TextEncoders
 from rdtf.training.config import (
     DataConfig,
+    EngineConfig,
     ModelConfig,
     OptimizerConfig,
     RepresentationConfig,
@@ -44,10 +45,10 @@ PRESETS: dict[str, TrainConfig] = {
             text_dim=384,
             sti_heads=8,
         ),
-        optimizer=OptimizerConfig(learning_rate=5e-4, warmup_steps=1000, ema_decay=0.9995),
-        save_every=1000,
-        validate_every=2000,
-        sample_every=2000,
+        optimizer=OptimizerConfig(
+            learning_rate=5e-4, warmup_steps=1000, ema_decays=(0.9995, 0.9998)
+        ),
+        engine=EngineConfig(save_every=1000, validate_every=2000, sample_every=2000),
     ),
     "base": TrainConfig(
         preset="base",
@@ -66,12 +67,17 @@ PRESETS: dict[str, TrainConfig] = {
             text_dim=768,
             sti_heads=8,
         ),
-        optimizer=OptimizerConfig(learning_rate=3e-4, warmup_steps=2000, ema_decay=0.9998),
+        optimizer=OptimizerConfig(
+            learning_rate=3e-4, warmup_steps=2000, ema_decays=(0.9998, 0.9999)
+        ),
         objective=ObjectiveConfig(shift=2.0),
-        gradient_checkpointing=True,
-        save_every=1000,
-        validate_every=5000,
-        sample_every=5000,
+        engine=EngineConfig(
+            gradient_checkpointing=True,
+            save_every=1000,
+            keep_every=20_000,
+            validate_every=5000,
+            sample_every=5000,
+        ),
     ),
     # Table 6 of the paper: eps on its DDPM schedule, a public 8× autoencoder, CLIP and T5 tokens,
     # no composer. Widths of the text encoders are those of the paper, 1024 and 768.
@@ -102,7 +108,7 @@ PRESETS: dict[str, TrainConfig] = {
         optimizer=OptimizerConfig(
             learning_rate=1e-5, betas=(0.9, 0.999), warmup_steps=0, decay_share=0.0
         ),
-        gradient_checkpointing=True,
+        engine=EngineConfig(gradient_checkpointing=True, save_every=1000),
     ),
 }
 PAPER_LATENT_CHANNELS = 4

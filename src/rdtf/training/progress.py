@@ -1,22 +1,37 @@
-"""A progress bar on stderr for people; silent when stderr is no terminal."""
+"""Progress for people, on stderr: a bar on a terminal, else one plain line per interval."""
 
 from __future__ import annotations
 
+import math
+import resource
 import sys
+from collections.abc import Mapping
 from typing import Any
+
+import torch
+
+_SHORT = {"generation": "gen", "interpolation": "int", "prediction": "pred"}
 
 
 class Progress:
-    """Steps done, a smoothed loss, and the time that remains."""
+    """Steps done, a smoothed loss, and the time that remains.
 
-    def __init__(self, step: int, total: int, quiet: bool = False) -> None:
+    Args:
+        step, total: where it starts and ends.
+        quiet: show nothing at all.
+        lines: where stderr is no terminal, `line` prints a line; else nothing is shown there.
+    """
+
+    def __init__(self, step: int, total: int, quiet: bool = False, lines: bool = False) -> None:
+        terminal = sys.stderr.isatty()
         self._loss: float | None = None
         self._bar: Any = None
-        self._start, self._total = step, total
-        self._quiet = quiet or not sys.stderr.isatty()
+        self._step, self._total = step, total
+        self._draws = terminal and not quiet
+        self._prints = lines and not terminal and not quiet
 
     def __enter__(self) -> Progress:
-        if not self._quiet:
+        if self._draws:
             self._open()
         return self
 
@@ -41,13 +56,92 @@ class Progress:
             console=Console(stderr=True),
         )
         self._bar.start()
-        self._bar.add_task("train", total=self._total, completed=self._start, loss="…")
+        self._bar.add_task("train", total=self._total, completed=self._step, loss="…")
 
     def update(self, step: int, loss: float) -> None:
-        self._loss = loss if self._loss is None else 0.95 * self._loss + 0.05 * loss
+        """Take note of one more step; a loss that is no number yet changes only the step."""
+        self._step = step
+        if math.isfinite(loss):
+            self._loss = loss if self._loss is None else 0.95 * self._loss + 0.05 * loss
         if self._bar is not None:
-            self._bar.update(self._bar.task_ids[0], completed=step, loss=f"{self._loss:.4f}")
+            text = "…" if self._loss is None else f"{self._loss:.4f}"
+            self._bar.update(self._bar.task_ids[0], completed=step, loss=text)
+
+    def line(self, values: Mapping[str, Any]) -> None:
+        """Print what an interval measured, see `log_line`; silent beside a bar."""
+        if self._prints:
+            text = log_line({"step": self._step, "steps": self._total, **values})
+            print(text, file=sys.stderr, flush=True)
 
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+
+# ------------------------------------------------------------------------ the line
+
+
+def log_line(values: Mapping[str, Any]) -> str:
+    """One line of what the trainer logs; keys that are missing are left out.
+
+    >>> log_line({"step": 1200, "steps": 60_000, "loss": 0.0421, "mfu": 0.38, "eta_seconds": 12e3})
+    'step 1200/60000  loss 0.0421  MFU 38%  ETA 3 h 20 min'
+    """
+    parts = {
+        "step": lambda step: f"step {step}/{values['steps']}" if "steps" in values else f"{step}",
+        "clips": lambda clips: f"{count_text(clips)} clips",
+        "loss": lambda loss: f"loss {loss:#.3g}{_families(values.get('loss_by_family', {}))}",
+        "clips_per_second": lambda speed: f"{speed:.0f} clips/s" if speed >= 10 else _slow(speed),
+        "mfu": lambda share: f"MFU {share:.0%}",
+        "memory_bytes": lambda size: f"mem {bytes_text(size)}",
+        "eta_seconds": lambda seconds: f"ETA {eta_text(seconds)}",
+    }
+    return "  ".join(say(values[key]) for key, say in parts.items() if values.get(key) is not None)
+
+
+def _slow(clips_per_second: float) -> str:
+    return f"{clips_per_second:.2g} clips/s"
+
+
+def _families(losses: Mapping[str, float]) -> str:
+    """` (gen .051 int .032 pred .043)`, or nothing."""
+    names = [family for family in _SHORT if family in losses]
+    told = [f"{_SHORT[name]} {losses[name]:#.2g}".replace(" 0.", " .") for name in names]
+    return f" ({' '.join(told)})" if told else ""
+
+
+def count_text(count: float) -> str:
+    """`950`, `76.8k`, `1.23M`: at most three digits."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= size:
+            return f"{float(f'{count / size:.3g}'):g}{letter}"
+    return f"{count:.0f}"
+
+
+def bytes_text(size: float) -> str:
+    """`850 MB` or `21.3 GB`, in powers of 1000."""
+    return f"{size / 1e9:.1f} GB" if size >= 0.9995e9 else f"{size / 1e6:.0f} MB"
+
+
+def eta_text(seconds: float) -> str:
+    """`45 s`, `12 min`, `3 h 20 min`, `2 d 5 h`; `?` if it is no number."""
+    if not math.isfinite(seconds):
+        return "?"
+    if seconds < 59.5:
+        return f"{max(seconds, 0):.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    if hours < 48:
+        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+    days, hours = divmod(hours + (minutes >= 30), 24)
+    return f"{days} d {hours} h" if hours else f"{days} d"
+
+
+def memory_in_use(device: torch.device) -> int:
+    """Bytes at the peak: of tensors on a GPU; on a CPU, of this process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

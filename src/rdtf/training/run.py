@@ -17,7 +17,7 @@ from typing import Any
 
 from rdtf.errors import CheckpointError, ConfigError
 from rdtf.fileio import ensure_folder, read_json, write_json
-from rdtf.training.checkpoint import load_latest, load_weights
+from rdtf.training.checkpoint import load_latest, load_step, load_weights
 from rdtf.training.config import TrainConfig, from_dict, to_dict
 from rdtf.training.device import default_device
 from rdtf.training.presets import build_models, build_scheduler
@@ -42,8 +42,8 @@ def locked(run: Path) -> Iterator[None]:
 def check_config(run: Path, config: TrainConfig, data_fingerprint: str) -> None:
     """Compare with the config that the run was started with, if it was.
 
-    What may change on resuming: how long, and how often to log, save, sample. Anything else would
-    silently make another run of it, so it is refused and named.
+    What may change on resuming: how long, and how it is computed (`EngineConfig`). Anything else
+    would silently make another run of it, so it is refused and named.
     """
     if not (run / CONFIG_FILE).exists():
         return
@@ -63,16 +63,7 @@ def save_config(run: Path, config: TrainConfig, data_fingerprint: str) -> None:
     write_json(run / CONFIG_FILE, {"config": to_dict(config), "data": data_fingerprint})
 
 
-_MAY_CHANGE = {
-    "steps",
-    "log_every",
-    "save_every",
-    "keep_checkpoints",
-    "validate_every",
-    "sample_every",
-    "precision",
-    "gradient_checkpointing",
-}
+_MAY_CHANGE = {"steps", "engine"}
 
 
 def _differences(old: Any, new: Any, name: str = "") -> list[tuple[str, Any, Any]]:
@@ -103,18 +94,23 @@ def _read_config(run: Path) -> dict[str, Any]:
     return saved
 
 
-def pipeline_from_run(run: Path) -> Any:
-    """The pipeline with the averaged weights of the run's newest intact checkpoint."""
+def pipeline_from_run(run: Path, step: int | None = None) -> Any:
+    """The pipeline with the averaged weights of a run's checkpoint: the newest intact, or `step`'s.
+
+    Of several averages, the one that the last validation found best.
+    """
     from rdtf.inference.pipeline import StickerPipeline
 
     config = load_config(run)
-    checkpoint = load_latest(run)
+    checkpoint = load_latest(run) if step is None else load_step(run, step)
     if checkpoint is None:
         raise CheckpointError(
             f"{run} has no checkpoint yet; train it first: rdtf train {config.preset}"
         )
     denoiser, autoencoder, text_encoders = build_models(config)
-    load_weights(denoiser, {**checkpoint.model, **checkpoint.ema}, f"checkpoint of {run}")
+    averages = checkpoint.load(f"ema-{checkpoint.state['ema_index']}")
+    weights = {**checkpoint.load("model"), **averages}
+    load_weights(denoiser, weights, f"checkpoint of {run}")
     denoiser.eval()
     return StickerPipeline(denoiser, autoencoder, text_encoders, build_scheduler(config))
 

@@ -1,10 +1,15 @@
-"""One optimizer step: the arithmetic of training, apart from the loop that schedules it."""
+"""One optimizer step: the arithmetic of training, apart from the loop that schedules it.
+
+Nothing here makes the host wait for the device. What the step measured stays there, is copied to
+the host behind its back (`StepResult.fetch` waits for it, usually a step later), and whether the
+numbers are finite, so that the optimizer may touch the weights, is decided on the device too.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,28 +18,132 @@ from torch import Tensor, nn
 
 from rdtf.method.dual_mask import frame_weights, masked_error_sum
 from rdtf.method.objective import Objective
-from rdtf.models.dfgn import DFGN
-from rdtf.training.batches import Batch
+from rdtf.method.tasks import TASKS
 from rdtf.training.config import OptimizerConfig
+from rdtf.training.optimizers import Optimizer
+from rdtf.training.packing import Batch, PackedBatch
+from rdtf.training.parallel import clip_gradients, last_of_step
+from rdtf.training.ranks import Ranks
 
 
 @dataclass(frozen=True)
-class StepResult:
-    """What one step measured: the loss that was descended, and per-sample losses (unweighted)."""
+class Measured:
+    """What one step measured, over all ranks, samples in the order of their positions.
+
+    loss: what was descended; losses: per sample, unweighted; finite: whether the step was taken;
+    strikes: how many in a row, this one included, had a gradient that is no number.
+    """
 
     loss: float
     grad_norm: float
+    finite: bool
+    strikes: int
     losses: list[float]
     levels: list[float]
     tasks: list[str]
+    clips: list[int]
+
+    @property
+    def culprits(self) -> list[int]:
+        """Clips whose own loss is no number; all of the step, if only the gradient is not."""
+        bad = {c for c, x in zip(self.clips, self.losses, strict=True) if not math.isfinite(x)}
+        return sorted(bad or set(self.clips))
 
 
-class NonFiniteLossError(ArithmeticError):
-    """The loss or gradient is not a number; the weights were left as they were."""
+class StepResult:
+    """A step's numbers on their way to the host.
+
+    Attributes:
+        step: which step; packed: this rank's batches as they were loaded, to look at if the loss
+            is no number; reported: whether somebody has been told that it is none.
+    """
+
+    def __init__(self, numbers: Tensor, samples: Tensor, ranks: Ranks) -> None:
+        self.step = -1
+        self.packed: Sequence[PackedBatch] = ()
+        self.reported = False
+        self._samples = samples
+        self._ranks = ranks
+        self._measured: Measured | None = None
+        self._numbers, self._arrival = numbers, None
+        if numbers.device.type == "cuda":
+            self._numbers = torch.empty(numbers.shape, dtype=numbers.dtype, pin_memory=True)
+            self._numbers.copy_(numbers, non_blocking=True)
+            self._arrival = torch.cuda.Event()
+            self._arrival.record()
+
+    def fetch(self) -> Measured:
+        """The numbers, once they are there. All ranks must call at the same place."""
+        if self._measured is None:
+            if self._arrival is not None:
+                self._arrival.synchronize()
+            numbers = self._numbers.double()
+            losses = numbers[_NUM_SUMMARY:, None]
+            rows = self._ranks.gather(torch.cat([self._samples, losses], dim=1)).tolist()
+            parts = self._ranks.gather(numbers[:1]).tolist()
+            positions, tasks, clips, levels, losses = zip(*sorted(rows), strict=True)
+            self._measured = Measured(
+                loss=math.fsum(parts),
+                grad_norm=float(numbers[1]),
+                finite=bool(numbers[2]),
+                strikes=int(numbers[3]),
+                losses=list(losses),
+                levels=list(levels),
+                tasks=[TASKS[int(task)] for task in tasks],
+                clips=[int(clip) for clip in clips],
+            )
+        return self._measured
+
+    def state_dict(self) -> dict[str, Any]:
+        """Plain JSON values. All ranks must call."""
+        return {"step": self.step, **vars(self.fetch())}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> StepResult:
+        result = cls(torch.zeros(_NUM_SUMMARY), torch.zeros(0, 4), Ranks())
+        values = dict(state)
+        result.step = values.pop("step")
+        result._measured = Measured(**values)
+        return result
+
+
+_NUM_SUMMARY = 4  # loss, gradient norm, whether the step was taken, strikes; then losses per sample
+
+
+def sample_facts(batches: Sequence[Batch]) -> Tensor:
+    """Position, task, clip and noise level of each sample, float64 `[n, 4]` on the host."""
+    rows = [
+        (position, TASKS.index(task), clip, level)
+        for batch in batches
+        for position, task, clip, level in zip(
+            batch.positions, batch.tasks, batch.clips, batch.levels, strict=True
+        )
+    ]
+    return torch.tensor(rows, dtype=torch.float64)
+
+
+class UpdateGate:
+    """Keeps the weights from steps whose gradient is no number.
+
+    After more than `patience` such steps in a row it stays shut, so that the weights are still
+    those of the failure when the host learns of it.
+    """
+
+    def __init__(self, patience: int, device: torch.device) -> None:
+        self._patience = patience
+        self.strikes = torch.zeros((), device=device)  # bad steps in a row until now
+        self._shut = torch.zeros((), device=device)
+
+    def skip(self, grad_norm: Tensor) -> Tensor:
+        """1.0 if this step must not be taken, else 0.0; a scalar on the device."""
+        bad = (~grad_norm.isfinite()).float()
+        self.strikes = (self.strikes + 1) * bad
+        self._shut = torch.maximum(self._shut, (self.strikes > self._patience).float())
+        return torch.maximum(bad, self._shut)
 
 
 def batch_errors(
-    model: DFGN, objective: Objective, batch: Batch, given_frame_weight: float = 0.0
+    model: nn.Module, objective: Objective, batch: Batch, given_frame_weight: float = 0.0
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Weighted error sum, unweighted error sum and element count per sample, each `[B]`."""
     noisy = objective.add_noise(batch.clean, batch.noise, batch.level)
@@ -55,60 +164,48 @@ def batch_errors(
 
 
 def train_step(
-    model: DFGN,
+    model: nn.Module,
     objective: Objective,
-    optimizer: torch.optim.Optimizer,
+    optimizer: Optimizer,
     batches: Sequence[Batch],
+    gate: UpdateGate,
     *,
     max_grad_norm: float,
     given_frame_weight: float,
     autocast: contextlib.AbstractContextManager[Any],
+    ranks: Ranks,
 ) -> StepResult:
-    """Accumulate over micro-batches, normalise by the elements that count in all, and step.
+    """Accumulate over micro-batches, normalise by the elements that count on all ranks, and step.
 
-    Raises `NonFiniteLossError` before the optimizer has touched anything.
+    Gradients between ranks are averaged by DDP and FSDP; times their number, that is the sum.
     """
-    total = element_count(batches, given_frame_weight)
-    loss, losses = 0.0, []
-    for batch in batches:
-        with autocast:
-            weighted, errors, counts = batch_errors(model, objective, batch, given_frame_weight)
-        micro_loss = weighted.sum() / total
-        loss += float(micro_loss.detach())
-        # Before backward: on a CPU, warping's backward pass reads out of bounds where flow is NaN.
-        _check_finite("loss", loss, batches, optimizer)
-        micro_loss.backward()
-        losses += (errors / counts.clamp(min=1)).tolist()
-    grad_norm = float(nn.utils.clip_grad_norm_(model.parameters(), max_grad_norm))
-    _check_finite("gradient norm", grad_norm, batches, optimizer)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
-    return StepResult(
-        loss=loss,
-        grad_norm=grad_norm,
-        losses=losses,
-        levels=[level for batch in batches for level in batch.level.tolist()],
-        tasks=[task for batch in batches for task in batch.tasks],
-    )
+    total = ranks.sum(element_count(batches, given_frame_weight)).clamp(min=1.0)
+    parts, losses = [], []
+    for index, batch in enumerate(batches):
+        with last_of_step(model, index == len(batches) - 1):
+            with autocast:
+                weighted, errors, counts = batch_errors(model, objective, batch, given_frame_weight)
+                loss = weighted.sum() / total
+            (loss * ranks.world_size).backward()
+        parts.append(loss.detach())
+        losses.append((errors / counts.clamp(min=1)).detach())
+    grad_norm = clip_gradients(model.parameters(), max_grad_norm)
+    skip = gate.skip(grad_norm)
+    optimizer.step(skip)
+    optimizer.zero_grad()
+    summary = torch.stack([torch.stack(parts).sum(), grad_norm, 1 - skip, gate.strikes])
+    numbers = torch.cat([summary, *losses])
+    return StepResult(numbers, sample_facts(batches), ranks)
 
 
-def _check_finite(
-    what: str, value: float, batches: Sequence[Batch], optimizer: torch.optim.Optimizer
-) -> None:
-    if not math.isfinite(value):
-        optimizer.zero_grad(set_to_none=True)
-        clips = sorted({clip for batch in batches for clip in batch.clips})
-        raise NonFiniteLossError(f"{what} is {value} on clips {clips}")
-
-
-def element_count(batches: Sequence[Batch], given_frame_weight: float) -> float:
-    """Weighted latent elements that the loss counts, over all micro-batches."""
-    total = 0.0
+def element_count(batches: Sequence[Batch], given_frame_weight: float) -> Tensor:
+    """Weighted latent elements that the loss counts in these micro-batches, a scalar."""
+    counts = []
     for batch in batches:
         weights = frame_weights(batch.valid, batch.given, given_frame_weight)
         channels, _, height, width = batch.clean.shape[1:]
-        total += float(weights.sum()) * channels * height * width
-    return max(total, 1.0)
+        counts.append(weights.sum() * (channels * height * width))
+    return torch.stack(counts).sum()
 
 
 def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,6 @@ from rdtf.data.textcache import ensure_text_cache
 from rdtf.errors import DataError
 from rdtf.models.representation import Representation, as_representation
 from rdtf.models.text import TextEncoders
-from rdtf.randomness import Purpose, normal
 from rdtf.training.config import TrainConfig
 from rdtf.training.presets import build_autoencoder
 
@@ -25,7 +24,7 @@ from rdtf.training.presets import build_autoencoder
 class PreparedStore:
     """The clips of one split. Implements `rdtf.training.batches.ClipStore`.
 
-    Pixels are read from the pixel cache and folded on the fly; learned latents come from the
+    Pixels are read from the pixel cache and folded on the device; learned latents come from the
     latent cache as mean and log-variance, with fresh posterior noise for every position.
     """
 
@@ -56,24 +55,38 @@ class PreparedStore:
     def __len__(self) -> int:
         return len(self.clips)
 
-    def latents(
-        self, clip: int, frames: np.ndarray, flip: bool, noise_key: Sequence[int]
-    ) -> Tensor:
-        """Clean latents `[C, F, h, w]`, float32. Only pixels can be flipped."""
+    @property
+    def text_widths(self) -> tuple[int, ...]:
+        return tuple(cache.width for cache in self._text)
+
+    def stored(self, clip: int, frames: np.ndarray, flip: bool) -> dict[str, np.ndarray]:
+        """Copies of the cache's rows: "pixels" uint8 `[F, S, S, 4]`, or "mean" and "logvar".
+
+        Only pixels can be flipped.
+        """
         index = self.clips[clip].index
         if self._pixels is not None:
             pixels = self._pixels.frames(index)[frames]
-            if flip:
-                pixels = pixels[:, :, ::-1]
-            values = torch.from_numpy(np.ascontiguousarray(pixels)).permute(0, 3, 1, 2).float()
-            return self.representation.encode(values / 127.5 - 1)[0].transpose(0, 1)
+            return {"pixels": np.ascontiguousarray(pixels[:, :, ::-1] if flip else pixels)}
         assert self._latents is not None
-        mean = torch.from_numpy(self._latents.mean(index)[frames]).float()
-        logvar = self._latents.logvar(index)
-        if logvar is not None:
-            noise = normal(tuple(mean.shape), noise_key[0], Purpose.POSTERIOR, *noise_key[1:])
-            mean = mean + (0.5 * torch.from_numpy(logvar[frames]).float()).exp() * noise
-        return mean.transpose(0, 1)
+        arrays = {"mean": self._latents.mean(index), "logvar": self._latents.logvar(index)}
+        return {name: rows[frames] for name, rows in arrays.items() if rows is not None}
+
+    def to_latents(self, stored: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """Arrays `[B, F, ...]` of `stored` → mean and log-variance, float32 `[B, F, C, h, w]`."""
+        if "pixels" not in stored:
+            logvar = stored.get("logvar")
+            return stored["mean"].float(), None if logvar is None else logvar.float()
+        pixels = stored["pixels"]
+        frames = pixels.flatten(0, 1).permute(0, 3, 1, 2).float() / 127.5 - 1
+        return self.representation.encode(frames)[0].unflatten(0, pixels.shape[:2]), None
+
+    def name(self, clip: int) -> str:
+        """The clip's id in the training set, for messages."""
+        return self.clips[clip].id
+
+    def caption(self, clip: int) -> str:
+        return self._captions[clip][0]
 
     def durations_ms(self, clip: int) -> np.ndarray:
         return np.array(self.clips[clip].durations_ms)
@@ -84,7 +97,7 @@ class PreparedStore:
         caption = captions[int(choice * len(captions))]
         if not caption.strip():
             return []
-        return [torch.from_numpy(cache.states(caption).astype(np.float32)) for cache in self._text]
+        return [torch.from_numpy(np.array(cache.states(caption))) for cache in self._text]
 
 
 def open_stores(

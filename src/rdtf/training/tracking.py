@@ -1,42 +1,130 @@
-"""Where numbers go: a JSON line per interval always, TensorBoard when it is installed."""
+"""Where numbers go: a JSON line per interval always, and to the trackers that were asked for."""
 
 from __future__ import annotations
 
+import contextlib
+import importlib.util
 import json
-from collections.abc import Mapping
+import math
+import secrets
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from rdtf.fileio import write_text
+from rdtf.errors import ConfigError
+from rdtf.fileio import read_json, write_json, write_text
+from rdtf.training.config import TrainConfig, to_dict
+
+PROJECT = "rdtf"
+
+
+class Board(Protocol):
+    """One tracker beside the JSON lines."""
+
+    def log(self, step: int, values: Mapping[str, float]) -> None: ...
+
+    def log_image(self, step: int, name: str, path: Path) -> None: ...
+
+    def close(self) -> None: ...
 
 
 class Tracker:
-    """Appends rows to `RUN/metrics.jsonl`.
+    """Appends rows to `RUN/metrics.jsonl`, and passes their numbers on.
 
-    Rows beyond the checkpoint that the run resumes from (`resume_step`; None = from the start) are
-    dropped first: they will come again.
+    Args:
+        run: run directory; its name is the run's name.
+        resume_step: step of the checkpoint that the run goes on from, None from the start. Rows
+            beyond it are dropped: they will come again.
+        names: "auto" (TensorBoard where it is installed), "none", or a list with commas of
+            tensorboard, trackio and wandb. The latter two go by their own settings (WANDB_MODE,
+            TRACKIO_DIR, …) and go on with the run of before.
+        config: shown beside the run.
+        enabled: False on all ranks but one: nothing is written.
+
+    Raises:
+        ConfigError: an unknown tracker, or one that is not installed or can't start.
     """
 
-    def __init__(self, run: Path, resume_step: int | None) -> None:
+    def __init__(
+        self,
+        run: Path,
+        resume_step: int | None,
+        names: str = "auto",
+        config: TrainConfig | None = None,
+        enabled: bool = True,
+    ) -> None:
         self.path = run / "metrics.jsonl"
+        self._file: Any = None
+        self._boards: dict[str, Board] = {}
+        wanted = check_trackers(names)
+        if not enabled:
+            return
+        rows = read_metrics(run)
+        settings = to_dict(config) if config is not None else {}
+        start = _Start(run, resume_step, max((row["step"] for row in rows), default=-1), settings)
+        for name in wanted:
+            board = _open_board(name, start, may_fail=names == "auto")
+            if board is not None:
+                self._boards[name] = board
         last = -1 if resume_step is None else resume_step
-        kept = [row for row in read_metrics(run) if row["step"] <= last]
+        kept = [row for row in rows if row["step"] <= last]
         write_text(self.path, "".join(json.dumps(row) + "\n" for row in kept))
         self._file = self.path.open("a", encoding="utf-8")
-        self._board = _tensorboard(run / "tensorboard")
 
     def log(self, step: int, kind: str, values: Mapping[str, Any]) -> None:
         """One row: `step`, `kind` ("train", "validation"), and the values."""
+        if self._file is None:
+            return
         self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
         self._file.flush()
-        if self._board is not None:
-            for name, value in _scalars(values):
-                self._board.add_scalar(f"{kind}/{name}", value, step)
+        numbers = {f"{kind}/{name}": value for name, value in _scalars(values)}
+        for name, board in list(self._boards.items()):
+            with self._apart(name):
+                board.log(step, numbers)
+
+    def log_image(self, step: int, name: str, path: Path) -> None:
+        """Pass a picture file on; the JSON lines hold none."""
+        for tracker, board in list(self._boards.items()):
+            with self._apart(tracker):
+                board.log_image(step, name, path)
 
     def close(self) -> None:
-        self._file.close()
-        if self._board is not None:
-            self._board.close()
+        if self._file is not None:
+            self._file.close()
+        for name, board in list(self._boards.items()):
+            with self._apart(name):
+                board.close()
+        self._file, self._boards = None, {}
+
+    @contextlib.contextmanager
+    def _apart(self, name: str) -> Iterator[None]:
+        """A tracker that fails is given up with a word on stderr; training goes on."""
+        try:
+            yield
+        except Exception as error:
+            self._boards.pop(name, None)
+            print(f"tracker {name} failed and gets nothing from now on: {error}", file=sys.stderr)
+
+
+def check_trackers(names: str) -> list[str]:
+    """The trackers that `names` asks for; a `ConfigError` names one that can't be had."""
+    if names == "auto":
+        return ["tensorboard"] if _is_installed("tensorboard") else []
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    if wanted in ([], ["none"]):
+        return []
+    for name in wanted:
+        if name not in _BOARDS:
+            raise ConfigError(
+                f"tracker {name!r} is unknown; choose from auto, none, {', '.join(_BOARDS)}"
+            )
+        if not _is_installed(name):
+            raise ConfigError(
+                f"tracker {name} is not installed; install it with: pip install {name}"
+            )
+    return list(dict.fromkeys(wanted))
 
 
 def read_metrics(run: Path, kind: str | None = None) -> list[dict[str, Any]]:
@@ -52,18 +140,155 @@ def read_metrics(run: Path, kind: str | None = None) -> list[dict[str, Any]]:
 
 
 def _scalars(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, float]]:
+    """All finite numbers, those of nested mappings with their path as name."""
     found: list[tuple[str, float]] = []
     for name, value in values.items():
         if isinstance(value, Mapping):
             found += _scalars(value, f"{prefix}{name}/")
-        elif isinstance(value, (int, float)):
+        elif isinstance(value, (int, float)) and math.isfinite(value):
             found.append((prefix + name, float(value)))
     return found
 
 
-def _tensorboard(folder: Path) -> Any:
+def _is_installed(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None
+
+
+# ------------------------------------------------------------------------ trackers
+
+
+@dataclass(frozen=True)
+class _Start:
+    """What a tracker begins with; `logged` is the last step that earlier processes have logged."""
+
+    run: Path
+    resume_step: int | None
+    logged: int
+    config: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        return self.run.resolve().name
+
+
+def _open_board(name: str, start: _Start, may_fail: bool) -> Board | None:
     try:
+        return _BOARDS[name](start)
+    except Exception as error:
+        if may_fail:
+            print(f"tracker {name} can't start and is left out: {error}", file=sys.stderr)
+            return None
+        raise ConfigError(f"tracker {name} can't start: {error}; or set engine.track=none") from (
+            error
+        )
+
+
+class _TensorBoard:
+    """Event files in `RUN/tensorboard`."""
+
+    def __init__(self, start: _Start) -> None:
         from torch.utils.tensorboard.writer import SummaryWriter
-    except ImportError:
-        return None
-    return SummaryWriter(str(folder))
+
+        # What an earlier process wrote beyond the checkpoint is hidden: it will come again.
+        first = 0 if start.resume_step is None else start.resume_step + 1
+        self._writer = SummaryWriter(str(start.run / "tensorboard"), purge_step=first)
+        if start.resume_step is None:
+            text = json.dumps(start.config, indent=2)
+            self._writer.add_text("config", f"```json\n{text}\n```")
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            self._writer.add_scalar(name, value, step)
+
+    def log_image(self, step: int, name: str, path: Path) -> None:
+        import numpy as np
+        from PIL import Image
+
+        with Image.open(path) as image:
+            pixels = np.asarray(image.convert("RGB"))
+        self._writer.add_image(name, pixels, step, dataformats="HWC")
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class _Service:
+    """A tracker that keeps runs elsewhere and can't take a row back.
+
+    A resumed run makes some steps again, with the same values: what an earlier process has sent is
+    not sent twice. `RUN/trackers.json` remembers which run it is there and how far it got.
+    """
+
+    def __init__(self, name: str, start: _Start) -> None:
+        path = start.run / "trackers.json"
+        known = read_json(path, "trackers") if path.is_file() else {}
+        before = known.get(name) if start.resume_step is not None else None
+        self.resumed = before is not None
+        self.id: str = before["id"] if before else secrets.token_hex(4)
+        self._sent: int = max(before["sent"], start.logged) if before else -1
+        write_json(path, {**known, name: {"id": self.id, "sent": self._sent}})
+        self._run: Any = None
+
+    def send(self, step: int, values: Mapping[str, Any]) -> None:
+        if step > self._sent:
+            self._run.log(dict(values), step=step)
+
+    def log(self, step: int, values: Mapping[str, float]) -> None:
+        self.send(step, values)
+
+
+class _WeightsAndBiases(_Service):
+    """A run of Weights & Biases, by its own settings (WANDB_MODE, WANDB_ENTITY, …)."""
+
+    def __init__(self, start: _Start) -> None:
+        import wandb  # pyright: ignore[reportMissingImports]
+
+        super().__init__("wandb", start)
+        self._image: Any = wandb.Image
+        self._run = wandb.init(
+            project=PROJECT,
+            name=start.name,
+            id=self.id,
+            resume="allow",
+            dir=str(start.run),
+            config=start.config,
+        )
+
+    def log_image(self, step: int, name: str, path: Path) -> None:
+        self.send(step, {name: self._image(str(path))})
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+class _Trackio(_Service):
+    """A run of trackio, which knows runs by name; it prints, and stdout is for results."""
+
+    def __init__(self, start: _Start) -> None:
+        import trackio  # pyright: ignore[reportMissingImports]
+
+        super().__init__("trackio", start)
+        self._image: Any = getattr(trackio, "Image", None)
+        with contextlib.redirect_stdout(sys.stderr):
+            self._run = trackio.init(
+                project=PROJECT,
+                name=start.name,
+                resume="allow" if self.resumed else "never",
+                config=start.config,
+                embed=False,
+            )
+
+    def log_image(self, step: int, name: str, path: Path) -> None:
+        if self._image is not None:
+            self.send(step, {name: self._image(str(path))})
+
+    def close(self) -> None:
+        with contextlib.redirect_stdout(sys.stderr):
+            self._run.finish()
+
+
+_BOARDS: dict[str, Callable[[_Start], Board]] = {
+    "tensorboard": _TensorBoard,
+    "trackio": _Trackio,
+    "wandb": _WeightsAndBiases,
+}

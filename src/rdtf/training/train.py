@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from rdtf.fileio import atomic_folder, ensure_folder
+from rdtf.data.dataset import PreparedDataset
+from rdtf.fileio import atomic_folder
 from rdtf.training.config import TrainConfig
 from rdtf.training.curves import write_run_report
-from rdtf.training.run import check_config, locked, save_config
-from rdtf.training.store import open_stores
-from rdtf.training.trainer import Trainer, TrainResult
+from rdtf.training.device import default_device
+from rdtf.training.ranks import Ranks, open_ranks
+from rdtf.training.run import check_config, locked, pipeline_from_run, save_config
+from rdtf.training.store import PreparedStore, open_stores
+from rdtf.training.trainer import Hook, Trainer, TrainResult
 from rdtf.training.validation import sample_hook, validation_hook, write_first_batch
+
 
 
 def train(
@@ -27,38 +33,82 @@ def train(
 ) -> TrainResult:
     """Train `config` on the prepared set `data` into the run directory `out`, or resume there.
 
-    When the run is finished or stopped, `out/pipeline` holds the averaged model as
-    `StickerPipeline.from_pretrained` reads it.
+    Under torchrun all its processes train together (see `rdtf.training.ranks`). When the run is
+    finished or stopped, `out/pipeline` holds the averaged model as `StickerPipeline.from_pretrained`
+    reads it.
 
     Raises:
-        UserError: the data or run directory can't be used; nothing has been changed then.
+        UserError: the data or run directory can't be used; nothing has been changed then. Or a loss
+            was no number, memory or disk are full: what was saved before is intact.
     """
     out = Path(out)
-    dataset, train_store, val_store = open_stores(Path(data), config)
-    ensure_folder(out, "run folder")
-    with locked(out):
-        check_config(out, config, dataset.fingerprint)
-        hooks = ()
-        if val_store is not None and (val_store.num_frames > 1).any():
-            hooks = (
-                (config.validate_every, validation_hook(val_store)),
-                (config.sample_every, sample_hook(val_store)),
+    with open_ranks() as ranks:
+        dataset, train_store, val_store = _open_stores(Path(data), config, ranks)
+        with _claimed(out, ranks):
+            check_config(out, config, dataset.fingerprint)
+            trainer = Trainer(
+                config,
+                train_store,
+                out,
+                ranks=ranks,
+                hooks=_hooks(config, val_store),
+                quiet=quiet,
+                fingerprint=dataset.fingerprint,
             )
-        trainer = Trainer(config, train_store, out, hooks=hooks, quiet=quiet)
-        # Only now: a config that can't be built must not claim the folder.
-        save_config(out, config, dataset.fingerprint)
-        if trainer.step == 0:
-            write_first_batch(trainer)
-        result = trainer.train(max_seconds)
-        write_run_report(out)
-        save_pipeline(trainer, out / "pipeline")
+            if ranks.is_main:
+                # Only now: a config that can't be built must not claim the folder.
+                save_config(out, config, dataset.fingerprint)
+                if trainer.step == 0:
+                    write_first_batch(trainer)
+            result = trainer.train(max_seconds)
+            if ranks.is_main:
+                write_run_report(out)
+                save_pipeline(trainer, out / "pipeline")
+            ranks.wait()
     return result
+
+
+def _open_stores(
+    data: Path, config: TrainConfig, ranks: Ranks
+) -> tuple[PreparedDataset, PreparedStore, PreparedStore | None]:
+    """The main rank first: it builds the caches that the others then find."""
+    if not ranks.is_main:
+        ranks.wait()
+    stores = open_stores(data, config)
+    if ranks.is_main:
+        ranks.wait()
+    return stores
+
+
+@contextlib.contextmanager
+def _claimed(out: Path, ranks: Ranks) -> Iterator[None]:
+    """The main rank holds the run's lock for all."""
+    if not ranks.is_main:
+        yield
+        return
+    with locked(out):
+        yield
+
+
+def _hooks(config: TrainConfig, store: PreparedStore | None) -> tuple[tuple[int, Hook], ...]:
+    if store is None or not (store.num_frames > 1).any():
+        return ()
+    return (
+        (config.engine.validate_every, validation_hook(store)),
+        (config.engine.sample_every, sample_hook(store)),
+    )
 
 
 def save_pipeline(trainer: Trainer, folder: Path) -> None:
     """The model with its averaged weights, whole or not at all."""
+    if trainer.config.engine.parallel == "fsdp" and trainer.ranks.several:
+        pipeline = pipeline_from_run(trainer.run)  # this rank alone holds only a shard
+        with atomic_folder(folder) as temporary:
+            pipeline.save_pretrained(str(temporary), safe_serialization=True)
+        return
     trainer.model.eval()
-    with trainer.ema.swapped(trainer.model), atomic_folder(folder) as temporary:
+    average = trainer.ema.swapped(trainer.model, trainer.ema_index)
+    with average, atomic_folder(folder) as temporary:
         trainer.pipeline.save_pretrained(str(temporary), safe_serialization=True)
     trainer.model.train()
 
@@ -67,12 +117,11 @@ def measure_seconds_per_step(config: TrainConfig, data: Path | str, steps: int =
     """Median time of a step of a throw-away model on real batches, after one to warm up."""
     _, store, _ = open_stores(Path(data), config)
     with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(config, store, Path(folder), quiet=True)
+        trainer = Trainer(config, store, Path(folder), ranks=Ranks(device=default_device()))
         seconds = []
         for _ in range(steps + 1):
             started = time.monotonic()
-            trainer.train_one_step()
-            trainer.step += 1
+            trainer.train_one_step().fetch()
             seconds.append(time.monotonic() - started)
         trainer.tracker.close()
     return float(np.median(seconds[1:]))

@@ -2,39 +2,38 @@
 
 from __future__ import annotations
 
-import signal
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-import numpy as np
 import torch
 
+from rdtf.errors import ConfigError
 from rdtf.inference.pipeline import StickerPipeline
 from rdtf.method.curriculum import Curriculum
 from rdtf.method.objective import build_objective
-from rdtf.method.tasks import FAMILIES, FAMILY
 from rdtf.randomness import Purpose, stream
 from rdtf.training.batches import BatchBuilder, ClipStore
-from rdtf.training.checkpoint import (
-    load_latest,
-    load_optimizer,
-    load_weights,
-    save_checkpoint,
-)
 from rdtf.training.config import TrainConfig
-from rdtf.training.device import autocast, default_device, resolve_precision
+from rdtf.training.device import autocast, resolve_precision, settle_kernels
 from rdtf.training.ema import EMA
+from rdtf.training.foresight import Foresight
+from rdtf.training.loader import StepLoader, resolve_workers
+from rdtf.training.memory import explain_out_of_memory
+from rdtf.training.meter import Meter
+from rdtf.training.nonfinite import NonFiniteLossError, report_nonfinite
+from rdtf.training.optimizers import Optimizer
+from rdtf.training.packing import PackedBatch, unpack
+from rdtf.training.parallel import compile_blocks, parallelize
 from rdtf.training.presets import build_models, build_scheduler
 from rdtf.training.progress import Progress
-from rdtf.training.step import (
-    StepResult,
-    learning_rate,
-    train_step,
-)
+from rdtf.training.ranks import Ranks
+from rdtf.training.runstate import load_run_state, save_run_state
+from rdtf.training.signals import StopSignals
+from rdtf.training.step import StepResult, UpdateGate, learning_rate, train_step
 from rdtf.training.tracking import Tracker
 
 Hook = Callable[["Trainer"], None]
@@ -50,14 +49,17 @@ class TrainResult:
 
 
 class Trainer:
-    """One run on one device.
+    """One run, on one device or, as one of several ranks, on its share of it.
 
     Args:
         config: the resolved config.
-        store: training clips as latents.
+        store: training clips as their cache holds them.
         run: run directory (already locked and with its config written).
+        ranks: this process's place among those that train together; alone if None.
         hooks: called as `hook(trainer)` every so many steps, with the EMA weights in the model;
-            pairs of (every, hook), for validation and samples.
+            pairs of (every, hook), for validation and samples. Every rank calls them; only the
+            main one writes.
+        fingerprint: of the training set; saved with every checkpoint.
     """
 
     def __init__(
@@ -66,81 +68,137 @@ class Trainer:
         store: ClipStore,
         run: Path,
         *,
-        device: torch.device | None = None,
+        ranks: Ranks | None = None,
         hooks: tuple[tuple[int, Hook], ...] = (),
         quiet: bool = False,
+        fingerprint: str = "",
     ) -> None:
-        self.config = config
-        self.run = run
-        self.device = device or default_device()
-        self.hooks = hooks
-        self.quiet = quiet
+        self.config, self.run, self.store, self.hooks = config, run, store, hooks
+        self.fingerprint = fingerprint
+        self.ranks = ranks or Ranks()
+        self.device = self.ranks.device
+        self.quiet = quiet or not self.ranks.is_main
+        engine = config.engine
+        if engine.offload_ema and engine.parallel == "fsdp" and self.ranks.several:
+            raise ConfigError("engine.offload_ema needs whole averages; use engine.parallel=ddp")
+
+        # ------------------------------------------------------------ what is trained
+        settle_kernels(engine.deterministic)
         torch.manual_seed(int(stream(config.seed, Purpose.INIT).integers(2**31)))
         self.model, autoencoder, text_encoders = build_models(config)
         self.model.train()
-        if config.gradient_checkpointing:
+        if engine.gradient_checkpointing:
             self.model.enable_gradient_checkpointing()
         self.pipeline = StickerPipeline(
             self.model, autoencoder, text_encoders, build_scheduler(config)
         ).to(self.device)
+        compile_blocks(self.model, engine.compile, self.device)
+        self.parallel_model = parallelize(self.model, self.ranks, engine.parallel)
+
+        # ------------------------------------------------------------ what trains it
         self.objective = build_objective(config.objective)
-        self.optimizer = torch.optim.AdamW(
-            self.model.parameters(),
-            lr=config.optimizer.learning_rate,
-            betas=config.optimizer.betas,
-            eps=config.optimizer.epsilon,
-            weight_decay=config.optimizer.weight_decay,
-            fused=True,
+        self.optimizer = Optimizer(self.model, config.optimizer)
+        self.ema = EMA(
+            self.model,
+            config.optimizer.ema_decays,
+            every=config.optimizer.ema_every,
+            on_host=engine.offload_ema,
         )
-        self.ema = EMA(self.model, config.optimizer.ema_decay)
         self.curriculum = Curriculum(config.curriculum)
+        self.foresight = Foresight(self.curriculum, config.steps)
+        self.gate = UpdateGate(engine.skip_nonfinite, self.device)
         self.batches = BatchBuilder(store, config, self.objective)
-        self.autocast = autocast(resolve_precision(config.precision, self.device), self.device)
+        self.batches.deal(0, self.ranks.rank, self.ranks.world_size)  # refused now, not later
+        self.precision = resolve_precision(engine.precision, self.device)
+        self.autocast = autocast(self.precision, self.device)
+
+        # ------------------------------------------------------------ where it stands
         self.step = 0
-        self._saved_step: int | None = None
-        self._resume()
-        self.tracker = Tracker(run, self._saved_step)
+        self.seconds = 0.0
+        self.saved_step: int | None = None
+        # By validation: the lowest loss so far, whether it is this step's, and of which average.
+        self.best_loss, self.is_best, self.ema_index = math.inf, False, 0
+        # The last step's numbers: fed to the curriculum only after the next step was made.
+        self.pending: StepResult | None = None
+        load_run_state(self)
+        self.tracker = Tracker(
+            run,
+            self.saved_step,
+            names=engine.track,
+            config=config,
+            enabled=self.ranks.is_main,
+        )
+        self.meter = Meter(self)
 
     @property
     def resumed(self) -> bool:
         """Whether the run went on from a checkpoint, or saved one since."""
-        return self._saved_step is not None
+        return self.saved_step is not None
 
     # -------------------------------------------------------------------- loop
 
     def train(self, max_seconds: float | None = None) -> TrainResult:
-        """Train to `config.steps`, or until the time is up or a signal comes; saved in any case."""
-        config, started = self.config, time.monotonic()
+        """Train to `config.steps`, or until the time is up or a signal comes; saved in any case.
+
+        Raises:
+            NonFiniteLossError: a loss or gradient was no number. Nothing of it was saved.
+            UserError: memory or disk are full; says what to do.
+        """
+        config, engine, started = self.config, self.config.engine, time.monotonic()
+        earlier = self.seconds
         reason = "finished"
-        with _StopSignals() as signals, Progress(self.step, config.steps, self.quiet) as progress:
+        progress = Progress(self.step, config.steps, self.quiet, lines=engine.log_lines)
+        with StopSignals() as signals, progress:
             if not self.resumed:
-                self._run_hooks()
-            while self.step < config.steps:
-                if signals.received:
-                    reason = "interrupted"
-                    break
-                if max_seconds is not None and time.monotonic() - started >= max_seconds:
-                    reason = "time is up"
+                with self.meter.paused():
+                    self._run_hooks()
+            for packed in self._loader():
+                stop = self._asked_to_stop(signals, started, max_seconds)
+                if stop:
+                    reason = stop
                     break
 
                 # ----------------------------------------------------------- step
-                result = self.train_one_step()
-                self.step += 1
-                progress.update(self.step, result.loss)
+                result = self.train_one_step(packed)
+                self.seconds = earlier + time.monotonic() - started
+                progress.update(self.step, self.meter.loss)
 
                 # ------------------------------------------------ once in a while
                 # Saving comes last: what a checkpoint's step had to do is done, so that a resumed
                 # run neither repeats nor skips it.
-                if self._is_due(config.log_every):
-                    values = self._describe(result, time.monotonic() - started)
+                if self._is_due(engine.log_every):
+                    values = self.meter.describe(result)
                     self.tracker.log(self.step, "train", values)
-                self._run_hooks()
-                if self._is_due(config.save_every):
-                    self._save()
-        if self._saved_step != self.step:
-            self._save()
+                    progress.line(values)
+                with self.meter.paused():
+                    self._run_hooks()
+                    if self._is_due(engine.save_every) or self.is_best:
+                        self.save()
+        if self.saved_step != self.step:
+            self.save()
         self.tracker.close()
         return TrainResult(self.step, reason, time.monotonic() - started)
+
+    def _loader(self) -> StepLoader:
+        return StepLoader(
+            self.batches,
+            self.foresight,
+            self.step,
+            self.config.steps,
+            rank=self.ranks.rank,
+            world_size=self.ranks.world_size,
+            num_workers=resolve_workers(self.config.engine.num_workers, self.device),
+            pin_memory=self.device.type == "cuda",
+        )
+
+    def _asked_to_stop(
+        self, signals: StopSignals, started: float, max_seconds: float | None
+    ) -> str:
+        """Why to stop before the next step, or an empty string: the same on every rank."""
+        if self.ranks.any(signals.received):
+            return "interrupted"
+        is_late = max_seconds is not None and time.monotonic() - started >= max_seconds
+        return "time is up" if self.ranks.any(is_late) else ""
 
     def _is_due(self, every: int) -> bool:
         return self.step % every == 0 or self.step == self.config.steps
@@ -148,105 +206,77 @@ class Trainer:
     def _run_hooks(self) -> None:
         for every, hook in self.hooks:
             if every > 0 and self._is_due(every):
-                self._with_averages(hook)
+                self.model.eval()
+                with self.ema.swapped(self.model), torch.no_grad():
+                    hook(self)
+                self.model.train()
 
-    def train_one_step(self) -> StepResult:
-        """The step at `self.step`; the caller counts it."""
+    # -------------------------------------------------------------------- step
+
+    def train_one_step(self, packed: list[PackedBatch] | None = None) -> StepResult:
+        """Make step `self.step` and count it; its batches are built here if not given."""
         config = self.config
-        rate = learning_rate(config.optimizer, self.step, config.steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        weights = self.curriculum.task_weights(self.step / config.steps)
-        batches = [batch.to(self.device) for batch in self.batches.step_batches(self.step, weights)]
-        result = train_step(
-            self.model,
-            self.objective,
-            self.optimizer,
-            batches,
-            max_grad_norm=config.optimizer.max_grad_norm,
-            given_frame_weight=config.given_frame_weight,
-            autocast=self.autocast,
-        )
-        self.curriculum.observe(result.losses, result.levels, result.tasks)
-        self.ema.update(self.model)
+        packed = self._build_batches() if packed is None else packed
+        with explain_out_of_memory(config, self.step, self.device):
+            batches = [unpack(batch, self.store, self.device) for batch in packed]
+            self.optimizer.set_learning_rate(
+                learning_rate(config.optimizer, self.step, config.steps)
+            )
+            result = train_step(
+                self.parallel_model,
+                self.objective,
+                self.optimizer,
+                batches,
+                self.gate,
+                max_grad_norm=config.optimizer.max_grad_norm,
+                given_frame_weight=config.given_frame_weight,
+                autocast=self.autocast,
+                ranks=self.ranks,
+            )
+            self.ema.update(self.model)
+        result.step, result.packed = self.step, packed
+        self.meter.saw(batches)
+        self.step += 1
+        self._look_back()
+        self.pending = result
         return result
 
-    def _with_averages(self, hook: Hook) -> None:
-        self.model.eval()
-        with self.ema.swapped(self.model), torch.no_grad():
-            hook(self)
-        self.model.train()
+    def _build_batches(self) -> list[PackedBatch]:
+        weights = self.foresight.task_weights(self.step)
+        return self.batches.step_batches(
+            self.step, weights, self.ranks.rank, self.ranks.world_size
+        )
 
-    def _describe(self, result: StepResult, seconds: float) -> dict[str, Any]:
-        families = [FAMILY[task] for task in result.tasks]
-        by_family = {
-            family: float(
-                np.mean([x for x, f in zip(result.losses, families, strict=True) if f == family])
-            )
-            for family in FAMILIES
-            if family in families
-        }
-        return {
-            "loss": result.loss,
-            "loss_by_family": by_family,
-            "grad_norm": result.grad_norm,
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
-            "task_weights": self.curriculum.family_weights(self.step / self.config.steps),
-            "quantile": self.curriculum.quantile,
-            "clips": self.step * self.config.clips_per_step,
-            "seconds": seconds,
-        }
+    def _look_back(self) -> None:
+        """Feed the curriculum with the step before this one: its numbers have arrived by now."""
+        if self.pending is not None:
+            measured = self.pending.fetch()
+            self.check_finite(self.pending)
+            if measured.finite:
+                self.curriculum.observe(measured.losses, measured.levels, measured.tasks)
+        self.foresight.step_done()
+
+    def check_finite(self, result: StepResult) -> None:
+        """Raise, or log the clips and go on, if the step of `result` was skipped."""
+        if result.fetch().finite or result.reported:
+            return
+        result.reported = True
+        report_nonfinite(self, result)
 
     # -------------------------------------------------------------- checkpoint
 
-    def _save(self) -> None:
-        save_checkpoint(
-            self.run,
-            self.step,
-            model=self.model.state_dict(),
-            ema=self.ema.state_dict(),
-            optimizer=self.optimizer,
-            state={
-                "curriculum": self.curriculum.state_dict(),
-                "ema_updates": self.ema.num_updates,
-            },
-            keep=self.config.keep_checkpoints,
-        )
-        self._saved_step = self.step
+    def save(self) -> None:
+        """Write a checkpoint of the present step. All ranks must call."""
+        if self.pending is not None:
+            self.check_finite(self.pending)
+        save_run_state(self)
+        self.saved_step, self.is_best = self.step, False
 
-    def _resume(self) -> None:
-        checkpoint = load_latest(self.run)
-        if checkpoint is None:
-            return
-        load_weights(self.model, checkpoint.model, f"checkpoint of {self.run}")
-        self.ema.load_state_dict(checkpoint.ema, checkpoint.state["ema_updates"])
-        load_optimizer(self.optimizer, checkpoint.optimizer)
-        self.curriculum.load_state_dict(checkpoint.state["curriculum"])
-        self.step = self._saved_step = checkpoint.step
+    def validated(self, loss: float, ema_index: int) -> None:
+        """Take note of a held-out loss, and of which average reached it."""
+        self.ema_index = ema_index
+        self.is_best = loss < self.best_loss and self.step > 0
+        self.best_loss = min(loss, self.best_loss)
 
 
-class _StopSignals:
-    """SIGINT and SIGTERM ask the loop to save and leave; a second one leaves at once."""
-
-    _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-    def __init__(self) -> None:
-        self.received = False
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> _StopSignals:
-        try:
-            for number in self._SIGNALS:
-                self._previous[number] = signal.signal(number, self._handle)
-        except ValueError:  # not the main thread: whoever runs us handles signals
-            self._previous.clear()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def _handle(self, number: int, _: FrameType | None) -> None:
-        if self.received:
-            raise KeyboardInterrupt
-        self.received = True
+__all__ = ["Hook", "NonFiniteLossError", "TrainResult", "Trainer"]

@@ -3,47 +3,76 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import torch
 
-from rdtf.fileio import atomic_path
 from rdtf.method.tasks import FAMILY, MIN_FRAMES, TASKS, TaskDraw, condition_mask
-from rdtf.randomness import Purpose, normal, stream
-from rdtf.stickers import Sticker, contact_sheet
-from rdtf.training.batches import Batch, Sample, choose_frames, collate
+from rdtf.randomness import Purpose, noise_key, stream
+from rdtf.stickers import Sticker, write_sheet
+from rdtf.training.batches import choose_frames
+from rdtf.training.packing import PackedBatch, Sample, pack, unpack
 from rdtf.training.step import batch_errors
 from rdtf.training.store import PreparedStore
 from rdtf.training.trainer import Trainer
 
 NOISE_LEVELS = (0.25, 0.5, 0.75, 0.95)
+_LENGTH_BINS = ((1, 4), (5, 8), (9, 16), (17, 10**9))
 _SHOWN_TASKS = ("it2v", "interpolation", "post_frame_prediction")
 
 
 def validation_hook(store: PreparedStore, clips_per_task: int = 6) -> Callable[[Trainer], None]:
-    """Log the held-out loss per family and noise level.
+    """Log the held-out loss per family and noise level, per task and per length of the clip.
 
     Its randomness is its own: the same clips, masks and noise every time, whatever the run's step.
+    Every average is measured; the best one so far marks its checkpoint as the one to keep.
     """
     moving = np.flatnonzero(store.num_frames > 1)
 
     def validate(trainer: Trainer) -> None:
         if len(moving) == 0:
             return
-        errors: dict[tuple[str, float], list[float]] = defaultdict(list)
-        for task in TASKS:
-            for level in NOISE_LEVELS:
-                batch = _fixed_batch(store, trainer, moving, task, level, clips_per_task)
-                _, error, count = batch_errors(
-                    trainer.model, trainer.objective, batch.to(trainer.device)
-                )
-                errors[FAMILY[task], level] += (error / count.clamp(min=1)).tolist()
-        values = {f"{family}@{level}": float(np.mean(e)) for (family, level), e in errors.items()}
-        mean = float(np.mean([x for e in errors.values() for x in e]))
-        trainer.tracker.log(trainer.step, "validation", {"loss": mean, "by_level": values})
+        batches = [
+            _fixed_batch(store, trainer, moving, task, level, clips_per_task)
+            for task in TASKS
+            for level in NOISE_LEVELS
+        ]
+        scores = [_score(trainer, batches)]
+        for index in range(1, len(trainer.ema.decays)):
+            with trainer.ema.swapped(trainer.model, index):
+                scores.append(_score(trainer, batches))
+        best = min(range(len(scores)), key=lambda index: scores[index]["loss"])
+        losses = {str(d): s["loss"] for d, s in zip(trainer.ema.decays, scores, strict=True)}
+        trainer.tracker.log(trainer.step, "validation", {**scores[0], "loss_by_ema": losses})
+        trainer.validated(scores[best]["loss"], best)
 
     return validate
+
+
+def _score(trainer: Trainer, batches: Sequence[PackedBatch]) -> dict[str, Any]:
+    """Mean errors of the model as it is; computed on the device, read once."""
+    errors, keys = [], []
+    for packed in batches:
+        batch = unpack(packed, trainer.store, trainer.device)
+        with trainer.autocast:
+            _, error, count = batch_errors(trainer.model, trainer.objective, batch)
+        errors.append(error / count.clamp(min=1))
+        keys += zip(packed.tasks, packed.levels, packed.num_frames, strict=True)
+    values = torch.cat(errors).tolist()
+    by_level, by_task, by_length = defaultdict(list), defaultdict(list), defaultdict(list)
+    for (task, level, count), value in zip(keys, values, strict=True):
+        low, high = next(bounds for bounds in _LENGTH_BINS if count <= bounds[1])
+        by_level[f"{FAMILY[task]}@{level}"].append(value)
+        by_task[task].append(value)
+        by_length[f"{low}-{high}" if high < 10**9 else f"{low}+"].append(value)
+    return {
+        "loss": float(np.mean(values)),
+        "by_level": {name: float(np.mean(x)) for name, x in by_level.items()},
+        "by_task": {name: float(np.mean(x)) for name, x in by_task.items()},
+        "by_length": {name: float(np.mean(x)) for name, x in by_length.items()},
+    }
 
 
 def _fixed_batch(
@@ -53,7 +82,7 @@ def _fixed_batch(
     task: str,
     level: float,
     num_clips: int,
-) -> Batch:
+) -> PackedBatch:
     seed, config = trainer.config.seed, trainer.config
     samples = []
     for row in range(min(num_clips, len(moving))):
@@ -62,12 +91,12 @@ def _fixed_batch(
         frames = choose_frames(int(store.num_frames[clip]), config.max_frames, 0.0, generator)
         if len(frames) < MIN_FRAMES[task]:
             continue
-        key = (TASKS.index(task), row, 1)
-        latents = store.latents(clip, frames, False, (seed, *key))
+        stored = store.stored(clip, frames, flip=False)
         samples.append(
             Sample(
-                latents=latents,
-                noise=normal(tuple(latents.shape), seed, Purpose.VALIDATION, *key),
+                stored={name: torch.from_numpy(values) for name, values in stored.items()},
+                noise_key=noise_key(seed, Purpose.VALIDATION, TASKS.index(task), row, 1),
+                posterior_key=noise_key(seed, Purpose.VALIDATION, TASKS.index(task), row, 2),
                 level=level,
                 draw=TaskDraw(task, condition_mask(task, len(frames), generator), task != "i2v"),
                 text=store.text(clip, 0.0) if task != "i2v" else [],
@@ -75,7 +104,7 @@ def _fixed_batch(
                 clip=clip,
             )
         )
-    return collate(samples)
+    return pack(samples, store.text_widths)
 
 
 def sample_hook(
@@ -103,11 +132,10 @@ def sample_hook(
                     )
                 )
                 labels.append(f"{task.replace('_frame_', ' ')} {known}")
-        if rows:
-            folder = trainer.run / "samples"
-            folder.mkdir(exist_ok=True)
-            with atomic_path(folder / f"step-{trainer.step:08d}.png") as path:
-                contact_sheet(rows, labels=labels).save(path)
+        if rows and trainer.ranks.is_main:
+            path = trainer.run / "samples" / f"step-{trainer.step:08d}.png"
+            write_sheet(rows, path, labels)
+            trainer.tracker.log_image(trainer.step, "samples", path)
 
     return show
 
@@ -121,23 +149,38 @@ def held_out_clip(store: PreparedStore, clip: int, trainer: Trainer) -> Sticker:
 
 
 def write_first_batch(trainer: Trainer) -> None:
-    """Write `RUN/samples/first-batch.png`: what the network sees, frames, masks and tasks.
+    """Write `RUN/samples/first-batch.png`: what the network sees, frames, masks, tasks, captions.
 
-    It shows mistakes of channel, range, order or caption in a glance.
+    Hidden frames are veiled. It shows mistakes of channel, range, order or caption in a glance.
     """
-    weights = trainer.curriculum.task_weights(0.0)
-    batch = trainer.batches.step_batches(0, weights)[0]
+    weights = trainer.foresight.task_weights(0)
+    batch = unpack(
+        trainer.batches.step_batches(0, weights)[0], trainer.store, trainer.device
+    )
     rows, labels = [], []
-    for row, task in enumerate(batch.tasks):
-        count = int(batch.valid[row].sum())
+    for row, (task, count) in enumerate(zip(batch.tasks, batch.num_frames, strict=True)):
         latents = batch.clean[row, :, :count].transpose(0, 1)
-        decoded = trainer.pipeline.representation.decode(latents.to(trainer.device))
-        pixels = (decoded.clamp(-1, 1) + 1) / 2
-        frames = pixels.permute(0, 2, 3, 1).cpu().numpy()
-        rows.append(Sticker.from_premultiplied(frames, int(batch.mean_duration_ms[row])))
-        given = np.flatnonzero(batch.given[row].numpy()).tolist()
-        labels.append(f"{task.replace('_frame_', ' ')} given {given}")
-    folder = trainer.run / "samples"
-    folder.mkdir(exist_ok=True)
-    with atomic_path(folder / "first-batch.png") as path:
-        contact_sheet(rows, labels=labels).save(path)
+        decoded = trainer.pipeline.representation.decode(latents)
+        pixels = ((decoded.clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1).cpu().numpy()
+        given = batch.given[row, :count].cpu().numpy()
+        sticker = Sticker.from_premultiplied(pixels, int(batch.mean_duration_ms[row]))
+        rows.append([f if g else _veiled(f) for f, g in zip(sticker.frames, given, strict=True)])
+        text = "with text" if any(bool(mask[row].any()) for mask in batch.text_mask) else "no text"
+        shown = f"given {np.flatnonzero(given).tolist()}" if given.any() else "nothing given"
+        labels.append(
+            f"{task.replace('_frame_', ' ')}, {shown}, noise {batch.levels[row]:.2f}, {text}: "
+            f"{_caption(trainer, batch.clips[row])}"
+        )
+    write_sheet(rows, trainer.run / "samples" / "first-batch.png", labels)
+
+
+def _veiled(frame: np.ndarray) -> np.ndarray:
+    """A frame that the network has to make: stripes over it."""
+    rows, columns = np.indices(frame.shape[:2])
+    striped = ((rows + columns) // max(frame.shape[0] // 16, 1)) % 2 == 0
+    return np.where(striped[..., None], np.uint8([90, 90, 110, 255]), frame)
+
+
+def _caption(trainer: Trainer, clip: int) -> str:
+    caption = getattr(trainer.store, "caption", None)
+    return str(caption(clip)) if callable(caption) else f"clip {clip}"

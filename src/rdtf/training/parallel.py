@@ -1,0 +1,101 @@
+"""One model on several ranks: whole copies (DDP) or shards (FSDP2), and tensors in between.
+
+A sharded tensor is gathered before it is written and cut again after it was read, so checkpoints
+know nothing of ranks: what four ranks saved, one or eight go on from.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, distribute_tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from rdtf.models.dfgn import DFGN, Stage
+from rdtf.training.ranks import Ranks
+
+KINDS = ("ddp", "fsdp")
+
+
+def parallelize(model: DFGN, ranks: Ranks, kind: str) -> nn.Module:
+    """What to call for a training pass. Under "fsdp" the model's own parameters become shards."""
+    if not ranks.several:
+        return model
+    if kind == "fsdp":
+        from torch.distributed.device_mesh import init_device_mesh
+        from torch.distributed.fsdp import fully_shard
+
+        mesh = init_device_mesh(ranks.device.type, (ranks.world_size,))
+        for stage in model.modules():
+            if isinstance(stage, Stage):
+                fully_shard(stage, mesh=mesh)
+        # Resharded at once: averages are swapped in between passes, in the shards.
+        fully_shard(model, mesh=mesh, reshard_after_forward=True)
+        return model
+    return DistributedDataParallel(
+        model, device_ids=[ranks.device.index] if ranks.device.type == "cuda" else None
+    )
+
+
+def compile_blocks(model: nn.Module, choice: str, device: torch.device) -> None:
+    """Compile each stage of the denoiser by itself ("on", or "auto" on a GPU).
+
+    They share one graph per width, so this takes seconds where the whole network takes minutes;
+    sizes stay symbolic because clips and captions differ in length.
+    """
+    if choice == "off" or (choice == "auto" and device.type != "cuda"):
+        return
+    for stage in model.modules():
+        if isinstance(stage, Stage):
+            stage.compile(dynamic=True)
+
+
+@contextlib.contextmanager
+def last_of_step(model: nn.Module, is_last: bool) -> Iterator[None]:
+    """Gradients cross between ranks in the last backward pass of a step only."""
+    if isinstance(model, DistributedDataParallel) and not is_last:
+        with model.no_sync():
+            yield
+        return
+    if hasattr(model, "set_requires_gradient_sync"):
+        model.set_requires_gradient_sync(is_last)  # type: ignore[operator]
+    yield
+
+
+def clip_gradients(parameters: Iterable[nn.Parameter], max_norm: float) -> Tensor:
+    """Scale all gradients to at most `max_norm` together; returns their norm before, a scalar.
+
+    The host does not wait for it.
+    """
+    norm = nn.utils.clip_grad_norm_(parameters, max_norm)
+    return norm.full_tensor() if isinstance(norm, DTensor) else norm
+
+
+# ------------------------------------------------------------------- sharded tensors
+
+
+def local(tensor: Tensor) -> Tensor:
+    """The part of a tensor that this rank holds; shares its memory."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def gathered(tensors: Mapping[str, Tensor], ranks: Ranks) -> dict[str, Tensor]:
+    """Whole tensors on the host of the main rank; empty on the others. All ranks must call."""
+    whole = {}
+    for name, tensor in tensors.items():
+        full = tensor.detach()
+        full = full.full_tensor() if isinstance(full, DTensor) else full
+        if ranks.is_main:
+            whole[name] = full.cpu()
+    return whole
+
+
+def shard_like(whole: Tensor, like: Tensor) -> Tensor:
+    """`whole` as `like` is: on its device, and cut into the same shards."""
+    if not isinstance(like, DTensor):
+        return whole.to(like.device)
+    whole = whole.to(like.device_mesh.device_type)
+    return distribute_tensor(whole, like.device_mesh, like.placements)

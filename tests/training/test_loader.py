@@ -1,0 +1,127 @@
+"""The same batches from no worker, two and four; resumed at any step with another number."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fixtures_runs import tiny_config
+from rdtf.method.curriculum import Curriculum
+from rdtf.method.objective import build_objective
+from rdtf.training.batches import BatchBuilder
+from rdtf.training.config import TrainConfig
+from rdtf.training.foresight import LEAD_STEPS, Foresight
+from rdtf.training.loader import MAX_WORKERS, StepLoader, resolve_workers
+from rdtf.training.packing import PackedBatch
+from rdtf.training.store import open_stores
+
+from .stores import MemoryStore
+
+STEPS = 24
+
+
+def feed(curriculum: Curriculum, step: int) -> None:
+    random = np.random.default_rng(step)
+    curriculum.observe(random.random(3).tolist(), [0.2, 0.5, 0.8], ["t2v", "i2v", "interpolation"])
+
+
+def consume(
+    config: TrainConfig, num_workers: int, first: int = 0, foresight: Foresight | None = None
+) -> list[list[PackedBatch]]:
+    """Batches of the steps from `first` on, the curriculum moving as in training."""
+    curriculum = Curriculum(config.curriculum)
+    foresight = Foresight(curriculum, STEPS)
+    for step in range(first):
+        feed(curriculum, step)
+        foresight.step_done()
+    builder = BatchBuilder(
+        MemoryStore((1, 6, 2, 4, 1, 3, 5, 2, 8, 4)), config, build_objective(config.objective)
+    )
+    loader = StepLoader(
+        builder, foresight, first, STEPS, rank=0, world_size=1, num_workers=num_workers,
+        pin_memory=False,
+    )  # fmt: skip
+    seen = []
+    for step, batches in enumerate(loader, first):
+        seen.append(batches)
+        feed(curriculum, step)
+        foresight.step_done()
+    return seen
+
+
+def assert_same(actual: list[list[PackedBatch]], expected: list[list[PackedBatch]]) -> None:
+    assert len(actual) == len(expected)
+    for a, b in zip(actual, expected, strict=True):
+        for first, second in zip(a, b, strict=True):
+            assert first.tasks == second.tasks and first.noise_keys == second.noise_keys
+            assert first.positions == second.positions and first.levels == second.levels
+            assert torch.equal(first.given, second.given)
+            assert torch.equal(first.stored["mean"], second.stored["mean"])
+            assert torch.equal(first.text[0], second.text[0])
+
+
+@pytest.fixture(scope="module")
+def config() -> TrainConfig:
+    return tiny_config(batch_size=4, micro_batch_size=2, curriculum__mode="adaptive")
+
+
+@pytest.mark.parametrize(("num_workers", "first"), [(1, 0), (2, 7), (4, 3), (MAX_WORKERS, 0)])
+def test_the_same_batches_from_any_number_of_workers(config, num_workers, first):
+    assert_same(consume(config, num_workers, first), consume(config, 0)[first:])
+
+
+def test_the_curriculum_moves_the_tasks_of_the_test():
+    """Otherwise the tests above would prove little."""
+    adaptive = consume(tiny_config(batch_size=4, curriculum__mode="adaptive"), 0)
+    fixed = consume(tiny_config(batch_size=4, curriculum__mode="static"), 0)
+    pairs = zip(adaptive, fixed, strict=True)
+    assert any(a[0].tasks != b[0].tasks for a, b in pairs)
+
+
+def test_an_error_in_a_worker_reaches_the_trainer(training_set):
+    config = tiny_config(steps=5, num_workers=2)
+    store = open_stores(training_set, config)[1]
+    store.clips = []
+    builder = BatchBuilder(store, config, build_objective(config.objective))
+    foresight = Foresight(Curriculum(config.curriculum), 5)
+    loader = StepLoader(
+        builder, foresight, 0, 5, rank=0, world_size=1, num_workers=2, pin_memory=False
+    )
+    with pytest.raises(IndexError):
+        next(iter(loader))
+
+
+def test_workers_by_device():
+    assert resolve_workers(-1, torch.device("cpu")) == 0
+    assert 0 <= resolve_workers(-1, torch.device("cuda")) <= 4
+    assert resolve_workers(3, torch.device("cpu")) == 3
+
+
+# -------------------------------------------------------------------------- foresight
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 30), st.lists(st.floats(0.1, 10), min_size=30, max_size=30))
+def test_weights_are_settled_in_advance_and_by_what_was_seen(stop, losses):
+    """Those of step k + LEAD_STEPS follow from steps before k + 1, also across a checkpoint."""
+    curriculum, seen = Curriculum(), []
+    foresight = Foresight(curriculum, 100)
+    expected: list[Callable[[], float] | float] = [0.5] * LEAD_STEPS
+    for step, loss in enumerate(losses):
+        ahead = [foresight.task_weights(k) for k in range(step, step + LEAD_STEPS)]
+        seen.append(ahead[0])
+        curriculum.observe([loss], [0.5], ["t2v"])
+        foresight.step_done()
+        expected.append(curriculum.quantile)
+        assert [foresight.task_weights(k) for k in range(step + 1, step + LEAD_STEPS)] == ahead[1:]
+        if step == stop:
+            state, foresight = foresight.state_dict(), Foresight(curriculum, 100)
+            foresight.load_state_dict(state)
+    assert seen == [
+        Curriculum().task_weights(step / 100, expected[step]) for step in range(len(losses))
+    ]

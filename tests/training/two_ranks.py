@@ -1,0 +1,100 @@
+"""What `test_ranks.py` starts with torchrun: several runs, one after another, on two ranks.
+
+Usage: two_ranks.py DATA FOLDER. FOLDER/alone holds the same run, made on one rank.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from fixtures_runs import tiny_config
+from rdtf.errors import ConfigError
+from rdtf.training.config import TrainConfig
+from rdtf.training.ranks import Ranks, open_ranks
+from rdtf.training.store import open_stores
+from rdtf.training.train import train
+from rdtf.training.trainer import Trainer
+
+CONFIG = {
+    "steps": 6,
+    "batch_size": 8,
+    "save_every": 1,
+    "keep_checkpoints": 0,
+    "validate_every": 3,
+    "curriculum__mode": "adaptive",
+}
+
+
+def main(data: Path, folder: Path) -> None:
+    with open_ranks() as ranks:
+        assert ranks.world_size == 2
+        check_ranks(ranks)
+        config = tiny_config(**CONFIG)
+        fsdp = tiny_config(**CONFIG, parallel="fsdp", gradient_checkpointing=True)
+
+        train(config, data, folder / "ddp", quiet=True)
+        cut = dataclasses.replace(config, engine=dataclasses.replace(config.engine, num_workers=1))
+        interrupt_and_resume(cut, data, folder / "ddp-resumed", ranks)
+        train(tiny_config(**CONFIG, micro_batch_size=2), data, folder / "ddp-micro", quiet=True)
+
+        train(fsdp, data, folder / "fsdp", quiet=True)
+        interrupt_and_resume(fsdp, data, folder / "fsdp-resumed", ranks)
+        go_on_from_the_third_step(fsdp, data, folder / "alone", folder / "fsdp-from-one", ranks)
+
+        refuse(tiny_config(batch_size=3), data, folder, ranks, "can't be shared by 2 ranks")
+        muon = tiny_config(parallel="fsdp", optimizer__name="muon")
+        refuse(muon, data, folder, ranks, "whole matrices")
+
+
+def check_ranks(ranks: Ranks) -> None:
+    assert ranks.any(ranks.rank == 1) and not ranks.any(False)
+    assert ranks.sum(torch.tensor([1.0 + ranks.rank])).item() == 3
+    gathered = ranks.gather(torch.full((2, 1), float(ranks.rank)))
+    assert gathered.flatten().tolist() == [0, 0, 1, 1]
+
+
+def interrupt_and_resume(config: TrainConfig, data: Path, run: Path, ranks: Ranks) -> None:
+    """A signal that reaches one rank only stops both, at the same step."""
+
+    def stop(trainer: Trainer) -> None:
+        if trainer.step == 2 and ranks.rank == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    store = open_stores(data, config)[1]
+    result = Trainer(config, store, run, ranks=ranks, hooks=((1, stop),), quiet=True).train()
+    assert (result.step, result.reason) == (2, "interrupted"), result
+    assert train(config, data, run, quiet=True).reason == "finished"
+
+
+def go_on_from_the_third_step(
+    config: TrainConfig, data: Path, source: Path, run: Path, ranks: Ranks
+) -> None:
+    if ranks.is_main:
+        shutil.copytree(source, run)
+        for step in (4, 5, 6):
+            shutil.rmtree(run / "checkpoints" / f"step-{step:08d}")
+    ranks.wait()
+    assert train(config, data, run, quiet=True).step == 6
+
+
+def refuse(config: TrainConfig, data: Path, folder: Path, ranks: Ranks, message: str) -> None:
+    store = open_stores(data, config)[1]
+    try:
+        Trainer(config, store, folder / "refused", ranks=ranks, quiet=True)
+    except ConfigError as error:
+        assert message in str(error), error
+    else:
+        raise AssertionError(f"not refused: {message}")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
