@@ -96,7 +96,7 @@ def test_pickled_weights_are_refused(tmp_path: Path):
 
 
 def test_what_is_no_base_is_named(tmp_path: Path):
-    with pytest.raises(ConfigError, match="no config.json"):
+    with pytest.raises(ConfigError, match="has no config"):
         load_base("image", tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"_class_name": "UNet3DConditionModel"}))
     with pytest.raises(ConfigError, match="holds a UNet3DConditionModel"):

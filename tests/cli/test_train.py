@@ -12,7 +12,10 @@ def test_train_writes_a_run_and_the_same_command_is_done(rdtf, training_set, tmp
     run = tmp_path / "run"
     command = ("train", "nano", "--data", training_set, "--out", run, "--steps", 3)
     ended = rdtf(*command, *tiny_arguments(), "--json")
-    assert ended.status == 0 and not ended.err
+    assert ended.status == 0
+    assert [line.split("  ")[0] for line in ended.err.splitlines()] == [
+        f"step {step}/3" for step in (1, 2, 3)
+    ]
     assert (ended.json["step"], ended.json["reason"]) == (3, "finished")
     assert ended.json["run"] == str(run)
     for name in ("config.json", "metrics.jsonl", "report.html", "pipeline", "checkpoints"):
@@ -48,7 +51,7 @@ def test_time_is_up(rdtf, training_set, tmp_path):
 @pytest.mark.parametrize("preset", ["nano", "mini", "base", "paper"])
 def test_dry_run_tells_the_size_and_makes_nothing(rdtf, tmp_path, preset):
     before = content(tmp_path)
-    command = ("train", preset, "--data", tmp_path / "no", "--out", tmp_path / "no", "--dry-run")
+    command = ("train", preset, "--out", tmp_path / "no", "--dry-run")
     ended = rdtf(*command, "--json")
     assert ended.status == 0 and not ended.err
     values = ended.json
@@ -58,9 +61,19 @@ def test_dry_run_tells_the_size_and_makes_nothing(rdtf, tmp_path, preset):
         "nano": (3e6, 6e6), "mini": (25e6, 40e6), "base": (120e6, 200e6), "paper": (0.9e9, 1e9)
     }[preset]  # fmt: skip
     assert low <= values["parameters"] <= high
-    people = rdtf(*command)
-    assert "parameters: " in people.out and "samples: " in people.out
     assert content(tmp_path) == before
+
+
+def test_dry_run_for_people(rdtf):
+    text = rdtf("train", "nano", "--dry-run").out
+    for word in ("parameters", "FLOPs", "memory", "samples", "step"):
+        assert word in text
+
+
+@pytest.mark.parametrize("missing", ["--data", "--out"])
+def test_a_real_run_needs_data_and_a_place(refused, tmp_path, missing):
+    given = "--out" if missing == "--data" else "--data"
+    assert f"needs {missing}" in refused("train", "nano", given, tmp_path)
 
 
 def test_autoencoder(rdtf, refused, training_set, tmp_path):

@@ -254,7 +254,9 @@ def test_step_with_a_loss_that_is_no_number_is_not_taken():
     batch.clean[1, 0, ~batch.given[1] & batch.valid[1]] = torch.nan
     weights, measured = stepped([batch])
     assert not measured.finite and measured.culprits == [1]
-    torch.testing.assert_close(weights, [p.detach() for p in tiny_dfgn().parameters()], rtol=0, atol=0)
+    torch.testing.assert_close(
+        weights, [p.detach() for p in tiny_dfgn().parameters()], rtol=0, atol=0
+    )
 
 
 def test_gate_stays_shut_when_patience_is_out():

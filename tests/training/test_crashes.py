@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import pytest
 import torch
@@ -36,7 +36,6 @@ from rdtf.training.checkpoint import (
     mark_best,
     save_checkpoint,
 )
-from rdtf.training.tracking import read_metrics
 
 STEMS = ("ema-0", "model", "optimizer")
 ALL = Retention(last=0)
@@ -121,14 +120,14 @@ def nursery() -> Iterator[subprocess.Popen[str]]:
 
 
 def one_life(process: subprocess.Popen[str], kind: str, run: Path, seconds: float) -> int:
-    """Let a child save for so long, kill it, and return the last number that it had saved."""
+    """Kill a child so long after it has saved something; the last number that it had saved."""
     assert process.stdin is not None and process.stdout is not None
     process.stdin.write(f"{kind} {run}\n")
     process.stdin.flush()
     child = int(process.stdout.readline().removeprefix("child "))
+    last = int(process.stdout.readline().removeprefix("saved "))
     time.sleep(seconds)
     os.kill(child, signal.SIGKILL)
-    last = 0
     while (line := process.stdout.readline()) != "dead\n":
         last = int(line.removeprefix("saved "))
     return last
@@ -136,15 +135,14 @@ def one_life(process: subprocess.Popen[str], kind: str, run: Path, seconds: floa
 
 def test_killed_at_any_moment(nursery, tmp_path):
     moments, last = random.Random(0), 0
-    for _ in range(20):
-        last = one_life(nursery, "next", tmp_path, moments.uniform(0, 0.25)) or last
+    for _ in range(12):
+        last = one_life(nursery, "next", tmp_path, moments.uniform(0, 0.2))
         folders = checkpoint_folders(tmp_path)
         assert [check(folder) for folder in folders] == [""] * len(folders)
-        if last:
-            assert latest(tmp_path).step in (last, last + 1)
-            assert_holds(latest(tmp_path), latest(tmp_path).step)
+        assert latest(tmp_path).step in (last, last + 1)
+        assert_holds(latest(tmp_path), latest(tmp_path).step)
     best = best_step(tmp_path)
-    assert last > 20 and best is not None and best[0] >= last - 5
+    assert last >= 12 and best is not None and best[0] >= last - 5
     save(tmp_path, last + 2, retention=Retention(last=1, every=9))
     every = [*range(9, last + 2, 9), best[0], last + 2]
     assert steps_of(tmp_path) == sorted(set(every))
@@ -156,14 +154,12 @@ def test_killed_while_a_checkpoint_is_replaced(nursery, tmp_path):
     (tmp_path / "b").mkdir()
     if not exchange(tmp_path / "a", tmp_path / "b"):
         pytest.skip("this file system can't swap two names in one step")
-    run, moments, last = tmp_path / "run", random.Random(1), 0
-    for _ in range(10):
-        last = one_life(nursery, "again", run, moments.uniform(0, 0.25)) or last
-        if last:
-            number = latest(run).state["number"]
-            assert steps_of(run) == [7] and number in (last, last + 1)
-            assert_holds(latest(run), number)
-    assert last > 10
+    run, moments = tmp_path / "run", random.Random(1)
+    for _ in range(8):
+        last = one_life(nursery, "again", run, moments.uniform(0, 0.2))
+        number = latest(run).state["number"]
+        assert steps_of(run) == [7] and number in (last, last + 1)
+        assert_holds(latest(run), number)
 
 
 def steps_of(run: Path) -> list[int]:

@@ -29,7 +29,9 @@ BAD_CLIP = 3
 
 def trainer_of_a_spoiled_set(run: Path, **settings: object) -> Trainer:
     """Clip 3 of six holds NaN; it comes up in some steps and not in others."""
-    config = tiny_config(**{"steps": 30, "save_every": 100, "data__flip_probability": 0, **settings})
+    config = tiny_config(
+        **{"steps": 30, "save_every": 100, "data__flip_probability": 0, **settings}
+    )
     run.mkdir(parents=True, exist_ok=True)
     save_config(run, config, "")
     store = MemoryStore((2, 4, 3, 4, 2, 3), salted=(BAD_CLIP,), salt=math.nan)

@@ -82,7 +82,11 @@ def test_the_first_gradient_is_the_same(runs, name):
     scale = max(float(expected[key].abs().max()) for key in moments)
     for key in moments:
         torch.testing.assert_close(
-            actual[key], expected[key], rtol=1e-3, atol=1e-5 * scale, msg=lambda m, k=key: f"{k}: {m}"
+            actual[key],
+            expected[key],
+            rtol=1e-3,
+            atol=1e-5 * scale,
+            msg=lambda m, k=key: f"{k}: {m}",
         )
 
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +9,6 @@ import pytest
 import torch
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from PIL import Image
-from torch import Tensor
 
 from fixtures_runs import CANVAS, tiny_config
 from rdtf.data.prepare import prepare
@@ -19,11 +17,11 @@ from rdtf.errors import CheckpointError, ConfigError, DataError
 from rdtf.method.tasks import FAMILIES, TASKS
 from rdtf.stickers import Sticker
 from rdtf.training.checkpoint import checkpoint_folders
+from rdtf.training.packing import unpack
 from rdtf.training.ranks import Ranks
 from rdtf.training.run import load_config, load_pipeline
-from rdtf.training.packing import unpack
 from rdtf.training.step import batch_errors
-from rdtf.training.store import PreparedStore, open_stores
+from rdtf.training.store import open_stores
 from rdtf.training.tracking import read_metrics
 from rdtf.training.train import measure_seconds_per_step, plan_steps, train
 from rdtf.training.trainer import Trainer

@@ -109,9 +109,10 @@ def small_base(
 ) -> nn.Module:
     """A new U-Net of about so many parameters, randomly initialised.
 
-    Three levels (16, 8 and 4 cells a side for latents of 16), one layer each, attention at the two
-    coarser ones and in the middle, heads of 32 channels (8 below 2 M parameters). The widths come
-    in units of a head, so the count is met within 12 % from 10 M parameters on, roughly below.
+    Laid out as the published ones: attention at all levels but the coarsest, and in the middle.
+    Three levels (16, 8 and 4 cells a side for latents of 16), one layer each, heads of 32 channels
+    (8 below 2 M parameters). The widths come in units of a head, so the count is met within 12 %
+    from 10 M parameters on, roughly below.
 
     Args:
         kind: "motion", "image" or "video".
@@ -128,9 +129,7 @@ def small_base(
 
 
 @functools.cache
-def _channels(
-    kind: str, parameters: int, latent_channels: int, text_width: int
-) -> tuple[int, ...]:
+def _channels(kind: str, parameters: int, latent_channels: int, text_width: int) -> tuple[int, ...]:
     """Widths of the levels with which the count comes nearest."""
     unit = 32 if parameters >= 2_000_000 else 8
     ladder = [tuple(unit * n for n in rung) for rung in _width_ladder()]
@@ -179,8 +178,8 @@ def _build(
         "in_channels": latent_channels,
         "out_channels": latent_channels,
         "block_out_channels": channels,
-        "down_block_types": (f"Down{block}", *[f"CrossAttnDown{block}"] * 2),
-        "up_block_types": (*[f"CrossAttnUp{block}"] * 2, f"Up{block}"),
+        "down_block_types": (*[f"CrossAttnDown{block}"] * 2, f"Down{block}"),
+        "up_block_types": (f"Up{block}", *[f"CrossAttnUp{block}"] * 2),
         "layers_per_block": 1,
         # Groups of one channel would subtract what the timestep adds.
         "norm_num_groups": 8 if head_dim > 8 else 2,
@@ -195,5 +194,6 @@ def _build(
         )
     if kind == "image":
         # In this class the argument is the number of heads, whatever it is called.
-        return UNet2DConditionModel(**common, **{"attention_head_dim": heads})
+        common["attention_head_dim"] = heads
+        return UNet2DConditionModel(**common)
     return UNet3DConditionModel(**common, attention_head_dim=head_dim)

@@ -139,7 +139,7 @@ class I2VAdapter(AdaptedUNet):
 
 def has_content_branch(base: nn.Module) -> bool:
     """Whether an IP-Adapter has been loaded into the base."""
-    return cast_config(base).get("encoder_hid_dim_type") == "ip_image_proj"
+    return getattr(cast_config(base), "encoder_hid_dim_type", None) == "ip_image_proj"
 
 
 def load_content_branch(base: nn.Module, file: Path | str) -> None:

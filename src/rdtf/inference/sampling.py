@@ -111,7 +111,12 @@ class _Guidance:
         self.has_text, self.has_image = conditions.has_text, conditions.has_image
 
     def output(
-        self, model: DFGN, objective: Objective, conditions: Conditions, noisy: Tensor, level: Tensor
+        self,
+        model: DFGN,
+        objective: Objective,
+        conditions: Conditions,
+        noisy: Tensor,
+        level: Tensor,
     ) -> Tensor:
         def output(*, text: bool, image: bool) -> Tensor:
             prediction = conditions.predict(model, noisy, level, text=text, image=image)

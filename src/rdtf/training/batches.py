@@ -6,7 +6,7 @@ Positions count samples over the whole run, whatever the number of ranks. A step
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np

@@ -40,7 +40,7 @@ _PARTS = {
 }
 # What a card of 8 GB has left beside its context and a desktop, in bytes.
 _SMALL_CARD = 7e9
-# For people who plan on a CPU; a pass takes at least so long, because small kernels must be started.
+# For people who plan on a CPU. However small the model, its kernels must be started one by one.
 _GPUS = ("RTX 4090", "A100", "H100")
 _SHORTEST_PASS_SECONDS = 0.03
 

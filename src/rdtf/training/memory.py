@@ -11,16 +11,18 @@ import torch
 import torch.distributed as dist
 
 from rdtf.errors import UserError
+from rdtf.fileio import size_text
 from rdtf.training.config import TrainConfig
 from rdtf.training.device import resolve_precision
 
-# How allocators say it that raise a plain RuntimeError: torch's for the CPU, CUDA's own, MPS, C++.
+# How allocators say it that raise a plain RuntimeError: torch's for the CPU, CUDA's own, MPS, C++,
+# and oneDNN, which names only what it could not make (a missing one is a "primitive descriptor").
 _SAYINGS = re.compile(
     r"DefaultCPUAllocator|out of memory|not enough memory|Cannot allocate memory|bad_alloc"
-    r"|_STATUS_ALLOC_FAILED|could not create a memory",
+    r"|_STATUS_ALLOC_FAILED|could not (create|execute) a (memory|primitive)(?! descriptor)",
     re.IGNORECASE,
 )
-_ASKED = re.compile(r"tried to allocate ([\d.]+ ?\w+)", re.IGNORECASE)
+_ASKED = re.compile(r"tried to allocate ([\d.]+) ?(\w+)", re.IGNORECASE)
 
 
 @contextlib.contextmanager
@@ -34,11 +36,9 @@ def explain_out_of_memory(config: TrainConfig, step: int, device: torch.device) 
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        asked = _ASKED.search(str(error))
-        wanted = f", which asked for {asked[1]} more" if asked else ""
         raise UserError(
-            f"out of memory on {_device_text(device)} at step {step}{wanted}; lower, in this "
-            f"order: {', '.join(what_to_lower(config, device))}"
+            f"out of memory on {_device_text(device)} at step {step}{_wanted(error)}; change, in "
+            f"this order: {', '.join(what_to_lower(config, device))}"
         ) from error
 
 
@@ -79,6 +79,16 @@ def what_to_lower(config: TrainConfig, device: torch.device) -> list[str]:
         *advice,
         f"in another run max_frames (now {config.max_frames}) or canvas (now {config.canvas})",
     ]
+
+
+def _wanted(error: Exception) -> str:
+    """How much the allocation that failed was for; if the error does not tell, what it says."""
+    asked = _ASKED.search(str(error))
+    if not asked:
+        return f" ({str(error).splitlines()[0][:80]})" if str(error) else ""
+    number, unit = asked[1], asked[2]
+    size = size_text(float(number)) if unit.lower() == "bytes" else f"{number} {unit}"
+    return f", which asked for {size} more"
 
 
 def _device_text(device: torch.device) -> str:

@@ -6,9 +6,10 @@ import math
 import resource
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 _SHORT = {"generation": "gen", "interpolation": "int", "prediction": "pred"}
 
@@ -87,20 +88,18 @@ def log_line(values: Mapping[str, Any]) -> str:
     >>> log_line({"step": 1200, "steps": 60_000, "loss": 0.0421, "mfu": 0.38, "eta_seconds": 12e3})
     'step 1200/60000  loss 0.0421  MFU 38%  ETA 3 h 20 min'
     """
+    steps = "" if values.get("steps") is None else f"/{values['steps']}"
+    families = _families(values.get("loss_by_family") or {})
     parts = {
-        "step": lambda step: f"step {step}/{values['steps']}" if "steps" in values else f"{step}",
+        "step": lambda step: f"step {step}{steps}",
         "clips": lambda clips: f"{count_text(clips)} clips",
-        "loss": lambda loss: f"loss {loss:#.3g}{_families(values.get('loss_by_family', {}))}",
-        "clips_per_second": lambda speed: f"{speed:.0f} clips/s" if speed >= 10 else _slow(speed),
-        "mfu": lambda share: f"MFU {share:.0%}",
+        "loss": lambda loss: f"loss {loss:#.3g}{families}",
+        "clips_per_second": lambda speed: f"{speed:.{0 if speed >= 10 else 2}f} clips/s",
+        "mfu": lambda share: f"MFU {share:.{0 if share >= 0.1 else 1}%}",
         "memory_bytes": lambda size: f"mem {bytes_text(size)}",
         "eta_seconds": lambda seconds: f"ETA {eta_text(seconds)}",
     }
     return "  ".join(say(values[key]) for key, say in parts.items() if values.get(key) is not None)
-
-
-def _slow(clips_per_second: float) -> str:
-    return f"{clips_per_second:.2g} clips/s"
 
 
 def _families(losses: Mapping[str, float]) -> str:
@@ -113,7 +112,7 @@ def _families(losses: Mapping[str, float]) -> str:
 def count_text(count: float) -> str:
     """`950`, `76.8k`, `1.23M`: at most three digits."""
     for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if count >= size:
+        if count >= 0.9995 * size:
             return f"{float(f'{count / size:.3g}'):g}{letter}"
     return f"{count:.0f}"
 
@@ -142,6 +141,8 @@ def eta_text(seconds: float) -> str:
 def memory_in_use(device: torch.device) -> int:
     """Bytes at the peak: of tensors on a GPU; on a CPU, of this process."""
     if device.type == "cuda":
+        import torch
+
         return torch.cuda.max_memory_allocated(device)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from rdtf.training.checkpoint import Retention, load_latest, load_weights, mark_best, save_checkpoint
+from rdtf.training.checkpoint import (
+    Retention,
+    load_latest,
+    load_weights,
+    mark_best,
+    save_checkpoint,
+)
 from rdtf.training.config import to_dict
 from rdtf.training.parallel import gathered, local, shard_like
 

@@ -81,7 +81,7 @@ class StepResult:
             losses = numbers[_NUM_SUMMARY:, None]
             rows = self._ranks.gather(torch.cat([self._samples, losses], dim=1)).tolist()
             parts = self._ranks.gather(numbers[:1]).tolist()
-            positions, tasks, clips, levels, losses = zip(*sorted(rows), strict=True)
+            _, tasks, clips, levels, losses = zip(*sorted(rows), strict=True)
             self._measured = Measured(
                 loss=math.fsum(parts),
                 grad_norm=float(numbers[1]),

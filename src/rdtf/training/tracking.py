@@ -269,6 +269,7 @@ class _Trackio(_Service):
 
         super().__init__("trackio", start)
         self._image: Any = getattr(trackio, "Image", None)
+        self._finish = trackio.finish  # unlike the run's own, not repeated when Python ends
         with contextlib.redirect_stdout(sys.stderr):
             self._run = trackio.init(
                 project=PROJECT,
@@ -284,7 +285,7 @@ class _Trackio(_Service):
 
     def close(self) -> None:
         with contextlib.redirect_stdout(sys.stderr):
-            self._run.finish()
+            self._finish()
 
 
 _BOARDS: dict[str, Callable[[_Start], Board]] = {

@@ -22,7 +22,6 @@ from rdtf.training.trainer import Hook, Trainer, TrainResult
 from rdtf.training.validation import sample_hook, validation_hook, write_first_batch
 
 
-
 def train(
     config: TrainConfig,
     data: Path | str,
@@ -34,8 +33,8 @@ def train(
     """Train `config` on the prepared set `data` into the run directory `out`, or resume there.
 
     Under torchrun all its processes train together (see `rdtf.training.ranks`). When the run is
-    finished or stopped, `out/pipeline` holds the averaged model as `StickerPipeline.from_pretrained`
-    reads it.
+    finished or stopped, `out/pipeline` holds the averaged model, for
+    `StickerPipeline.from_pretrained`.
 
     Raises:
         UserError: the data or run directory can't be used; nothing has been changed then. Or a loss

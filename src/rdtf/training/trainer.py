@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -243,9 +242,7 @@ class Trainer:
 
     def _build_batches(self) -> list[PackedBatch]:
         weights = self.foresight.task_weights(self.step)
-        return self.batches.step_batches(
-            self.step, weights, self.ranks.rank, self.ranks.world_size
-        )
+        return self.batches.step_batches(self.step, weights, self.ranks.rank, self.ranks.world_size)
 
     def _look_back(self) -> None:
         """Feed the curriculum with the step before this one: its numbers have arrived by now."""

@@ -20,6 +20,7 @@ from rdtf.training.trainer import Trainer
 
 NOISE_LEVELS = (0.25, 0.5, 0.75, 0.95)
 _LENGTH_BINS = ((1, 4), (5, 8), (9, 16), (17, 10**9))
+_VEIL = np.array([90, 90, 110, 255], dtype=np.uint8)
 _SHOWN_TASKS = ("it2v", "interpolation", "post_frame_prediction")
 
 
@@ -154,9 +155,7 @@ def write_first_batch(trainer: Trainer) -> None:
     Hidden frames are veiled. It shows mistakes of channel, range, order or caption in a glance.
     """
     weights = trainer.foresight.task_weights(0)
-    batch = unpack(
-        trainer.batches.step_batches(0, weights)[0], trainer.store, trainer.device
-    )
+    batch = unpack(trainer.batches.step_batches(0, weights)[0], trainer.store, trainer.device)
     rows, labels = [], []
     for row, (task, count) in enumerate(zip(batch.tasks, batch.num_frames, strict=True)):
         latents = batch.clean[row, :, :count].transpose(0, 1)
@@ -178,7 +177,7 @@ def _veiled(frame: np.ndarray) -> np.ndarray:
     """A frame that the network has to make: stripes over it."""
     rows, columns = np.indices(frame.shape[:2])
     striped = ((rows + columns) // max(frame.shape[0] // 16, 1)) % 2 == 0
-    return np.where(striped[..., None], np.uint8([90, 90, 110, 255]), frame)
+    return np.where(striped[..., None], _VEIL, frame)
 
 
 def _caption(trainer: Trainer, clip: int) -> str:

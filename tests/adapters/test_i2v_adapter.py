@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from rdtf.adapters import I2VAdapter, load_content_branch
+from rdtf.adapters.clips import anchors, nearest_given
+from rdtf.adapters.common import spatial_blocks
+from rdtf.errors import ConfigError
+
+from .networks import CHANNELS, TEXT_WIDTH, clips, plain, tiny_adapter, tiny_base
+
+# ------------------------------------------------------------------ which frame is read
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ([1, 0, 0, 0], [0, 0, 0, 0]),  # the paper's: all look at the first
+        ([0, 0, 1, 0], [2, 2, 2, 2]),
+        ([1, 0, 1, 0], [0, 0, 2, 2]),  # of two as near, the earlier
+        ([1, 0, 0, 1], [0, 0, 3, 3]),
+        ([0, 0, 0, 0], [0, 0, 0, 0]),
+    ],
+)
+def test_nearest_given_frame(given, expected):
+    assert nearest_given(torch.tensor([given], dtype=torch.bool)).tolist() == [expected]
+
+
+def test_each_given_frame_is_projected_once():
+    clip = anchors(torch.tensor([[1, 0, 0], [0, 0, 0], [0, 1, 1]], dtype=torch.bool))
+    assert clip.rows.tolist() == [0, 3, 7, 8]
+    assert clip.rows[clip.choice].tolist() == [0, 0, 0, 3, 3, 3, 7, 7, 8]
+    assert clip.exists.tolist() == [True] * 3 + [False] * 3 + [True] * 3
+
+
+# ------------------------------------------------------------------ the branch
+
+
+def test_branch_starts_as_a_copy_with_a_zero_output():
+    adapter: Any = tiny_adapter("i2v-adapter", awake=False)
+    blocks = spatial_blocks(adapter.base)
+    assert len(adapter.branches) == len(blocks)  # beside every spatial self-attention, only there
+    for name, block in blocks.items():
+        branch = adapter.branches[name.replace(".", "-")]
+        assert branch.to_q.weight.equal(block.attn1.to_q.weight)
+        assert branch.to_q.weight is not block.attn1.to_q.weight
+        assert not branch.to_out.weight.any() and not branch.to_out.bias.any()
+
+
+def test_given_frames_alone_do_not_change_the_adapter_at_the_start():
+    """At the start only the noise-free frame itself is new to the base."""
+    base, batch = tiny_base("motion"), clips([[True, False, False]])
+    shown = batch.replace(
+        noisy=torch.where(batch.given[:, None, :, None, None], batch.clean, batch.noisy)
+    )
+    expected = plain(base, shown)
+    assert batch.through(I2VAdapter(base)).equal(expected)
+
+
+def branch_outputs(adapter: Any, batch: Any) -> list[torch.Tensor]:
+    """What each branch adds, `[B·F, N, D]`."""
+    seen: list[torch.Tensor] = []
+    handles = [
+        branch.register_forward_hook(lambda module, args, output: seen.append(output))
+        for branch in adapter.branches.values()
+    ]
+    batch.through(adapter)
+    for handle in handles:
+        handle.remove()
+    return seen
+
+
+def test_branch_is_attention_to_the_clean_first_frame():
+    """The first block's branch, written out with the frozen projections."""
+    adapter: Any = tiny_adapter("i2v-adapter")
+    adapter.begin("sampling")
+    inputs: dict[str, torch.Tensor] = {}
+    name, block = next(iter(spatial_blocks(adapter.base).items()))
+    block.attn1.register_forward_pre_hook(lambda module, args: inputs.update(hidden=args[0]))
+    branch = adapter.branches[name.replace(".", "-")]
+    batch = clips([[True, False, False]])
+    outputs = branch_outputs(adapter, batch)
+    hidden = inputs["hidden"]
+    query = branch.to_q(hidden)
+    key, value = block.attn1.to_k(hidden[:1]), block.attn1.to_v(hidden[:1])
+    assert block.attn1.heads == 1
+    weights = torch.softmax(query @ key.transpose(1, 2) / query.shape[-1] ** 0.5, dim=-1)
+    torch.testing.assert_close(outputs[0], branch.to_out(weights @ value))
+
+
+def test_first_block_reads_the_clean_frame_and_no_other():
+    """Its keys and values don't change with the noise of any frame, only with the given frame."""
+    adapter: Any = tiny_adapter("i2v-adapter")
+    adapter.begin("sampling")
+    block = next(iter(spatial_blocks(adapter.base).values()))
+    keys: list[torch.Tensor] = []
+    block.attn1.to_k.register_forward_hook(lambda module, args, output: keys.append(output))
+    batch = clips([[False, True, False]])
+    for changed in (
+        batch,
+        batch.replace(noisy=-batch.noisy),
+        batch.replace(clean=batch.clean.roll(1, 2)),
+    ):
+        changed.through(adapter)
+    # Of each pass the self-attention's own keys come first, for three frames, then the branch's.
+    own, branch, _, noise, _, other = keys
+    assert own.shape[0] == 3 and branch.shape[0] == 1
+    assert branch[0].equal(own[1])
+    assert noise.equal(branch) and not other.equal(branch)
+
+
+def test_clip_without_given_frames_adds_nothing():
+    adapter: Any = tiny_adapter("i2v-adapter")
+    batch = clips([[False, False, False], [False, True, False]])
+    for output in branch_outputs(adapter, batch):
+        assert not output[:3].any() and output[3:].any(dim=(1, 2)).all()
+    adapter.begin("sampling")
+    alone = clips([[False, False, False]])
+    with torch.no_grad():
+        assert branch_outputs(adapter, alone) == []
+
+
+def test_noised_given_frames_are_refused():
+    with pytest.raises(ConfigError, match="clean"):
+        tiny_adapter("i2v-adapter", given_frames="noised")
+
+
+def test_too_many_frames_are_refused():
+    adapter = I2VAdapter(tiny_base("motion", max_frames=2))
+    with pytest.raises(ConfigError, match="knows 2 frames"):
+        clips([[True, False, False]]).through(adapter)
+
+
+# ------------------------------------------------------------------ content branch (IP-Adapter)
+
+EMBEDDING = 6
+
+
+def save_ip_adapter(base: Any, file: Path) -> None:
+    """An IP-Adapter in its published layout: odd numbers count the text attentions."""
+    generator = torch.Generator().manual_seed(1)
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=generator)
+
+    tensors = {
+        "image_proj.proj.weight": draw(4 * TEXT_WIDTH, EMBEDDING),
+        "image_proj.proj.bias": draw(4 * TEXT_WIDTH),
+        "image_proj.norm.weight": draw(TEXT_WIDTH),
+        "image_proj.norm.bias": draw(TEXT_WIDTH),
+    }
+    order = [name for name in base.attn_processors if "motion_modules" not in name]
+    modules = dict(base.named_modules())
+    texts = [name.removesuffix(".processor") for name in order if "attn2" in name]
+    for number, name in enumerate(texts):
+        width = modules[name].to_q.out_features
+        tensors[f"ip_adapter.{2 * number + 1}.to_k_ip.weight"] = draw(width, TEXT_WIDTH)
+        tensors[f"ip_adapter.{2 * number + 1}.to_v_ip.weight"] = draw(width, TEXT_WIDTH)
+    save_file(tensors, file)
+
+
+def encode(stills: torch.Tensor) -> torch.Tensor:
+    """Stands for decoding and a CLIP image encoder: `[B, C, h, w]` → `[B, E]`."""
+    means = stills.mean(dim=(2, 3))
+    return torch.cat([means, means.square()], dim=1)[:, :EMBEDDING]
+
+
+def with_content(tmp_path: Path, encoder: Any = encode) -> tuple[Any, Any]:
+    base = tiny_base("motion")
+    save_ip_adapter(base, tmp_path / "ip.safetensors")
+    load_content_branch(base, tmp_path / "ip.safetensors")
+    base.eval()
+    return base, I2VAdapter(base, content_encoder=encoder)
+
+
+def test_content_branch_reads_the_given_frame(tmp_path):
+    assert CHANNELS * 2 >= EMBEDDING
+    _, adapter = with_content(tmp_path)
+    adapter.begin("sampling")
+    batch = clips([[False, True, False], [False, False, False]])
+    out = batch.through(adapter)
+    scaled = with_content(tmp_path, lambda stills: 2 * encode(stills))[1]
+    scaled.begin("sampling")
+    change = batch.through(scaled) - out
+    assert change[0].abs().max() > 1e-4
+    assert not change[1].any()  # nothing given: zeros, whatever the encoder makes of it
+
+
+def test_content_branch_is_frozen_and_not_saved(tmp_path):
+    base, adapter = with_content(tmp_path, torch.nn.Sequential(torch.nn.Linear(1, 1)))
+    assert all(not parameter.requires_grad for parameter in base.parameters())
+    assert set(adapter.adapter_parameters()) == {
+        name for name, _ in adapter.named_parameters() if name.startswith("branches.")
+    }
+
+
+def test_content_branch_needs_both_halves(tmp_path):
+    base, _ = with_content(tmp_path)
+    with pytest.raises(ConfigError, match="needs both"):
+        I2VAdapter(base)
+    with pytest.raises(ConfigError, match="needs both"):
+        I2VAdapter(tiny_base("motion"), content_encoder=encode)
+
+
+def test_what_is_no_ip_adapter_is_one_clear_line(tmp_path):
+    file = tmp_path / "other.safetensors"
+    save_file({"weight": torch.zeros(1)}, file)
+    with pytest.raises(ConfigError, match="no IP-Adapter"):
+        load_content_branch(tiny_base("motion"), file)
+    with pytest.raises(ConfigError, match="can't be read"):
+        load_content_branch(tiny_base("motion"), tmp_path / "absent.safetensors")
