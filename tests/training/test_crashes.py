@@ -24,6 +24,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from fixtures_runs import tiny_arguments
 from rdtf.errors import CheckpointError
 from rdtf.fileio import exchange
 from rdtf.training.checkpoint import (
@@ -141,11 +142,10 @@ def test_killed_at_any_moment(nursery, tmp_path):
         assert [check(folder) for folder in folders] == [""] * len(folders)
         assert latest(tmp_path).step in (last, last + 1)
         assert_holds(latest(tmp_path), latest(tmp_path).step)
-    best = best_step(tmp_path)
-    assert last >= 12 and best is not None and best[0] >= last - 5
-    save(tmp_path, last + 2, retention=Retention(last=1, every=9))
-    every = [*range(9, last + 2, 9), best[0], last + 2]
-    assert steps_of(tmp_path) == sorted(set(every))
+    best, newest = best_step(tmp_path), latest(tmp_path).step
+    save(tmp_path, newest + 1, retention=Retention(last=1, every=9))
+    kept = {newest + 1, *range(9, newest + 1, 9)} | ({best[0]} if best else set())
+    assert newest >= 12 and steps_of(tmp_path) == sorted(kept)
     assert not list((tmp_path / "checkpoints").glob(".*"))
 
 
@@ -164,6 +164,91 @@ def test_killed_while_a_checkpoint_is_replaced(nursery, tmp_path):
 
 def steps_of(run: Path) -> list[int]:
     return [int(folder.name[5:]) for folder in checkpoint_folders(run)]
+
+
+# ---------------------------------------------------------------------- the real program
+
+
+def command(data: Path, run: Path, **settings: object) -> list[str]:
+    return [
+        *(sys.executable, "-m", "rdtf.cli.main", "train", "nano", "--json"),
+        *("--data", str(data), "--out", str(run)),
+        *tiny_arguments(save_every=1, track="none", **settings),
+    ]
+
+
+def run_until_killed(arguments: list[str], run: Path, moments: random.Random) -> int:
+    """Kill the program while it saves, one to three checkpoints after it has begun to save.
+
+    Returns the newest step that was there when it was killed.
+    """
+    root = run / "checkpoints"
+    process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        before = max(steps_of(run), default=-1)
+        wanted = before + moments.randint(1, 3)
+        while max(steps_of(run), default=-1) < wanted and process.poll() is None:
+            time.sleep(0.002)
+        while not list(root.glob(".tmp-step-*")) and process.poll() is None:
+            time.sleep(0.0005)
+        time.sleep(moments.uniform(0, 0.03))
+        newest = max(steps_of(run))
+    finally:
+        process.kill()
+        _, errors = process.communicate()
+    assert process.returncode == -signal.SIGKILL, errors.decode()
+    return newest
+
+
+def logged(run: Path) -> list[tuple[object, ...]]:
+    names = ("step", "loss", "grad_norm", "learning_rate", "quantile")
+    return [tuple(row[name] for name in names) for row in read_metrics(run, "train")]
+
+
+@pytest.mark.slow
+def test_training_killed_twenty_times_while_saving(training_set, tmp_path):
+    """It always goes on, never loses more than one interval, and ends as if nothing had been."""
+    steps, run, moments = 120, tmp_path / "run", random.Random(3)
+    arguments = [*command(training_set, run), "--steps", str(steps)]
+    for _ in range(20):
+        newest = run_until_killed(arguments, run, moments)
+        assert latest(run).step >= newest
+        assert len(read_metrics(run, "train")) <= latest(run).step + 1
+    assert latest(run).step < steps
+    subprocess.run(arguments, check=True, capture_output=True)
+    whole = tmp_path / "whole"
+    arguments = [*command(training_set, whole), "--steps", str(steps)]
+    subprocess.run(arguments, check=True, capture_output=True)
+
+    first, second = latest(run), latest(whole)
+    assert first.step == second.step == steps and first.stems == second.stems
+    for stem in first.stems:
+        a, b = first.load(stem), second.load(stem)
+        assert a.keys() == b.keys()
+        assert all(torch.equal(a[name], b[name]) for name in a), stem
+    for name in ("curriculum", "foresight", "ema_updates"):
+        assert first.state[name] == second.state[name]
+    assert logged(run) == logged(whole) and len(logged(run)) == steps
+    assert not list((run / "checkpoints").glob(".*"))
+
+
+def test_the_program_finds_no_room(training_set, tmp_path):
+    run = tmp_path / "run"
+    subprocess.run([*command(training_set, run), "--steps", "1"], check=True, capture_output=True)
+    weights = run / "checkpoints" / "step-00000001" / "model.safetensors"
+    limit = weights.stat().st_size - 1
+    ran = subprocess.run(
+        [*command(training_set, run), "--steps", "3"],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+        capture_output=True,
+        text=True,
+    )
+    (line,) = ran.stderr.splitlines()
+    assert ran.returncode == 2 and line.startswith("rdtf: checkpoint of step 2 can't be saved in ")
+    assert "File too large, it needs " in line and "make room" in line
+    assert "the newest intact one is step-00000001" in line
+    assert steps_of(run) == [1] and latest(run).step == 1
+    assert [path.name for path in (run / "checkpoints").iterdir()] == ["step-00000001"]
 
 
 # ------------------------------------------------------------------------- out of room
