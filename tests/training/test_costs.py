@@ -217,7 +217,7 @@ def test_memory_adds_up_and_is_shared_by_ranks():
     assert 0 < four.gathered < alone.weights
     copies = memory_estimate(tiny_config(), 2, 4, world_size=4)
     assert copies.weights == alone.weights and copies.gathered == 0
-    assert copies.gradients == 2 * alone.gradients  # DDP's buckets
+    assert copies.gradients == alone.gradients  # they live in DDP's buckets
 
 
 def test_averages_on_the_host_cost_the_device_nothing():
@@ -263,9 +263,9 @@ def test_the_paper_model_has_an_estimate_without_memory_for_it():
     ],
 )
 def test_datasheets(name, bf16_teraflops):
-    bf16, tf32, fp32 = (datasheet_peak(name, kind) for kind in ("bf16", "tf32", "fp32"))
+    fp32, tf32, bf16 = peaks = [datasheet_peak(name, kind) for kind in ("fp32", "tf32", "bf16")]
     assert bf16 == bf16_teraflops * 1e12
-    assert bf16 >= tf32 >= fp32 > 1e12
+    assert fp32 and tf32 and peaks == sorted(peaks, key=lambda peak: peak or 0)
 
 
 @pytest.mark.parametrize("name", ["NVIDIA GeForce RTX 4070", "NVIDIA A1000", "Radeon", "L40"])

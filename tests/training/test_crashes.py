@@ -24,7 +24,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from fixtures_runs import tiny_arguments
 from rdtf.errors import CheckpointError
 from rdtf.fileio import exchange
 from rdtf.training.checkpoint import (
@@ -37,6 +36,7 @@ from rdtf.training.checkpoint import (
     mark_best,
     save_checkpoint,
 )
+from rdtf.training.tracking import read_metrics
 
 STEMS = ("ema-0", "model", "optimizer")
 ALL = Retention(last=0)
@@ -169,11 +169,13 @@ def steps_of(run: Path) -> list[int]:
 # ---------------------------------------------------------------------- the real program
 
 
-def command(data: Path, run: Path, **settings: object) -> list[str]:
+def command(data: Path, run: Path, steps: int) -> list[str]:
+    from fixtures_runs import tiny_arguments  # heavy, and not for the process that is killed above
+
     return [
         *(sys.executable, "-m", "rdtf.cli.main", "train", "nano", "--json"),
-        *("--data", str(data), "--out", str(run)),
-        *tiny_arguments(save_every=1, track="none", **settings),
+        *("--data", str(data), "--out", str(run), "--steps", str(steps)),
+        *tiny_arguments(save_every=1, track="none", log_lines=False),
     ]
 
 
@@ -209,7 +211,7 @@ def logged(run: Path) -> list[tuple[object, ...]]:
 def test_training_killed_twenty_times_while_saving(training_set, tmp_path):
     """It always goes on, never loses more than one interval, and ends as if nothing had been."""
     steps, run, moments = 120, tmp_path / "run", random.Random(3)
-    arguments = [*command(training_set, run), "--steps", str(steps)]
+    arguments = command(training_set, run, steps)
     for _ in range(20):
         newest = run_until_killed(arguments, run, moments)
         assert latest(run).step >= newest
@@ -217,7 +219,7 @@ def test_training_killed_twenty_times_while_saving(training_set, tmp_path):
     assert latest(run).step < steps
     subprocess.run(arguments, check=True, capture_output=True)
     whole = tmp_path / "whole"
-    arguments = [*command(training_set, whole), "--steps", str(steps)]
+    arguments = command(training_set, whole, steps)
     subprocess.run(arguments, check=True, capture_output=True)
 
     first, second = latest(run), latest(whole)
@@ -233,12 +235,15 @@ def test_training_killed_twenty_times_while_saving(training_set, tmp_path):
 
 
 def test_the_program_finds_no_room(training_set, tmp_path):
+    from fixtures_runs import tiny_config
+    from rdtf.training.train import train
+
     run = tmp_path / "run"
-    subprocess.run([*command(training_set, run), "--steps", "1"], check=True, capture_output=True)
+    train(tiny_config(steps=1), training_set, run, quiet=True)
     weights = run / "checkpoints" / "step-00000001" / "model.safetensors"
     limit = weights.stat().st_size - 1
     ran = subprocess.run(
-        [*command(training_set, run), "--steps", "3"],
+        command(training_set, run, steps=3),
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
         capture_output=True,
         text=True,

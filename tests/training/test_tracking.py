@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import os
@@ -114,9 +115,8 @@ def test_names():
 
 
 def board_steps(run: Path, tag: str) -> list[int]:
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    events = EventAccumulator(str(run / "tensorboard"))
+    accumulator = "tensorboard.backend.event_processing.event_accumulator"
+    events = importlib.import_module(accumulator).EventAccumulator(str(run / "tensorboard"))
     events.Reload()
     kind = "images" if tag in events.Tags()["images"] else "scalars"
     found = events.Images(tag) if kind == "images" else events.Scalars(tag)

@@ -112,12 +112,12 @@ class BatchBuilder:
         per_step = self.config.batch_size
         start = group * per_step * _STEPS_PER_GROUP
         positions = list(range(start, start + per_step * _STEPS_PER_GROUP))
-        positions.sort(key=lambda position: (self._length(position), position))
+        positions.sort(key=lambda position: (self.length(position), position))
         deal = stream(self.config.seed, Purpose.ORDER, 1, group).permutation(_STEPS_PER_GROUP)
         first = int(deal[place]) * per_step
         return positions[first : first + per_step]
 
-    def _length(self, position: int) -> int:
+    def length(self, position: int) -> int:
         return len(self._frames(position))
 
     def _frames(self, position: int) -> np.ndarray:

@@ -30,7 +30,7 @@ from rdtf.models.representation import as_representation
 from rdtf.models.text import TextEncoders
 from rdtf.training.config import TrainConfig
 from rdtf.training.device import autocast
-from rdtf.training.optimizers import _flat_views
+from rdtf.training.optimizers import flat_views
 from rdtf.training.presets import (
     PAPER_LATENT_CHANNELS,
     PAPER_TEXT_WIDTHS,
@@ -158,7 +158,7 @@ def _count(model: DFGN, config: TrainConfig, frames: int) -> int:
 class MemoryEstimate:
     """Bytes on one device while it trains.
 
-    weights: float32. gradients: float32, twice where DDP keeps buckets of them. optimizer: AdamW's
+    weights: float32. gradients: float32, in DDP's buckets on several ranks. optimizer: AdamW's
     two moments, or Muon's one. averages: one copy per decay, unless they stay on the host.
     gathered: whole blocks that FSDP holds for a moment. activations: the most that lives at once in
     a forward and backward pass beside all that, without compiled blocks.
@@ -214,12 +214,11 @@ def state_memory(config: TrainConfig, world_size: int = 1) -> MemoryEstimate:
     parameters = _numel(model.parameters())
     muon = 0
     if config.optimizer.name == "muon":
-        muon = _numel(_flat_views(dict(model.named_parameters())).values())
+        muon = _numel(flat_views(dict(model.named_parameters())).values())
     copies = 0 if config.engine.offload_ema else len(config.optimizer.ema_decays)
-    buckets = 2 if world_size > 1 and not sharded else 1
     return MemoryEstimate(
         weights=_FLOAT32 * parameters // ranks,
-        gradients=_FLOAT32 * parameters * buckets // ranks,
+        gradients=_FLOAT32 * parameters // ranks,
         optimizer=_FLOAT32 * (2 * parameters - muon) // ranks,
         averages=_FLOAT32 * parameters * copies // ranks,
         gathered=_FLOAT32 * _gathered_numel(model) if sharded else 0,

@@ -26,6 +26,9 @@ class Meter:
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
         self.loss = float("nan")
+        # The first call counts and measures for a second or two: before the clock starts.
+        forward_flops(trainer.config, 1)
+        self._peak = peak_flops(trainer.device, trainer.precision)
         self._restart()
 
     def _restart(self) -> None:
@@ -55,7 +58,6 @@ class Meter:
         measured = result.fetch()
         self.loss = measured.loss
         seconds = max(time.monotonic() - self._started, 1e-9)
-        peak = peak_flops(trainer.device, trainer.precision)
         values = {
             "loss": measured.loss,
             **_by_task(measured),
@@ -66,7 +68,7 @@ class Meter:
             "clips": trainer.step * config.batch_size,
             "clips_per_second": self._steps * config.batch_size / seconds,
             "padding_share": self._padded / max(self._slots, 1),
-            "mfu": mfu(self._flops, seconds, peak),
+            "mfu": mfu(self._flops, seconds, self._peak),
             "memory_bytes": memory_in_use(trainer.device),
             "eta_seconds": seconds / max(self._steps, 1) * (config.steps - trainer.step),
             "seconds": trainer.seconds,

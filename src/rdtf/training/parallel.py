@@ -36,7 +36,9 @@ def parallelize(model: DFGN, ranks: Ranks, kind: str) -> nn.Module:
         fully_shard(model, mesh=mesh, reshard_after_forward=True)
         return model
     return DistributedDataParallel(
-        model, device_ids=[ranks.device.index] if ranks.device.type == "cuda" else None
+        model,
+        device_ids=[ranks.device.index] if ranks.device.type == "cuda" else None,
+        gradient_as_bucket_view=True,
     )
 
 

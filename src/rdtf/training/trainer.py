@@ -33,7 +33,7 @@ from rdtf.training.ranks import Ranks
 from rdtf.training.runstate import load_run_state, save_run_state
 from rdtf.training.signals import StopSignals
 from rdtf.training.step import StepResult, UpdateGate, learning_rate, train_step
-from rdtf.training.tracking import Tracker
+from rdtf.training.tracking import Tracker, check_trackers
 
 Hook = Callable[["Trainer"], None]
 
@@ -80,6 +80,8 @@ class Trainer:
         engine = config.engine
         if engine.offload_ema and engine.parallel == "fsdp" and self.ranks.several:
             raise ConfigError("engine.offload_ema needs whole averages; use engine.parallel=ddp")
+
+        check_trackers(engine.track)
 
         # ------------------------------------------------------------ what is trained
         settle_kernels(engine.deterministic)
