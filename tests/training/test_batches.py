@@ -88,11 +88,11 @@ def test_another_seed_gives_other_batches():
 @pytest.mark.parametrize("still_share", [0.0, 0.15, 0.5])
 def test_every_epoch_visits_every_moving_clip_once(still_share):
     store = CountingStore(LENGTHS)
-    config = tiny_config(batch_size=4, micro_batch_size=2, data__still_share=still_share, steps=100)
+    config = tiny_config(batch_size=4, micro_batch_size=2, data__still_share=still_share, steps=128)
     batches = builder(config, store)
-    for step in range(100):  # whole groups of steps, in whatever order they are dealt
+    for step in range(128):  # whole groups of steps, in whatever order they are dealt
         step_batches(batches, step, WEIGHTS)
-    in_order = [batches.order[position] for position in range(400)]
+    in_order = [batches.order[position] for position in range(512)]
     assert Counter(store.asked) == Counter(in_order)
     moving = [clip for clip in in_order if LENGTHS[clip] > 1]
     epochs = [moving[start : start + 8] for start in range(0, len(moving) - 7, 8)]
@@ -218,6 +218,20 @@ def test_a_step_holds_clips_of_like_length():
     assert padding < 0.7 * sum(int((~batch.valid).sum()) for batch in in_order)
 
 
+@pytest.mark.parametrize(("batch_size", "max_frames"), [(8, 8), (16, 16), (64, 16)])
+def test_little_is_padding(batch_size, max_frames):
+    """With lengths as stickers have them: many stills and short loops, few long ones."""
+    lengths = np.random.default_rng(0).geometric(0.25, 2000).clip(1, 30)
+    config = tiny_config(batch_size=batch_size, max_frames=max_frames)
+    batches = builder(config, MemoryStore(lengths.tolist()))
+    slots = frames = 0
+    for step in range(64):
+        for positions in batches.deal(step):
+            counts = [batches.length(position) for position in positions]
+            slots, frames = slots + max(counts) * len(counts), frames + sum(counts)
+    assert 1 - frames / slots < 0.1
+
+
 # ------------------------------------------------------------------------- frames
 
 
@@ -306,9 +320,9 @@ def test_the_same_samples_whatever_the_ranks_and_micro_batches(step, world, shar
 def test_steps_cover_every_position_once():
     batches = builder(tiny_config(batch_size=6))
     seen = [
-        p for step in range(20) for rank in range(2) for g in batches.deal(step, rank, 2) for p in g
+        p for step in range(32) for rank in range(2) for g in batches.deal(step, rank, 2) for p in g
     ]
-    assert sorted(seen) == list(range(120))
+    assert sorted(seen) == list(range(192))
 
 
 def test_a_batch_that_ranks_cannot_share_is_refused():

@@ -182,7 +182,7 @@ def test_a_gradient_that_overflows(trainer):
 # -------------------------------------------------------------------------- what is wrong
 
 
-@pytest.mark.parametrize("name", ["batch-1.safetensors", "info.json"])
+@pytest.mark.parametrize("name", ["batch-1.safetensors", "model.safetensors", "info.json"])
 @pytest.mark.parametrize("how", ["missing", "cut", "empty"])
 def test_a_damaged_one_is_told_in_one_line(trainer, name, how):
     folder = written(trainer, batches_of(trainer))
@@ -191,7 +191,7 @@ def test_a_damaged_one_is_told_in_one_line(trainer, name, how):
     if how != "missing":
         (folder / name).write_bytes(data[: len(data) // 2] if how == "cut" else b"")
     with pytest.raises(UserError, match=str(folder)) as caught:
-        load_repro(folder)
+        replay(folder)
     assert "\n" not in str(caught.value)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from rdtf.errors import StickerError
 from rdtf.stickers.budget import Budget
-from rdtf.stickers.compose import Region, bounding_box, compose, crop
+from rdtf.stickers.compose import Box, Region, bounding_box, compose, crop
 from rdtf.stickers.info import StickerInfo, checked_info
 from rdtf.stickers.palette import index_frames
 from rdtf.stickers.pillow import encode_image, open_image
@@ -169,16 +169,49 @@ def encode(
     """
     if not 2 <= colors <= 256 or not 1 <= alpha_threshold <= 255:
         raise StickerError("GIF needs colors from 2 to 256 and alpha_threshold from 1 to 255")
+    _check_limits(sticker)
     delays = gif_delays_cs(sticker.durations_ms)
-    if max(sticker.height, sticker.width, int(delays.max()), sticker.loop_count - 1) > 65535:
-        raise StickerError("GIF can't hold sides, delays (in 10 ms) or loops above 65535")
     visible = sticker.frames[..., 3] >= alpha_threshold
     indexed = list(index_frames(sticker.frames, visible, colors, dither))
     shared = all(palette is indexed[0][1] for _, palette in indexed)
     parts = [_head(sticker, indexed[0][1] if shared else None)]
     for (indices, palette), delay in zip(indexed, delays, strict=True):
-        parts.append(_encode_picture(indices, None if shared else palette, int(delay)))
+        box = bounding_box(indices != 0) or (0, 0, 1, 1)
+        own = None if shared else palette
+        parts.append(_encode_picture(indices, box, 2, own, int(delay)))
     return b"".join([*parts, b";"])
+
+
+def encode_indexed(sticker: Sticker, indices: np.ndarray, palette: np.ndarray) -> bytes:
+    """Like `encode`, for pixels that are reduced already: those of `sticker.frames` are not used.
+
+    Where a frame makes nothing disappear, only what changes is stored, on top of the frame before.
+
+    Args:
+        sticker: size, durations and loop count.
+        indices: uint8 [F, H, W] into `palette`; 0 is transparent.
+        palette: uint8 [n, 3], n <= 256.
+    """
+    _check_limits(sticker)
+    parts = [_head(sticker, palette)]
+    delays = gif_delays_cs(sticker.durations_ms).tolist()
+    shown = np.zeros_like(indices[0])  # what is on the canvas when the frame is drawn
+    for number, (frame, delay) in enumerate(zip(indices, delays, strict=True)):
+        following = indices[number + 1] if number + 1 < len(indices) else frame
+        is_cleared = bool(((frame != 0) & (following == 0)).any())
+        drawn = np.where(frame != shown, frame, 0).astype(np.uint8)
+        # Clearing is by box, so the box must hold all that is to go.
+        box = bounding_box((frame != 0) if is_cleared else (drawn != 0)) or (0, 0, 1, 1)
+        disposal = 2 if is_cleared else 1
+        parts.append(_encode_picture(drawn, box, disposal, None, delay))
+        shown = np.zeros_like(frame) if is_cleared else frame
+    return b"".join([*parts, b";"])
+
+
+def _check_limits(sticker: Sticker) -> None:
+    longest = int(gif_delays_cs(sticker.durations_ms).max())
+    if max(sticker.height, sticker.width, longest, sticker.loop_count - 1) > 65535:
+        raise StickerError("GIF can't hold sides, delays (in 10 ms) or loops above 65535")
 
 
 def _head(sticker: Sticker, palette: np.ndarray | None) -> bytes:
@@ -199,11 +232,14 @@ def _color_table(palette: np.ndarray | None) -> tuple[bytes, int]:
     return palette.tobytes().ljust(3 << size_bits, b"\0"), _LOCAL_PALETTE | (size_bits - 1)
 
 
-def _encode_picture(indices: np.ndarray, palette: np.ndarray | None, delay_cs: int) -> bytes:
-    """One frame; index 0 is transparent, and only the box around the visible part is stored."""
-    left, top, right, bottom = box = bounding_box(indices != 0) or (0, 0, 1, 1)
+def _encode_picture(
+    indices: np.ndarray, box: Box, disposal: int, palette: np.ndarray | None, delay_cs: int
+) -> bytes:
+    """The part of one frame in `box`; index 0 is transparent."""
+    left, top, right, bottom = box
     table, bits = _color_table(palette)
-    control = struct.pack("<BBBBHBB", 0x21, _GRAPHIC_CONTROL, 4, 2 << 2 | 1, delay_cs, 0, 0)
+    flags = disposal << 2 | 1
+    control = struct.pack("<BBBBHBB", 0x21, _GRAPHIC_CONTROL, 4, flags, delay_cs, 0, 0)
     descriptor = struct.pack("<BHHHHB", 0x2C, left, top, right - left, bottom - top, bits)
     return control + descriptor + table + _compress(crop(indices, box))
 
@@ -220,4 +256,4 @@ def _compress(indices: np.ndarray) -> bytes:
     return _take_picture(blocks, _Control(), b"").code
 
 
-__all__ = ["decode", "encode", "inspect"]
+__all__ = ["decode", "encode", "encode_indexed", "inspect"]

@@ -68,22 +68,3 @@ def _reduced(
     listed = np.asarray(reduced.getpalette(), np.uint8).reshape(-1, 3)[:limit]
     palette = np.concatenate([np.zeros((1, 3), np.uint8), listed])
     return np.where(visible, np.minimum(nearest, limit - 1) + 1, 0).astype(np.uint8), palette
-
-
-def reduce_rgba(frames: np.ndarray, colors: int) -> tuple[np.ndarray, np.ndarray]:
-    """One RGBA palette for all frames: indices uint8 [F, H, W], palette uint8 [n, 4], n <= colors.
-
-    Exact where the colours fit; fully transparent pixels are one colour.
-    """
-    num_frames, height, width, _ = frames.shape
-    cleaned = np.where(frames[..., 3:] > 0, frames, 0).astype(np.uint8)
-    keys = np.ascontiguousarray(cleaned).view(np.uint32)[..., 0]
-    unique, inverse = np.unique(keys, return_inverse=True)
-    if len(unique) <= colors:
-        palette = unique.astype(np.uint32).view(np.uint8).reshape(-1, 4)
-        return inverse.reshape(keys.shape).astype(np.uint8), palette
-    stacked = Image.fromarray(cleaned.reshape(num_frames * height, width, 4))
-    reduced = stacked.quantize(colors, Image.Quantize.FASTOCTREE)
-    palette = np.asarray(reduced.getpalette("RGBA"), np.uint8).reshape(-1, 4)
-    indices = np.asarray(reduced).reshape(num_frames, height, width)
-    return indices, palette[: int(indices.max()) + 1]

@@ -19,9 +19,10 @@ from rdtf.errors import StickerError
 from rdtf.stickers.budget import Budget
 from rdtf.stickers.compose import Box, Region, changed_box, compose, crop
 from rdtf.stickers.info import StickerInfo, checked_info
-from rdtf.stickers.palette import reduce_rgba
 from rdtf.stickers.pillow import encode_image, open_image, to_rgba
+from rdtf.stickers.quantize import ColourTable
 from rdtf.stickers.sticker import Sticker
+from rdtf.stickers.threads import in_threads
 from rdtf.stickers.timing import DEFAULT_DURATION_MS, whole_durations
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -143,14 +144,37 @@ def encode(sticker: Sticker, *, colors: int | None = None, compress_level: int =
         colors: reduce to a palette of this many RGBA colours, 2 to 256; None is lossless.
         compress_level: zlib level, 0 to 9.
     """
-    if colors is not None and not 2 <= colors <= 256:
-        raise StickerError(f"PNG can't have a palette of {colors} colours; name 2 to 256")
-    pixels, palette = _stored_pixels(sticker.frames, colors)
-    boxes = _boxes(sticker.frames)
-    pictures = [
-        _compress(crop(picture, box), compress_level)
-        for picture, box in zip(pixels, boxes, strict=True)
-    ]
+    if colors is not None:
+        if not 2 <= colors <= 256:
+            raise StickerError(f"PNG can't have a palette of {colors} colours; name 2 to 256")
+        indices, palette = ColourTable(sticker.frames).reduce(colors)
+        return encode_indexed(sticker, indices, palette, compress_level=compress_level)
+    opaque = bool((sticker.frames[..., 3] == 255).all())
+    pixels = sticker.frames[..., :3] if opaque else sticker.frames
+    return _encode(sticker, pixels, _boxes(sticker.frames), b"", compress_level)
+
+
+def encode_indexed(
+    sticker: Sticker, indices: np.ndarray, palette: np.ndarray, *, compress_level: int = 6
+) -> bytes:
+    """Like `encode`, for pixels that are reduced already: those of `sticker.frames` are not used.
+
+    Args:
+        indices: uint8 [F, H, W] into `palette`.
+        palette: uint8 [n, 4], straight RGBA, n <= 256.
+    """
+    alpha = palette[:, 3].tobytes().rstrip(b"\xff")  # what is not listed is opaque
+    table = _chunk(b"PLTE", palette[:, :3].tobytes()) + (_chunk(b"tRNS", alpha) if alpha else b"")
+    boxes = _boxes(indices[..., None])
+    return _encode(sticker, indices, boxes, table, compress_level)
+
+
+def _encode(
+    sticker: Sticker, pixels: np.ndarray, boxes: list[Box], palette: bytes, compress_level: int
+) -> bytes:
+    """The file for `pixels` as they are stored: uint8 [F, H, W], or [F, H, W, 3 or 4]."""
+    parts = [crop(picture, box) for picture, box in zip(pixels, boxes, strict=True)]
+    pictures = in_threads(lambda part: _compress(part, compress_level), parts)
     color_type = 3 if palette else 6 if pixels.shape[-1] == 4 else 2
     header = struct.pack(">IIBBBBB", sticker.width, sticker.height, 8, color_type, 0, 0, 0)
     body = [_SIGNATURE, _chunk(b"IHDR", header)]
@@ -160,16 +184,6 @@ def encode(sticker: Sticker, *, colors: int | None = None, compress_level: int =
         body += [_chunk(b"acTL", struct.pack(">II", sticker.num_frames, sticker.loop_count))]
         body += [palette, *_animation(sticker.durations_ms.tolist(), boxes, pictures)]
     return b"".join([*body, _chunk(b"IEND", b"")])
-
-
-def _stored_pixels(frames: np.ndarray, colors: int | None) -> tuple[np.ndarray, bytes]:
-    """Frames as they are stored (indices, RGB or RGBA) and the PLTE and tRNS chunks."""
-    if colors is None:
-        opaque = bool((frames[..., 3] == 255).all())
-        return (frames[..., :3] if opaque else frames), b""
-    indices, palette = reduce_rgba(frames, colors)
-    table = _chunk(b"PLTE", palette[:, :3].tobytes())
-    return indices, table + _chunk(b"tRNS", palette[:, 3].tobytes())
 
 
 def _boxes(frames: np.ndarray) -> list[Box]:

@@ -7,7 +7,7 @@ which would be the default, silently drops it.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -20,7 +20,7 @@ from rdtf.stickers.info import StickerInfo, checked_info
 from rdtf.stickers.sticker import Sticker
 from rdtf.stickers.timing import whole_durations
 from rdtf.stickers.vp9 import stated_sizes
-from rdtf.stickers.yuv import to_rgba, to_video_frame
+from rdtf.stickers.yuv import planes_to_frame, to_planes, to_rgba
 
 _MILLISECOND = Fraction(1, 1000)
 _SEGMENT = b"\x18\x53\x80\x67"
@@ -134,43 +134,74 @@ def encode(sticker: Sticker, *, crf: int = 30, speed: int = 1) -> bytes:
         crf: quality, 0 (best) to 63 (smallest).
         speed: 0 (slow, small) to 8 (fast).
     """
+    planes = (to_planes(spread_colour(pixels)) for pixels in sticker.frames)
+    return encode_planes(planes, sticker.durations_ms, crf=crf, speed=speed)
+
+
+def encode_planes(
+    planes: Iterable[list[np.ndarray]], durations_ms: np.ndarray, *, crf: int = 30, speed: int = 1
+) -> bytes:
+    """Like `encode`, for frames that are planes already.
+
+    Args:
+        planes: for each frame what `yuv.to_planes` gives, of a picture after `spread_colour`.
+        durations_ms: int64 [F].
+        crf, speed: as in `encode`.
+    """
     if not 0 <= crf <= 63 or not 0 <= speed <= 8:
         raise StickerError("WebM needs crf from 0 to 63 and speed from 0 to 8")
+    starts = [0, *np.cumsum(durations_ms)[:-1].tolist()]
+    durations = dict(zip(starts, durations_ms.tolist(), strict=True))
     stream = io.BytesIO()
-    durations = dict(zip(_starts(sticker), sticker.durations_ms.tolist(), strict=True))
     with av.open(stream, "w", format="webm") as container:
-        rate = Fraction(sticker.num_frames * 1000, sticker.total_ms)
-        track = container.add_stream("libvpx-vp9", rate=rate)
-        track.width, track.height, track.pix_fmt = sticker.width, sticker.height, "yuva420p"
-        track.codec_context.time_base = _MILLISECOND
-        track.options = {
-            "crf": str(crf),
-            "b": "0",
-            "cpu-used": str(speed),
-            # Alternate reference frames are hidden packets; the alpha stream has no place for them.
-            "auto-alt-ref": "0",
-            "colorspace": "smpte170m",
-            "color_range": "tv",
-        }
-        for frame in [*_video_frames(sticker), None]:
-            for packet in track.encode(frame):
-                packet.duration = durations[packet.pts or 0]  # the encoder leaves it out
-                container.mux(packet)
+        track = None
+        for picture, start_ms in zip(planes, starts, strict=True):
+            if track is None:
+                track = _add_track(container, picture[0].shape, durations_ms, crf, speed)
+            frame = planes_to_frame(picture)
+            frame.pts, frame.time_base = start_ms, _MILLISECOND
+            _mux(container, track, frame, durations)
+        if track is not None:
+            _mux(container, track, None, durations)
     return stream.getvalue()
 
 
-def _starts(sticker: Sticker) -> list[int]:
-    return [0, *np.cumsum(sticker.durations_ms)[:-1].tolist()]
+def _add_track(
+    container: av.container.OutputContainer,
+    shape: tuple[int, ...],
+    durations_ms: np.ndarray,
+    crf: int,
+    speed: int,
+) -> av.VideoStream:
+    rate = Fraction(len(durations_ms) * 1000, int(durations_ms.sum()))
+    track = container.add_stream("libvpx-vp9", rate=rate)
+    track.height, track.width = shape
+    track.pix_fmt = "yuva420p"
+    track.codec_context.time_base = _MILLISECOND
+    track.options = {
+        "crf": str(crf),
+        "b": "0",
+        "cpu-used": str(speed),
+        # Alternate reference frames are hidden packets; the alpha stream has no place for them.
+        "auto-alt-ref": "0",
+        "colorspace": "smpte170m",
+        "color_range": "tv",
+    }
+    return track
 
 
-def _video_frames(sticker: Sticker) -> Iterator[av.VideoFrame]:
-    for pixels, start_ms in zip(sticker.frames, _starts(sticker), strict=True):
-        frame = to_video_frame(_spread_colour(pixels))
-        frame.pts, frame.time_base = start_ms, _MILLISECOND
-        yield frame
+def _mux(
+    container: av.container.OutputContainer,
+    track: av.VideoStream,
+    frame: av.VideoFrame | None,
+    durations: dict[int, int],
+) -> None:
+    for packet in track.encode(frame):
+        packet.duration = durations[packet.pts or 0]  # the encoder leaves it out
+        container.mux(packet)
 
 
-def _spread_colour(pixels: np.ndarray) -> np.ndarray:
+def spread_colour(pixels: np.ndarray) -> np.ndarray:
     """Give hidden pixels the nearest visible colour: colour is stored at half the resolution, and
     what hides next to an edge would darken it."""
     hidden = pixels[..., 3] == 0

@@ -7,7 +7,8 @@ survive.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -115,13 +116,31 @@ def encode(
     }
     if sticker.is_still:
         return encode_image(sticker.frames[0], "WEBP", **options)
+    pictures, previous = [], None
+    for frame in sticker.frames:
+        pictures.append(encode_picture(previous, frame, options))
+        previous = frame
+    return assemble(sticker, pictures)
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One frame as it is stored, without its time: `place` is four numbers of three bytes."""
+
+    place: bytes
+    flags: int
+    pixels: bytes
+
+
+def assemble(sticker: Sticker, pictures: Sequence[Picture]) -> bytes:
+    """The file of `pictures`, one a frame, with the size, times and loops of `sticker`."""
+    _check_limits(sticker)
     canvas = _pack_uint24(sticker.width - 1, sticker.height - 1)
     parts = [_chunk(b"VP8X", struct.pack("<I", _ANIMATED | _ALPHA) + canvas)]
     parts.append(_chunk(b"ANIM", struct.pack("<IH", 0, sticker.loop_count)))
-    previous = None
-    for frame, duration_ms in zip(sticker.frames, sticker.durations_ms.tolist(), strict=True):
-        parts.append(_encode_frame(previous, frame, duration_ms, options))
-        previous = frame
+    for picture, duration_ms in zip(pictures, sticker.durations_ms.tolist(), strict=True):
+        head = picture.place + _pack_uint24(duration_ms) + bytes([picture.flags])
+        parts.append(_chunk(b"ANMF", head + picture.pixels))
     body = b"WEBP" + b"".join(parts)
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
@@ -133,22 +152,27 @@ def _check_limits(sticker: Sticker) -> None:
         raise StickerError(f"WebP can't hold {_MAX_DURATION_MS} ms a frame or {_MAX_LOOPS} loops")
 
 
-def _encode_frame(
-    previous: np.ndarray | None, frame: np.ndarray, duration_ms: int, options: dict[str, object]
-) -> bytes:
-    """One ANMF chunk; a frame equal to the one before it is a single transparent pixel on it."""
+def encode_picture(
+    previous: np.ndarray | None, frame: np.ndarray, options: Mapping[str, object]
+) -> Picture:
+    """Code one uint8 [H, W, 4]; if it equals `previous`, as a single transparent pixel on that.
+
+    Args:
+        previous: the frame before; None for the first.
+        options: `lossless`, `quality`, `method`, `alpha_quality`, `exact`, as in `encode`.
+    """
     box, flags = _changes(previous, frame, whole=not options["lossless"]), _REPLACE
     if box is None:
         box, flags, frame = (0, 0, 1, 1), 0, np.zeros((1, 1, 4), np.uint8)
     left, top, right, bottom = box
     picture = encode_image(crop(frame, box), "WEBP", **options)
-    place = _pack_uint24(left // 2, top // 2, right - left - 1, bottom - top - 1, duration_ms)
+    place = _pack_uint24(left // 2, top // 2, right - left - 1, bottom - top - 1)
     pixels = [
         _chunk(kind, content)
         for kind, content in _chunks(picture, "WebP")
         if kind in (b"ALPH", b"VP8 ", b"VP8L")
     ]
-    return _chunk(b"ANMF", place + bytes([flags]) + b"".join(pixels))
+    return Picture(place, flags, b"".join(pixels))
 
 
 def _changes(previous: np.ndarray | None, frame: np.ndarray, *, whole: bool) -> Box | None:

@@ -13,9 +13,11 @@ _RED_BLUE_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}
 _BT709, _FULL_RANGE = 1, 2  # FFmpeg's numbers
 
 
-def to_video_frame(pixels: np.ndarray) -> av.VideoFrame:
-    """uint8 [H, W, 4] -> yuva420p: BT.601, limited range, colour at half the resolution."""
-    height, width = pixels.shape[:2]
+def to_planes(pixels: np.ndarray) -> list[np.ndarray]:
+    """uint8 [H, W, 4] -> luma, two of colour at half the resolution, alpha: uint8 [h, w] each.
+
+    BT.601, limited range; alpha as it is.
+    """
     red, green, blue = (pixels[..., channel].astype(np.float32) for channel in range(3))
     red_weight, blue_weight = _RED_BLUE_WEIGHTS["bt601"]
     luma = red_weight * red + (1 - red_weight - blue_weight) * green + blue_weight * blue
@@ -23,14 +25,24 @@ def to_video_frame(pixels: np.ndarray) -> av.VideoFrame:
         16 + luma * (219 / 255),
         128 + _halve(blue - luma) / (1 - blue_weight) * (112 / 255),
         128 + _halve(red - luma) / (1 - red_weight) * (112 / 255),
-        pixels[..., 3],
     ]
-    frame = av.VideoFrame(width, height, "yuva420p")
+    return [*(np.rint(plane).astype(np.uint8) for plane in planes), pixels[..., 3]]
+
+
+def planes_to_frame(planes: list[np.ndarray]) -> av.VideoFrame:
+    """Three planes -> yuv420p, four -> yuva420p; see `to_planes`."""
+    height, width = planes[0].shape
+    frame = av.VideoFrame(width, height, "yuva420p" if len(planes) == 4 else "yuv420p")
     for plane, values in zip(frame.planes, planes, strict=True):
         padded = np.zeros((plane.buffer_size // plane.line_size, plane.line_size), np.uint8)
-        padded[: values.shape[0], : values.shape[1]] = np.rint(values)
+        padded[: values.shape[0], : values.shape[1]] = values
         plane.update(padded.tobytes())
     return frame
+
+
+def to_video_frame(pixels: np.ndarray) -> av.VideoFrame:
+    """uint8 [H, W, 4] -> yuva420p: BT.601, limited range, colour at half the resolution."""
+    return planes_to_frame(to_planes(pixels))
 
 
 def to_rgba(frame: av.VideoFrame) -> np.ndarray:

@@ -21,7 +21,7 @@ from rdtf.training.config import TrainConfig
 from rdtf.training.packing import PackedBatch, Sample, ToLatents, pack
 
 # Batches are cut from groups of this many steps, sorted by length, so that little is padding.
-_STEPS_PER_GROUP = 4
+STEPS_PER_GROUP = 32
 
 
 class ClipStore(ToLatents, Protocol):
@@ -75,6 +75,7 @@ class BatchBuilder:
         self.config = config
         self.objective = objective
         self.order = MixedOrder(store.num_frames, config.data.still_share, config.seed)
+        self._group, self._by_length = -1, list[int]()  # the group that was asked for last
 
     def step_batches(
         self, step: int, task_weights: Mapping[str, float], rank: int = 0, world_size: int = 1
@@ -108,14 +109,15 @@ class BatchBuilder:
 
     def positions(self, step: int) -> list[int]:
         """Positions of one step: its group sorted by length, cut, and dealt in random order."""
-        group, place = divmod(step, _STEPS_PER_GROUP)
-        per_step = self.config.batch_size
-        start = group * per_step * _STEPS_PER_GROUP
-        positions = list(range(start, start + per_step * _STEPS_PER_GROUP))
-        positions.sort(key=lambda position: (self.length(position), position))
-        deal = stream(self.config.seed, Purpose.ORDER, 1, group).permutation(_STEPS_PER_GROUP)
-        first = int(deal[place]) * per_step
-        return positions[first : first + per_step]
+        group, place = divmod(step, STEPS_PER_GROUP)
+        if self._group != group:
+            size = self.config.batch_size * STEPS_PER_GROUP
+            positions = range(group * size, (group + 1) * size)
+            self._by_length = sorted(positions, key=lambda p: (self.length(p), p))
+            self._group = group
+        deal = stream(self.config.seed, Purpose.ORDER, 1, group).permutation(STEPS_PER_GROUP)
+        first = int(deal[place]) * self.config.batch_size
+        return self._by_length[first : first + self.config.batch_size]
 
     def length(self, position: int) -> int:
         return len(self._frames(position))

@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from rdtf.errors import UserError
-from rdtf.training.packing import unpack
+from rdtf.training.packing import Batch, unpack
 from rdtf.training.parallel import gathered
 from rdtf.training.repro import write_repro
 from rdtf.training.step import StepResult
@@ -40,13 +40,27 @@ def report_nonfinite(trainer: Trainer, result: StepResult) -> None:
     weights = gathered(trainer.model.state_dict(), trainer.ranks)
     folder = trainer.run / "nonfinite"
     if trainer.ranks.is_main:
-        batches = [unpack(batch, trainer.store, trainer.device) for batch in result.packed]
+        batches = _batches_of(trainer, result, measured.culprits)
         info = {"what": what, "clips": names, "losses": [str(x) for x in measured.losses]}
         folder = write_repro(trainer.run, step, batches, weights, info)
     raise NonFiniteLossError(
         f"{what} on {where}; the weights are as before, the batch is in {folder}; remove these "
         "clips, lower optimizer.learning_rate, or set engine.skip_nonfinite"
     )
+
+
+def _batches_of(trainer: Trainer, result: StepResult, clips: list[int]) -> list[Batch]:
+    """The micro-batches, of whichever rank, that hold one of `clips`: built again."""
+    world_size = trainer.ranks.world_size
+    packed = [
+        batch
+        for rank in range(world_size)
+        for batch in trainer.batches.step_batches(
+            result.step, result.task_weights, rank, world_size
+        )
+        if set(batch.clips) & set(clips)
+    ]
+    return [unpack(batch, trainer.store, trainer.device) for batch in packed]
 
 
 def clip_name(trainer: Trainer, clip: int) -> str:

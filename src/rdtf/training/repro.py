@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -141,6 +141,9 @@ def replay(folder: Path | str) -> dict[str, Any]:
         `weights`: parameters that are not; `module`: the first whose output is not;
         `samples`: batch, position, clip, task, noise level and loss of each;
         `gradients`: parameters whose gradient is not, if the losses are all finite.
+
+    Raises:
+        CheckpointError: the folder is damaged, of another model, or no longer in its run.
     """
     from rdtf.training.device import autocast, default_device, resolve_precision
     from rdtf.training.run import load_config
@@ -155,9 +158,9 @@ def replay(folder: Path | str) -> dict[str, Any]:
 
     inputs = [row for index, batch in enumerate(batches) for row in _bad_inputs(index, batch)]
     weights = [name for name, value in model.named_parameters() if not is_finite(value)]
-    with _watched(model) as modules, context:
-        samples = _samples(model, config, batches)
-    finite = all(torch.isfinite(torch.tensor(row["loss"])) for row in samples)
+    with _watched(model) as modules:
+        samples = _samples(model, config, batches, context)
+    finite = all(math.isfinite(row["loss"]) for row in samples)
     gradients = [
         name
         for name, value in model.named_parameters()
@@ -201,7 +204,11 @@ def _build_model(folder: Path, config: Any, batch: Batch) -> nn.Module:
         downsampling=config.canvas // side,
         text_widths=tuple(states.shape[-1] for states in batch.text),
     )
-    load_weights(model, load_file(folder / _MODEL), f"repro {folder}")
+    try:
+        weights = load_file(folder / _MODEL)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"repro {folder} is damaged: {error!r}") from error
+    load_weights(model, weights, f"repro {folder}")
     if config.engine.gradient_checkpointing:
         model.enable_gradient_checkpointing()
     return model.train()
@@ -249,7 +256,12 @@ def _tensors_in(value: Any) -> Iterator[Tensor]:
             yield from _tensors_in(item)
 
 
-def _samples(model: nn.Module, config: Any, batches: Sequence[Batch]) -> list[dict[str, Any]]:
+def _samples(
+    model: nn.Module,
+    config: Any,
+    batches: Sequence[Batch],
+    context: contextlib.AbstractContextManager[Any],
+) -> list[dict[str, Any]]:
     """Losses as training computes them; the gradient too, as long as they are finite."""
     from rdtf.method.objective import build_objective
     from rdtf.training.step import batch_errors, element_count
@@ -258,7 +270,10 @@ def _samples(model: nn.Module, config: Any, batches: Sequence[Batch]) -> list[di
     total = element_count(batches, config.given_frame_weight).clamp(min=1.0)
     rows = []
     for index, batch in enumerate(batches):
-        weighted, errors, counts = batch_errors(model, objective, batch, config.given_frame_weight)
+        with context:
+            weighted, errors, counts = batch_errors(
+                model, objective, batch, config.given_frame_weight
+            )
         losses = (errors / counts.clamp(min=1)).tolist()
         if is_finite(weighted):
             (weighted.sum() / total).backward()
@@ -282,6 +297,6 @@ def _first(
         return f"weight {weights[0]}"
     if modules:
         return f"output of module {modules[0]}"
-    if any(not torch.isfinite(torch.tensor(row["loss"])) for row in samples):
+    if not all(math.isfinite(row["loss"]) for row in samples):
         return "loss"
     return f"gradient of {gradients[0]}" if gradients else None

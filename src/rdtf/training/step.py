@@ -21,7 +21,7 @@ from rdtf.method.objective import Objective
 from rdtf.method.tasks import TASKS
 from rdtf.training.config import OptimizerConfig
 from rdtf.training.optimizers import Optimizer
-from rdtf.training.packing import Batch, PackedBatch
+from rdtf.training.packing import Batch
 from rdtf.training.parallel import clip_gradients, last_of_step
 from rdtf.training.ranks import Ranks
 
@@ -54,13 +54,13 @@ class StepResult:
     """A step's numbers on their way to the host.
 
     Attributes:
-        step: which step; packed: this rank's batches as they were loaded, to look at if the loss
-            is no number; reported: whether somebody has been told that it is none.
+        step, task_weights: which step, and by which weights its tasks were drawn: with them its
+            batches can be built again; reported: whether a loss that is no number was told.
     """
 
     def __init__(self, numbers: Tensor, samples: Tensor, ranks: Ranks) -> None:
         self.step = -1
-        self.packed: Sequence[PackedBatch] = ()
+        self.task_weights: Mapping[str, float] = {}
         self.reported = False
         self._samples = samples
         self._ranks = ranks
@@ -96,13 +96,14 @@ class StepResult:
 
     def state_dict(self) -> dict[str, Any]:
         """Plain JSON values. All ranks must call."""
-        return {"step": self.step, **vars(self.fetch())}
+        mine = {"step": self.step, "task_weights": dict(self.task_weights)}
+        return {**mine, **vars(self.fetch())}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> StepResult:
         result = cls(torch.zeros(_NUM_SUMMARY), torch.zeros(0, 4), Ranks())
         values = dict(state)
-        result.step = values.pop("step")
+        result.step, result.task_weights = values.pop("step"), values.pop("task_weights")
         result._measured = Measured(**values)
         return result
 

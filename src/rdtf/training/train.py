@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from rdtf.data.dataset import PreparedDataset
-from rdtf.fileio import atomic_folder
+from rdtf.fileio import atomic_folder, remove_leftovers
 from rdtf.training.config import TrainConfig
 from rdtf.training.curves import write_run_report
 from rdtf.training.device import default_device
@@ -86,6 +86,7 @@ def _claimed(out: Path, ranks: Ranks) -> Iterator[None]:
         yield
         return
     with locked(out):
+        remove_leftovers(out)  # of processes that were killed
         yield
 
 

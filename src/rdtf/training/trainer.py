@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -153,7 +153,7 @@ class Trainer:
             if not self.resumed:
                 with self.meter.paused():
                     self._run_hooks()
-            for packed in self._loader():
+            for packed in self._load():
                 stop = self._asked_to_stop(signals, started, max_seconds)
                 if stop:
                     reason = stop
@@ -180,8 +180,8 @@ class Trainer:
         self.tracker.close()
         return TrainResult(self.step, reason, time.monotonic() - started)
 
-    def _loader(self) -> StepLoader:
-        return StepLoader(
+    def _load(self) -> Iterator[list[PackedBatch]]:
+        loader = StepLoader(
             self.batches,
             self.foresight,
             self.step,
@@ -191,6 +191,8 @@ class Trainer:
             num_workers=resolve_workers(self.config.engine.num_workers, self.device),
             pin_memory=self.device.type == "cuda",
         )
+        with explain_out_of_memory(self.config, self.step, torch.device("cpu")):
+            yield from loader
 
     def _asked_to_stop(
         self, signals: StopSignals, started: float, max_seconds: float | None
@@ -235,7 +237,7 @@ class Trainer:
                 ranks=self.ranks,
             )
             self.ema.update(self.model)
-        result.step, result.packed = self.step, packed
+        result.step, result.task_weights = self.step, self.foresight.task_weights(self.step)
         self.meter.saw(batches)
         self.step += 1
         self._look_back()

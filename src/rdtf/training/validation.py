@@ -160,7 +160,8 @@ def write_first_batch(trainer: Trainer) -> None:
     for row, (task, count) in enumerate(zip(batch.tasks, batch.num_frames, strict=True)):
         latents = batch.clean[row, :, :count].transpose(0, 1)
         decoded = trainer.pipeline.representation.decode(latents)
-        pixels = ((decoded.clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1).cpu().numpy()
+        # A spoiled sticker is the loss's to report, by name.
+        pixels = ((decoded.nan_to_num().clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1).cpu().numpy()
         given = batch.given[row, :count].cpu().numpy()
         sticker = Sticker.from_premultiplied(pixels, int(batch.mean_duration_ms[row]))
         rows.append([f if g else _veiled(f) for f, g in zip(sticker.frames, given, strict=True)])

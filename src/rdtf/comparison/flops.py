@@ -1,0 +1,125 @@
+"""What a training step costs, counted on the network itself.
+
+The usual "three times the forward pass" is wrong for adapters: the gradient has to pass through
+the frozen layers down to the deepest adapter, but frozen weights need none of their own, so it is
+about twice; and a bypassed layer costs nothing. So a forward and a backward pass are run and their
+operations counted: multiplications and additions of convolutions, matrix products and attention,
+frozen parts included. The optimizer and everything element by element are left out.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+_LENGTHS = (2, 3, 4)
+_TOKENS = (2, 6)
+
+
+@dataclass(frozen=True)
+class FlopTable:
+    """Operations per clip: a polynomial of frames (quadratic) and text tokens (linear).
+
+    Layers work per clip, per frame, on pairs of frames, and on pairs of a frame and a token, so a
+    few counts settle all sizes. forward, training: counts at `_LENGTHS` × `_TOKENS`.
+    """
+
+    forward: tuple[tuple[int, ...], ...]
+    training: tuple[tuple[int, ...], ...]
+
+    def per_clip(self, frames: int, tokens: int) -> int:
+        """Forward and backward pass of one clip."""
+        return _interpolate(self.training, frames, tokens)
+
+    def forward_per_clip(self, frames: int, tokens: int) -> int:
+        """Forward pass of one clip."""
+        return _interpolate(self.forward, frames, tokens)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"forward": self.forward, "training": self.training}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> FlopTable:
+        return cls(*(tuple(map(tuple, values[name])) for name in ("forward", "training")))
+
+
+def _interpolate(counts: tuple[tuple[int, ...], ...], frames: int, tokens: int) -> int:
+    """Lagrange through the counts in frames, a line in tokens; exact for whole numbers."""
+    first, second = _TOKENS
+    at_tokens = [
+        low + (high - low) * (tokens - first) // (second - first) for low, high in counts
+    ]
+    one, two, three = at_tokens
+    bend, slope = one - 2 * two + three, two - one
+    steps = frames - _LENGTHS[0]
+    return one + slope * steps + bend * steps * (steps - 1) // 2
+
+
+def count_flops(
+    network: nn.Module, *, latent_channels: int, latent_size: int, text_width: int
+) -> FlopTable:
+    """The table of a network in its present stage; its gradients are cleared.
+
+    One frame is given. (I2V-Adapter projects each given frame that is looked at once more, which
+    changes its count by less than one per cent with more of them.)
+    """
+    device = next(network.parameters()).device
+    count = functools.partial(
+        _count, network, latent_channels, latent_size, text_width, device=device
+    )
+    counts = [[count(frames, tokens) for tokens in _TOKENS] for frames in _LENGTHS]
+    network.zero_grad(set_to_none=True)
+    return FlopTable(
+        *(tuple(tuple(pair[part] for pair in row) for row in counts) for part in (0, 1))
+    )
+
+
+def _count(
+    network: nn.Module,
+    channels: int,
+    size: int,
+    text_width: int,
+    frames: int,
+    tokens: int,
+    *,
+    device: torch.device,
+) -> tuple[int, int]:
+    """Operations of the forward pass, and of both, over one clip."""
+    inputs = clip_inputs(1, channels, frames, size, tokens, text_width, device)
+    counter = FlopCounterMode(display=False)
+    # Fused attention has no operations that the counter knows on every device; this form has.
+    with torch.random.fork_rng(), sdpa_kernel(SDPBackend.MATH), counter:
+        loss = network(**inputs).square().mean()
+        forward = counter.get_total_flops()
+        loss.backward()
+    return forward, counter.get_total_flops()
+
+
+def clip_inputs(
+    batch: int,
+    channels: int,
+    frames: int,
+    size: int,
+    tokens: int,
+    text_width: int,
+    device: torch.device | str = "cpu",
+) -> dict[str, Any]:
+    """Arguments of a network for clips of zeros, the first frame given."""
+    shape = (batch, channels, frames, size, size)
+    with torch.device(device):
+        return {
+            "noisy": torch.zeros(shape),
+            "level": torch.full((batch,), 0.5),
+            "clean": torch.zeros(shape),
+            "given": torch.arange(frames).expand(batch, -1) < 1,
+            "valid": torch.ones(batch, frames, dtype=torch.bool),
+            "text": [torch.zeros(batch, tokens, text_width)],
+            "text_mask": [torch.ones(batch, tokens, dtype=torch.bool)],
+        }
