@@ -105,6 +105,34 @@ def test_start_is_the_noised_degraded_still(kind):
     )
 
 
+class Knows(torch.nn.Module):
+    """Predicts the clean clip without a fault."""
+
+    def __init__(self, clean: torch.Tensor) -> None:
+        super().__init__()
+        self.clean = clean
+
+    def forward(self, noisy: torch.Tensor, level: torch.Tensor, **_: Any) -> torch.Tensor:
+        return self.clean
+
+
+@pytest.mark.parametrize("start_level", [1.0, 0.6, 0.3])
+def test_late_start_takes_the_steps_of_its_own_levels(start_level):
+    """With a perfect guess every step lies on the line to the clean clip, which it reaches."""
+    batch = clips([[True, False, False]])
+    out = sample_with_prior(
+        Knows(batch.clean),
+        build_objective(ObjectiveConfig("flow", "x")),
+        SCHEDULERS["flow"][1](),
+        conditions(batch),
+        batch.noisy,
+        FrameSimilarityPrior(start_level),
+        num_inference_steps=6,
+        generator=torch.Generator().manual_seed(0),
+    )
+    torch.testing.assert_close(out, batch.clean, rtol=0, atol=0.01)
+
+
 def test_without_given_frames_it_is_plain_sampling():
     batch = clips([[False, False, False]])
     out, _ = run("ddim", FrameSimilarityPrior(1.0), batch)

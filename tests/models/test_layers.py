@@ -6,6 +6,7 @@ import torch
 from rdtf.models.layers import (
     Attention,
     ResidualBlock,
+    RMSNorm,
     SpatialTransformer,
     group_norm,
     sinusoidal_embedding,
@@ -24,6 +25,39 @@ def test_masked_keys_are_not_read():
     torch.testing.assert_close(attention(x[:1], context[:1, :2]), out[:1])
 
 
+def test_rms_norm_is_torchs():
+    """Forward and backward, one row of zeros included."""
+    ours, torchs = perturb(RMSNorm(8)), perturb(torch.nn.RMSNorm(8))
+    x = torch.randn(3, 5, 2, 8)
+    x[0, 0, 0] = 0
+    results = []
+    for norm in (ours, torchs):
+        leaf = x.clone().requires_grad_()
+        out = norm(leaf)
+        out.square().sum().backward()
+        results.append((out, leaf.grad, norm.weight.grad))
+    for actual, expected in zip(*results, strict=True):
+        torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_rms_norm_has_the_right_gradient():
+    norm = perturb(RMSNorm(6)).double()
+    x = torch.randn(2, 3, 6, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(norm, (x,))
+
+
+@pytest.mark.filterwarnings("error")
+def test_rms_norm_under_autocast():
+    """What a bf16 linear layer gives, with float32 weights."""
+    norm, x = perturb(RMSNorm(8)), torch.randn(4, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = norm(x.bfloat16())
+    out.float().square().sum().backward()
+    assert out.dtype == torch.bfloat16
+    assert norm.weight.grad is not None and norm.weight.grad.dtype == torch.float32
+    torch.testing.assert_close(out.float(), norm(x), rtol=0.02, atol=0.02)
+
+
 @pytest.mark.parametrize("size", [(1, 1), (4, 4), (5, 7)])
 def test_residual_block_starts_as_the_identity(size):
     x, embedding = torch.randn(3, 16, *size), torch.randn(3, 8)
@@ -31,6 +65,21 @@ def test_residual_block_starts_as_the_identity(size):
     torch.testing.assert_close(block(x, embedding), x)
     perturb(block)
     assert not torch.allclose(block(x, embedding + 1), block(x, embedding), atol=1e-3)
+
+
+def test_frames_of_a_clip_share_its_conditions():
+    """Conditioning vector and text are given once per clip."""
+    x, embedding = torch.randn(6, 16, 4, 4), torch.randn(2, 8)
+    text, mask = torch.randn(2, 3, 12), torch.tensor([[True, True, True], [True, False, True]])
+    block, transformer = perturb(ResidualBlock(16, 16, 8)), SpatialTransformer(16, 8, text_dim=12)
+    perturb(transformer)
+    blocks, transformed = block(x, embedding), transformer(x, text, mask)
+    for frame in range(6):
+        clip = slice(frame // 3, frame // 3 + 1)
+        alone = x[frame : frame + 1]
+        torch.testing.assert_close(blocks[frame], block(alone, embedding[clip])[0])
+        expected = transformer(alone, text[clip], mask[clip])[0]
+        torch.testing.assert_close(transformed[frame], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_transformer_learns_to_hear_the_text():

@@ -86,6 +86,17 @@ def test_clip_alone_equals_the_clip_padded(name, frames, slots, size, seed):
     torch.testing.assert_close(among[:, :frames], alone, rtol=1e-5, atol=1e-5)
 
 
+@every_layer
+@pytest.mark.parametrize("shape", SHAPES)
+def test_promise_that_nothing_is_padded_changes_nothing(name, shape):
+    layer, x = perturb(build(name)), features(*shape)
+    valid = torch.ones(1, shape[0], dtype=torch.bool)
+    careful, promised = (
+        layer(x, ClipShape(1, shape[0], valid, padded)) for padded in (True, False)
+    )
+    torch.testing.assert_close(promised, careful, rtol=1e-5, atol=1e-5)
+
+
 def test_attention_spans_the_clip_where_convolution_reaches_two_frames():
     """What the paper has the layer for: a place in frame 0 tells another place in frame 7."""
     for name, distant in (("sti", True), ("conv3d", False)):

@@ -115,6 +115,25 @@ def test_stopped_once(uninterrupted, training_set, tmp_path, step, number):
     assert_same_run(tmp_path, uninterrupted)
 
 
+@pytest.mark.slow
+def test_a_hundred_steps_in_pieces_with_other_workers(training_set, tmp_path):
+    """Through several epochs, stopped at odd places, loaded by 0, 2 and 4 processes in turn."""
+    settings = {**EXACT, "steps": 100, "save_every": 30, "optimizer__decay_share": 0.3}
+    run_once(tiny_config(**settings), training_set, tmp_path / "whole")
+    pieces = tmp_path / "pieces"
+    for workers, stop in ((2, 13), (0, 50), (4, 51), (1, 88), (0, None)):
+        config = tiny_config(**settings, num_workers=workers)
+        run_once(config, training_set, pieces, None if stop is None else StopAt(stop))
+    assert_same_run(pieces, tmp_path / "whole")
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_another_number_of_workers_goes_on_exactly(uninterrupted, training_set, tmp_path, workers):
+    run_once(tiny_config(**EXACT, num_workers=2 - workers), training_set, tmp_path, StopAt(3))
+    run_once(tiny_config(**EXACT, num_workers=workers), training_set, tmp_path)
+    assert_same_run(tmp_path, uninterrupted)
+
+
 def test_time_is_up_and_the_same_call_goes_on(training_set, tmp_path):
     config = tiny_config(**EXACT, validate_every=4)
     assert train(config, training_set, tmp_path / "whole", quiet=True).reason == "finished"

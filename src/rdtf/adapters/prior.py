@@ -98,8 +98,12 @@ class _LateStart:
         above = int((timesteps > limit + 1e-4).sum())
         self.skipped = min(above, len(timesteps) - 1)
         self.timesteps = timesteps[self.skipped :]
-        if self.skipped and hasattr(self._scheduler, "set_begin_index"):
-            self._scheduler.set_begin_index(self.skipped)
+        self.set_begin_index(0)
+
+    def set_begin_index(self, index: int) -> None:
+        """Where to begin among the steps that are left."""
+        if hasattr(self._scheduler, "set_begin_index"):
+            self._scheduler.set_begin_index(self.skipped + index)
 
     @property
     def first_level(self) -> float:

@@ -11,8 +11,10 @@ from typing import Annotated, Any, Union
 
 import tyro
 
+from rdtf.cli.compare import Compare
 from rdtf.cli.data import Inspect, Prepare, Synth
 from rdtf.cli.evaluate import Evaluate
+from rdtf.cli.export import ExportCommand
 from rdtf.cli.quickstart import Quickstart
 from rdtf.cli.sample import Fill, Generate, Interpolate, Predict
 from rdtf.cli.train import Train, TrainAutoencoder
@@ -28,7 +30,9 @@ _COMMANDS = {
     "interpolate": Interpolate,
     "predict": Predict,
     "fill": Fill,
+    "export": ExportCommand,
     "evaluate": Evaluate,
+    "compare": Compare,
 }
 _DATA_HELP = "Make, prepare and look at training sets: synth, prepare, inspect."
 

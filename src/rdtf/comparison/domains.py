@@ -17,6 +17,7 @@ from rdtf.comparison.settings import Budget
 from rdtf.data.dataset import PreparedDataset
 from rdtf.data.export import write_sticker_files
 from rdtf.data.prepare import prepare
+from rdtf.data.splits import Split
 from rdtf.data.synthetic import Attributes, SyntheticStickers
 from rdtf.data.synthetic.birds import BIRDS
 from rdtf.data.synthetic.creatures import CREATURES
@@ -138,7 +139,10 @@ def check_disjoint(source: PreparedDataset, target: PreparedDataset) -> None:
         ConfigError: a held-out concept of the target is among the source's training clips.
         DataError: no animated clip to train on in one of them, or none held out of the target.
     """
-    for dataset, split in ((source, "train"), (target, "train"), (target, "val")):
+    needed: list[tuple[PreparedDataset, Split]] = [
+        (source, "train"), (target, "train"), (target, "val")
+    ]  # fmt: skip
+    for dataset, split in needed:
         if not any(clip.num_frames > 1 for clip in dataset.clips(split)):
             raise DataError(
                 f"training set {dataset.path} has no animated clips in its {split} split; "

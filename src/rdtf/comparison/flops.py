@@ -53,9 +53,7 @@ class FlopTable:
 def _interpolate(counts: tuple[tuple[int, ...], ...], frames: int, tokens: int) -> int:
     """Lagrange through the counts in frames, a line in tokens; exact for whole numbers."""
     first, second = _TOKENS
-    at_tokens = [
-        low + (high - low) * (tokens - first) // (second - first) for low, high in counts
-    ]
+    at_tokens = [low + (high - low) * (tokens - first) // (second - first) for low, high in counts]
     one, two, three = at_tokens
     bend, slope = one - 2 * two + three, two - one
     steps = frames - _LENGTHS[0]

@@ -42,9 +42,7 @@ class Trainee(nn.Module):
 
     def trained_parameters(self) -> dict[str, nn.Parameter]:
         """What the present stage trains."""
-        return {
-            name: value for name, value in self.own_parameters().items() if value.requires_grad
-        }
+        return {name: value for name, value in self.own_parameters().items() if value.requires_grad}
 
     @property
     def num_parameters(self) -> int:

@@ -133,7 +133,9 @@ def budget_named(name: str, settings: Sequence[str] = ()) -> Budget:
         if not equals:
             raise ConfigError(f"--set takes NAME=VALUE, got {pair!r}")
         if key not in fields:
-            raise ConfigError(f"there is no setting {key!r}; choose from {', '.join(sorted(fields))}")
+            raise ConfigError(
+                f"there is no setting {key!r}; choose from {', '.join(sorted(fields))}"
+            )
         changes[key] = _parse(value, getattr(budget, key), key)
     return dataclasses.replace(budget, **changes)
 

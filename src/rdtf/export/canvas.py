@@ -73,7 +73,9 @@ def plan_canvas(
     limit = platform.canvas()
     if size is not None and limit is not None:
         wide, high = limit.value
-        raise ExportError("option", f"{platform.title} has a canvas of {wide} x {high}; drop --size")
+        raise ExportError(
+            "option", f"{platform.title} has a canvas of {wide} x {high}; drop --size"
+        )
     if size is not None and not 1 <= size <= 4096:
         raise ExportError("option", f"size {size} is not between 1 and 4096 pixels")
     if limit is None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any, Literal
@@ -147,6 +147,21 @@ def find_platform(name: str | Platform) -> Platform:
         near = difflib.get_close_matches(name, known, n=3) or list(known)
         raise ExportError("option", f"no platform {name!r}; there is {', '.join(near)}")
     return found
+
+
+def image_platform(platform: Platform, name: str) -> Platform:
+    """A picture of a pack as something to export to and to check: `name` of `platform`'s pack."""
+    if platform.pack is None:
+        raise ExportError("pack", f"{platform.title} has no packs; export the stickers one by one")
+    image = platform.pack.images[name]
+    size = replace(image.max_bytes, value=[image.width, image.height], rule="exact", note="")
+    own = {"canvas": size, "max_bytes": image.max_bytes}
+    title = f"{platform.title}, {name} of the pack"
+    if image.format == "png":
+        return Platform(f"{platform.id}-{name}", title, ("png",), "only", own)
+    container = "png" if image.format == "apng" else image.format
+    limits = {**platform.limits, **own}
+    return Platform(f"{platform.id}-{name}", title, (container,), platform.still, limits)
 
 
 def _platform(id: str, entry: dict[str, Any]) -> Platform:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ def trim_to_content(sticker: Sticker) -> Sticker:
 
     A clip in which nothing is visible comes back as it is.
     """
-    box = bounding_box((sticker.frames[..., 3] > 0).any(axis=0))
+    box = bounding_box(sticker.frames[..., 3].max(axis=0) > 0)
     if box is None:
         return sticker
     return sticker.replace(frames=np.stack([crop(frame, box) for frame in sticker.frames]))
@@ -89,7 +90,8 @@ def _coverage(alpha: np.ndarray, width_px: float) -> np.ndarray:
     reach = math.ceil(width_px) + 2  # further away there is no stroke
     left, top = max(box[0] - reach, 0), max(box[1] - reach, 0)
     window = slice(top, box[3] + reach), slice(left, box[2] + reach)
-    distance, nearest = ndimage.distance_transform_edt(~shape[window], return_indices=True)
+    found: Any = ndimage.distance_transform_edt(~shape[window], return_indices=True)
+    distance, nearest = found
     edge = alpha[window][tuple(nearest)].astype(np.float32) / 255 - 0.5
     covered[window] = np.clip(width_px + 0.5 - (distance - edge), 0, 1)
     return covered

@@ -101,32 +101,45 @@ class FrameComposer(nn.Module):
         Returns:
             `[B·F, c, h, w]`.
         """
-        h = F.silu(self.norm(features))
+        generated, flow, logits = self._heads(F.silu(self.norm(features)))
+        references = references.float()
         prior = _prior_logits(distances)
         # What is generated starts from the blend too: the network adds, it need not repaint.
-        shares = prior[:, :NUM_REFERENCES].softmax(dim=1)[:, :, None, None, None]
-        canvas = self._unfold((shares * references).sum(dim=1) + self.generate(h))
-        warped = self._warp(self._unfold(references.flatten(0, 1)), self.flow(h), canvas)
+        share = prior[:, :NUM_REFERENCES].softmax(dim=1)[:, 0, None, None, None]
+        blend = torch.lerp(references[:, 1], references[:, 0], share)
+        canvas = (blend + generated).unflatten(1, (-1, self.patch**2))
+        warped = self._warp(references, flow)
 
-        logits = F.pixel_shuffle(self.mask(h), self.patch).float()
-        weights = (logits + prior[:, :, None, None]).softmax(dim=1)
-        layers = torch.cat([warped, canvas[:, None]], dim=1)
-        composed = (weights[:, :, None] * layers).sum(dim=1)
-        return F.pixel_unshuffle(composed, self.patch)
+        # Pixels stay folded here, [N, channel, place in the patch, h, w]: nothing depends on where
+        # they are.
+        logits = logits.float().unflatten(1, (NUM_REFERENCES + 1, -1))
+        weights = (logits + prior[:, :, None, None, None]).softmax(dim=1)[:, :, None]
+        moved, own = weights.split([NUM_REFERENCES, 1], dim=1)
+        return torch.addcmul((moved * warped).sum(dim=1), own[:, 0], canvas).flatten(1, 2)
 
-    def _unfold(self, latents: Tensor) -> Tensor:
-        return F.pixel_shuffle(latents.float(), self.patch)
+    def _heads(self, h: Tensor) -> list[Tensor]:
+        """Generated latents, flows and masks: one convolution, as one of four channels is slow."""
+        heads = (self.generate, self.flow, self.mask)
+        weight = torch.cat([head.weight for head in heads])
+        bias = torch.cat([head.bias for head in heads if head.bias is not None])
+        out = F.conv2d(h, weight, bias, padding=1)
+        return list(out.split([head.out_channels for head in heads], dim=1))
 
-    def _warp(self, references: Tensor, flow: Tensor, like: Tensor) -> Tensor:
-        """Sample references at displaced places; flow is in units of eighths of the canvas."""
-        height, width = like.shape[-2:]
+    def _warp(self, references: Tensor, flow: Tensor) -> Tensor:
+        """Sample references `[N, 2, c, h, w]` at displaced places: `[N, 2, c / p², p², h, w]`.
+
+        Flow is in units of eighths of the canvas.
+        """
+        pixels = F.pixel_shuffle(references.flatten(0, 1), self.patch)
         # The backward pass of grid_sample crashes the process on NaN. Where the flow is NaN, so are
         # the mask and the generated part, and the loss tells.
-        flow = flow.float().nan_to_num().unflatten(1, (NUM_REFERENCES, 2)).flatten(0, 1)
-        flow = F.interpolate(flow, size=(height, width), mode="bilinear") * 0.25
+        flow = flow.float().nan_to_num().unflatten(1, (NUM_REFERENCES, 2)).flatten(0, 1) * 0.25
+        height, width = pixels.shape[-2:]
+        flow = F.interpolate(flow, size=(height, width), mode="bilinear")
         grid = _identity_grid(height, width, flow) + flow.permute(0, 2, 3, 1)
-        warped = F.grid_sample(references, grid, padding_mode="border", align_corners=False)
-        return warped.unflatten(0, (-1, NUM_REFERENCES))
+        warped = F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
+        folded = F.pixel_unshuffle(warped, self.patch).unflatten(1, (-1, self.patch**2))
+        return folded.unflatten(0, (-1, NUM_REFERENCES))
 
 
 def _prior_logits(distances: Tensor) -> Tensor:

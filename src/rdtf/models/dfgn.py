@@ -182,15 +182,14 @@ class DFGN(ModelMixin, ConfigMixin):
             `[B, C, F, h, w]`. Frames outside `valid` hold nothing meaningful.
         """
         batch, _, frames = noisy.shape[:3]
-        clip = ClipShape(batch, frames, valid)
-        exists = valid[:, None, :, None, None]
-        noisy, clean = torch.where(exists, noisy, 0.0), torch.where(exists, clean, 0.0)
+        clip = ClipShape(batch, frames, valid, _may_be_padded(valid))
+        if clip.padded:
+            exists = valid[:, None, :, None, None]
+            noisy, clean = torch.where(exists, noisy, 0.0), torch.where(exists, clean, 0.0)
         given = given & valid
 
-        embedding = self._condition(level, valid, mean_duration_ms).repeat_interleave(frames, 0)
+        embedding = self._condition(level, valid, mean_duration_ms)
         text_states, text_keys = self._text(text, text_mask, batch)
-        text_states = text_states.repeat_interleave(frames, 0)
-        text_keys = text_keys.repeat_interleave(frames, 0)
 
         # The noise is part of what "v" and "eps" ask for: there it is shown as it is.
         seen = noisy * _input_scale(level, noisy) if self.config_.prediction == "x" else noisy
@@ -200,7 +199,7 @@ class DFGN(ModelMixin, ConfigMixin):
             references, distances = _references(clean, given)
             folded = torch.cat([folded, references.flatten(1, 2)], dim=1)
             h = self._unet(folded, embedding, text_states, text_keys, clip)
-            out = self.composer(h, references, distances)
+            out = self._run(self.composer, h, references, distances)
         else:
             h = self._unet(folded, embedding, text_states, text_keys, clip)
             out = self.conv_out(nn.functional.silu(self.norm_out(h)))
@@ -240,12 +239,12 @@ class DFGN(ModelMixin, ConfigMixin):
                 h = self.upsample[level](h)
         return h
 
-    def _run(self, stage: nn.Module, *inputs: Any) -> Tensor:
-        """A stage, recomputed in the backward pass if gradient checkpointing is on."""
+    def _run(self, block: nn.Module, *inputs: Any) -> Tensor:
+        """A block, recomputed in the backward pass if gradient checkpointing is on."""
         if self.gradient_checkpointing and torch.is_grad_enabled():
             checkpoint: Any = self._gradient_checkpointing_func
-            return checkpoint(stage, *inputs)
-        return stage(*inputs)
+            return checkpoint(block, *inputs)
+        return block(*inputs)
 
     # --------------------------------------------------------------- conditions
 
@@ -280,6 +279,12 @@ class DFGN(ModelMixin, ConfigMixin):
             states.append(embed(state.to(self.null_text.dtype)))
             masks.append(mask)
         return torch.cat(states, dim=1), torch.cat(masks, dim=1)
+
+
+def _may_be_padded(valid: Tensor) -> bool:
+    """Whether masks are needed. Only a CPU is asked: a GPU would have to be waited for."""
+    on_cpu = valid.device.type == "cpu" and not torch.compiler.is_compiling()
+    return not (on_cpu and bool(valid.all()))
 
 
 def _temporal_layer(channels: int, config: Any) -> nn.Module:

@@ -9,19 +9,28 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+# What torch takes for float32 where nobody says otherwise.
+_RMS_EPSILON = torch.finfo(torch.float32).eps
 
 
 @dataclass(frozen=True)
 class ClipShape:
-    """Batch size, frames per clip, and which frames exist (`valid`, bool `[B, F]`)."""
+    """Batch size, frames per clip, and which frames exist (`valid`, bool `[B, F]`).
+
+    `padded=False` promises that every frame exists: masks and zeroing are left out.
+    """
 
     batch: int
     frames: int
     valid: Tensor
+    padded: bool = True
 
     def valid_frames(self) -> Tensor:
         """Validity per flattened frame, bool `[B·F, 1, 1, 1]`."""
@@ -51,6 +60,46 @@ def zero_init(module: nn.Module) -> nn.Module:
     return module
 
 
+class _RootMeanSquare(torch.autograd.Function):
+    """x / rms(x) · weight over the last axis, with a backward pass of few passes over memory."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        weight = weight.to(x.dtype)
+        norm = torch.linalg.vector_norm(
+            x, dim=-1, keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32)
+        )
+        scale = norm.square_().div_(x.shape[-1]).add_(_RMS_EPSILON).rsqrt_().to(x.dtype)
+        ctx.save_for_backward(x, scale, weight)
+        return (x * scale).mul_(weight)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
+        (grad,) = grads
+        x, scale, weight = ctx.saved_tensors
+        normed = x * scale
+        product = normed * grad
+        grad_weight = product.sum(dim=tuple(range(x.ndim - 1)))
+        mean = (product @ weight).div_(x.shape[-1])[..., None]
+        return (grad * weight).sub_(normed.mul_(mean)).mul_(scale), grad_weight
+
+
+class RMSNorm(nn.RMSNorm):
+    """torch's RMSNorm, faster where torch has no fused one.
+
+    On CPUs torch's own is a chain of small operations that keeps every intermediate, and on GPUs it
+    is fused only if the weight has the type of the input, which autocast does not see to.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`[..., D]` → the same shape."""
+        if x.is_cuda or torch.compiler.is_compiling():
+            weight = self.weight.to(x.dtype)
+            return F.rms_norm(x, weight.shape, weight, _RMS_EPSILON)
+        return _RootMeanSquare.apply(x, self.weight)
+
+
 class Attention(nn.Module):
     """Multi-head attention with separate context, key mask and query-key normalisation."""
 
@@ -61,21 +110,21 @@ class Attention(nn.Module):
         self.to_q = nn.Linear(dim, inner, bias=False)
         self.to_k = nn.Linear(context_dim or dim, inner, bias=False)
         self.to_v = nn.Linear(context_dim or dim, inner, bias=False)
-        self.norm_q = nn.RMSNorm(head_dim)
-        self.norm_k = nn.RMSNorm(head_dim)
+        self.norm_q = RMSNorm(head_dim)
+        self.norm_k = RMSNorm(head_dim)
         self.to_out = nn.Linear(inner, dim)
 
     def _split(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return x.unflatten(-1, (self.heads, -1))
 
     def forward(
         self, x: Tensor, context: Tensor | None = None, key_mask: Tensor | None = None
     ) -> Tensor:
         """`x [N, L, D]`, `context [N, S, Dc]`, `key_mask` bool `[N, S]` (True = may be read)."""
         context = x if context is None else context
-        query = self.norm_q(self._split(self.to_q(x)))
-        key = self.norm_k(self._split(self.to_k(context)))
-        value = self._split(self.to_v(context))
+        query = self.norm_q(self._split(self.to_q(x))).transpose(1, 2)
+        key = self.norm_k(self._split(self.to_k(context))).transpose(1, 2)
+        value = self._split(self.to_v(context)).transpose(1, 2)
         mask = None if key_mask is None else key_mask[:, None, None, :]
         out = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         return self.to_out(out.transpose(1, 2).flatten(-2))
@@ -98,10 +147,10 @@ class ResidualBlock(nn.Module):
         )
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
-        """`x [B·F, C, H, W]`, `embedding [B·F, E]`."""
-        h = self.conv_in(F.silu(self.norm_in(x)))
-        scale, shift = self.condition(F.silu(embedding))[:, :, None, None].chunk(2, dim=1)
-        h = self.norm_out(h) * (1 + scale) + shift
+        """`x [B·F, C, H, W]`, `embedding [B, E]`: the frames of a clip share it."""
+        h = self.norm_out(self.conv_in(F.silu(self.norm_in(x))))
+        scale, shift = self.condition(F.silu(embedding))[:, None, :, None, None].chunk(2, dim=2)
+        h = torch.addcmul(shift, h.unflatten(0, (len(embedding), -1)), 1 + scale).flatten(0, 1)
         return self.skip(x) + self.conv_out(F.silu(h))
 
 
@@ -127,11 +176,13 @@ class SpatialTransformer(nn.Module):
         zero_init(self.text_attention.to_out)
 
     def forward(self, x: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:
-        """`x [B·F, C, H, W]`, `text [B·F, T, D]`, `text_mask` bool `[B·F, T]`."""
+        """`x [B·F, C, H, W]`, `text [B, T, D]`, `text_mask` bool `[B, T]`."""
         height, width = x.shape[-2:]
-        start = self.norm_in(x).flatten(2).transpose(1, 2)
+        start = self.norm_in(x).flatten(2).transpose(1, 2).contiguous()
         h = start + self.self_attention(self.norm_self(start))
-        h = h + self.text_attention(self.norm_text(h), text, text_mask)
+        # All frames of a clip read the same text, so they ask as one: its keys are made only once.
+        query = self.norm_text(h).reshape(len(text), -1, h.shape[-1])
+        h = h + self.text_attention(query, text, text_mask).reshape(h.shape)
         value, gate = self.forward_in(self.norm_forward(h)).chunk(2, dim=-1)
         h = h + self.forward_out(value * F.gelu(gate))
-        return x + (h - start).transpose(1, 2).unflatten(-1, (height, width)).contiguous()
+        return x + (h - start).transpose(1, 2).unflatten(-1, (height, width))

@@ -32,21 +32,26 @@ class SemanticBranch(nn.Module):
         self.attention = Attention(channels, heads, head_dim)
 
     def forward(self, x: Tensor, clip: ClipShape) -> Tensor:
-        """`[B·F, C, H, W]` → the same shape; padded frames are never read as keys."""
+        """`[B·F, C, H, W]` → what the branch adds; padded frames are never read as keys.
+
+        It comes at half resolution where that is exact, so that who weighs it has less to do, and
+        at full resolution on odd grids.
+        """
         pooled = F.avg_pool2d(x, 2, ceil_mode=True) if min(x.shape[-2:]) > 1 else x
-        # The key mask alone would let NaN through: attention weighs it by zero.
-        pooled = torch.where(clip.valid_frames(), pooled, 0.0)
+        if clip.padded:
+            # The key mask alone would let NaN through: attention weighs it by zero.
+            pooled = torch.where(clip.valid_frames(), pooled, 0.0)
         channels, height, width = pooled.shape[1:]
-        tokens = pooled.view(clip.batch, clip.frames, channels, height * width)
+        tokens = pooled.reshape(clip.batch, clip.frames, channels, height * width)
         tokens = tokens.permute(0, 1, 3, 2).reshape(clip.batch, -1, channels)
         tokens = tokens + self.position(_positions(clip.frames, height, width, x))
 
-        key_mask = clip.valid.repeat_interleave(height * width, dim=1)
+        key_mask = clip.valid.repeat_interleave(height * width, dim=1) if clip.padded else None
         mixed = self.attention(tokens, key_mask=key_mask)
 
-        mixed = mixed.view(clip.batch * clip.frames, height * width, channels)
+        mixed = mixed.reshape(clip.batch * clip.frames, height * width, channels)
         mixed = mixed.transpose(1, 2).unflatten(-1, (height, width))
-        return x + F.interpolate(mixed, size=x.shape[-2:], mode="nearest")
+        return mixed if _is_even(x) else _enlarge(mixed, x)
 
 
 class DetailBranch(nn.Module):
@@ -59,30 +64,39 @@ class DetailBranch(nn.Module):
         )
 
     def forward(self, x: Tensor, clip: ClipShape) -> Tensor:
-        """`[B·F, C, H, W]` → the same shape.
+        """`[B·F, C, H, W]` → what the branch adds, same shape.
 
         Padded frames are zeroed before every convolution: beyond the end of a short clip lies
         exactly what lies beyond the end of the tensor.
         """
-        valid = clip.valid[:, None, :, None, None]
         h = x.unflatten(0, (clip.batch, clip.frames)).transpose(1, 2)
         for convolution in self.convolutions:
-            h = _convolve(convolution, torch.where(valid, F.silu(h), 0.0))
-        return x + h.transpose(1, 2).flatten(0, 1)
+            h = F.silu(h)
+            if clip.padded:
+                h = torch.where(clip.valid[:, None, :, None, None], h, 0.0)
+            h = _convolve(convolution, h)
+        return h.transpose(1, 2).flatten(0, 1)
 
 
 class BranchFusion(nn.Module):
-    """An MLP that reads both branches (averaged over a frame) and weighs them, per frame."""
+    """An MLP that reads both branches (averaged over a frame) and weighs them, per frame.
+
+    A branch is x + what it adds. The weights sum to one, so their weighted sum is x + the weighted
+    sum of what they add.
+    """
 
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.reduce = nn.Linear(2 * channels, max(channels // 4, 8))
         self.weigh = zero_init(nn.Linear(max(channels // 4, 8), 2))
 
-    def forward(self, semantic: Tensor, detail: Tensor) -> Tensor:
-        summary = torch.cat([semantic.mean(dim=(2, 3)), detail.mean(dim=(2, 3))], dim=1)
-        weights = self.weigh(F.silu(self.reduce(summary))).softmax(dim=-1)[:, :, None, None, None]
-        return weights[:, 0] * semantic + weights[:, 1] * detail
+    def forward(self, x: Tensor, semantic: Tensor, detail: Tensor) -> Tensor:
+        """`x` and what the branches add; `semantic` may be of half resolution."""
+        mean = x.mean(dim=(2, 3))
+        means = [mean + added.mean(dim=(2, 3)) for added in (semantic, detail)]
+        weights = self.weigh(F.silu(self.reduce(torch.cat(means, dim=1)))).softmax(dim=-1)
+        of_semantic, of_detail = weights[:, :, None, None, None].unbind(1)
+        return torch.addcmul(x, of_detail, detail) + _enlarge(of_semantic * semantic, x)
 
 
 class SpatioTemporalInteraction(nn.Module):
@@ -106,7 +120,7 @@ class SpatioTemporalInteraction(nn.Module):
     def forward(self, x: Tensor, clip: ClipShape) -> Tensor:
         """`x [B·F, C, H, W]` → the same shape."""
         h = self.norm_in(x)
-        fused = self.fusion(self.semantic(h, clip), self.detail(h, clip))
+        fused = self.fusion(h, self.semantic(h, clip), self.detail(h, clip))
         return x + self.norm_out(fused)
 
 
@@ -123,7 +137,8 @@ class TemporalConvolution(nn.Module):
 
     def forward(self, x: Tensor, clip: ClipShape) -> Tensor:
         """`x [B·F, C, H, W]` → the same shape. Identity at the start."""
-        return x + self.norm_out(self.detail(self.norm_in(x), clip))
+        h = self.norm_in(x)
+        return x + self.norm_out(h + self.detail(h, clip))
 
 
 def _convolve(convolution: nn.Module, x: Tensor) -> Tensor:
@@ -142,6 +157,15 @@ def _convolve(convolution: nn.Module, x: Tensor) -> Tensor:
     weight, padding = convolution.weight.flatten(3), (time // 2, 0)
     folded = F.conv2d(x.flatten(3).contiguous(), weight, convolution.bias, padding=padding)
     return folded.unflatten(3, x.shape[3:])
+
+
+def _is_even(x: Tensor) -> bool:
+    return x.shape[-2] % 2 == 0 and x.shape[-1] % 2 == 0
+
+
+def _enlarge(x: Tensor, like: Tensor) -> Tensor:
+    """To the grid of `like`, by repetition."""
+    return F.interpolate(x, size=like.shape[-2:]) if x.shape[-2:] != like.shape[-2:] else x
 
 
 def _positions(frames: int, height: int, width: int, like: Tensor) -> Tensor:

@@ -86,21 +86,21 @@ class ColourTable:
         self, members: np.ndarray, clusters: list[np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Centres float32 [k, 4] for k clusters of `members`, and the centre of each member."""
-        from scipy.spatial import cKDTree  # heavy; only who reduces colours waits for it
+        from scipy.spatial import KDTree  # heavy; only who reduces colours waits for it
 
         points, weights = self._points[members], self._counts[members]
         centres = np.stack(
             [np.average(self._points[c], axis=0, weights=self._counts[c]) for c in clusters]
         )
         for _ in range(_MEANS_STEPS):
-            labels = cKDTree(centres).query(points)[1]
+            labels = KDTree(centres).query(points)[1]
             total = np.bincount(labels, weights, minlength=len(centres))
             sums = [np.bincount(labels, weights * axis, len(centres)) for axis in points.T]
             means = np.stack(sums, axis=1) / np.maximum(total, 1)[:, None]
             centres = np.where(total[:, None] > 0, means, centres)
         # Judged by the colours as they are stored.
         stored = premultiply(unpremultiply(centres))
-        return stored, cKDTree(stored).query(points)[1]
+        return stored, np.asarray(KDTree(stored).query(points)[1])
 
 
 def _used_colours(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

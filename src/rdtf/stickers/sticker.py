@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from rdtf.errors import StickerError
 from rdtf.stickers.budget import DEFAULT_BUDGET, Budget
 from rdtf.stickers.canvas import fit_frame, on_background, premultiply, unpremultiply
 from rdtf.stickers.timing import DEFAULT_DURATION_MS
+
+if TYPE_CHECKING:
+    from rdtf.export import Export
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +89,15 @@ class Sticker:
         from rdtf.stickers.write import write_sticker  # the writers build on this module
 
         return write_sticker(self, path, **options)
+
+    def export(self, platform: str, **options: Any) -> Export:
+        """The file that a messenger takes, checked by its rules; see `rdtf.export.export_sticker`.
+
+        Example: `sticker.export("telegram", outline_px=8).save("out", "cat")`.
+        """
+        from rdtf.export import export_sticker  # the exporters build on this module
+
+        return export_sticker(self, platform, **options)
 
     def premultiplied(self) -> np.ndarray:
         """The frames as float32 [F, H, W, 4] in [0, 1], colour times alpha."""

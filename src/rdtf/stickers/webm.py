@@ -13,6 +13,7 @@ from fractions import Fraction
 
 import av
 import numpy as np
+from av.container import OutputContainer
 
 from rdtf.errors import StickerError
 from rdtf.stickers.budget import Budget
@@ -167,7 +168,7 @@ def encode_planes(
 
 
 def _add_track(
-    container: av.container.OutputContainer,
+    container: OutputContainer,
     shape: tuple[int, ...],
     durations_ms: np.ndarray,
     crf: int,
@@ -182,6 +183,9 @@ def _add_track(
         "crf": str(crf),
         "b": "0",
         "cpu-used": str(speed),
+        # A fixed number: the bytes must not depend on the machine.
+        "threads": "2",
+        "row-mt": "1",
         # Alternate reference frames are hidden packets; the alpha stream has no place for them.
         "auto-alt-ref": "0",
         "colorspace": "smpte170m",
@@ -191,7 +195,7 @@ def _add_track(
 
 
 def _mux(
-    container: av.container.OutputContainer,
+    container: OutputContainer,
     track: av.VideoStream,
     frame: av.VideoFrame | None,
     durations: dict[int, int],

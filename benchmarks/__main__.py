@@ -1,0 +1,53 @@
+"""`python -m benchmarks` runs all of them, `python -m benchmarks NAME --help` tells of one."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported
+
+
+def main() -> None:
+    """Run one benchmark, or all with their defaults; `--json` prints values instead of tables."""
+    import warnings
+
+    import tyro
+
+    from benchmarks.common import machine
+    from benchmarks.curriculum import CurriculumCost
+    from benchmarks.loading import Loading
+    from benchmarks.memory import Memory
+    from benchmarks.sampling import Sampling
+    from benchmarks.throughput import Throughput
+    from rdtf.training.device import default_device
+
+    known = {
+        "throughput": Throughput,
+        "memory": Memory,
+        "sampling": Sampling,
+        "loading": Loading,
+        "curriculum": CurriculumCost,
+    }
+    warnings.simplefilter("ignore")
+    arguments = [argument for argument in sys.argv[1:] if argument != "--json"]
+    as_json = len(arguments) < len(sys.argv) - 1
+    if arguments:
+        chosen = [tyro.extras.subcommand_cli_from_dict(known, args=arguments, prog="benchmarks")]
+    else:
+        chosen = [kind() for kind in known.values()]
+    where, values = machine(default_device()), {}
+    if not as_json:
+        print(f"{where}\n$ python -m benchmarks {' '.join(arguments)}".rstrip())
+    for benchmark in chosen:
+        table = benchmark.run()
+        values[type(benchmark).__name__.lower()] = table.values
+        if not as_json:
+            print(f"\n{table.text()}", flush=True)
+    if as_json:
+        print(json.dumps({"machine": where, **values}))
+
+
+if __name__ == "__main__":
+    main()

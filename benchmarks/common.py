@@ -1,0 +1,97 @@
+"""What the benchmarks share: the table that they print, the machine, timing side by side."""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Table:
+    """A result: `rows` for people, `values` for machines."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    values: Mapping[str, Any]
+    notes: Sequence[str] = field(default=())
+
+    def text(self) -> str:
+        """Columns aligned, numbers as given."""
+        lines = [list(self.columns), *[list(row) for row in self.rows]]
+        widths = [max(len(line[column]) for line in lines) for column in range(len(self.columns))]
+        drawn = [
+            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+            for line in lines
+        ]
+        drawn.insert(1, "  ".join("-" * width for width in widths))
+        return "\n".join([self.title, "", *drawn, *[f"  {note}" for note in self.notes]])
+
+
+def say(text: str) -> None:
+    """Progress, for people who look on."""
+    if sys.stderr.isatty():
+        print(f"  … {text}", file=sys.stderr)
+
+
+def machine(device: torch.device) -> str:
+    """Processor, threads, torch, and whether bf16 is multiplied natively; with the date."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+    else:
+        name = f"{_processor()}, {torch.get_num_threads()} threads"
+    from rdtf.training.device import resolve_precision
+
+    native = "native bf16" if resolve_precision("auto", device) == "bf16" else "bf16 emulated"
+    return f"{name}, {native}, torch {torch.__version__}, {date.today().isoformat()}"
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def side_by_side(
+    contestants: Mapping[str, Callable[[], object]], runs: int, device: torch.device
+) -> dict[str, list[float]]:
+    """Seconds of each contestant in each of `runs` rounds, after one to warm up.
+
+    They take turns, first one first and then the other, so that what else the machine does falls on
+    both.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for round_ in range(runs + 1):
+        order = list(contestants)[:: 1 if round_ % 2 else -1]
+        for name in order:
+            started = _now(device)
+            contestants[name]()
+            elapsed = _now(device) - started
+            if round_:
+                seconds[name].append(elapsed)
+    return seconds
+
+
+def _now(device: torch.device) -> float:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return time.perf_counter()
+
+
+def ratio_text(ours: Sequence[float], theirs: Sequence[float]) -> tuple[float, str]:
+    """Median over rounds of theirs / ours, and it with its range."""
+    ratios = [b / a for a, b in zip(ours, theirs, strict=True)]
+    median = statistics.median(ratios)
+    return median, f"{median:.2f} ({min(ratios):.2f}–{max(ratios):.2f})"

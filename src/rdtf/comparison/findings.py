@@ -1,0 +1,102 @@
+"""All that the runs have left, gathered for tables and pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from rdtf.comparison.domains import Domains
+from rdtf.comparison.flops import FlopTable
+from rdtf.comparison.jobs import EQUAL_FLOPS, EQUAL_TIME, Job
+from rdtf.comparison.methods import METHODS, REFERENCE
+from rdtf.comparison.results import NO_SEED, Group
+from rdtf.comparison.scoring import Scorer, Scores
+from rdtf.comparison.settings import Budget
+from rdtf.comparison.variants import distinct_variants, variant_label
+from rdtf.evaluation.naive import NAIVE_ROWS
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What a comparison has found until now.
+
+    results: run → its result.json; bases: kind → cost of its pre-training; flops: network → stage →
+    operations per clip.
+    """
+
+    out: Path
+    budget: Budget
+    domains: Domains
+    scorer: Scorer
+    jobs: Sequence[Job]
+    results: Mapping[str, Mapping[str, Any]]
+    bases: Mapping[str, Mapping[str, Any]]
+    flops: Mapping[str, Mapping[str, FlopTable]]
+
+    @property
+    def is_complete(self) -> bool:
+        return len(self.results) == len(self.jobs)
+
+    @cached_property
+    def naive(self) -> list[Group]:
+        """The naive rows; they have no seed."""
+        folder = self.out / "naive"
+        return [
+            Group(name, name, {NO_SEED: Scores.load(folder, name)})
+            for name in NAIVE_ROWS
+            if (folder / f"{name}.json").is_file()
+        ]
+
+    @cached_property
+    def at_flops(self) -> list[Group]:
+        """Every method when its FLOPs are used up."""
+        return self._methods(EQUAL_FLOPS)
+
+    @cached_property
+    def at_time(self) -> list[Group]:
+        """Every method when RDTF's seconds are used up; RDTF itself at its end."""
+        return self._methods(EQUAL_TIME)
+
+    @cached_property
+    def ablation(self) -> list[Group]:
+        """The variants that were run, in the order of the table."""
+        if not any(job.is_variant for job in self.jobs):
+            return []
+        groups = [
+            self._group(variant.name, variant_label(variant.name), EQUAL_FLOPS)
+            for variant in distinct_variants()
+        ]
+        return [group for group in groups if group.by_seed]
+
+    def _methods(self, point: str) -> list[Group]:
+        names = dict.fromkeys(job.method.name for job in self.jobs if not job.is_variant)
+        groups = [
+            self._group(name, METHODS[name].label, EQUAL_FLOPS if name == REFERENCE else point)
+            for name in METHODS
+            if name in names
+        ]
+        return [group for group in groups if group.by_seed]
+
+    def _group(self, name: str, label: str, point: str) -> Group:
+        """Runs of one name at a point; those that were made for the ablation only have no time."""
+        seeds = {
+            job.seed: self.out / "runs" / job.name
+            for job in self.jobs
+            if job.method.name == name and job.name in self.results
+        }
+        return Group(
+            name,
+            label,
+            {
+                seed: Scores.load(folder, point)
+                for seed, folder in seeds.items()
+                if (folder / f"{point}.json").is_file()
+            },
+        )
+
+    def runs_of(self, name: str) -> list[Mapping[str, Any]]:
+        """Results of one network, seed by seed."""
+        return [result for result in self.results.values() if result["method"] == name]

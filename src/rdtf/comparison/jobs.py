@@ -1,0 +1,80 @@
+"""Which runs there are, and how far each of them goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rdtf.comparison.fit import Milestone
+from rdtf.comparison.methods import METHODS, PAPER, Method, choose_methods
+from rdtf.comparison.variants import distinct_variants
+
+CURVE_SHARES = (0.0, 0.25, 0.5, 1.0)  # of the FLOPs: where the held-out error is looked at
+EQUAL_FLOPS, EQUAL_TIME = "flops", "time"
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: a method or a variant of the ablation, and a seed."""
+
+    method: Method
+    seed: int
+    is_variant: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.method.name}-{self.seed}"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a call asks for; the budget is settled with the folder, the rest may grow."""
+
+    methods: Sequence[str]
+    seeds: int
+    ablation: bool
+    max_seconds: float | None = None
+
+    def jobs(self) -> list[Job]:
+        """Methods seed by seed, RDTF first (it sets the budget), then the ablation."""
+        methods = choose_methods(self.methods)
+        variants = distinct_variants() if self.ablation else []
+        jobs = [Job(method, seed) for seed in range(self.seeds) for method in methods]
+        done = {method.name for method in methods}
+        # RDTF as in the paper is the ablation's last row, and is trained once.
+        jobs += [
+            Job(METHODS[PAPER] if variant.name == PAPER else variant, seed, variant.name != PAPER)
+            for seed in range(self.seeds)
+            for variant in variants
+            if variant.name not in done
+        ]
+        return jobs
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How far a run goes. `steps` alone: the reference; else FLOPs, and seconds."""
+
+    steps: int
+    flops: float = float("inf")
+    seconds: float = float("inf")
+    two_points: bool = True
+    curves: bool = True
+
+    def milestones(self) -> list[Milestone]:
+        return list(self._milestones())
+
+    def _milestones(self) -> Iterator[Milestone]:
+        is_reference = self.flops == float("inf")
+        for share in CURVE_SHARES if self.curves else ():
+            name = f"curve-{share:g}"
+            if is_reference:
+                yield Milestone(name, steps=round(share * self.steps))
+            else:
+                yield Milestone(name, flops=share * self.flops)
+        if is_reference:
+            yield Milestone("flops", steps=self.steps)
+            return
+        yield Milestone("flops", flops=self.flops)
+        if self.two_points:
+            yield Milestone("time", seconds=self.seconds)

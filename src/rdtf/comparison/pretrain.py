@@ -1,0 +1,90 @@
+"""The larger U-Nets before the comparison: text to video (or image) on the source domain."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rdtf.adapters import AdaptedUNet
+from rdtf.comparison.batches import EqualLengthBatches
+from rdtf.comparison.fit import Fit, Milestone, Plan, Watch
+from rdtf.comparison.flops import FlopTable
+from rdtf.comparison.methods import Method, Sizes, build_network
+from rdtf.comparison.settings import Budget
+from rdtf.fileio import read_json, write_json
+from rdtf.method.objective import build_objective
+from rdtf.method.tasks import TASKS
+from rdtf.training.store import PreparedStore
+
+KINDS = {"motion": "text to video", "image": "text to image, frame by frame", "video":
+         "text to video"}  # fmt: skip
+_RATE = 1e-3
+_TEXT_ONLY = {task: float(task == "t2v") for task in TASKS}
+
+
+def pretraining(kind: str) -> Method:
+    """All of a new U-Net trained on text alone: nothing is given."""
+    return Method(
+        f"pretrain-{kind}",
+        f"pre-training of the {kind} U-Net",
+        _RATE,
+        base=kind,
+        adapter="full-fine-tuning",
+        pretrained=False,
+        stage_tasks={"tune": _TEXT_ONLY},
+    )
+
+
+@dataclass(frozen=True)
+class Pretrainer:
+    """Pre-trains U-Nets into `folder`, one folder for each kind, each once and for all seeds."""
+
+    folder: Path
+    budget: Budget
+    sizes: Sizes
+    store: PreparedStore
+    device: torch.device
+    flops: float
+
+    def cost(self, kind: str) -> Mapping[str, Any] | None:
+        """What it took; None if the U-Net is not there yet."""
+        path = self.folder / f"{kind}.json"
+        return read_json(path, "cost of pre-training") if path.is_file() else None
+
+    def run(self, kind: str, tables: Mapping[str, FlopTable], watch: Watch, say: Any) -> None:
+        """Train until the FLOPs are used up, from where an earlier call stopped."""
+        method = pretraining(kind)
+        network = build_network(method, self.budget, 0, self.sizes, None)
+        config = method.config(self.budget, 0)
+        plan = Plan(
+            method=method,
+            config=config,
+            network=network,
+            batches=EqualLengthBatches(self.store, config, build_objective(config.objective)),
+            tables=tables,
+            flops=self.flops,
+        )
+        fit = Fit(plan, self.folder / f"{kind}-run", self.device, say)
+
+        def keep(milestone: Milestone, fit: Fit) -> dict[str, Any]:
+            adapter = network.network
+            assert isinstance(adapter, AdaptedUNet)
+            adapter.save(self.folder / kind)
+            return {}
+
+        fit.run([Milestone("done", flops=self.flops)], keep, watch)
+        write_json(
+            self.folder / f"{kind}.json",
+            {
+                **fit.used(),
+                "kind": kind,
+                "task": KINDS[kind],
+                "parameters": network.num_parameters,
+                "loss": fit.losses[-1] if fit.losses else None,
+            },
+        )
+        fit.remove_checkpoints()

@@ -1,0 +1,175 @@
+"""A second opinion: decoders that share no code with the readers of `rdtf.stickers`, where there
+are any, to see that others see what was written.
+
+GIF, PNG and WebP are played by Pillow. WebM is decoded by FFmpeg's own VP9 decoder, colour and
+alpha apart, because FFmpeg would drop the alpha; what wrote it, and what `rdtf.stickers` reads it
+with, is libvpx. AVIF and MP4 are read by FFmpeg.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import av
+import numpy as np
+
+from rdtf.errors import StickerError
+from rdtf.stickers import Budget
+from rdtf.stickers.pillow import open_image, to_rgba
+from rdtf.stickers.yuv import to_rgba as yuv_to_rgba
+
+_PILLOW = {"gif": "GIF", "png": "PNG", "webp": "WEBP", "jpeg": "JPEG"}
+_FULL_RANGE = 2  # FFmpeg's number
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What another decoder makes of a file.
+
+    Attributes:
+        frames: uint8 [F, H, W, 4], straight RGBA.
+        durations_ms: int64 [F]; zeros for a plain picture.
+    """
+
+    frames: np.ndarray
+    durations_ms: np.ndarray
+
+
+def decode_elsewhere(data: bytes, container: str, budget: Budget) -> Seen:
+    """Decode with another program's code.
+
+    Args:
+        container: as `containers.container_of` tells.
+        budget: checked again here where the container was not inspected before (AVIF, MP4).
+
+    Raises:
+        StickerError, OSError, ValueError, av.FFmpegError, ...: it can't be decoded.
+    """
+    if container in _PILLOW:
+        return _by_pillow(data, _PILLOW[container], budget)
+    if container == "webm":
+        return _webm(data, budget)
+    return _by_ffmpeg(data, container, budget)
+
+
+def _by_pillow(data: bytes, format: str, budget: Budget) -> Seen:
+    image = open_image(data, format)
+    count = getattr(image, "n_frames", 1)
+    budget.check_clip("picture", count, *image.size)
+    frames = np.empty((count, image.height, image.width, 4), np.uint8)
+    durations = np.zeros(count)
+    for index, frame in enumerate(frames):
+        image.seek(index)
+        frame[:] = to_rgba(image)
+        durations[index] = image.info.get("duration", 0)
+    return Seen(frames, np.rint(durations).astype(np.int64))
+
+
+def _webm(data: bytes, budget: Budget) -> Seen:
+    packets = list(_packets(data, "matroska", 0, budget))
+    colour = _decode("vp9", [packet.data for packet in packets], budget)
+    alpha = _decode("vp9", [packet.alpha for packet in packets if packet.alpha], budget)
+    frames = []
+    for picture, mask in itertools.zip_longest(colour, alpha):
+        rgba = yuv_to_rgba(picture)
+        if mask is not None:  # the luma of the second stream, all 256 values of it
+            rgba[..., 3] = _luma(mask)
+        frames.append(rgba)
+    return Seen(np.stack(frames), _durations(packets))
+
+
+def _by_ffmpeg(data: bytes, container: str, budget: Budget) -> Seen:
+    with av.open(io.BytesIO(data), mode="r", format="mov") as file:
+        tracks = [(s.frames, s.index, s.codec_context.pix_fmt) for s in file.streams.video]
+    if not tracks:
+        raise StickerError(f"the {container} holds no picture")
+    # An AVIF sequence holds its first picture once more, as a still.
+    most = max(count for count, _, _ in tracks)
+    colour, *masks = [index for count, index, _ in tracks if count == most]
+    packets = list(_packets(data, "mov", colour, budget))
+    pictures = _decode_stream(data, colour, budget)
+    alphas = _decode_stream(data, masks[0], budget) if masks and container == "avif" else iter(())
+    frames = []
+    for picture, mask in itertools.zip_longest(pictures, alphas):
+        rgba = yuv_to_rgba(picture)
+        if mask is not None:
+            rgba[..., 3] = _full_luma(mask)
+        frames.append(rgba)
+    return Seen(np.stack(frames), _durations(packets))
+
+
+@dataclass(frozen=True)
+class _Packet:
+    data: bytes
+    alpha: bytes
+    start_ms: float
+    duration_ms: float
+
+
+def _packets(data: bytes, format: str, stream: int, budget: Budget) -> Iterator[_Packet]:
+    with av.open(io.BytesIO(data), mode="r", format=format) as file:
+        track: Any = file.streams[stream]
+        size = (track.codec_context.width, track.codec_context.height)
+        for count, packet in enumerate(file.demux(track), start=1):
+            if not packet.size:
+                continue
+            budget.check_clip("video", count, *size)
+            unit_ms = float(packet.time_base or 0) * 1000
+            yield _Packet(
+                bytes(packet),
+                _side_alpha(packet),
+                (packet.pts or 0) * unit_ms,
+                (packet.duration or 0) * unit_ms,
+            )
+
+
+def _side_alpha(packet: av.Packet) -> bytes:
+    for side in packet.iter_sidedata():
+        if side.data_type == "matroska_block_additional":
+            return bytes(side)[8:]  # after the number that says what it is
+    return b""
+
+
+def _decode(codec: str, packets: list[bytes], budget: Budget) -> Iterator[av.VideoFrame]:
+    decoder: Any = av.CodecContext.create(codec, "r")
+    decoder.options = {"max_pixels": str(budget.max_canvas**2)}
+    for data in packets:
+        yield from decoder.decode(av.Packet(data))
+    yield from decoder.decode(None)
+
+
+def _decode_stream(data: bytes, stream: int, budget: Budget) -> Iterator[av.VideoFrame]:
+    with av.open(io.BytesIO(data), mode="r", format="mov") as file:
+        track: Any = file.streams[stream]
+        track.codec_context.options = {"max_pixels": str(budget.max_canvas**2)}
+        for count, frame in enumerate(file.decode(track), start=1):
+            budget.check_clip("video", count, frame.width, frame.height)
+            yield frame
+
+
+def _durations(packets: list[_Packet]) -> np.ndarray:
+    """int64 [F], in order of showing."""
+    if len(packets) == 1 and packets[0].duration_ms <= 1000 / 24:
+        return np.zeros(1, np.int64)
+    ordered = sorted(packets, key=lambda packet: packet.start_ms)
+    starts = [packet.start_ms for packet in ordered]
+    ends = [*starts[1:], starts[-1] + ordered[-1].duration_ms]
+    return np.rint(np.subtract(ends, starts)).astype(np.int64)
+
+
+def _luma(frame: av.VideoFrame) -> np.ndarray:
+    plane = frame.planes[0]
+    rows = np.frombuffer(bytes(plane), np.uint8)[: plane.height * plane.line_size]
+    return rows.reshape(plane.height, plane.line_size)[:, : plane.width]
+
+
+def _full_luma(frame: av.VideoFrame) -> np.ndarray:
+    luma = _luma(frame)
+    if frame.color_range == _FULL_RANGE or frame.format.name == "gray":
+        return luma
+    stretched = (luma.astype(np.float32) - 16) * (255 / 219)
+    return np.rint(stretched.clip(0, 255)).astype(np.uint8)

@@ -1,0 +1,179 @@
+"""From a sticker to the frames of an export: edits, times, canvas. Nothing is encoded yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from rdtf.export.canvas import Canvas, plan_canvas
+from rdtf.export.errors import ExportError
+from rdtf.export.merging import FrameMerger
+from rdtf.export.options import ExportOptions
+from rdtf.export.platforms import Platform
+from rdtf.export.shapes import WHITE
+from rdtf.export.timing import TimeRules, fill_up, settle_frames, settle_total
+from rdtf.stickers import Sticker
+from rdtf.stickers.canvas import on_background
+from rdtf.stickers.threads import in_threads
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A clip that keeps to the platform's times and canvas.
+
+    Attributes:
+        source: the clip after the edits that were asked for, before the platform's rules.
+        keep: int64 [K], frames of `source` that are shown, in order; repeats where frames had to
+            be added.
+        durations_ms: int64 [K].
+        edits, gave_up: what was done, and what the rules cost, in words.
+    """
+
+    platform: Platform
+    options: ExportOptions
+    source: Sticker
+    canvas: Canvas
+    keep: np.ndarray
+    durations_ms: np.ndarray
+    loop_count: int
+    edits: list[str] = field(default_factory=list)
+    gave_up: list[str] = field(default_factory=list)
+
+    def draw(self, index: int) -> np.ndarray:
+        """Frame `index` of the source on the canvas, uint8 [H, W, 4]."""
+        frame = self.canvas.draw(self.source.frames[index])
+        if self.options.background is None:
+            return frame
+        opaque = np.full_like(frame, 255)
+        opaque[..., :3] = on_background(frame, self.options.background)
+        return opaque
+
+    @cached_property
+    def frames(self) -> np.ndarray:
+        """uint8 [K, H, W, 4], the frames as they are encoded."""
+        different, places = np.unique(self.keep, return_inverse=True)
+        return np.stack(in_threads(self.draw, different.tolist()))[places]
+
+    def clip(self) -> Sticker:
+        return Sticker(self.frames, self.durations_ms, self.loop_count)
+
+
+def visible(frames: np.ndarray) -> np.ndarray:
+    """The frames without the colours that no one sees."""
+    return np.where(frames[..., 3:] > 0, frames, 0)
+
+
+def prepare(sticker: Sticker, platform: Platform, options: ExportOptions) -> Prepared:
+    """Everything up to the encoder.
+
+    Raises:
+        ExportError: the clip can't comply, or an option does not fit.
+    """
+    if platform.format == "mp4" and options.background is None:
+        options = replace(options, background=WHITE)
+    source, edits = options.apply(sticker)
+    if not (source.frames[..., 3] > 0).any():
+        raise ExportError("empty", "nothing in the clip is visible; all of it is transparent")
+    is_still = _is_still(source, platform)
+    gave_up: list[str] = []
+    if is_still:
+        source = source.select([0])
+        keep, durations = np.zeros(1, np.int64), source.durations_ms
+    else:
+        rules = TimeRules.of(platform)
+        source, change = settle_total(source, rules, options.time, platform.title)
+        edits += [change] if change else []
+        keep, durations = _settled(source, rules, platform.title, edits, gave_up)
+    canvas = plan_canvas(
+        source,
+        platform,
+        size=options.size,
+        outline_px=options.outline_px,
+        outline_color=options.outline_color,
+    )
+    edits += _drawn(canvas, options, platform)
+    loops = _loop_count(sticker, platform, int(durations.sum()))
+    prepared = Prepared(platform, options, source, canvas, keep, durations, loops, edits, gave_up)
+    _check_shown(prepared, is_still)
+    if platform.format == "gif" and _is_soft(prepared.frames):
+        gave_up.append("half transparency: GIF knows only seen and unseen")
+    return prepared
+
+
+def _is_still(source: Sticker, platform: Platform) -> bool:
+    """Whether it goes as one picture; refuses what the platform does not take."""
+    moves = bool((visible(source.frames) != visible(source.frames[:1])).any())
+    if platform.still == "only":
+        if moves:
+            animated = platform.id.removesuffix("-static")
+            message = f"{platform.title}: the clip moves; a still is taken (or name {animated})"
+            raise ExportError("moving", message)
+        return True
+    if platform.still == "no" and not moves:
+        message = f"{platform.title}: the clip is a still picture, and frames that differ are asked"
+        raise ExportError("still", message)
+    return source.num_frames == 1
+
+
+def _settled(
+    source: Sticker, rules: TimeRules, title: str, edits: list[str], gave_up: list[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Frames and times that the platform can show: see `settle_frames` and `fill_up`."""
+    try:
+        keep, durations = settle_frames(source.durations_ms, rules)
+        if len(keep) < source.num_frames:
+            rate = f"{float(rules.min_frame_ms):.4g} ms is the shortest time for one"
+            gave_up.append(f"frames: {source.num_frames} to {len(keep)}; {rate}")
+        if rules.max_frames and len(keep) > rules.max_frames:
+            most = f"at most {rules.max_frames} are taken"
+            gave_up.append(f"frames: {len(keep)} to {rules.max_frames}; {most}")
+            merger = FrameMerger(source.select(keep).with_durations(durations))
+            chosen, durations = merger.keep(rules.max_frames)
+            keep = keep[chosen]
+        if len(keep) < rules.min_frames:
+            edits.append(
+                f"frames shown twice: {len(keep)} to {rules.min_frames}, as many are asked"
+            )
+            keep, durations = fill_up(keep, durations, rules)
+    except ExportError as error:
+        raise ExportError(error.reason, f"{title}: {error}") from error
+    return keep, durations
+
+
+def _loop_count(sticker: Sticker, platform: Platform, total_ms: int) -> int:
+    """As often as the clip wants where that is allowed; messengers play for ever if they can."""
+    if platform.is_plain:
+        return sticker.loop_count
+    least, most = platform.value("plays", (0, 0))
+    if most == 0:
+        return 0
+    longest = platform.value("max_total_ms", most * total_ms) // total_ms
+    wanted = sticker.loop_count or most
+    return max(least, min(wanted, most, longest))
+
+
+def _drawn(canvas: Canvas, options: ExportOptions, platform: Platform) -> list[str]:
+    done = []
+    if canvas.outline_px:
+        done.append(f"outline of {canvas.outline_px:g} px drawn")
+    if options.background is not None:
+        color = "#" + bytes(options.background).hex()
+        why = "; MP4 has no transparency" if platform.format == "mp4" else ""
+        done.append(f"background of {color} put behind it{why}")
+    return done
+
+
+def _check_shown(prepared: Prepared, is_still: bool) -> None:
+    """On the canvas, too, something must be seen, and move if it has to."""
+    frames, title = prepared.frames, prepared.platform.title
+    if not (frames[..., 3] > 0).any():
+        raise ExportError("empty", f"{title}: nothing is visible any more at this size")
+    equal = bool((visible(frames) == visible(frames[:1])).all())
+    if prepared.platform.still == "no" and equal and not is_still:
+        raise ExportError("still", f"{title}: nothing moves any more at this size and frame rate")
+
+
+def _is_soft(frames: np.ndarray) -> bool:
+    return bool(((frames[..., 3] > 0) & (frames[..., 3] < 255)).any())

@@ -1,0 +1,92 @@
+"""What a state dict computes must not change: numbers that earlier versions of the code gave.
+
+Weights and inputs are sines, so that no random number generator has a say.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from rdtf.models.dfgn import DFGN
+
+from .networks import TEXT_WIDTH, Clip
+
+COMMON: dict[str, Any] = {
+    "latent_channels": 8,
+    "channels": (16, 32),
+    "attention_levels": (1,),
+    "embedding_dim": 16,
+    "text_dim": 16,
+    "text_widths": (TEXT_WIDTH,),
+    "sti_heads": 2,
+    "sti_head_dim": 8,
+    "patch": 2,
+}
+VARIANTS: dict[str, dict[str, Any]] = {
+    "composed": {},
+    "eps": {"compose": False, "prediction": "eps", "extra_up_stage": True},
+    "conv3d": {"temporal_layer": "conv3d", "sti_kernel": (3, 3, 3)},
+}
+GRIDS = {"even": (4, 6), "odd": (5, 3)}
+# What `summary` gave.
+EXPECTED = {
+    ("composed", "even"): [-0.01912889, 0.370691, -0.2542746, 0.5015354, -0.6460748],
+    ("composed", "odd"): [-0.3138418, 0.4819491, 0.6263155, -0.1219406, -0.9091931],
+    ("eps", "even"): [0.3598486, 1.205648, 2.765227, 0.6361059, -0.9315784],
+    ("eps", "odd"): [0.3428748, 1.099009, 2.845703, 0.4437637, -1.439879],
+    ("conv3d", "even"): [0.0326712, 0.328887, 0.1597935, 0.3999013, -0.3253334],
+    ("conv3d", "odd"): [-0.2727352, 0.4956578, 1.001013, -0.6504123, -0.9145153],
+}
+
+
+def sines(shape: tuple[int, ...], pace: float) -> Tensor:
+    count = torch.Size(shape).numel()
+    return torch.sin(torch.arange(count, dtype=torch.float64) * pace).float().view(shape)
+
+
+def network(**changes: Any) -> DFGN:
+    model = DFGN(**{**COMMON, **changes}).eval()
+    with torch.no_grad():
+        for index, parameter in enumerate(model.parameters()):
+            parameter.copy_(sines(parameter.shape, 1.0 + 0.37 * index) * 0.3)
+    return model
+
+
+def clips(grid: tuple[int, int]) -> Clip:
+    """Two clips, the second of which is padded; interpolation and prediction."""
+    shape = (2, COMMON["latent_channels"], 4, *grid)
+    return Clip(
+        noisy=sines(shape, 0.7),
+        level=torch.tensor([0.3, 0.8]),
+        clean=sines(shape, 0.11),
+        given=torch.tensor([[True, False, True, False], [True, False, False, False]]),
+        valid=torch.tensor([[True] * 4, [True, True, True, False]]),
+        text=[sines((2, 3, TEXT_WIDTH), 0.9)],
+        text_mask=[torch.tensor([[True, True, True], [True, False, False]])],
+        mean_duration_ms=torch.tensor([80.0, 200.0]),
+    )
+
+
+def summary(out: Tensor) -> list[float]:
+    """Mean, mean magnitude, and single elements of the frames that exist."""
+    second = out[1, :, :3]
+    values = torch.cat([out[0].flatten(), second.flatten()])
+    return [
+        values.mean().item(),
+        values.abs().mean().item(),
+        out[0, 1, 0, 2, 1].item(),
+        out[0, 2, -1, 1, 2].item(),
+        second[3, 2, 3, 0].item(),
+    ]
+
+
+@pytest.mark.parametrize("grid", GRIDS)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_same_weights_give_the_same_frames(variant, grid):
+    out = clips(GRIDS[grid]).through(network(**VARIANTS[variant]))
+    expected = torch.tensor(EXPECTED[variant, grid])
+    torch.testing.assert_close(torch.tensor(summary(out)), expected, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,57 @@
+"""The benchmarks run; what they measure depends on the machine and is not tested."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks.rivals import count, our_denoiser, preset_latents, their_unet
+
+
+def benchmark(*arguments: str) -> dict[str, Any]:
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT}"}
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", *arguments, "--json"],
+        capture_output=True, text=True, check=True, cwd=ROOT, env=environment,
+    )  # fmt: skip
+    return json.loads(done.stdout)
+
+
+def test_the_rival_is_of_equal_size():
+    latents = preset_latents("nano", 1)
+    ours, theirs = count(our_denoiser("nano", latents)), count(their_unet(5_705_204, latents, 2))
+    assert theirs == pytest.approx(ours, rel=0.03)
+
+
+def test_throughput():
+    options = ("--presets", "nano", "--precisions", "fp32", "--runs", "1", "--batch", "1")
+    values = benchmark("throughput", *options, "--layers", "1")["throughput"]["nano fp32"]
+    assert set(values) == {"rdtf", "UNet3D, 1 a level"}
+    assert all(one["clips_per_second"] > 0 for one in values.values())
+
+
+def test_sampling_and_curriculum():
+    values = benchmark("sampling", "--presets", "nano", "--runs", "1")["sampling"]
+    assert values["nano"]["ours_is_faster_by"] > 0
+    values = benchmark("curriculum", "--batch", "1", "--runs", "1")["curriculumcost"]
+    assert set(values["parts_seconds"]) == {
+        "draw tasks and masks", "feed the curriculum", "condition mask", "loss mask"
+    }  # fmt: skip
+
+
+@pytest.mark.slow
+def test_memory_and_loading():
+    values = benchmark("memory", "--presets", "nano", "--batch", "1")["memory"]["nano"]
+    assert values["ours_to_theirs"] > 0
+    options = ("--stickers", "20", "--steps", "4", "--train-steps", "1", "--workers", "0", "1")
+    values = benchmark("loading", *options)["loading"]
+    assert [row["workers"] for row in values["loading"]] == [0, 1]
