@@ -62,9 +62,7 @@ class Memory:
             ("preset", "network", "parameters", "training", "process", "of the U-Net's"),
             rows,
             values,
-            (
-                "Training: weights, gradients, moments, activations. Process: with Python and torch.",
-            ),
+            ("Training: weights, gradients, moments, activations. Process: all of it.",),
         )
 
 

@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks.rivals import count, our_denoiser, preset_latents, their_unet
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))
-
-from benchmarks.rivals import count, our_denoiser, preset_latents, their_unet
 
 
 def benchmark(*arguments: str) -> dict[str, Any]:

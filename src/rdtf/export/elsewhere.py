@@ -99,7 +99,8 @@ def _by_ffmpeg(data: bytes, container: str, budget: Budget) -> Seen:
         if mask is not None:
             rgba[..., 3] = _full_luma(mask)
         frames.append(rgba)
-    return Seen(np.stack(frames), _durations(packets))
+    is_picture = container == "avif" and len(frames) == 1
+    return Seen(np.stack(frames), np.zeros(1, np.int64) if is_picture else _durations(packets))
 
 
 @dataclass(frozen=True)
@@ -153,8 +154,6 @@ def _decode_stream(data: bytes, stream: int, budget: Budget) -> Iterator[av.Vide
 
 def _durations(packets: list[_Packet]) -> np.ndarray:
     """int64 [F], in order of showing."""
-    if len(packets) == 1 and packets[0].duration_ms <= 1000 / 24:
-        return np.zeros(1, np.int64)
     ordered = sorted(packets, key=lambda packet: packet.start_ms)
     starts = [packet.start_ms for packet in ordered]
     ends = [*starts[1:], starts[-1] + ordered[-1].duration_ms]

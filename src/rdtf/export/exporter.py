@@ -151,7 +151,7 @@ def _losses(prepared: Prepared, found: Found, measured: Measured) -> tuple[Loss,
     """Of the frames that are shown, and of the clip over time, left-out frames included."""
     _, height, width, _ = prepared.frames.shape  # MP4 may have a row or column more
     seen = measured.seen_frames[:, :height, :width]
-    times = np.asarray(measured.durations_ms)
+    times = np.maximum(measured.durations_ms, 1)  # a plain picture has no time
     loss = visual_loss(lambda index: prepared.frames[found.keep[index]], times, seen, times)
     if len(found.keep) >= prepared.source.num_frames:
         return loss, loss

@@ -66,7 +66,7 @@ def search(encoder: Encoder, clip: Sticker, max_bytes: int | None, min_frames: i
     if max_bytes is None:
         return attempts.encode(clip.num_frames, 0)
     # An exact rung is of another kind than those after it and says nothing about their sizes.
-    if encoder.ladder[0].exact and not attempts.is_hopeless(0, max_bytes):
+    if encoder.ladder[0].exact and attempts.least_size(0, max_bytes) <= max_bytes:
         exact = attempts.encode(clip.num_frames, 0)
         if len(exact.data) <= max_bytes:
             return exact
@@ -99,6 +99,7 @@ def _best_rung(attempts: _Attempts, num_frames: int, max_bytes: int) -> Found:
         len(ladder) - top,
         max_bytes,
         _LADDER_SHRINKS,
+        attempts.least_size(top, max_bytes) if num_frames == attempts.num_frames else 0.0,
     )
 
 
@@ -114,20 +115,27 @@ def _most_frames(attempts: _Attempts, all_frames: Found, fewest: int, max_bytes:
 
 
 def _first_that_fits(
-    encode: Callable[[int], Found], num_steps: int, max_bytes: int, shrinks: float
+    encode: Callable[[int], Found],
+    num_steps: int,
+    max_bytes: int,
+    shrinks: float,
+    least_size: float = 0.0,
 ) -> Found:
     """The first of the steps 0 to `num_steps` - 1 whose file fits, or the last step's, too large.
 
     Files shrink from step to step on the whole, to a part in `shrinks` in all, as it is expected.
     Every other guess is where a straight line between the logarithms of the known sizes meets the
     limit, which is mostly near; the others halve what is left. A file that nearly fills the limit
-    is good enough.
+    is good enough. Step 0 is spared if it is known to need `least_size`, which is too large.
     """
-    found = encode(0)
-    if len(found.data) <= max_bytes or num_steps == 1:
-        return found
+    found, size = None, least_size
+    if least_size <= max_bytes or num_steps == 1:
+        found = encode(0)
+        size = len(found.data)
+        if size <= max_bytes or num_steps == 1:
+            return found
     low, high, best = 0, num_steps, None  # too large at `low`; it fits at `high`, if that exists
-    low_size = math.log(len(found.data))
+    low_size = math.log(size)
     high_size = low_size - math.log(max(shrinks, 1.01))
     guesses = True
     while high - low > 1:
@@ -144,6 +152,7 @@ def _first_that_fits(
             high, high_size, best = middle, size, found
             if len(found.data) > max_bytes * _FULL:
                 break
+    assert found is not None  # two steps at least: one was tried
     return dataclasses.replace(best or found, tries=found.tries)
 
 
@@ -151,26 +160,39 @@ class _Attempts:
     """Encodes choices of frames at rungs; counts."""
 
     def __init__(self, encoder: Encoder, clip: Sticker) -> None:
-        self.encoder, self._clip = encoder, clip
+        self.encoder, self._clip, self.num_frames = encoder, clip, clip.num_frames
         self._merger: FrameMerger | None = None
         self._tries = 0
 
     def encode(self, num_frames: int, rung: int) -> Found:
         keep, durations = self._choose(num_frames)
-        self._tries += 1
         settings = self.encoder.ladder[rung]
-        data = self.encoder.encode(keep, durations, settings)
+        data = self._encode(keep, durations, settings)
         best = self.encoder.ladder[0]
         return Found(data, settings, keep, durations, self._tries, best)
 
-    def is_hopeless(self, rung: int, max_bytes: int) -> bool:
-        """Whether a quarter of a long clip is too large already; spares coding the rest."""
-        quarter = self._clip.num_frames // 4
-        if quarter < 4:
-            return False
+    def least_size(self, rung: int, max_bytes: int) -> float:
+        """What a rung will need at least with all frames, by a quick look; 0 if there is none.
+
+        A quarter of a long clip may be too large already, or a file made by quick settings may be
+        so by more than these cost.
+        """
+        settings, count = self.encoder.ladder[rung], self._clip.num_frames
+        if settings.exact and count >= 16:
+            part = len(self._encode(*self._first(count // 4), settings))
+            if part > max_bytes:
+                return part
+        elif settings.quick is not None:
+            quick = dataclasses.replace(settings, settings=settings.quick)
+            return len(self._encode(*self._choose(count), quick)) / settings.quick_excess
+        return 0.0
+
+    def _encode(self, keep: np.ndarray, durations_ms: np.ndarray, rung: Rung) -> bytes:
         self._tries += 1
-        keep, durations = np.arange(quarter), self._clip.durations_ms[:quarter]
-        return len(self.encoder.encode(keep, durations, self.encoder.ladder[rung])) > max_bytes
+        return self.encoder.encode(keep, durations_ms, rung)
+
+    def _first(self, num_frames: int) -> tuple[np.ndarray, np.ndarray]:
+        return np.arange(num_frames), self._clip.durations_ms[:num_frames]
 
     def _choose(self, num_frames: int) -> tuple[np.ndarray, np.ndarray]:
         if num_frames == self._clip.num_frames:

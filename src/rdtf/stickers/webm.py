@@ -140,7 +140,12 @@ def encode(sticker: Sticker, *, crf: int = 30, speed: int = 1) -> bytes:
 
 
 def encode_planes(
-    planes: Iterable[list[np.ndarray]], durations_ms: np.ndarray, *, crf: int = 30, speed: int = 1
+    planes: Iterable[list[np.ndarray]],
+    durations_ms: np.ndarray,
+    *,
+    crf: int = 30,
+    speed: int = 1,
+    is_draft: bool = False,
 ) -> bytes:
     """Like `encode`, for frames that are planes already.
 
@@ -148,6 +153,7 @@ def encode_planes(
         planes: for each frame what `yuv.to_planes` gives, of a picture after `spread_colour`.
         durations_ms: int64 [F].
         crf, speed: as in `encode`.
+        is_draft: a third of the time, for a file that is 10 to 20 % larger.
     """
     if not 0 <= crf <= 63 or not 0 <= speed <= 8:
         raise StickerError("WebM needs crf from 0 to 63 and speed from 0 to 8")
@@ -159,6 +165,8 @@ def encode_planes(
         for picture, start_ms in zip(planes, starts, strict=True):
             if track is None:
                 track = _add_track(container, picture[0].shape, durations_ms, crf, speed)
+                if is_draft:
+                    track.options = {**track.options, "deadline": "realtime"}
             frame = planes_to_frame(picture)
             frame.pts, frame.time_base = start_ms, _MILLISECOND
             _mux(container, track, frame, durations)
