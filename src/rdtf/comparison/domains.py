@@ -9,15 +9,16 @@ which favours tuning.
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from rdtf.comparison.settings import Budget
 from rdtf.data.dataset import PreparedDataset
 from rdtf.data.export import write_sticker_files
 from rdtf.data.prepare import prepare
-from rdtf.data.splits import Split
+from rdtf.data.splits import SPLITS, Split
 from rdtf.data.synthetic import Attributes, SyntheticStickers
 from rdtf.data.synthetic.birds import BIRDS
 from rdtf.data.synthetic.creatures import CREATURES
@@ -46,14 +47,21 @@ class Domain:
 
     def stickers(self, count: int, budget: Budget) -> Iterator[Sticker]:
         """The first `count` of them, at the budget's canvas, with at most its captions."""
-        drawn = SyntheticStickers(self.seed, canvas=budget.canvas, max_frames=budget.max_frames)
-        index = found = 0
-        while found < count:
-            if drawn.describe(index) in self:
-                sticker = drawn[index]
-                yield sticker.replace(captions=sticker.captions[: budget.captions])
-                found += 1
-            index += 1
+        drawn = self._all(budget)
+        for about in self._first(count, drawn):
+            sticker = drawn[about.index]
+            yield sticker.replace(captions=sticker.captions[: budget.captions])
+
+    def concepts(self, count: int, budget: Budget) -> set[str]:
+        """Concepts of the first `count`, without drawing them."""
+        return {about.concept for about in self._first(count, self._all(budget))}
+
+    def _all(self, budget: Budget) -> SyntheticStickers:
+        return SyntheticStickers(self.seed, canvas=budget.canvas, max_frames=budget.max_frames)
+
+    def _first(self, count: int, drawn: SyntheticStickers) -> Iterator[Attributes]:
+        described = (drawn.describe(index) for index in range(len(drawn)))
+        return islice((about for about in described if about in self), count)
 
 
 SOURCE = Domain(
@@ -80,34 +88,48 @@ def open_domains(
     Raises:
         UserError: a named set can't be used, or what is held out of the target is in the source.
     """
-    named = {name: PreparedDataset(path) for name, path in (("source", source), ("target", target))
-             if path is not None}  # fmt: skip
-    for name, dataset in named.items():
-        if dataset.canvas < budget.canvas:
-            raise DataError(
-                f"{name} {dataset.path} was prepared at {dataset.canvas} pixels, this budget needs "
-                f"{budget.canvas}; prepare it again or --set canvas={dataset.canvas}"
-            )
-    sets, texts = {}, {}
-    for domain, count in ((TARGET, budget.target_count), (SOURCE, budget.source_count)):
-        if domain.name in named:
-            dataset = sets[domain.name] = named[domain.name]
-            texts[domain.name] = f"training set {dataset.path.name}, {_counts(dataset)}"
-            continue
-        dataset = sets[domain.name] = _synthetic(folder, domain, count, budget, say)
-        texts[domain.name] = (
-            f"synthetic stickers, {len(domain.kinds)} kinds ({', '.join(sorted(domain.kinds))}), "
-            f"style {' and '.join(sorted(domain.styles))}, {_counts(dataset)}"
-        )
-    check_disjoint(sets["source"], sets["target"])
-    return Domains(sets["source"], sets["target"], texts["source"], texts["target"])
-
-
-def _counts(dataset: PreparedDataset) -> str:
-    train, val = (
-        sum(clip.num_frames > 1 for clip in dataset.clips(split)) for split in ("train", "val")
+    named_target = None if target is None else _named("target", target, budget, ("train", "val"))
+    named_source = None if source is None else _named("source", source, budget, ("train",))
+    wanted = named_target or _synthetic(folder, TARGET, budget.target_count, budget, say)
+    if named_source is None:
+        check_disjoint(SOURCE.concepts(budget.source_count, budget), "the default source", wanted)
+    else:
+        concepts = {clip.concept for clip in named_source.clips("train")}
+        check_disjoint(concepts, f"source {named_source.path}", wanted)
+    other = named_source or _synthetic(folder, SOURCE, budget.source_count, budget, say)
+    return Domains(
+        source=other,
+        target=wanted,
+        source_text=_text(other, None if named_source else SOURCE),
+        target_text=_text(wanted, None if named_target else TARGET),
     )
-    return f"{train} clips to train on" + (f", {val} held out" if val else "")
+
+
+def _named(name: str, path: Path, budget: Budget, splits: Sequence[Split]) -> PreparedDataset:
+    """A training set of the user's, after checks of what the comparison needs of it."""
+    dataset = PreparedDataset(path)
+    if dataset.canvas < budget.canvas:
+        raise DataError(
+            f"{name} {path} was prepared at {dataset.canvas} pixels, this budget needs "
+            f"{budget.canvas}; prepare it again or --set canvas={dataset.canvas}"
+        )
+    for split in splits:
+        if not any(clip.num_frames > 1 for clip in dataset.clips(split)):
+            raise DataError(
+                f"{name} {path} has no animated clips in its {split} split; prepare one that has"
+            )
+    return dataset
+
+
+def _text(dataset: PreparedDataset, domain: Domain | None) -> str:
+    train, val = (sum(clip.num_frames > 1 for clip in dataset.clips(split)) for split in SPLITS)
+    counts = f"{train} clips to train on" + (f", {val} held out" if val else "")
+    if domain is None:
+        return f"training set {dataset.path.name}, {counts}"
+    return (
+        f"synthetic stickers, {len(domain.kinds)} kinds ({', '.join(sorted(domain.kinds))}), "
+        f"style {' and '.join(sorted(domain.styles))}, {counts}"
+    )
 
 
 def _synthetic(
@@ -132,27 +154,17 @@ def _synthetic(
     return PreparedDataset(out)
 
 
-def check_disjoint(source: PreparedDataset, target: PreparedDataset) -> None:
-    """Refuse a source that knows what is held out of the target, and sets without what is needed.
+def check_disjoint(concepts: Collection[str], source: str, target: PreparedDataset) -> None:
+    """Refuse a source that knows what is held out of the target.
 
     Raises:
-        ConfigError: a held-out concept of the target is among the source's training clips.
-        DataError: no animated clip to train on in one of them, or none held out of the target.
+        ConfigError: a held-out concept of the target is among the source's `concepts`.
     """
-    needed: list[tuple[PreparedDataset, Split]] = [
-        (source, "train"), (target, "train"), (target, "val")
-    ]  # fmt: skip
-    for dataset, split in needed:
-        if not any(clip.num_frames > 1 for clip in dataset.clips(split)):
-            raise DataError(
-                f"training set {dataset.path} has no animated clips in its {split} split; "
-                "prepare one that has"
-            )
     held_out = {clip.concept for clip in target.clips("val")}
-    shared = sorted(held_out & {clip.concept for clip in source.clips("train")})
+    shared = sorted(held_out & set(concepts))
     if shared:
         raise ConfigError(
-            f"source {source.path} has {len(shared)} of the {len(held_out)} concepts that are held "
-            f"out of target {target.path} ({shared[0]!r} is one): pre-training would have seen "
-            "them; name a source without them, or none"
+            f"{source} has {len(shared)} of the {len(held_out)} concepts that are held out of "
+            f"target {target.path} ({shared[0]!r} is one): pre-training would have seen them; "
+            "name a --source without them"
         )

@@ -51,6 +51,14 @@ class Method:
     stage_tasks: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     prior: FrameSimilarityPrior | None = None
 
+    @property
+    def network_key(self) -> str:
+        """The same for methods that train the same network in the same way, whatever it is fed."""
+        if self.adapter:
+            return f"{self.adapter} on {self.base}"
+        model = (f"{key}={value}" for key, value in self.changes.items() if "model__" in key)
+        return " ".join(["rdtf", *sorted(model)])
+
     def config(self, budget: Budget, seed: int, steps: int | None = None) -> TrainConfig:
         """The config of a run; `steps` is the horizon of the curriculum."""
         changes: dict[str, Any] = {

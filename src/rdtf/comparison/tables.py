@@ -11,7 +11,7 @@ import numpy as np
 from rdtf.comparison.clips import TASKS
 from rdtf.comparison.findings import Findings
 from rdtf.comparison.jobs import EQUAL_FLOPS, EQUAL_TIME
-from rdtf.comparison.methods import PAPER, REFERENCE
+from rdtf.comparison.methods import METHODS, PAPER, REFERENCE
 from rdtf.comparison.results import (
     COMPARED,
     NO_SEED,
@@ -148,7 +148,7 @@ def cost_table(findings: Findings) -> Table:
     rows = []
     for group in findings.at_flops:
         runs = findings.runs_of(group.name)
-        stages = findings.flops[group.name]
+        stages = findings.flops[METHODS[group.name].network_key]
         costs = [(t.forward_per_clip(frames, tokens), t.per_clip(frames, tokens))
                  for t in stages.values()]  # fmt: skip
         at_flops = _mean_used(runs, EQUAL_FLOPS)

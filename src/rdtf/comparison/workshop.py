@@ -197,10 +197,10 @@ class Workshop:
 
     def _tables(self, method: Method, network: Trainee) -> dict[str, FlopTable]:
         """Operations per clip in each stage; counted once and kept."""
-        path = self.out / "flops.json"
+        path, key = self.out / "flops.json", method.network_key
         known = read_json(path, "table of FLOPs") if path.is_file() else {}
-        if method.name not in known:
-            known[method.name] = {}
+        if key not in known:
+            known[key] = {}
             for stage in network.stages:
                 network.begin(stage)
                 table = count_flops(
@@ -209,10 +209,10 @@ class Workshop:
                     latent_size=self.sizes.latent_size,
                     text_width=self.sizes.text_width,
                 )
-                known[method.name][stage] = table.to_dict()
+                known[key][stage] = table.to_dict()
             network.begin(network.stages[0])
             write_json(path, known)
-        return {stage: FlopTable.from_dict(values) for stage, values in known[method.name].items()}
+        return {stage: FlopTable.from_dict(values) for stage, values in known[key].items()}
 
     # ------------------------------------------------------------------------- bases
 

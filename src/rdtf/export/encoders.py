@@ -7,7 +7,7 @@ so that a search for what fits pays for each thing once.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,9 +31,8 @@ class Rung:
         settings: for the format's encoder.
         words: the same for people.
         exact: what they write is exact to the pixel.
-        quick: much faster settings that give a larger file; None if there are none.
-        quick_excess: by how much larger, at most but for odd clips. If that file is too large by
-            more, the slow settings need not be tried.
+        quick: much faster settings for a draft, whose file is larger; None if there are none.
+        quick_excess: by how much larger, at most but for odd clips.
     """
 
     settings: dict[str, Any]
@@ -41,6 +40,9 @@ class Rung:
     exact: bool = False
     quick: dict[str, Any] | None = None
     quick_excess: float = 1.0
+
+    def draft(self) -> Rung:
+        return replace(self, settings=self.quick or self.settings)
 
 
 class Encoder(Protocol):

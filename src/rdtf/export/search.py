@@ -28,6 +28,7 @@ from rdtf.stickers import Sticker
 #: With fewer frames a second a clip is no animation any more, and the export is refused.
 MIN_FRAMES_PER_SECOND = 5
 _LADDER_SHRINKS = 12  # from the best settings to the least, about, whatever the format
+_NEAR = 0.15  # as a logarithm: from a size so near, sizes a few steps away are known well enough
 _FULL = 0.96  # of the limit; the next better settings take more than the rest
 
 
@@ -66,7 +67,7 @@ def search(encoder: Encoder, clip: Sticker, max_bytes: int | None, min_frames: i
     if max_bytes is None:
         return attempts.encode(clip.num_frames, 0)
     # An exact rung is of another kind than those after it and says nothing about their sizes.
-    if encoder.ladder[0].exact and attempts.least_size(0, max_bytes) <= max_bytes:
+    if encoder.ladder[0].exact and not attempts.is_hopeless(0, max_bytes):
         exact = attempts.encode(clip.num_frames, 0)
         if len(exact.data) <= max_bytes:
             return exact
@@ -94,13 +95,69 @@ def _best_rung(attempts: _Attempts, num_frames: int, max_bytes: int) -> Found:
     """The best lossy rung that fits, with so many frames; if none does, the last, too large."""
     ladder = attempts.encoder.ladder
     top = 1 if ladder[0].exact else 0
-    return _first_that_fits(
-        lambda step: attempts.encode(num_frames, top + step),
-        len(ladder) - top,
-        max_bytes,
-        _LADDER_SHRINKS,
-        attempts.least_size(top, max_bytes) if num_frames == attempts.num_frames else 0.0,
-    )
+    num_steps = len(ladder) - top
+
+    def encode(step: int, is_draft: bool = False) -> Found:
+        return attempts.encode(num_frames, top + step, is_draft)
+
+    if ladder[top].quick is None:
+        return _first_that_fits(encode, num_steps, max_bytes, _LADDER_SHRINKS)
+    # Drafts cost a fraction of the time and tell where to look.
+    drafts = _sketch(lambda step: len(encode(step, is_draft=True).data), num_steps, max_bytes)
+    return _guided(encode, drafts, num_steps, max_bytes)
+
+
+def _sketch(draft: Callable[[int], int], num_steps: int, max_bytes: int) -> dict[int, int]:
+    """Sizes of at most three drafts: of step 0 and of steps near the first that may fit."""
+    sizes = {0: draft(0)}
+    for _ in range(2):
+        step = _first_below(_curve(sizes, num_steps), max_bytes)
+        if step in sizes:
+            break
+        sizes[step] = draft(step)
+        if abs(math.log(sizes[step] / max_bytes)) < _NEAR:
+            break
+    return sizes
+
+
+def _guided(
+    encode: Callable[[int], Found], drafts: dict[int, int], num_steps: int, max_bytes: int
+) -> Found:
+    """Like `_first_that_fits`, by the sizes of drafts at some steps.
+
+    How much smaller files are than drafts hardly changes from step to step, and the first file
+    shows it.
+    """
+    curve = _curve(drafts, num_steps)
+    step = _first_below(curve, max_bytes)
+    found = attempt = encode(step)
+    second = _first_below(curve + math.log(len(found.data)) - curve[step], max_bytes)
+    if len(found.data) <= max_bytes and second < step:
+        attempt = encode(second)
+        if len(attempt.data) <= max_bytes:
+            found = attempt
+    elif len(found.data) > max_bytes and step + 1 < num_steps:
+        step = max(second, step + 1)
+        found = attempt = encode(step)
+    while len(found.data) > max_bytes and step + 1 < num_steps:
+        step += 1
+        found = attempt = encode(step)
+    return dataclasses.replace(found, tries=attempt.tries)
+
+
+def _curve(sizes: dict[int, int], num_steps: int) -> np.ndarray:
+    """Logarithms of the sizes at all steps, float64, from the sizes at some."""
+    known = sorted(sizes)
+    slope = math.log(_LADDER_SHRINKS) / num_steps
+    beyond = np.maximum(np.arange(num_steps) - known[-1], 0)
+    inside = np.interp(np.arange(num_steps), known, np.log([sizes[step] for step in known]))
+    return inside - slope * beyond
+
+
+def _first_below(curve: np.ndarray, max_bytes: int) -> int:
+    """The first step whose size is at most `max_bytes`, else the last."""
+    fitting = np.flatnonzero(curve <= math.log(max_bytes))
+    return int(fitting[0]) if fitting.size else len(curve) - 1
 
 
 def _most_frames(attempts: _Attempts, all_frames: Found, fewest: int, max_bytes: int) -> Found:
@@ -119,23 +176,19 @@ def _first_that_fits(
     num_steps: int,
     max_bytes: int,
     shrinks: float,
-    least_size: float = 0.0,
 ) -> Found:
     """The first of the steps 0 to `num_steps` - 1 whose file fits, or the last step's, too large.
 
     Files shrink from step to step on the whole, to a part in `shrinks` in all, as it is expected.
     Every other guess is where a straight line between the logarithms of the known sizes meets the
     limit, which is mostly near; the others halve what is left. A file that nearly fills the limit
-    is good enough. Step 0 is spared if it is known to need `least_size`, which is too large.
+    is good enough.
     """
-    found, size = None, least_size
-    if least_size <= max_bytes or num_steps == 1:
-        found = encode(0)
-        size = len(found.data)
-        if size <= max_bytes or num_steps == 1:
-            return found
+    found = encode(0)
+    if len(found.data) <= max_bytes or num_steps == 1:
+        return found
     low, high, best = 0, num_steps, None  # too large at `low`; it fits at `high`, if that exists
-    low_size = math.log(size)
+    low_size = math.log(len(found.data))
     high_size = low_size - math.log(max(shrinks, 1.01))
     guesses = True
     while high - low > 1:
@@ -152,7 +205,6 @@ def _first_that_fits(
             high, high_size, best = middle, size, found
             if len(found.data) > max_bytes * _FULL:
                 break
-    assert found is not None  # two steps at least: one was tried
     return dataclasses.replace(best or found, tries=found.tries)
 
 
@@ -160,32 +212,30 @@ class _Attempts:
     """Encodes choices of frames at rungs; counts."""
 
     def __init__(self, encoder: Encoder, clip: Sticker) -> None:
-        self.encoder, self._clip, self.num_frames = encoder, clip, clip.num_frames
+        self.encoder, self._clip = encoder, clip
         self._merger: FrameMerger | None = None
         self._tries = 0
 
-    def encode(self, num_frames: int, rung: int) -> Found:
+    def encode(self, num_frames: int, rung: int, is_draft: bool = False) -> Found:
         keep, durations = self._choose(num_frames)
         settings = self.encoder.ladder[rung]
-        data = self._encode(keep, durations, settings)
+        data = self._encode(keep, durations, settings.draft() if is_draft else settings)
         best = self.encoder.ladder[0]
         return Found(data, settings, keep, durations, self._tries, best)
 
-    def least_size(self, rung: int, max_bytes: int) -> float:
-        """What a rung will need at least with all frames, by a quick look; 0 if there is none.
+    def is_hopeless(self, rung: int, max_bytes: int) -> bool:
+        """Whether a quick look shows that a rung is too large; spares coding all of it slowly.
 
-        A quarter of a long clip may be too large already, or a file made by quick settings may be
-        so by more than these cost.
+        A quarter of a long clip may be too large already, or a draft may be so by more than what
+        drafts are larger.
         """
         settings, count = self.encoder.ladder[rung], self._clip.num_frames
-        if settings.exact and count >= 16:
-            part = len(self._encode(*self._first(count // 4), settings))
-            if part > max_bytes:
-                return part
-        elif settings.quick is not None:
-            quick = dataclasses.replace(settings, settings=settings.quick)
-            return len(self._encode(*self._choose(count), quick)) / settings.quick_excess
-        return 0.0
+        if count >= 16:
+            return len(self._encode(*self._first(count // 4), settings)) > max_bytes
+        if settings.quick is None:
+            return False
+        draft = self._encode(*self._choose(count), settings.draft())
+        return len(draft) > max_bytes * settings.quick_excess
 
     def _encode(self, keep: np.ndarray, durations_ms: np.ndarray, rung: Rung) -> bytes:
         self._tries += 1

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cli.conftest import rdtf, refused
+from rdtf.comparison.compare import compare
+from rdtf.comparison.domains import open_domains
+from rdtf.comparison.fit import Watch
+from rdtf.comparison.jobs import Request
+from rdtf.comparison.workshop import Workshop
+from rdtf.training.signals import StopSignals
+
+from .micro import BUDGET, TWO
+
+__all__ = ["rdtf", "refused"]
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished comparison of two methods."""
+    out = tmp_path_factory.mktemp("comparison") / "out"
+    compare(BUDGET, out, Request(TWO, seeds=1, ablation=False), say=lambda line: None)
+    return out
+
+
+@pytest.fixture(scope="session")
+def workshop(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    """Everything that runs share, over the data and bases of `finished`."""
+    domains = open_domains(finished / "data", BUDGET, None, None, lambda line: None)
+    return Workshop(finished, BUDGET, domains, Watch(StopSignals()), lambda line: None)

@@ -1,0 +1,70 @@
+"""A comparison of seconds: networks of a few thousand parameters on a few dozen stickers."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+from rdtf.comparison.batches import EqualLengthBatches
+from rdtf.comparison.fit import Fit, Plan
+from rdtf.comparison.methods import Method, build_network
+from rdtf.comparison.settings import budget_named
+from rdtf.comparison.workshop import Workshop
+from rdtf.method.objective import build_objective
+
+SETTINGS = (
+    "canvas=32",
+    "patch=8",
+    "channels=8,16",
+    "attention_head_dim=8",
+    "embedding_dim=16",
+    "text_dim=16",
+    "steps=4",
+    "batch_size=2",
+    "warmup_steps=1",
+    "target_count=40",
+    "source_count=10",
+    "captions=1",
+    "held_out=3",
+    "curve_clips=2",
+    "reference_clips=4",
+    "sampling_steps=2",
+)
+BUDGET = budget_named("tiny", SETTINGS)
+TWO = ("rdtf", "customize-a-video")
+
+
+def arguments(out: Path, *more: object) -> tuple[object, ...]:
+    """`rdtf compare` at this size, of two methods."""
+    return ("compare", "--out", out, "--set", *SETTINGS, *more)
+
+
+def make_fit(
+    workshop: Workshop, method: Method, folder: Path, *, seed: int = 0, **limits: Any
+) -> Fit:
+    """A run of one method on the target, as the comparison makes it."""
+    network = build_network(method, BUDGET, seed, workshop.sizes, workshop.out / "bases")
+    config = method.config(BUDGET, seed)
+    plan = Plan(
+        method=method,
+        config=config,
+        network=network,
+        batches=EqualLengthBatches(workshop.train, config, build_objective(config.objective)),
+        tables=workshop._tables(method, network),
+        **limits,
+    )
+    return Fit(plan, folder, workshop.device)
+
+
+class SignalWhen:
+    """A `say` that sends this process what a scheduler would, when a line has these words."""
+
+    def __init__(self, words: str) -> None:
+        self.words, self.lines = words, []
+
+    def __call__(self, line: str) -> None:
+        self.lines.append(line)
+        if self.words in line:
+            os.kill(os.getpid(), signal.SIGTERM)
