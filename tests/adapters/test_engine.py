@@ -18,7 +18,7 @@ from rdtf.method.tasks import TASKS
 from rdtf.training.batches import BatchBuilder
 from rdtf.training.config import ModelConfig, OptimizerConfig, TrainConfig
 from rdtf.training.optimizers import Optimizer
-from rdtf.training.packing import Batch, unpack
+from rdtf.training.packing import Batch, pack, unpack
 from rdtf.training.presets import build_scheduler
 from rdtf.training.ranks import Ranks
 from rdtf.training.step import UpdateGate, train_step
@@ -69,7 +69,10 @@ def batches_of(config: TrainConfig, step: int) -> list[Batch]:
     store = TinyStore()
     builder = BatchBuilder(store, config, build_objective(config.objective))
     weights = dict.fromkeys(TASKS, 1.0)
-    return [unpack(packed, store, CPU) for packed in builder.step_batches(step, weights)]
+    # As they come, not sorted by length: clips of several lengths in one batch.
+    first = step * config.batch_size
+    samples = [builder.sample(first + row, weights) for row in range(config.batch_size)]
+    return [unpack(pack(samples, store.text_widths), store, CPU)]
 
 
 class Driver:

@@ -106,7 +106,9 @@ def test_no_time_at_all(rdtf, finished, tmp_path):
     assert "Incomplete" in (tmp_path / "out" / "tables.md").read_text("utf-8")
 
 
-@pytest.mark.parametrize("words", ["customize-a-video, seed 0: scoring", "pre-training of the video"])
+@pytest.mark.parametrize(
+    "words", ["customize-a-video, seed 0: scoring", "pre-training of the video"]
+)
 def test_a_signal_changes_nothing_about_the_results(finished, tmp_path, words):
     """SIGTERM while a method is scored, or a base is pre-trained: stopped, then gone on with."""
     out = tmp_path / "out"

@@ -6,7 +6,6 @@ import torch
 from rdtf.models.layers import (
     Attention,
     ResidualBlock,
-    RMSNorm,
     SpatialTransformer,
     group_norm,
     sinusoidal_embedding,
@@ -23,39 +22,6 @@ def test_masked_keys_are_not_read():
     changed = torch.where(mask[..., None], context, 50.0)
     torch.testing.assert_close(attention(x, changed, mask), out)
     torch.testing.assert_close(attention(x[:1], context[:1, :2]), out[:1])
-
-
-def test_rms_norm_is_torchs():
-    """Forward and backward, one row of zeros included."""
-    ours, torchs = perturb(RMSNorm(8)), perturb(torch.nn.RMSNorm(8))
-    x = torch.randn(3, 5, 2, 8)
-    x[0, 0, 0] = 0
-    results = []
-    for norm in (ours, torchs):
-        leaf = x.clone().requires_grad_()
-        out = norm(leaf)
-        out.square().sum().backward()
-        results.append((out, leaf.grad, norm.weight.grad))
-    for actual, expected in zip(*results, strict=True):
-        torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5)
-
-
-def test_rms_norm_has_the_right_gradient():
-    norm = perturb(RMSNorm(6)).double()
-    x = torch.randn(2, 3, 6, dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(norm, (x,))
-
-
-@pytest.mark.filterwarnings("error")
-def test_rms_norm_under_autocast():
-    """What a bf16 linear layer gives, with float32 weights."""
-    norm, x = perturb(RMSNorm(8)), torch.randn(4, 8)
-    with torch.autocast("cpu", torch.bfloat16):
-        out = norm(x.bfloat16())
-    out.float().square().sum().backward()
-    assert out.dtype == torch.bfloat16
-    assert norm.weight.grad is not None and norm.weight.grad.dtype == torch.float32
-    torch.testing.assert_close(out.float(), norm(x), rtol=0.02, atol=0.02)
 
 
 @pytest.mark.parametrize("size", [(1, 1), (4, 4), (5, 7)])

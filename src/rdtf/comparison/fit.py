@@ -202,11 +202,11 @@ class Fit:
     def _count(self, packed: Sequence[PackedBatch]) -> None:
         table = self.plan.tables[self._stage_name]
         for batch in packed:
-            count, frames = batch.valid.shape
+            frames = batch.valid.shape[1]
             tokens = max(mask.shape[1] for mask in batch.text_mask)
-            self.clips += count
+            self.clips += len(batch.valid)
             self.shapes[frames, tokens] += 1
-            self.flops += count * table.per_clip(frames, tokens)
+            self.flops += table.per_batch(frames, tokens)
 
     def _look_back(self) -> None:
         """Feed the curriculum with the step before: on a GPU its numbers have arrived by now."""

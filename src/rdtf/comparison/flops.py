@@ -25,29 +25,36 @@ _TOKENS = (2, 6)
 
 @dataclass(frozen=True)
 class FlopTable:
-    """Operations per clip: a polynomial of frames (quadratic) and text tokens (linear).
+    """Operations of a batch of clips: quadratic in frames, linear in text tokens.
 
     Layers work per clip, per frame, on pairs of frames, and on pairs of a frame and a token, so a
-    few counts settle all sizes. forward, training: counts at `_LENGTHS` × `_TOKENS`.
+    few counts settle all lengths. forward, training: counts at `_LENGTHS` × `_TOKENS` for `clips`
+    clips; a little is computed once for all of them.
     """
 
+    clips: int
     forward: tuple[tuple[int, ...], ...]
     training: tuple[tuple[int, ...], ...]
 
-    def per_clip(self, frames: int, tokens: int) -> int:
-        """Forward and backward pass of one clip."""
+    def per_batch(self, frames: int, tokens: int) -> int:
+        """Forward and backward pass of `clips` clips."""
         return _interpolate(self.training, frames, tokens)
 
-    def forward_per_clip(self, frames: int, tokens: int) -> int:
-        """Forward pass of one clip."""
-        return _interpolate(self.forward, frames, tokens)
+    def per_clip(self, frames: int, tokens: int) -> float:
+        """A clip's part of `per_batch`."""
+        return self.per_batch(frames, tokens) / self.clips
+
+    def forward_per_clip(self, frames: int, tokens: int) -> float:
+        """A clip's part of a forward pass."""
+        return _interpolate(self.forward, frames, tokens) / self.clips
 
     def to_dict(self) -> dict[str, Any]:
-        return {"forward": self.forward, "training": self.training}
+        return {"clips": self.clips, "forward": self.forward, "training": self.training}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FlopTable:
-        return cls(*(tuple(map(tuple, values[name])) for name in ("forward", "training")))
+        counts = (tuple(map(tuple, values[name])) for name in ("forward", "training"))
+        return cls(values["clips"], *counts)
 
 
 def _interpolate(counts: tuple[tuple[int, ...], ...], frames: int, tokens: int) -> int:
@@ -61,26 +68,27 @@ def _interpolate(counts: tuple[tuple[int, ...], ...], frames: int, tokens: int) 
 
 
 def count_flops(
-    network: nn.Module, *, latent_channels: int, latent_size: int, text_width: int
+    network: nn.Module, *, clips: int, latent_channels: int, latent_size: int, text_width: int
 ) -> FlopTable:
-    """The table of a network in its present stage; its gradients are cleared.
+    """The table of a network in its present stage, for batches of `clips`; clears its gradients.
 
     One frame is given. (I2V-Adapter projects each given frame that is looked at once more, which
     changes its count by less than one per cent with more of them.)
     """
     device = next(network.parameters()).device
     count = functools.partial(
-        _count, network, latent_channels, latent_size, text_width, device=device
+        _count, network, clips, latent_channels, latent_size, text_width, device=device
     )
     counts = [[count(frames, tokens) for tokens in _TOKENS] for frames in _LENGTHS]
     network.zero_grad(set_to_none=True)
     return FlopTable(
-        *(tuple(tuple(pair[part] for pair in row) for row in counts) for part in (0, 1))
+        clips, *(tuple(tuple(pair[part] for pair in row) for row in counts) for part in (0, 1))
     )
 
 
 def _count(
     network: nn.Module,
+    clips: int,
     channels: int,
     size: int,
     text_width: int,
@@ -89,8 +97,8 @@ def _count(
     *,
     device: torch.device,
 ) -> tuple[int, int]:
-    """Operations of the forward pass, and of both, over one clip."""
-    inputs = clip_inputs(1, channels, frames, size, tokens, text_width, device)
+    """Operations of the forward pass, and of both, over a batch."""
+    inputs = clip_inputs(clips, channels, frames, size, tokens, text_width, device)
     counter = FlopCounterMode(display=False)
     # Fused attention has no operations that the counter knows on every device; this form has.
     with torch.random.fork_rng(), sdpa_kernel(SDPBackend.MATH), counter:

@@ -21,6 +21,7 @@ from rdtf.training.presets import build_denoiser
 
 REFERENCE = "rdtf"
 PAPER = "rdtf-paper"
+CONTROL = "unet-from-scratch"  # tells what pre-training brings
 
 # What the adapters are tuned on: every task that is scored, in equal shares. Text alone is not
 # scored, their bases know it, and I2V-Adapter learns nothing from it.
@@ -127,7 +128,7 @@ _ALL = (
         **_MOTION,
     ),
     Method(
-        "unet-from-scratch",
+        CONTROL,
         "the motion U-Net, from scratch",
         1e-3,
         adapter="full-fine-tuning",

@@ -12,7 +12,7 @@ import numpy as np
 from rdtf.comparison.clips import TASKS
 from rdtf.comparison.findings import Findings
 from rdtf.comparison.jobs import CURVE_SHARES, EQUAL_FLOPS, EQUAL_TIME
-from rdtf.comparison.methods import METHODS, REFERENCE
+from rdtf.comparison.methods import CONTROL, METHODS, REFERENCE
 from rdtf.comparison.results import Group, summary
 from rdtf.comparison.scoring import CURVE_LEVEL
 from rdtf.comparison.tables import all_tables, markdown
@@ -182,10 +182,12 @@ def _write_sheet(examples: Sequence[Example], path: Path) -> None:
 
 def _curves(findings: Findings) -> list[Curve]:
     """Held-out error over training FLOPs, per task; means over seeds."""
+    # As many as can be told apart; the control is in the tables.
+    groups = [group for group in findings.at_flops if group.name != CONTROL]
     curves = []
     for task in TASKS:
         lines = []
-        for group in findings.at_flops:
+        for group in groups:
             runs = findings.runs_of(group.name)
             points = [[run["passed"][f"curve-{share:g}"] for run in runs] for share in CURVE_SHARES]
             flops = [float(np.mean([p["flops"] for p in point])) / 1e12 for point in points]
@@ -203,4 +205,4 @@ def _curves(findings: Findings) -> list[Curve]:
                 "noise, averaged weights; means over seeds.",
             )
         )
-    return curves if findings.at_flops else []
+    return curves if groups else []

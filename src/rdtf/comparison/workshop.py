@@ -190,9 +190,9 @@ class Workshop:
         shapes = reference["shapes"]
         padded = None if method.dual_mask else self.budget.max_frames
         total = sum(
-            count * table.per_clip(padded or frames, tokens) for frames, tokens, count in shapes
+            count * table.per_batch(padded or frames, tokens) for frames, tokens, count in shapes
         )
-        per_step = total * self.budget.batch_size / sum(count for *_, count in shapes)
+        per_step = total / sum(count for *_, count in shapes)
         return max(round(reference["passed"]["flops"]["flops"] / per_step), 1)
 
     def _tables(self, method: Method, network: Trainee) -> dict[str, FlopTable]:
@@ -205,6 +205,7 @@ class Workshop:
                 network.begin(stage)
                 table = count_flops(
                     network,
+                    clips=self.budget.batch_size,
                     latent_channels=self.sizes.latent_channels,
                     latent_size=self.sizes.latent_size,
                     text_width=self.sizes.text_width,

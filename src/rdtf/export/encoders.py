@@ -20,6 +20,7 @@ from rdtf.stickers.threads import in_threads
 from rdtf.stickers.timing import DEFAULT_DURATION_MS
 from rdtf.stickers.yuv import to_planes
 
+_PART = 8  # frames of a long clip that stand for the others
 _ALPHA_THRESHOLD = 128  # where a format knows only seen and unseen
 
 
@@ -30,19 +31,18 @@ class Rung:
     Attributes:
         settings: for the format's encoder.
         words: the same for people.
+        good: nobody minds; frames are left out before a rung that is not good is used.
         exact: what they write is exact to the pixel.
-        quick: much faster settings for a draft, whose file is larger; None if there are none.
-        quick_excess: by how much larger, at most but for odd clips.
+        draft: settings that are much faster; their files are larger, which estimates allow for.
+        doubt: how far below an estimate a file may be, as a factor.
     """
 
     settings: dict[str, Any]
     words: str
+    good: bool = True
     exact: bool = False
-    quick: dict[str, Any] | None = None
-    quick_excess: float = 1.0
-
-    def draft(self) -> Rung:
-        return replace(self, settings=self.quick or self.settings)
+    draft: dict[str, Any] | None = None
+    doubt: float = 1.2
 
 
 class Encoder(Protocol):
@@ -57,10 +57,33 @@ class Encoder(Protocol):
         """The file that shows frames `keep`, int64 [K], for `durations_ms`, int64 [K]."""
         ...
 
+    def estimate(self, keep: np.ndarray, durations_ms: np.ndarray, rung: Rung) -> float | None:
+        """About the size of that file, in a fraction of the time; None if that can't be told."""
+        ...
+
 
 class _Base:
     def __init__(self, frames: np.ndarray, loop_count: int) -> None:
         self._frames, self._loop_count = frames, loop_count
+
+    def encode(self, keep: np.ndarray, durations_ms: np.ndarray, rung: Rung) -> bytes:
+        raise NotImplementedError
+
+    def estimate(self, keep: np.ndarray, durations_ms: np.ndarray, rung: Rung) -> float | None:
+        """From the first frame and two short parts of a long clip; by a draft, if there is one."""
+        settings = rung if rung.draft is None else replace(rung, settings=rung.draft)
+        if len(keep) < 3 * _PART:
+            if rung.draft is None:
+                return None
+            return len(self.encode(keep, durations_ms, settings))
+        later = 0.0
+        for start in (len(keep) // 4, len(keep) * 3 // 4 - _PART // 2):
+            part = slice(start, start + _PART)
+            lone = self.encode(keep[part][:1], durations_ms[part][:1], settings)
+            several = self.encode(keep[part], durations_ms[part], settings)
+            later += (len(several) - len(lone)) / (2 * (_PART - 1))
+        first = self.encode(keep[:1], durations_ms[:1], settings)
+        return len(first) + max(later, 1.0) * (len(keep) - 1)
 
     def _clip(self, keep: np.ndarray, durations_ms: np.ndarray) -> Sticker:
         return Sticker(self._frames[keep], _times(durations_ms), self._loops(keep))
@@ -78,12 +101,7 @@ class WebmEncoder(_Base):
     """VP9 with alpha; the quality is the rate factor."""
 
     ladder = tuple(
-        Rung(
-            {"crf": crf},
-            f"VP9 at crf {crf}",
-            quick={"crf": crf, "is_draft": True},
-            quick_excess=1.25,
-        )
+        Rung({"crf": crf}, f"VP9 at crf {crf}", crf <= 36, draft={"crf": crf, "is_draft": True})
         for crf in range(4, 57, 2)
     )
 
@@ -106,12 +124,12 @@ class WebpEncoder(_Base):
             {"lossless": True, "quality": 50, "method": 2},
             "lossless",
             exact=True,
-            quick={"lossless": True, "quality": 0, "method": 0},
-            quick_excess=1.7,
+            draft={"lossless": True, "quality": 0, "method": 0},
+            doubt=1.7,
         ),
         *(
-            Rung({"lossless": False, "quality": quality, "method": 4}, f"quality {quality}")
-            for quality in (97, 94, 91, 88, 85, 82, 79, 76, 72, 68, 64, 60, 55, 50, 45, 40)
+            Rung({"lossless": False, "quality": q, "method": 4}, f"quality {q}", q >= 64)
+            for q in (97, 94, 91, 88, 85, 82, 79, 76, 72, 68, 64, 60, 55, 50, 45, 40)
         ),
     )
 
@@ -132,7 +150,20 @@ class WebpEncoder(_Base):
         self._coded.update(
             ((index, quality), picture) for index, picture in zip(missing, coded, strict=True)
         )
-        return webp.assemble(clip, [self._coded[index, quality] for index in keep.tolist()])
+        pictures = [self._coded[index, quality] for index in keep.tolist()]
+        for number in range(1, len(pictures)):
+            previous, frame = clip.frames[number - 1], clip.frames[number]
+            if np.array_equal(previous, frame):  # stored as nothing but its time
+                pictures[number] = webp.encode_picture(previous, frame, self._options(rung))
+        return webp.assemble(clip, pictures)
+
+    def estimate(self, keep: np.ndarray, durations_ms: np.ndarray, rung: Rung) -> float | None:
+        """Frames are coded each on its own, so some of them tell, and are not coded again."""
+        if rung.settings["lossless"] or len(keep) < 2 * _PART:
+            return super().estimate(keep, durations_ms, rung)
+        some = np.linspace(0, len(keep) - 1, _PART).round().astype(np.int64)
+        size = len(self.encode(keep[some], durations_ms[some], rung))
+        return size / _PART * len(keep)
 
     def _by_differences(self, clip: Sticker, rung: Rung) -> bytes:
         options = self._options(rung)
@@ -153,7 +184,7 @@ class PngEncoder(_Base):
     ladder = (
         Rung({"colors": None}, "all colours", exact=True),
         *(
-            Rung({"colors": colors}, f"{colors} colours")
+            Rung({"colors": colors}, f"{colors} colours", colors >= 64)
             for colors in (256, 224, 192, 160, 128, 112, 96, 80, 64, 56, 48, 40, 32)
         ),
     )
@@ -179,7 +210,7 @@ class GifEncoder(_Base):
     """GIF: one palette for all frames, alpha only seen or unseen."""
 
     ladder = tuple(
-        Rung({"colors": colors}, f"{colors} colours")
+        Rung({"colors": colors}, f"{colors} colours", colors >= 64)
         for colors in (256, 224, 192, 160, 128, 112, 96, 80, 64, 56, 48, 40, 32, 24, 16)
     )
 
@@ -209,7 +240,7 @@ class AvifEncoder(_Base):
     """AVIF with alpha, by libavif."""
 
     ladder = tuple(
-        Rung({"quality": quality}, f"quality {quality}")
+        Rung({"quality": quality}, f"quality {quality}", quality >= 55)
         for quality in (90, 85, 80, 75, 70, 65, 60, 55, 50, 45, 40, 35, 30)
     )
 
@@ -220,7 +251,7 @@ class AvifEncoder(_Base):
 class Mp4Encoder(_Base):
     """H.264 of opaque frames."""
 
-    ladder = tuple(Rung({"crf": crf}, f"H.264 at crf {crf}") for crf in range(16, 41, 2))
+    ladder = tuple(Rung({"crf": crf}, f"H.264 at crf {crf}", crf <= 28) for crf in range(16, 41, 2))
 
     def __init__(self, frames: np.ndarray, loop_count: int) -> None:
         super().__init__(frames, loop_count)

@@ -1,13 +1,18 @@
-"""Finding the best that fits: first quality or colours, then frames, never the canvas or the time.
+"""Finding the best that fits: what is given up, in which order, until the file is small enough.
 
-1. The best settings, with all frames.
-2. If those are too large: the best settings of the ladder that fit, by bisection.
-3. If not even the least settings fit: as many frames as fit with these, by bisection; then the best
-   settings that fit with so many frames.
-4. If the fewest frames do not fit with the least settings: no export.
+The order is a chain of steps, each a choice of settings and of frames:
 
-Bytes need not fall at every single step for this to be safe: whatever is returned was encoded and
-measured. They need to fall on the whole for it to be best.
+1. exact pixels, where the format has them, with all frames;
+2. settings from best to good, with all frames;
+3. good settings, with fewer and fewer frames, down to 15 a second;
+4. settings from good to least;
+5. the least settings, down to 5 frames a second;
+
+and then the export is refused. The canvas and the time are not in the chain.
+
+Files get smaller along the chain on the whole, so the first step that fits is found by bisection;
+where an encoder can estimate its files in a fraction of the time, by estimates first. Whatever is
+returned was encoded and measured.
 """
 
 from __future__ import annotations
@@ -25,11 +30,12 @@ from rdtf.export.merging import FrameMerger
 from rdtf.fileio import size_text
 from rdtf.stickers import Sticker
 
-#: With fewer frames a second a clip is no animation any more, and the export is refused.
-MIN_FRAMES_PER_SECOND = 5
-_LADDER_SHRINKS = 12  # from the best settings to the least, about, whatever the format
-_NEAR = 0.15  # as a logarithm: from a size so near, sizes a few steps away are known well enough
-_FULL = 0.96  # of the limit; the next better settings take more than the rest
+#: Frames a second that are kept before settings get worse than good, and before it is refused.
+SMOOTH_RATE, LEAST_RATE = 15, 5
+_FULL = 0.9  # of the limit: what the next better step would take is more than the rest
+_NEAR = 0.85  # an estimate so near the limit tells enough about the steps around it
+_MAX_FILES = 5  # whole files made to come near the limit
+_SHRINKS = 12  # from the best settings to the least, about, whatever the format
 
 
 @dataclass(frozen=True)
@@ -39,17 +45,17 @@ class Found:
     Attributes:
         data: the file.
         rung: the settings.
-        keep, durations_ms: int64 [K], the frames of the clip that are shown, and how long.
-        tries: how many files were encoded.
         best: what would have been used without a limit.
+        keep, durations_ms: int64 [K], the frames of the clip that are shown, and how long.
+        tries: how many files, or parts of files, were encoded.
     """
 
     data: bytes
     rung: Rung
+    best: Rung
     keep: np.ndarray
     durations_ms: np.ndarray
     tries: int
-    best: Rung
 
 
 def search(encoder: Encoder, clip: Sticker, max_bytes: int | None, min_frames: int = 1) -> Found:
@@ -58,191 +64,128 @@ def search(encoder: Encoder, clip: Sticker, max_bytes: int | None, min_frames: i
     Args:
         encoder: made for the frames of `clip`.
         max_bytes: None for the best settings whatever their size.
-        min_frames: never fewer, unless the clip has fewer; besides `MIN_FRAMES_PER_SECOND`.
+        min_frames: never fewer, unless the clip has fewer.
 
     Raises:
         ExportError: (bytes) nothing fits.
     """
-    attempts = _Attempts(encoder, clip)
+    attempts = _Attempts(encoder, clip, min_frames)
     if max_bytes is None:
-        return attempts.encode(clip.num_frames, 0)
-    # An exact rung is of another kind than those after it and says nothing about their sizes.
-    if encoder.ladder[0].exact and not attempts.is_hopeless(0, max_bytes):
-        exact = attempts.encode(clip.num_frames, 0)
+        return attempts.encode(0)
+    if encoder.ladder[0].exact and attempts.estimate(0) <= max_bytes * encoder.ladder[0].doubt:
+        exact = attempts.encode(0)
         if len(exact.data) <= max_bytes:
             return exact
-    found = _best_rung(attempts, clip.num_frames, max_bytes)
-    if len(found.data) <= max_bytes:
-        return found
-    fewest = _fewest_frames(clip, min_frames)
-    found = _most_frames(attempts, found, fewest, max_bytes)
+    first = 1 if encoder.ladder[0].exact else 0
+    found = _search_chain(attempts, first, max_bytes)
     if len(found.data) > max_bytes:
         raise ExportError(
             "bytes",
-            f"even with {found.rung.words} and {fewest} of {clip.num_frames} frames it is "
+            f"even with {found.rung.words} and {len(found.keep)} of {clip.num_frames} frames it is "
             f"{size_text(len(found.data))}, more than {size_text(max_bytes)}; "
             "make the clip shorter or simpler",
         )
-    return _best_rung(attempts, len(found.keep), max_bytes)
+    return dataclasses.replace(found, tries=attempts.tries)
 
 
-def _fewest_frames(clip: Sticker, min_frames: int) -> int:
-    by_rate = math.ceil(clip.total_ms * MIN_FRAMES_PER_SECOND / 1000)
-    return min(clip.num_frames, max(2, min_frames, by_rate))
+def _search_chain(attempts: _Attempts, first: int, max_bytes: int) -> Found:
+    """The file of the first step from `first` on that fits, or of the last step, too large.
 
-
-def _best_rung(attempts: _Attempts, num_frames: int, max_bytes: int) -> Found:
-    """The best lossy rung that fits, with so many frames; if none does, the last, too large."""
-    ladder = attempts.encoder.ladder
-    top = 1 if ladder[0].exact else 0
-    num_steps = len(ladder) - top
-
-    def encode(step: int, is_draft: bool = False) -> Found:
-        return attempts.encode(num_frames, top + step, is_draft)
-
-    if ladder[top].quick is None:
-        return _first_that_fits(encode, num_steps, max_bytes, _LADDER_SHRINKS)
-    # Drafts cost a fraction of the time and tell where to look.
-    drafts = _sketch(lambda step: len(encode(step, is_draft=True).data), num_steps, max_bytes)
-    return _guided(encode, drafts, num_steps, max_bytes)
-
-
-def _sketch(draft: Callable[[int], int], num_steps: int, max_bytes: int) -> dict[int, int]:
-    """Sizes of at most three drafts: of step 0 and of steps near the first that may fit."""
-    sizes = {0: draft(0)}
-    for _ in range(2):
-        step = _first_below(_curve(sizes, num_steps), max_bytes)
-        if step in sizes:
+    Estimates tell where to look; how far they are off is learned from each file that is made.
+    """
+    last = attempts.num_steps - 1
+    steps = np.arange(first, last + 1)
+    curve = _curve(_sample(attempts.estimate, first, last, max_bytes), steps)
+    errors: dict[int, float] = {}  # logarithms of how far the curve is off
+    low, high = first - 1, last + 1  # files of `low` are too large, those of `high` fit
+    best = None
+    for _ in range(_MAX_FILES):
+        known = sorted(errors)
+        off = np.interp(steps, known, [errors[at] for at in known]) if known else 0.0
+        below = np.flatnonzero(curve + off <= math.log(max_bytes) + 1e-9)
+        step = int(steps[below[0]]) if below.size else last
+        step = min(max(step, low + 1), high - 1)
+        attempt = attempts.encode(step)
+        errors[step] = math.log(len(attempt.data)) - curve[step - first]
+        if len(attempt.data) <= max_bytes:
+            high, best = step, attempt
+        else:
+            low = step
+        if high - low <= 1 or (best and len(best.data) > max_bytes * _FULL):
             break
-        sizes[step] = draft(step)
-        if abs(math.log(sizes[step] / max_bytes)) < _NEAR:
+    return best or attempts.encode(last)
+
+
+def _sample(size: Callable[[int], float], first: int, last: int, goal: float) -> dict[int, float]:
+    """Sizes at some steps, enough to tell where they fall below `goal`.
+
+    Every other guess is where a straight line between the logarithms of the known sizes meets the
+    goal, which is mostly near; the others halve what is left. A size near the goal ends it.
+    """
+    sizes = {first: size(first)}
+    low, high = first, last + 1  # too large at `low`; small enough at `high`, which may not exist
+    low_size = math.log(sizes[first])
+    high_size = low_size - math.log(_SHRINKS)
+    guesses = True
+    while high - low > 1 and sizes[first] > goal:
+        middle = (low + high) // 2
+        if guesses and low_size > high_size:
+            share = (low_size - math.log(goal)) / (low_size - high_size)
+            middle = min(max(low + math.ceil(share * (high - low)), low + 1), high - 1)
+        guesses = not guesses
+        sizes[middle] = size(middle)
+        if sizes[middle] > goal:
+            low, low_size = middle, math.log(sizes[middle])
+        else:
+            high, high_size = middle, math.log(sizes[middle])
+        if _NEAR < sizes[middle] / goal < 1 / _NEAR:
             break
     return sizes
 
 
-def _guided(
-    encode: Callable[[int], Found], drafts: dict[int, int], num_steps: int, max_bytes: int
-) -> Found:
-    """Like `_first_that_fits`, by the sizes of drafts at some steps.
-
-    How much smaller files are than drafts hardly changes from step to step, and the first file
-    shows it.
-    """
-    curve = _curve(drafts, num_steps)
-    step = _first_below(curve, max_bytes)
-    found = attempt = encode(step)
-    second = _first_below(curve + math.log(len(found.data)) - curve[step], max_bytes)
-    if len(found.data) <= max_bytes and second < step:
-        attempt = encode(second)
-        if len(attempt.data) <= max_bytes:
-            found = attempt
-    elif len(found.data) > max_bytes and step + 1 < num_steps:
-        step = max(second, step + 1)
-        found = attempt = encode(step)
-    while len(found.data) > max_bytes and step + 1 < num_steps:
-        step += 1
-        found = attempt = encode(step)
-    return dataclasses.replace(found, tries=attempt.tries)
-
-
-def _curve(sizes: dict[int, int], num_steps: int) -> np.ndarray:
-    """Logarithms of the sizes at all steps, float64, from the sizes at some."""
+def _curve(sizes: dict[int, float], steps: np.ndarray) -> np.ndarray:
+    """Logarithms of the sizes at `steps`, float64, from the sizes at some of them."""
     known = sorted(sizes)
-    slope = math.log(_LADDER_SHRINKS) / num_steps
-    beyond = np.maximum(np.arange(num_steps) - known[-1], 0)
-    inside = np.interp(np.arange(num_steps), known, np.log([sizes[step] for step in known]))
-    return inside - slope * beyond
-
-
-def _first_below(curve: np.ndarray, max_bytes: int) -> int:
-    """The first step whose size is at most `max_bytes`, else the last."""
-    fitting = np.flatnonzero(curve <= math.log(max_bytes))
-    return int(fitting[0]) if fitting.size else len(curve) - 1
-
-
-def _most_frames(attempts: _Attempts, all_frames: Found, fewest: int, max_bytes: int) -> Found:
-    """As many frames as fit with the last rung; if none do, the fewest, too large."""
-    most, last = len(all_frames.keep), len(attempts.encoder.ladder) - 1
-    return _first_that_fits(
-        lambda step: all_frames if step == 0 else attempts.encode(most - step, last),
-        most - fewest + 1,
-        max_bytes,
-        most / fewest,
-    )
-
-
-def _first_that_fits(
-    encode: Callable[[int], Found],
-    num_steps: int,
-    max_bytes: int,
-    shrinks: float,
-) -> Found:
-    """The first of the steps 0 to `num_steps` - 1 whose file fits, or the last step's, too large.
-
-    Files shrink from step to step on the whole, to a part in `shrinks` in all, as it is expected.
-    Every other guess is where a straight line between the logarithms of the known sizes meets the
-    limit, which is mostly near; the others halve what is left. A file that nearly fills the limit
-    is good enough.
-    """
-    found = encode(0)
-    if len(found.data) <= max_bytes or num_steps == 1:
-        return found
-    low, high, best = 0, num_steps, None  # too large at `low`; it fits at `high`, if that exists
-    low_size = math.log(len(found.data))
-    high_size = low_size - math.log(max(shrinks, 1.01))
-    guesses = True
-    while high - low > 1:
-        middle = (low + high) // 2
-        if guesses and low_size > high_size:
-            share = (low_size - math.log(max_bytes)) / (low_size - high_size)
-            middle = min(max(low + math.ceil(share * (high - low)), low + 1), high - 1)
-        guesses = not guesses
-        found = encode(middle)
-        size = math.log(len(found.data))
-        if len(found.data) > max_bytes:
-            low, low_size = middle, size
-        else:
-            high, high_size, best = middle, size, found
-            if len(found.data) > max_bytes * _FULL:
-                break
-    return dataclasses.replace(best or found, tries=found.tries)
+    curve = np.interp(steps, known, np.log([sizes[step] for step in known]))
+    slope = math.log(_SHRINKS) / len(steps)  # beyond what is known
+    return curve - slope * np.maximum(steps - known[-1], 0)
 
 
 class _Attempts:
-    """Encodes choices of frames at rungs; counts."""
+    """The steps of the chain, and the files made at some of them; counts what was encoded."""
 
-    def __init__(self, encoder: Encoder, clip: Sticker) -> None:
-        self.encoder, self._clip = encoder, clip
+    def __init__(self, encoder: Encoder, clip: Sticker, min_frames: int) -> None:
+        self._encoder, self._clip = encoder, clip
         self._merger: FrameMerger | None = None
-        self._tries = 0
+        self._chain = _chain(encoder, clip, min_frames)
+        self._files: dict[int, Found] = {}
+        self._estimates: dict[int, float] = {}
+        self.tries = 0
 
-    def encode(self, num_frames: int, rung: int, is_draft: bool = False) -> Found:
-        keep, durations = self._choose(num_frames)
-        settings = self.encoder.ladder[rung]
-        data = self._encode(keep, durations, settings.draft() if is_draft else settings)
-        best = self.encoder.ladder[0]
-        return Found(data, settings, keep, durations, self._tries, best)
+    @property
+    def num_steps(self) -> int:
+        return len(self._chain)
 
-    def is_hopeless(self, rung: int, max_bytes: int) -> bool:
-        """Whether a quick look shows that a rung is too large; spares coding all of it slowly.
+    def encode(self, step: int) -> Found:
+        """The file of a step."""
+        if step not in self._files:
+            num_frames, rung = self._chain[step]
+            keep, durations = self._choose(num_frames)
+            settings, best = self._encoder.ladder[rung], self._encoder.ladder[0]
+            data = self._encoder.encode(keep, durations, settings)
+            self.tries += 1
+            self._files[step] = Found(data, settings, best, keep, durations, self.tries)
+        return self._files[step]
 
-        A quarter of a long clip may be too large already, or a draft may be so by more than what
-        drafts are larger.
-        """
-        settings, count = self.encoder.ladder[rung], self._clip.num_frames
-        if count >= 16:
-            return len(self._encode(*self._first(count // 4), settings)) > max_bytes
-        if settings.quick is None:
-            return False
-        draft = self._encode(*self._choose(count), settings.draft())
-        return len(draft) > max_bytes * settings.quick_excess
-
-    def _encode(self, keep: np.ndarray, durations_ms: np.ndarray, rung: Rung) -> bytes:
-        self._tries += 1
-        return self.encoder.encode(keep, durations_ms, rung)
-
-    def _first(self, num_frames: int) -> tuple[np.ndarray, np.ndarray]:
-        return np.arange(num_frames), self._clip.durations_ms[:num_frames]
+    def estimate(self, step: int) -> float:
+        """About its size; the size itself where the encoder has no quicker way."""
+        if step not in self._estimates:
+            num_frames, rung = self._chain[step]
+            keep, durations = self._choose(num_frames)
+            guess = self._encoder.estimate(keep, durations, self._encoder.ladder[rung])
+            self.tries += guess is not None
+            self._estimates[step] = len(self.encode(step).data) if guess is None else guess
+        return self._estimates[step]
 
     def _choose(self, num_frames: int) -> tuple[np.ndarray, np.ndarray]:
         if num_frames == self._clip.num_frames:
@@ -250,3 +193,19 @@ class _Attempts:
         if self._merger is None:
             self._merger = FrameMerger(self._clip)
         return self._merger.keep(num_frames)
+
+
+def _chain(encoder: Encoder, clip: Sticker, min_frames: int) -> list[tuple[int, int]]:
+    """(number of frames, rung) of each step, as the head of this file has them."""
+    everything, last = clip.num_frames, len(encoder.ladder) - 1
+    good = max(index for index, rung in enumerate(encoder.ladder) if rung.good)
+    smooth, least = (
+        min(everything, max(2, min_frames, math.ceil(clip.total_ms * rate / 1000)))
+        for rate in (SMOOTH_RATE, LEAST_RATE)
+    )
+    return [
+        *((everything, rung) for rung in range(good + 1)),
+        *((count, good) for count in range(everything - 1, smooth - 1, -1)),
+        *((smooth, rung) for rung in range(good + 1, last + 1)),
+        *((count, last) for count in range(smooth - 1, least - 1, -1)),
+    ]

@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rdtf.models.layers import group_norm
+from rdtf.models.lean import silu_of_norm
 
 NUM_REFERENCES = 2
 # The generated part starts with a small share, so that gradients reach it from the first step.
@@ -101,7 +102,7 @@ class FrameComposer(nn.Module):
         Returns:
             `[B·F, c, h, w]`.
         """
-        generated, flow, logits = self._heads(F.silu(self.norm(features)))
+        generated, flow, logits = self._heads(silu_of_norm(self.norm, features))
         references = references.float()
         prior = _prior_logits(distances)
         # What is generated starts from the blend too: the network adds, it need not repaint.

@@ -283,8 +283,10 @@ class DFGN(ModelMixin, ConfigMixin):
 
 def _may_be_padded(valid: Tensor) -> bool:
     """Whether masks are needed. Only a CPU is asked: a GPU would have to be waited for."""
-    on_cpu = valid.device.type == "cpu" and not torch.compiler.is_compiling()
-    return not (on_cpu and bool(valid.all()))
+    if valid.device.type != "cpu" or torch.compiler.is_compiling():
+        return True
+    has_values = type(valid) is Tensor  # not one of those that only pretend, to count a cost
+    return not (has_values and bool(valid.all()))
 
 
 def _temporal_layer(channels: int, config: Any) -> nn.Module:

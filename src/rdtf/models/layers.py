@@ -9,15 +9,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
-# What torch takes for float32 where nobody says otherwise.
-_RMS_EPSILON = torch.finfo(torch.float32).eps
+from rdtf.models.lean import RMSNorm, silu_of_norm
 
 
 @dataclass(frozen=True)
@@ -58,46 +55,6 @@ def zero_init(module: nn.Module) -> nn.Module:
     for parameter in module.parameters():
         nn.init.zeros_(parameter)
     return module
-
-
-class _RootMeanSquare(torch.autograd.Function):
-    """x / rms(x) · weight over the last axis, with a backward pass of few passes over memory."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        weight = weight.to(x.dtype)
-        norm = torch.linalg.vector_norm(
-            x, dim=-1, keepdim=True, dtype=torch.promote_types(x.dtype, torch.float32)
-        )
-        scale = norm.square_().div_(x.shape[-1]).add_(_RMS_EPSILON).rsqrt_().to(x.dtype)
-        ctx.save_for_backward(x, scale, weight)
-        return (x * scale).mul_(weight)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
-        (grad,) = grads
-        x, scale, weight = ctx.saved_tensors
-        normed = x * scale
-        product = normed * grad
-        grad_weight = product.sum(dim=tuple(range(x.ndim - 1)))
-        mean = (product @ weight).div_(x.shape[-1])[..., None]
-        return (grad * weight).sub_(normed.mul_(mean)).mul_(scale), grad_weight
-
-
-class RMSNorm(nn.RMSNorm):
-    """torch's RMSNorm, faster where torch has no fused one.
-
-    On CPUs torch's own is a chain of small operations that keeps every intermediate, and on GPUs it
-    is fused only if the weight has the type of the input, which autocast does not see to.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """`[..., D]` → the same shape."""
-        if x.is_cuda or torch.compiler.is_compiling():
-            weight = self.weight.to(x.dtype)
-            return F.rms_norm(x, weight.shape, weight, _RMS_EPSILON)
-        return _RootMeanSquare.apply(x, self.weight)
 
 
 class Attention(nn.Module):
@@ -148,10 +105,9 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, embedding: Tensor) -> Tensor:
         """`x [B·F, C, H, W]`, `embedding [B, E]`: the frames of a clip share it."""
-        h = self.norm_out(self.conv_in(F.silu(self.norm_in(x))))
+        h = self.conv_in(silu_of_norm(self.norm_in, x))
         scale, shift = self.condition(F.silu(embedding))[:, None, :, None, None].chunk(2, dim=2)
-        h = torch.addcmul(shift, h.unflatten(0, (len(embedding), -1)), 1 + scale).flatten(0, 1)
-        return self.skip(x) + self.conv_out(F.silu(h))
+        return self.skip(x) + self.conv_out(silu_of_norm(self.norm_out, h, 1 + scale, shift))
 
 
 class SpatialTransformer(nn.Module):

@@ -1,0 +1,136 @@
+"""Source and target share nothing that is held apart; batches are what they say."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from rdtf.comparison.batches import EqualLengthBatches, PaddedBatches
+from rdtf.comparison.clips import TASKS, batches_of, conditions
+from rdtf.comparison.domains import SOURCE, TARGET, check_disjoint
+from rdtf.comparison.methods import METHODS
+from rdtf.comparison.pretrain import pretraining
+from rdtf.data.synthetic import KINDS
+from rdtf.errors import ConfigError
+from rdtf.method.objective import build_objective
+from rdtf.method.tasks import TASKS as ALL_TASKS
+
+from .micro import BUDGET
+
+EVERY = dict.fromkeys(ALL_TASKS, 1.0)
+
+
+def test_the_domains_share_no_kind_and_no_style():
+    assert not SOURCE.kinds & TARGET.kinds and not SOURCE.styles & TARGET.styles
+    assert SOURCE.kinds | TARGET.kinds == set(KINDS)
+    assert SOURCE.seed != TARGET.seed
+
+
+@pytest.mark.parametrize("domain", [SOURCE, TARGET], ids=lambda domain: domain.name)
+def test_stickers_of_a_domain_belong_to_it(domain):
+    for sticker in domain.stickers(5, BUDGET):
+        assert sticker.metadata["kind"] in domain.kinds
+        assert sticker.metadata["style"] in domain.styles
+        assert sticker.num_frames > 1 and len(sticker.captions) == BUDGET.captions
+        assert sticker.metadata["concept"] in domain.concepts(5, BUDGET)
+
+
+def test_prepared_domains_are_what_was_drawn(workshop):
+    source, target = workshop.domains.source, workshop.domains.target
+    for dataset, domain in ((source, SOURCE), (target, TARGET)):
+        kinds = {clip.concept.split(":")[0] for clip in dataset.clips()}
+        assert kinds <= domain.kinds
+    assert not source.clips("val") and target.clips("val")
+    held_out = {clip.concept for clip in target.clips("val")}
+    assert not held_out & {clip.concept for clip in target.clips("train")}
+
+
+def test_a_concept_that_is_held_out_must_not_be_in_the_source(workshop):
+    target = workshop.domains.target
+    concept = target.clips("val")[0].concept
+    check_disjoint({"cat:wave"}, "source X", target)
+    with pytest.raises(ConfigError, match="source X has 1 of the"):
+        check_disjoint({"cat:wave", concept}, "source X", target)
+
+
+# ------------------------------------------------------------------------------ batches
+
+
+def builder(workshop, kind=EqualLengthBatches, seed=0, name="rdtf"):
+    config = METHODS[name].config(BUDGET, seed)
+    return kind(workshop.train, config, build_objective(config.objective))
+
+
+def test_batches_hold_one_length_and_no_padding(workshop):
+    made = builder(workshop)
+    lengths = set()
+    for step in range(12):
+        (batch,) = made.step_batches(step, EVERY)
+        assert batch.valid.all() and len(set(batch.num_frames)) == 1
+        lengths.add(batch.num_frames[0])
+    assert len(lengths) > 2 and max(lengths) <= BUDGET.max_frames and min(lengths) > 1
+
+
+def test_every_method_sees_the_same_clips(workshop):
+    batches = [builder(workshop, name=name).step_batches(3, EVERY)[0] for name in METHODS]
+    for batch in batches[1:]:
+        assert batch.clips == batches[0].clips and batch.noise_keys == batches[0].noise_keys
+        assert batch.stored["pixels"].equal(batches[0].stored["pixels"])
+    other = builder(workshop, seed=1).step_batches(3, EVERY)[0]
+    assert other.noise_keys != batches[0].noise_keys
+
+
+def test_pre_training_gives_nothing_and_tuning_always_something(workshop):
+    for method, stage, given in (
+        (pretraining("motion"), "tune", False),
+        (METHODS["customize-a-video"], "appearance", False),
+        (METHODS["customize-a-video"], "motion", True),
+        (METHODS["simda"], "tune", True),
+    ):
+        config = method.config(BUDGET, 0)
+        weights = method.curriculum(stage, config).task_weights(0.5)
+        tasks = {
+            task
+            for step in range(8)
+            for task in builder(workshop).step_batches(step, weights)[0].tasks
+        }
+        assert ("t2v" in tasks) is not given and (len(tasks) > 1) is given
+
+
+def test_without_the_dual_mask_clips_repeat_their_last_frame(workshop):
+    """Padded to the longest, all frames valid, and at most the first one given."""
+    made, seen = builder(workshop, PaddedBatches), set()
+    for step in range(8):
+        (batch,) = made.step_batches(step, EVERY)
+        assert batch.valid.all() and batch.valid.shape[1] == BUDGET.max_frames
+        assert not batch.given[:, 1:].any() and set(batch.tasks) == {"it2v"}
+        for row, clip in enumerate(batch.clips):
+            count = min(int(workshop.train.num_frames[clip]), BUDGET.max_frames)
+            pixels = batch.stored["pixels"][row]
+            assert all(frame.equal(pixels[count - 1]) for frame in pixels[count:])
+            seen.add(count)
+    assert min(seen) < BUDGET.max_frames
+
+
+# ------------------------------------------------------------------------ held-out clips
+
+
+def test_held_out_clips_go_together_by_length(workshop):
+    clips = workshop.scorer.clips
+    found = [i for indices, _ in batches_of(clips, "it2v", 2) for i in indices]
+    assert sorted(found) == list(range(len(clips)))
+    for _, members in batches_of(clips, "it2v", 2):
+        assert len({clip.num_frames for clip in members}) == 1 and len(members) <= 2
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_method_is_told_nothing_about_hidden_frames(workshop, task):
+    clip = workshop.scorer.clips[0]
+    told = conditions([clip], task, workshop.scorer.text_widths, workshop.device)
+    given = np.zeros(clip.num_frames, dtype=bool)
+    given[list(clip.known(task))] = True
+    assert told.given[0].tolist() == given.tolist()
+    hidden = told.clean[0][:, ~told.given[0]]
+    assert not hidden.any() and told.clean[0].transpose(0, 1)[given].any()
+    padded = conditions([clip], task, workshop.scorer.text_widths, workshop.device, pad_to=8)
+    assert padded.clean.shape[2] == 8 and not padded.given[:, clip.num_frames :].any()

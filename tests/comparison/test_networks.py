@@ -1,0 +1,209 @@
+"""What each network reads, what it trains, and what its training costs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from rdtf.comparison.flops import FlopTable, clip_inputs, count_flops
+from rdtf.comparison.methods import (
+    METHODS,
+    REFERENCE,
+    Sizes,
+    build_network,
+    new_base,
+    reference_parameters,
+)
+from rdtf.comparison.networks import SingleTask, linear_guess_scale
+from rdtf.comparison.pretrain import KINDS, pretraining
+from rdtf.comparison.settings import BUDGETS
+from rdtf.comparison.variants import VARIANTS, distinct_variants, same_schedule, variant_label
+from rdtf.method.objective import ObjectiveConfig, build_objective
+
+from .micro import BUDGET
+
+CHANNELS, SIZE, WIDTH = 256, 4, 384
+SIZES = Sizes(CHANNELS, SIZE, WIDTH)
+NETWORKS = {
+    "rdtf": METHODS["rdtf"],
+    "rdtf-paper": METHODS["rdtf-paper"],
+    "unet-from-scratch": METHODS["unet-from-scratch"],
+    "pretrain-image": pretraining("image"),
+    **{variant.name: variant for variant in VARIANTS[:2]},
+}
+
+
+def built(name: str, **changes):
+    return build_network(NETWORKS[name], BUDGET, 0, SIZES, None)
+
+
+@pytest.fixture(scope="module")
+def bases(tmp_path_factory):
+    """Untrained U-Nets where the pre-trained ones are looked for."""
+    folder = tmp_path_factory.mktemp("bases")
+    for kind in KINDS:
+        new_base(kind, BUDGET, SIZES).save_pretrained(folder / kind / "unet")
+    return folder
+
+
+# -------------------------------------------------------------------------------- sizes
+
+
+@pytest.mark.parametrize("name", BUDGETS)
+def test_the_larger_networks_are_three_to_five_times_as_large(name):
+    budget = BUDGETS[name]
+    sizes = Sizes(4 * budget.patch**2, budget.canvas // budget.patch, WIDTH)
+    own = reference_parameters(budget, sizes)
+    with torch.device("meta"):
+        for kind in KINDS:
+            count = sum(p.numel() for p in new_base(kind, budget, sizes).parameters())
+            assert 3 <= count / own <= 5, (kind, count, own)
+
+
+def test_full_budget_is_the_preset_nano():
+    sizes = Sizes(64, 16, WIDTH)
+    assert 5e6 < reference_parameters(BUDGETS["full"], sizes) < 6e6
+
+
+@pytest.mark.parametrize("name", ["i2v-adapter", "simda", "customize-a-video"])
+def test_adapters_train_a_small_part_and_leave_the_base(bases, name):
+    network = build_network(METHODS[name], BUDGET, 0, SIZES, bases)
+    own = sum(p.numel() for p in network.own_parameters().values())
+    assert own < 0.1 * network.num_parameters
+    for stage in network.stages:
+        network.begin(stage)
+        trained = network.trained_parameters()
+        assert trained and set(trained) <= set(network.own_parameters())
+        assert sum(p.requires_grad for p in network.parameters()) == len(trained)
+    network.begin("sampling")
+    assert not network.training and not any(m.training for m in network.network.modules())
+
+
+def test_the_same_seed_gives_the_same_network(bases):
+    for name in ("rdtf", "simda"):
+        one, two, other = (
+            build_network(METHODS[name], BUDGET, seed, SIZES, bases).own_parameters()
+            for seed in (0, 0, 1)
+        )
+        assert all(one[key].equal(two[key]) for key in one)
+        assert any(not one[key].equal(other[key]) for key in one)
+
+
+# -------------------------------------------------------------------------------- FLOPs
+
+
+def counted(network: torch.nn.Module, frames: int, tokens: int) -> tuple[int, int]:
+    """Forward and both passes of two clips, counted by torch."""
+    inputs = clip_inputs(2, CHANNELS, frames, SIZE, tokens, WIDTH)
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        loss = network(**inputs).sum()
+        forward = counter.get_total_flops()
+        loss.backward()
+    return forward, counter.get_total_flops()
+
+
+def table_of(network: torch.nn.Module) -> FlopTable:
+    return count_flops(
+        network, clips=2, latent_channels=CHANNELS, latent_size=SIZE, text_width=WIDTH
+    )
+
+
+@pytest.mark.parametrize("name", ["rdtf", "conv3d", "unet-from-scratch", "pretrain-image"])
+def test_tables_hold_for_sizes_that_were_not_counted(name):
+    network = built(name)
+    table = table_of(network)
+    forward, both = counted(network, 7, 9)
+    assert 2 * table.forward_per_clip(7, 9) == forward and table.per_batch(7, 9) == both
+    assert 2.4 < both / forward <= 3.0  # the input of the first layer needs no gradient
+    assert all(p.grad is None for p in built(name).parameters())
+
+
+@pytest.mark.parametrize("name", ["i2v-adapter", "simda", "customize-a-video"])
+def test_tables_of_adapters_count_what_their_gradients_need(bases, name):
+    """Frozen weights need no gradient, but the way down to the deepest adapter is paid for."""
+    network = build_network(METHODS[name], BUDGET, 0, SIZES, bases)
+    for stage in network.stages:
+        network.begin(stage)
+        table = table_of(network)
+        forward, both = counted(network, 6, 3)
+        assert table.per_batch(6, 3) == both
+        assert 1.1 < both / forward < 2.4
+    if name == "customize-a-video":  # the first stage has no time
+        network.begin("appearance")
+        assert table_of(network).forward_per_clip(6, 3) < table.forward_per_clip(6, 3)
+
+
+def test_a_table_survives_its_file():
+    table = table_of(built("rdtf"))
+    assert FlopTable.from_dict(table.to_dict()) == table
+    assert table.per_clip(4, 5) > table.per_clip(4, 3) > table.per_clip(3, 3)
+
+
+# ------------------------------------------------------------------- without the dual mask
+
+
+def test_without_the_dual_mask_only_the_first_frame_is_told():
+    """Other given frames and the mask itself change nothing; the first frame's latents do."""
+    network = built("sti")
+    assert isinstance(network, SingleTask) and network.pad_to == BUDGET.max_frames
+    for parameter in network.parameters():  # what starts at zero would hide a missing input
+        torch.nn.init.normal_(parameter, std=0.05)
+    inputs = clip_inputs(1, CHANNELS, 4, SIZE, 2, WIDTH)
+    generator = torch.Generator().manual_seed(0)
+    inputs["clean"] = torch.randn(inputs["clean"].shape, generator=generator)
+    given = {
+        "first": [True, False, False, False],
+        "more": [True, False, True, True],
+        "others": [False, True, False, True],
+        "none": [False, False, False, False],
+    }
+    with torch.no_grad():
+        out = {
+            name: network(**{**inputs, "given": torch.tensor([mask])})
+            for name, mask in given.items()
+        }
+        inputs["clean"][:, :, 0] = 0  # a given frame of zeros is no given frame: there is no mask
+        zeroed = network(**{**inputs, "given": torch.tensor([given["first"]])})
+    assert out["first"].equal(out["more"]) and out["others"].equal(out["none"])
+    assert not out["first"].allclose(out["none"])
+    assert zeroed.equal(out["none"])
+
+
+def test_the_linear_guess_is_the_best_one():
+    """Scaled noisy latents have the least error of all scalings, at any level."""
+    objective = build_objective(ObjectiveConfig("flow", "x"))
+    generator = torch.Generator().manual_seed(0)
+    clean = 0.7 * torch.randn(1, 1, 1, 300, 300, generator=generator)
+    noise = torch.randn(clean.shape, generator=generator)
+    for t in (0.1, 0.5, 0.9):
+        level = torch.tensor([t])
+        noisy = objective.add_noise(clean, noise, level)
+        scale = linear_guess_scale(level)
+        best = float((clean * noisy).sum() / noisy.square().sum())
+        assert float(scale) == pytest.approx(best, abs=0.01)
+    assert float(linear_guess_scale(torch.tensor([1.0]))) == 0
+
+
+# ------------------------------------------------------------------------------ ablation
+
+
+def test_the_ablation_takes_the_steps_of_the_papers_tables():
+    names = [variant.name for variant in VARIANTS]
+    assert names == ["conv3d", "sti", "dual-mask", "linear", "static", "rdtf-paper"]
+    settings = [variant.config(BUDGET, 0) for variant in VARIANTS]
+    assert [c.model.temporal_layer for c in settings] == ["conv3d"] + ["sti"] * 5
+    assert [v.dual_mask for v in VARIANTS] == [False, False] + [True] * 4
+    assert [c.given_frame_weight for c in settings] == [1, 1, 0, 0, 0, 0]
+    modes = [c.curriculum.mode for c in settings[2:]]
+    assert modes == ["none", "linear", "static", "adaptive"]
+    assert not any(c.model.compose for c in settings)
+    assert METHODS[REFERENCE].config(BUDGET, 0).model.compose
+
+
+def test_schedules_that_coincide_are_trained_once():
+    assert same_schedule("linear", "static") and not same_schedule("none", "linear")
+    names = [variant.name for variant in distinct_variants()]
+    assert "static" not in names and "linear" in names
+    assert "= static" in variant_label("linear") and "=" not in variant_label("dual-mask")
