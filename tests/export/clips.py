@@ -87,3 +87,26 @@ def _frame(
         "hole": (1 - coverage) * 255,
     }[alpha]
     return frame
+
+
+def ball(num_frames: int = 8, size: int = 64, duration_ms: int = 100) -> Sticker:
+    """A soft ball that goes round, with a gradient in it: a loop without a seam."""
+    rows, columns = np.indices((size, size)).astype(np.float64)
+    frames = np.zeros((num_frames, size, size, 4), np.uint8)
+    for index, frame in enumerate(frames):
+        turn = 2 * np.pi * index / num_frames
+        row, column = size * (0.5 + 0.2 * np.sin(turn)), size * (0.5 + 0.2 * np.cos(turn))
+        distance = np.hypot(rows - row, columns - column)
+        frame[..., 0] = 200
+        frame[..., 1] = np.clip(255 - 3 * distance, 0, 255)
+        frame[..., 2] = 40
+        frame[..., 3] = np.clip((size / 5 - distance) + 0.5, 0, 1) * 255
+    return Sticker(frames, np.full(num_frames, duration_ms))
+
+
+def noise(num_frames: int = 8, size: int = 128, duration_ms: int = 100) -> Sticker:
+    """What no codec can make small."""
+    random = np.random.default_rng(0)
+    frames = random.integers(0, 256, (num_frames, size, size, 4), dtype=np.uint8)
+    frames[..., 3] = 255
+    return Sticker(frames, np.full(num_frames, duration_ms))

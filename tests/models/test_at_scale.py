@@ -155,9 +155,9 @@ def test_bf16_is_close_and_warns_of_nothing(variant):
 # ------------------------------------------------------------------ compiling
 
 
-def compiled(network: DFGN, **options: Any) -> DFGN:
-    """With every block compiled by itself; the shapes of a stage are its own, hence static."""
-    for block in blocks(network):
+def compiled(network: DFGN, chosen: slice = slice(None), **options: Any) -> DFGN:
+    """With blocks compiled by themselves; the shapes of a stage are its own, hence static."""
+    for block in blocks(network)[chosen]:
         block.compile(dynamic=False, fullgraph=True, **options)
     return network
 
@@ -199,10 +199,10 @@ def test_every_block_is_one_graph():
 @pytest.mark.usefixtures("fresh_compiler")
 @every_variant
 def test_compiled_blocks_compute_the_same(variant):
-    """With the compiler that training uses."""
+    """With the compiler that training uses; the last block and what follows, as it is slow."""
     changes = {**VARIANTS[variant], **SHALLOW, "layers_per_level": 1}
     plain = tiny_dfgn(**changes).train()
-    other = compiled(tiny_dfgn(**changes).train())
+    other = compiled(tiny_dfgn(**changes).train(), slice(-2, None))
     whole = random_clip([True, False, False])
     for clip in (whole, whole.padded(1)):
         agree(plain, other, clip)

@@ -34,6 +34,7 @@ DAMAGE = (
     EOFError,
     IndexError,
     MemoryError,
+    RuntimeError,
     struct.error,
     zlib.error,
     av.FFmpegError,
@@ -161,8 +162,8 @@ def _findings(found: Measured, foreign: list[str], platform: Platform) -> Iterat
         yield motion
     for limits, is_advice in ((platform.limits, False), (platform.advice, True)):
         for name, limit in limits.items():
-            if name in _RULES:
-                rule, test = _RULES[name]
+            if name in RULES:
+                rule, test = RULES[name]
                 passed, value, asked = test(found, limit)
                 yield Finding(rule, passed, value, asked, is_advice, limit.source, limit.confidence)
 
@@ -267,7 +268,7 @@ def _full_first_frame(found: Measured, limit: Limit) -> _Verdict:
     return share >= _FULL_ENOUGH, f"shows {share:.0%} of the fullest", "the complete picture"
 
 
-_RULES: dict[str, tuple[str, Callable[[Measured, Limit], _Verdict]]] = {
+RULES: dict[str, tuple[str, Callable[[Measured, Limit], _Verdict]]] = {
     "canvas": ("canvas", _canvas),
     "max_bytes": ("bytes", _bytes),
     "max_fps": ("frame rate", _fps),

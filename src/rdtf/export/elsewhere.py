@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,34 +73,51 @@ def _webm(data: bytes, budget: Budget) -> Seen:
     packets = list(_packets(data, "matroska", 0, budget))
     colour = _decode("vp9", [packet.data for packet in packets], budget)
     alpha = _decode("vp9", [packet.alpha for packet in packets if packet.alpha], budget)
-    frames = []
-    for picture, mask in itertools.zip_longest(colour, alpha):
-        rgba = yuv_to_rgba(picture)
-        if mask is not None:  # the luma of the second stream, all 256 values of it
-            rgba[..., 3] = _luma(mask)
-        frames.append(rgba)
-    return Seen(np.stack(frames), _durations(packets))
+    # The luma of the second stream is the opacity, all 256 values of it.
+    return Seen(_joined(colour, alpha, _luma), _durations(packets))
 
 
 def _by_ffmpeg(data: bytes, container: str, budget: Budget) -> Seen:
     with av.open(io.BytesIO(data), mode="r", format="mov") as file:
-        tracks = [(s.frames, s.index, s.codec_context.pix_fmt) for s in file.streams.video]
+        videos: list[Any] = [track for track in file.streams.video if track.codec_context]
+        tracks = [(track.frames, track.index) for track in videos]
     if not tracks:
-        raise StickerError(f"the {container} holds no picture")
+        raise StickerError(f"the {container} holds no picture that can be decoded")
     # An AVIF sequence holds its first picture once more, as a still.
-    most = max(count for count, _, _ in tracks)
-    colour, *masks = [index for count, index, _ in tracks if count == most]
+    most = max(count for count, _ in tracks)
+    colour, *masks = [index for count, index in tracks if count == most]
     packets = list(_packets(data, "mov", colour, budget))
     pictures = _decode_stream(data, colour, budget)
     alphas = _decode_stream(data, masks[0], budget) if masks and container == "avif" else iter(())
-    frames = []
-    for picture, mask in itertools.zip_longest(pictures, alphas):
-        rgba = yuv_to_rgba(picture)
-        if mask is not None:
-            rgba[..., 3] = _full_luma(mask)
-        frames.append(rgba)
+    frames = _joined(pictures, alphas, _full_luma)
     is_picture = container == "avif" and len(frames) == 1
-    return Seen(np.stack(frames), np.zeros(1, np.int64) if is_picture else _durations(packets))
+    return Seen(frames, np.zeros(1, np.int64) if is_picture else _durations(packets))
+
+
+def _joined(
+    pictures: Iterator[av.VideoFrame],
+    masks: Iterator[av.VideoFrame],
+    opacity: Callable[[av.VideoFrame], np.ndarray],
+) -> np.ndarray:
+    """uint8 [F, H, W, 4]; without masks opaque.
+
+    Raises:
+        ValueError: there are fewer or more masks than pictures, or they differ in size.
+    """
+    frames = []
+    first_mask = next(masks, None)
+    masks = itertools.chain([] if first_mask is None else [first_mask], masks)
+    for picture in pictures:
+        rgba = yuv_to_rgba(picture)
+        if first_mask is not None:
+            mask = next(masks, None)
+            if mask is None:
+                raise ValueError("frames without their opacity")
+            rgba[..., 3] = opacity(mask)
+        frames.append(rgba)
+    if not frames or next(masks, None) is not None:
+        raise ValueError("frames are missing")
+    return np.stack(frames)
 
 
 @dataclass(frozen=True)

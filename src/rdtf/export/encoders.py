@@ -266,10 +266,10 @@ class Mp4Encoder(_Base):
 
 def encoder_for(format: str, frames: np.ndarray, loop_count: int) -> Encoder:
     """The encoder of `format` for uint8 [F, H, W, 4]."""
-    return _ENCODERS[format](frames, loop_count)
+    return ENCODERS[format](frames, loop_count)
 
 
-_ENCODERS: dict[str, Callable[[np.ndarray, int], Encoder]] = {
+ENCODERS: dict[str, Callable[[np.ndarray, int], Encoder]] = {
     "webm": WebmEncoder,
     "webp": WebpEncoder,
     "png": PngEncoder,

@@ -73,7 +73,7 @@ def measure(data: bytes, name: str, budget: Budget) -> Measured:
     if container in ("avif", "mp4"):
         return _only_elsewhere(data, container, name, budget)
     if container not in _INSPECTORS:
-        raise StickerError(f"{name} is {container}, which no messenger takes as a file")
+        raise StickerError(f"{name} is {container}, whose rules are not known here")
     info = _INSPECTORS[container](data, name, budget)
     sticker = decode_sticker(data, name, budget=budget)
     seen = decode_elsewhere(data, container, budget)
@@ -135,7 +135,7 @@ def _only_elsewhere(data: bytes, container: str, name: str, budget: Budget) -> M
         image = open_image(data, "AVIF")  # states frames and size without decoding any
         budget.check_clip(name, getattr(image, "n_frames", 1), *image.size)
     with av.open(io.BytesIO(data), format="mov") as file:
-        videos: list[Any] = list(file.streams.video)
+        videos: list[Any] = [track for track in file.streams.video if track.codec_context]
         has_sound = len(file.streams.audio) > 0
         codec = videos[0].codec_context.name if videos else ""
         for track in videos:

@@ -34,7 +34,7 @@ from rdtf.stickers import Sticker
 SMOOTH_RATE, LEAST_RATE = 15, 5
 _FULL = 0.9  # of the limit: what the next better step would take is more than the rest
 _NEAR = 0.85  # an estimate so near the limit tells enough about the steps around it
-_MAX_FILES = 5  # whole files made to come near the limit
+_MAX_FILES = 6  # whole files made to come near the limit
 _SHRINKS = 12  # from the best settings to the least, about, whatever the format
 
 
@@ -99,11 +99,13 @@ def _search_chain(attempts: _Attempts, first: int, max_bytes: int) -> Found:
     errors: dict[int, float] = {}  # logarithms of how far the curve is off
     low, high = first - 1, last + 1  # files of `low` are too large, those of `high` fit
     best = None
-    for _ in range(_MAX_FILES):
+    for number in range(_MAX_FILES):
         known = sorted(errors)
         off = np.interp(steps, known, [errors[at] for at in known]) if known else 0.0
         below = np.flatnonzero(curve + off <= math.log(max_bytes) + 1e-9)
         step = int(steps[below[0]]) if below.size else last
+        if number >= 2 and best is not None and number % 2 == 0:
+            step = (low + high) // 2
         step = min(max(step, low + 1), high - 1)
         attempt = attempts.encode(step)
         errors[step] = math.log(len(attempt.data)) - curve[step - first]

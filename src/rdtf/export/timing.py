@@ -187,7 +187,7 @@ def _next_change(
     if rules.step_ms > 1:
         moment = Fraction(-(-moment // rules.step_ms) * rules.step_ms)
     following = frame + 1
-    while following < len(ends) and ends[following] <= moment:
+    while following < len(ends) and ends[following] <= moment + tolerance:
         following += 1
     return (following, moment) if following < len(ends) else None
 
