@@ -113,6 +113,7 @@ def check_file(
         StickerError: there is no such file, or it is larger than the budget.
         ExportError: (option) no such platform, or one without rules for a single file.
     """
+    platform = _with_rules(platform)
     data = read_bytes(path, budget)
     return check_bytes(data, platform, Path(path).name, budget)
 
@@ -128,9 +129,7 @@ def checked(
     data: bytes, platform: str | Platform, name: str, budget: Budget
 ) -> tuple[CheckReport, Measured | None]:
     """The report and what was measured; None if the file can't be read."""
-    platform = find_platform(platform)
-    if platform.format in FILE_FORMATS:
-        raise ExportError("option", f"{platform.title} has no rules that a file could break")
+    platform = _with_rules(platform)
     try:
         found = measure(data, name, budget)
         foreign = foreign_parts(data, found.container)
@@ -141,6 +140,13 @@ def checked(
         return _unreadable(name, platform, f"damaged ({reason})"), None
     findings = tuple(_findings(found, foreign, platform))
     return CheckReport(name, platform.id, findings, dated()), found
+
+
+def _with_rules(name: str | Platform) -> Platform:
+    platform = find_platform(name)
+    if platform.format in FILE_FORMATS:
+        raise ExportError("option", f"{platform.title} has no rules that a file could break")
+    return platform
 
 
 def _unreadable(name: str, platform: Platform, why: str) -> CheckReport:

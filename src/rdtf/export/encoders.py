@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -178,7 +179,26 @@ class WebpEncoder(_Base):
         return {"alpha_quality": 100, "exact": False, **rung.settings}
 
 
-class PngEncoder(_Base):
+class _PaletteEncoder(_Base):
+    """Keeps the colours of all frames, and the latest reduction of them, which is large."""
+
+    def __init__(self, frames: np.ndarray, loop_count: int) -> None:
+        super().__init__(frames, loop_count)
+        self._reduced: tuple[int, np.ndarray, np.ndarray] | None = None
+
+    @cached_property
+    def _table(self) -> ColourTable:
+        return ColourTable(self._frames)
+
+    def _palette(self, colors: int) -> tuple[np.ndarray, np.ndarray]:
+        """Indices uint8 [F, H, W] of all frames, and the palette, uint8 [n, 4]."""
+        if self._reduced is None or self._reduced[0] != colors:
+            self._reduced = None  # before the next is made
+            self._reduced = colors, *self._table.reduce(colors)
+        return self._reduced[1:]
+
+
+class PngEncoder(_PaletteEncoder):
     """PNG and APNG: exact if that fits, else one palette with alpha for all frames."""
 
     ladder = (
@@ -189,24 +209,15 @@ class PngEncoder(_Base):
         ),
     )
 
-    def __init__(self, frames: np.ndarray, loop_count: int) -> None:
-        super().__init__(frames, loop_count)
-        self._table: ColourTable | None = None
-        self._reduced: dict[int, tuple[np.ndarray, np.ndarray]] = {}
-
     def encode(self, keep: np.ndarray, durations_ms: np.ndarray, rung: Rung) -> bytes:
         clip, colors = self._clip(keep, durations_ms), rung.settings["colors"]
         if colors is None:
             return png.encode(clip)
-        if self._table is None:
-            self._table = ColourTable(self._frames)
-        if colors not in self._reduced:
-            self._reduced = {colors: self._table.reduce(colors)}  # only the latest: it is large
-        indices, palette = self._reduced[colors]
+        indices, palette = self._palette(colors)
         return png.encode_indexed(clip, indices[keep], palette)
 
 
-class GifEncoder(_Base):
+class GifEncoder(_PaletteEncoder):
     """GIF: one palette for all frames, alpha only seen or unseen."""
 
     ladder = tuple(
@@ -225,15 +236,18 @@ class GifEncoder(_Base):
         opaque = frames.copy()
         opaque[..., 3] = 255
         super().__init__(np.where(seen, opaque, 0).astype(np.uint8), loop_count)
-        self._table = ColourTable(self._frames)
+        self._has_holes = not seen.all()
 
     def encode(self, keep: np.ndarray, durations_ms: np.ndarray, rung: Rung) -> bytes:
         clip = Sticker(self._frames[keep], durations_ms, self._loops(keep))
-        indices, palette = self._table.reduce(rung.settings["colors"])
-        if palette[0, 3]:  # nothing is transparent: entry 0 is still kept for that
-            indices, palette = self._table.reduce(min(rung.settings["colors"], 255))
-            indices, palette = indices + np.uint8(1), np.concatenate([palette[:1] * 0, palette])
-        return gif.encode_indexed(clip, indices[keep], palette[:, :3])
+        # Entry 0 is kept for what is transparent, even if nothing is.
+        room = rung.settings["colors"] - (not self._has_holes)
+        indices, palette = self._palette(room)
+        indices = indices[keep]
+        if not self._has_holes:
+            indices = indices + np.uint8(1)
+            palette = np.concatenate([np.zeros_like(palette[:1]), palette])
+        return gif.encode_indexed(clip, indices, palette[:, :3])
 
 
 class AvifEncoder(_Base):

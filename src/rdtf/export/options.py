@@ -55,6 +55,8 @@ class ExportOptions:
         ):
             if value not in known:
                 raise ExportError("option", f"{name} {value!r} is none of {', '.join(known)}")
+        if not 0 <= self.outline_px <= 128:
+            raise ExportError("option", f"an outline of {self.outline_px} px is not 0 to 128")
         if self.max_bytes is not None and self.max_bytes < 1:
             raise ExportError("option", f"{self.max_bytes} bytes hold no sticker")
         for name, color in (("outline", self.outline_color), ("background", self.background)):

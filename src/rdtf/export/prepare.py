@@ -133,9 +133,7 @@ def _settled(
             chosen, durations = merger.keep(rules.max_frames)
             keep = keep[chosen]
         if len(keep) < rules.min_frames:
-            edits.append(
-                f"frames shown twice: {len(keep)} to {rules.min_frames}, as many are asked"
-            )
+            edits.append(f"frames repeated: {len(keep)} to {rules.min_frames}, as it asks for")
             keep, durations = fill_up(keep, durations, rules)
     except ExportError as error:
         raise ExportError(error.reason, f"{title}: {error}") from error

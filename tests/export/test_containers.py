@@ -1,0 +1,133 @@
+"""Files that are something else, or something else as well."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zipfile
+import zlib
+
+import pytest
+
+from rdtf.export import check_bytes, check_file, export_sticker
+from rdtf.export.containers import container_of, doctype, foreign_parts
+from rdtf.stickers import Budget, StickerError, encode_sticker
+
+from .clips import ball
+
+FORMATS = ("gif", "webp", "apng", "webm", "avif", "mp4")
+
+
+@pytest.fixture(scope="module")
+def files() -> dict[str, bytes]:
+    return {format: export_sticker(ball(3, 32), format).data for format in FORMATS}
+
+
+def zipped() -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        archive.writestr("evil.sh", "echo")
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_what_was_written_is_one_thing(files, format):
+    data = files[format]
+    assert container_of(data, "x") == format.replace("apng", "png")
+    assert foreign_parts(data, container_of(data, "x")) == []
+    report = check_bytes(data, format)
+    assert report.passed, report
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("tail", [b"<script>", zipped()], ids=["text", "zip"])
+def test_what_follows_the_picture_is_refused(files, format, tail):
+    report = check_bytes(files[format] + tail, format)
+    assert not report.passed
+    rules = {finding.rule for finding in report.failures}
+    assert rules & {"one file only", "readable"}
+
+
+def test_an_archive_inside_a_chunk_is_found(files):
+    """A comment block of a GIF and a chunk of a PNG can hold anything; the file ends properly."""
+    inner = zipped()
+    gif = files["gif"]
+    comment = b"!\xfe" + bytes([len(inner)]) + inner + b"\0"
+    report = check_bytes(gif[:-1] + comment + b";", "gif")
+    assert [f.found for f in report.failures] == ["a ZIP archive"]
+    png = files["apng"]
+    chunk = struct.pack(">I", len(inner)) + b"evIl" + inner
+    chunk += struct.pack(">I", zlib.crc32(b"evIl" + inner))
+    report = check_bytes(png[:-12] + chunk + png[-12:], "apng")
+    assert [f.found for f in report.failures] == ["a ZIP archive"]
+
+
+def test_a_document_at_the_start_is_found(files):
+    gif = files["gif"]
+    at = 13 + (3 << ((gif[10] & 7) + 1))
+    report = check_bytes(gif[:at] + b"!\xfe\x09%PDF-1.7\n\0" + gif[at:], "gif")
+    assert [f.found for f in report.failures] == ["a PDF document"]
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_the_wrong_container_is_named(files, format):
+    for platform in ("telegram", "whatsapp", "slack"):
+        report = check_bytes(files[format], platform, f"cat.{platform}")
+        names = {"telegram": "webm", "whatsapp": "webp", "slack": "gif"}
+        right = names[platform] == format or (platform, format) == ("slack", "apng")
+        assert ("format" in {f.rule for f in report.failures}) == (not right)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.9, 0.99])
+def test_half_a_file_is_a_finding_and_no_exception(files, format, share):
+    data = files[format]
+    assert not check_bytes(data[: int(len(data) * share)], format).passed
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_damage_is_a_finding_and_no_exception(files, format):
+    data = files[format]
+    for number in range(40):
+        at = number * 7919 % len(data)
+        broken = bytearray(data)
+        broken[at] ^= 1 << number % 8
+        check_bytes(bytes(broken), format)
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(
+    ("field", "value"), [("max_bytes", 100), ("max_canvas", 31), ("max_frames", 2)]
+)
+def test_budgets_come_first(files, format, field, value):
+    report = check_bytes(files[format], format, "x", Budget(**{field: value}))
+    assert [f.rule for f in report.failures] == ["readable"]
+    assert field in report.failures[0].found
+
+
+def test_a_matroska_file_is_no_webm(files):
+    data = files["webm"]
+    assert doctype(data) == "webm"
+    at = data.index(b"webm")
+    other = data[:at] + b"webx" + data[at + 4 :]
+    report = check_bytes(other, "telegram")
+    assert [f.rule for f in report.failures] == ["readable"]
+
+
+def test_missing_large_and_foreign_files(tmp_path):
+    with pytest.raises(StickerError, match="does not exist"):
+        check_file(tmp_path / "no.webm", "telegram")
+    page = tmp_path / "page.webm"
+    page.write_text("<!DOCTYPE html>")
+    report = check_file(page, "telegram")
+    assert not report.passed and "web page" in report.failures[0].found
+    page.write_bytes(b'{"layers": []}')
+    assert "lottie" in check_file(page, "telegram").failures[0].found
+    page.write_bytes(bytes(200))
+    with pytest.raises(StickerError, match="max_bytes"):
+        check_file(page, "telegram", Budget(max_bytes=100))
+
+
+def test_a_plain_png_is_read_to_its_end():
+    data = encode_sticker(ball(1), ".png")
+    assert foreign_parts(data, "png") == [] and foreign_parts(data + b"x", "png")
