@@ -6,11 +6,9 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,6 +24,7 @@ from benchmarks.rivals import (
     training_step,
 )
 from rdtf.training.device import autocast, default_device
+from rdtf.training.progress import process_peak_bytes
 
 
 @dataclass(frozen=True)
@@ -100,14 +99,7 @@ def _measure(name: str, network: str, batch: int, precision: str) -> dict[str, f
 def _peak(device: torch.device) -> int:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
-    status = Path("/proc/self/status")
-    if status.exists():
-        # Not ru_maxrss: on Linux a child starts with the peak of the process that started it.
-        for line in status.read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return process_peak_bytes()
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ _ALL = (
     Method(
         "i2v-adapter",
         "I2V-Adapter on the motion U-Net",
-        1e-3,
+        1e-2,
         adapter="i2v-adapter",
         # As late as one of four evaluations allows; half of the start is blurred.
         prior=FrameSimilarityPrior(start_level=0.8, blur_share=0.5, kernel_size=9, sigma=3.0),
@@ -105,7 +105,7 @@ _ALL = (
     Method(
         "simda",
         "SimDA on the image U-Net",
-        1e-3,
+        1e-2,
         base="image",
         adapter="simda",
         stage_tasks={"tune": _GIVEN_TASKS},
@@ -113,7 +113,7 @@ _ALL = (
     Method(
         "customize-a-video",
         "Customize-A-Video on the video U-Net",
-        1e-3,
+        3e-2,
         base="video",
         adapter="customize-a-video",
         settings={"keep_appearance": True},

@@ -33,7 +33,7 @@ class Budget:
     """
 
     name: str = "small"
-    canvas: int = 48
+    canvas: int = 32
     patch: int = 4
     max_frames: int = 8
     channels: tuple[int, ...] = (32, 48, 64)
@@ -41,14 +41,14 @@ class Budget:
     embedding_dim: int = 128
     text_dim: int = 96
     base_ratio: float = 4.0
-    steps: int = 400
+    steps: int = 300
     batch_size: int = 4
     warmup_steps: int = 20
     ema_decay: float = 0.98
     learning_rate_scale: float = 1.0
-    pretrain_factor: float = 3.0
-    target_count: int = 900
-    source_count: int = 900
+    pretrain_factor: float = 6.0
+    target_count: int = 800
+    source_count: int = 1200
     captions: int = 2
     held_out: int = 24
     curve_clips: int = 12
@@ -82,7 +82,6 @@ BUDGETS: dict[str, Budget] = {
     # Minutes on two CPU cores: shows that everything runs, and little else.
     "tiny": Budget(
         name="tiny",
-        canvas=32,
         steps=120,
         warmup_steps=10,
         ema_decay=0.95,
