@@ -41,12 +41,12 @@ class Budget:
     embedding_dim: int = 128
     text_dim: int = 96
     base_ratio: float = 4.0
-    steps: int = 300
+    steps: int = 500
     batch_size: int = 4
     warmup_steps: int = 20
     ema_decay: float = 0.98
     learning_rate_scale: float = 1.0
-    pretrain_factor: float = 6.0
+    pretrain_factor: float = 5.0
     target_count: int = 800
     source_count: int = 1200
     captions: int = 2
