@@ -123,14 +123,14 @@ _ALL = (
     Method(
         "full-fine-tuning",
         "full fine-tuning of the motion U-Net",
-        1e-3,
+        3e-3,
         adapter="full-fine-tuning",
         **_MOTION,
     ),
     Method(
         CONTROL,
         "the motion U-Net, from scratch",
-        1e-3,
+        3e-3,
         adapter="full-fine-tuning",
         pretrained=False,
         **_MOTION,

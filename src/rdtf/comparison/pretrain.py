@@ -22,7 +22,7 @@ from rdtf.training.store import PreparedStore
 
 KINDS = {"motion": "text to video", "image": "text to image, frame by frame", "video":
          "text to video"}  # fmt: skip
-_RATE = 1e-3
+_RATE = 3e-3
 _TEXT_ONLY = {task: float(task == "t2v") for task in TASKS}
 
 
