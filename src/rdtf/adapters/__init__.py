@@ -25,6 +25,7 @@ from rdtf.adapters.i2v_adapter import I2VAdapter, load_content_branch
 from rdtf.adapters.one_shot import OneShotConfig, Prompt, learn_motion
 from rdtf.adapters.prior import FrameSimilarityPrior, sample_with_prior
 from rdtf.adapters.simda import SimDA
+from rdtf.adapters.use import sticker_pipeline, tune
 from rdtf.errors import ConfigError
 
 __all__ = [
@@ -46,6 +47,8 @@ __all__ = [
     "published_base",
     "sample_with_prior",
     "small_base",
+    "sticker_pipeline",
+    "tune",
 ]
 
 ADAPTERS: Mapping[str, type[AdaptedUNet]] = {

@@ -201,6 +201,16 @@ class AdaptedUNet(nn.Module):
     def disable_gradient_checkpointing(self) -> None:
         checkpoint_blocks(self.base, self.context, False)
 
+    @property
+    def device(self) -> torch.device:
+        """Where it is; pipelines of diffusers ask for it."""
+        return self.get_buffer("null_text").device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of what the adapter adds."""
+        return self.get_buffer("null_text").dtype
+
     # ------------------------------------------------------------------ forward
 
     def forward(

@@ -10,11 +10,11 @@ from typing import Any
 import torch
 
 from rdtf.adapters import FrameSimilarityPrior, build_adapter, load_base, small_base
+from rdtf.adapters.use import GIVEN_TASKS, TEXT_ONLY
 from rdtf.comparison.networks import SingleTask, Trainee, Tuned
 from rdtf.comparison.settings import Budget, train_config
 from rdtf.errors import ConfigError
 from rdtf.method.curriculum import Curriculum
-from rdtf.method.tasks import TASKS
 from rdtf.randomness import Purpose, stream
 from rdtf.training.config import TrainConfig
 from rdtf.training.presets import build_denoiser
@@ -22,11 +22,6 @@ from rdtf.training.presets import build_denoiser
 REFERENCE = "rdtf"
 PAPER = "rdtf-paper"
 CONTROL = "unet-from-scratch"  # tells what pre-training brings
-
-# What the adapters are tuned on: every task that is scored, in equal shares. Text alone is not
-# scored, their bases know it, and I2V-Adapter learns nothing from it.
-_GIVEN_TASKS = {task: float(task != "t2v") for task in TASKS}
-_TEXT_ONLY = {task: float(task == "t2v") for task in TASKS}
 
 
 @dataclass(frozen=True)
@@ -89,7 +84,7 @@ class TaskMix(Curriculum):
         return dict(self._weights)
 
 
-_MOTION = {"base": "motion", "stage_tasks": {"tune": _GIVEN_TASKS}}
+_MOTION = {"base": "motion", "stage_tasks": {"tune": GIVEN_TASKS}}
 _ALL = (
     Method(REFERENCE, "RDTF, from scratch", 1e-3),
     Method(PAPER, "RDTF as in the paper (no composer)", 1e-3, changes={"model__compose": False}),
@@ -108,7 +103,7 @@ _ALL = (
         1e-2,
         base="image",
         adapter="simda",
-        stage_tasks={"tune": _GIVEN_TASKS},
+        stage_tasks={"tune": GIVEN_TASKS},
     ),
     Method(
         "customize-a-video",
@@ -118,7 +113,7 @@ _ALL = (
         adapter="customize-a-video",
         settings={"keep_appearance": True},
         # Frame by frame, without time, the first stage learns looks: nothing is given.
-        stage_tasks={"appearance": _TEXT_ONLY, "motion": _GIVEN_TASKS},
+        stage_tasks={"appearance": TEXT_ONLY, "motion": GIVEN_TASKS},
     ),
     Method(
         "full-fine-tuning",

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from rdtf.adapters import AdaptedUNet
+from rdtf.adapters.use import TEXT_ONLY
 from rdtf.comparison.batches import EqualLengthBatches
 from rdtf.comparison.fit import Fit, Milestone, Plan, Watch
 from rdtf.comparison.flops import FlopTable
@@ -17,13 +18,11 @@ from rdtf.comparison.methods import Method, Sizes, build_network
 from rdtf.comparison.settings import Budget
 from rdtf.fileio import read_json, write_json
 from rdtf.method.objective import build_objective
-from rdtf.method.tasks import TASKS
 from rdtf.training.store import PreparedStore
 
 KINDS = {"motion": "text to video", "image": "text to image, frame by frame", "video":
          "text to video"}  # fmt: skip
 _RATE = 3e-3
-_TEXT_ONLY = {task: float(task == "t2v") for task in TASKS}
 
 
 def pretraining(kind: str) -> Method:
@@ -35,7 +34,7 @@ def pretraining(kind: str) -> Method:
         base=kind,
         adapter="full-fine-tuning",
         pretrained=False,
-        stage_tasks={"tune": _TEXT_ONLY},
+        stage_tasks={"tune": TEXT_ONLY},
     )
 
 
