@@ -48,7 +48,9 @@ def test_every_window_sees_something_that_is_known(known, window, loop):
     assert all(any(slots.values()) for _, slots in steps(known, window, loop))
 
 
-@given(known=clips.filter(lambda known: sum(known) > 1), window=st.integers(3, 16), loop=st.booleans())
+@given(
+    known=clips.filter(lambda known: sum(known) > 1), window=st.integers(3, 16), loop=st.booleans()
+)
 def test_what_lies_between_two_given_frames_is_made_by_a_window_that_sees_both(known, window, loop):
     for step, slots in steps(known, window, loop):
         for is_known, run in runs(slots):

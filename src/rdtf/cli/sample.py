@@ -70,7 +70,11 @@ class _Sampling:
             from rdtf.stickers import write_sheet
 
             write_sheet(sticker, self.sheet)
-        values: dict[str, Any] = {"path": path, "num_frames": sticker.num_frames, "total_ms": sticker.total_ms}
+        values: dict[str, Any] = {
+            "path": path,
+            "num_frames": sticker.num_frames,
+            "total_ms": sticker.total_ms,
+        }
         text = f"{path}: {sticker.num_frames} frames, {sticker.width} px, {sticker.total_ms} ms"
         if self.loop:
             values["seam_error"] = round(sticker.seam_error(), 3)
