@@ -1,7 +1,7 @@
 """As much of ComfyUI as the nodes touch: its V3 interface, and a run through a workflow.
 
-Written after ComfyUI's documented behaviour: ids are unique over inputs and outputs, all inputs but the
-optional ones must be there, values must lie in their range, links must be of the same type.
+Written after ComfyUI's documented behaviour: ids are unique over inputs and outputs, all inputs but
+the optional ones must be there, values must lie in their range, links must be of the same type.
 """
 
 from __future__ import annotations

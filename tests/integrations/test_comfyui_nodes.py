@@ -159,8 +159,12 @@ def test_filling_keeps_the_frames_at_their_positions(comfy, pipeline, size):
         comfy,
         "RDTFFill",
         **{**SAMPLING, "size": size},
-        **{"model": pipeline, "image": image, "mask": mask, "positions": "0,2,5"},
-        **{"num_frames": 7, "duration_ms": 70},
+        model=pipeline,
+        image=image,
+        mask=mask,
+        positions="0,2,5",
+        num_frames=7,
+        duration_ms=70,
     )
     made = sticker_of(out)
     expected = keys if size == "input" else keys.fit_canvas(CANVAS)

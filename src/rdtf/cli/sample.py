@@ -32,8 +32,7 @@ class _Sampling:
     size: Literal["canvas", "input"] = "canvas"
     """Size of the result: the model's canvas, or that of the given frames, kept as they are."""
     loop: bool = False
-    """Make a loop: the last frame leads back to the first. Prints the seam error: how many usual
-    steps the step from last to first is too large; 0 is a step like any other."""
+    """Make a loop: the last frame leads back to the first, and print how well (seam error)."""
     seed: int = 0
     """The same seed gives the same sticker."""
     sheet: Path | None = None

@@ -249,7 +249,8 @@ class StickerPipeline(DiffusionPipeline):
             request: the clip's slots, and which are known.
             prompt: text; None = the captions that the sticker carries, "" = none.
             num_inference_steps: steps of the scheduler per window.
-            guidance_scale, image_guidance_scale: 1 = off.
+            guidance_scale: how strongly to follow the text; 1 = off.
+            image_guidance_scale: how strongly to follow the given frames; 1 = off.
             generator: a CPU generator gives the same sticker on every device.
             callback: called after each step with (index, noise level, latents).
             output_size: "canvas" = all frames at the model's canvas; "input" = at the size of the

@@ -1,4 +1,4 @@
-"""Any length: which slots of a long clip, or of a loop, go through the model together, in which order.
+"""Any length: which slots of a long clip, or of a loop, go through the model together, and when.
 
 A clip that fits is one window. A longer one is filled window by window, each given what is already
 there, and a gap between two frames is only filled by a window that sees both of its ends.
@@ -121,12 +121,12 @@ def _fullest(done: list[bool], window: int, loop: bool) -> Window:
 
 
 def _window_at(start: int, done: list[bool], window: int, loop: bool) -> Window:
-    """Up to `window` slots from `start` on, less what is unknown at its edges and not to be made."""
+    """Up to `window` slots from `start` on, less unknown ones at its edges that it can't make."""
     total = len(done)
     slots: list[int] = []
     for slot in range(start, start + window):
-        beyond = slot >= total and (not loop or not done[slot % total] and slot - start >= total)
-        if beyond:  # the clip's end, or an unknown frame for the second time
+        again = slot - start >= total and not done[slot % total]
+        if again or (slot >= total and not loop):  # an unknown frame twice, or the clip's end
             break
         slots.append(slot)
     unknown = [not done[slot % total] for slot in slots]
