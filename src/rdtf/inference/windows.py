@@ -34,8 +34,9 @@ class Window:
             sum(int(durations_ms[slot % total]) for slot in range(start, stop))
             for start, stop in pairwise(self.slots)
         ]
-        follows = len(self.slots) < 2 or self.slots[-1] == self.slots[-2] + 1
-        return [*spans, int(durations_ms[self.slots[-1] % total]) if follows else spans[-1]]
+        last = self.slots[-1]
+        is_coarse = bool(spans) and last != self.slots[-2] + 1
+        return [*spans, spans[-1] if is_coarse else int(durations_ms[last % total])]
 
 
 def plan_windows(known: Sequence[bool], window: int, loop: bool = False) -> Iterator[Window]:
