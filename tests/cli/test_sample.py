@@ -85,6 +85,27 @@ def test_predict(rdtf, tiny_run, sticker, tmp_path):
     assert np.array_equal(visible(Sticker.load(out))[1:5], visible(Sticker.load(sticker)))
 
 
+LOOPS = {
+    "generate": ("a cat", "--frames", 6),
+    "interpolate": ("{sticker}",),
+    "predict": ("{sticker}", "--after", 2),
+    "fill": ("{sticker}", "--known", "0,1", "--frames", 6),
+}
+
+
+@pytest.mark.parametrize("command", LOOPS)
+def test_loops_tell_their_seam(rdtf, tiny_run, sticker, tmp_path, command):
+    out = tmp_path / "loop.webp"
+    arguments = [str(part).format(sticker=sticker) for part in LOOPS[command]]
+    arguments += ["--model", tiny_run, "-o", out, "--loop"]
+    ended = rdtf(command, *arguments, *FAST, "--json")
+    assert ended.status == 0 and not ended.err
+    made = Sticker.load(out)
+    assert ended.json["num_frames"] == made.num_frames == (8 if command == "interpolate" else 6)
+    assert ended.json["seam_error"] == pytest.approx(made.seam_error(), abs=6e-4)
+    assert f"seam error {ended.json['seam_error']}" in rdtf(command, *arguments, *FAST).out
+
+
 def test_fill(rdtf, tiny_run, sticker, tmp_path):
     out = tmp_path / "filled.webp"
     command = ("fill", sticker, "--known", "0, 2", "--model", tiny_run, "-o", out, *FAST)

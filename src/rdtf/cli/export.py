@@ -10,6 +10,7 @@ from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
     from rdtf.export import Export, ExportOptions, PackItem, Platform
+    from rdtf.stickers import Sticker
 
 Output = Annotated[Path | None, arg(aliases=["-o"])]
 _LOTTIE_SIDE = 512
@@ -50,9 +51,11 @@ class ExportCommand:
     or play faster or slower."""
     speed: float = 1.0
     """Play so many times as fast."""
-    close: Literal["none", "ping-pong", "cross-fade", "boomerang"] = "none"
+    close: Literal["none", "ping-pong", "cross-fade", "boomerang", "generated"] = "none"
     """Close the loop: forward and back; fade the end into the beginning; forward and back in the
-    same time."""
+    same time; or with new frames by a model."""
+    model: Path | None = None
+    """Run or saved pipeline that makes the frames for --close generated."""
     first: str = "0"
     """Frame that the loop begins with, from 0, or "fullest": some platforms rest on it."""
     trim: bool = False
@@ -190,7 +193,7 @@ class ExportCommand:
             outline_px=self.outline,
             outline_color=parse_color(self.outline_color),
             first=first,
-            close=self.close,
+            close="none" if self.close == "generated" else self.close,
             speed=self.speed,
             time=self.time,
             background=None if self.background is None else parse_color(self.background),
@@ -204,7 +207,28 @@ class ExportCommand:
 
         canvas = platform.canvas()
         side = self.size or (max(canvas.value) if canvas else _LOTTIE_SIDE)
-        return read_sticker(path, lottie_size=min(max(side, 16), 2048))
+        sticker = read_sticker(path, lottie_size=min(max(side, 16), 2048))
+        return self._closed(sticker) if self.close == "generated" else sticker
+
+    def _closed(self, sticker: Sticker) -> Sticker:
+        """The clip with frames behind it that lead back to its first; the same ones every time."""
+        import torch
+
+        from rdtf.errors import UserError
+        from rdtf.inference.loops import close_loop
+
+        if self.model is None:
+            raise UserError("--close generated needs a model: name a run with --model")
+        generator = torch.Generator().manual_seed(0)
+        return close_loop(self._pipeline(), sticker, generator=generator)
+
+    def _pipeline(self) -> Any:
+        """The model, loaded for the first file that wants it."""
+        from rdtf.training.run import load_pipeline
+
+        if not hasattr(self, "_loaded"):
+            self._loaded = load_pipeline(self.model or "")
+        return self._loaded
 
     def _items(self, platform: Platform) -> list[PackItem]:
         from rdtf.errors import UserError

@@ -31,6 +31,8 @@ class _Sampling:
     """How strongly to follow the given frames; 1 = off."""
     size: Literal["canvas", "input"] = "canvas"
     """Size of the result: the model's canvas, or that of the given frames, kept as they are."""
+    loop: bool = False
+    """Make a loop: the last frame leads back to the first, and print how well (seam error)."""
     seed: int = 0
     """The same seed gives the same sticker."""
     sheet: Path | None = None
@@ -52,6 +54,7 @@ class _Sampling:
             "num_inference_steps": self.steps,
             "image_guidance_scale": self.image_guidance_scale,
             "output_size": self.size,
+            "loop": self.loop,
             "generator": torch.Generator().manual_seed(self.seed % 2**64),
         }
         if self.guidance_scale is not None:
@@ -66,8 +69,15 @@ class _Sampling:
             from rdtf.stickers import write_sheet
 
             write_sheet(sticker, self.sheet)
-        values = {"path": path, "num_frames": sticker.num_frames, "total_ms": sticker.total_ms}
+        values: dict[str, Any] = {
+            "path": path,
+            "num_frames": sticker.num_frames,
+            "total_ms": sticker.total_ms,
+        }
         text = f"{path}: {sticker.num_frames} frames, {sticker.width} px, {sticker.total_ms} ms"
+        if self.loop:
+            values["seam_error"] = round(sticker.seam_error(), 3)
+            text += f", seam error {values['seam_error']}"
         show(values, self.json, text)
 
 
@@ -106,6 +116,8 @@ class Generate(_Sampling):
 class Interpolate(_Sampling):
     """Make new frames between the frames of a clip; its total time stays the same.
 
+    With --loop also between its last and its first.
+
     Example: rdtf interpolate wave.gif --factor 2 --model RUN -o smooth.webp
     """
 
@@ -124,6 +136,8 @@ class Interpolate(_Sampling):
 @dataclass(kw_only=True)
 class Predict(_Sampling):
     """Extend a clip: new frames behind it, in front of it, or both.
+
+    With --loop they lead from its end back to its beginning.
 
     Example: rdtf predict wave.gif --after 4 --model RUN -o longer.webp
     """

@@ -150,7 +150,7 @@ class StickerPipeline(DiffusionPipeline):
             duration_ms: how long each frame is shown.
             num_stickers_per_prompt: more than one gives a list.
             guidance_scale: text guidance; 1 = off.
-            sampling: see `complete`.
+            sampling: see `complete`; `loop=True` makes a loop.
 
         Returns:
             A `Sticker`, or a list of them if more than one was asked for.
@@ -200,11 +200,16 @@ class StickerPipeline(DiffusionPipeline):
         factor: int = 2,
         *,
         prompt: str | None = None,
+        loop: bool = False,
         **sampling: Any,
     ) -> Sticker:
-        """`factor − 1` new frames between any two; the total time stays the same."""
-        request = interpolate_request(_as_sticker(sticker), factor)
-        return self.complete(request, prompt, **sampling)
+        """`factor − 1` new frames between any two; the total time stays the same.
+
+        With `loop` also between the last and the first. A last frame that repeats the first, as
+        many files have, is left out then; its time goes to the first.
+        """
+        request = interpolate_request(_as_sticker(sticker), factor, loop)
+        return self.complete(request, prompt, loop=loop, **sampling)
 
     def predict(
         self,
@@ -215,7 +220,10 @@ class StickerPipeline(DiffusionPipeline):
         prompt: str | None = None,
         **sampling: Any,
     ) -> Sticker:
-        """`after` new frames behind the clip, `before` new ones in front of it."""
+        """`after` new frames behind the clip, `before` new ones in front of it.
+
+        With `loop=True` they lead from its end back to its beginning.
+        """
         request = predict_request(_as_sticker(sticker), after, before)
         return self.complete(request, prompt, **sampling)
 
@@ -233,6 +241,7 @@ class StickerPipeline(DiffusionPipeline):
         generator: torch.Generator | None = None,
         callback: StepCallback | None = None,
         output_size: str = "canvas",
+        loop: bool = False,
     ) -> Sticker:
         """Make the frames of `request` that are not known.
 
@@ -240,11 +249,14 @@ class StickerPipeline(DiffusionPipeline):
             request: the clip's slots, and which are known.
             prompt: text; None = the captions that the sticker carries, "" = none.
             num_inference_steps: steps of the scheduler per window.
-            guidance_scale, image_guidance_scale: 1 = off.
+            guidance_scale: how strongly to follow the text; 1 = off.
+            image_guidance_scale: how strongly to follow the given frames; 1 = off.
             generator: a CPU generator gives the same sticker on every device.
             callback: called after each step with (index, noise level, latents).
             output_size: "canvas" = all frames at the model's canvas; "input" = at the size of the
                 given frames, which then are the very pixels that came in; made ones are enlarged.
+            loop: the last frame leads back to the first, which is not repeated at the end;
+                `Sticker.seam_error` says how well it does.
 
         Returns:
             The clip; its known frames are those of the request (fitted to the canvas, if that is
@@ -259,10 +271,11 @@ class StickerPipeline(DiffusionPipeline):
         fitted = Sticker(request.frames, request.durations_ms).fit_canvas(self.canvas)
         frames, known = fitted.frames.copy(), request.known.copy()
 
-        for start, stop in plan_windows(known.tolist(), self.max_frames):
-            window = slice(start, stop)
+        for window in plan_windows(known.tolist(), self.max_frames, loop):
+            slots = np.array(window.slots) % request.num_frames
+            durations_ms = np.array(window.durations_ms(request.durations_ms.tolist()))
             conditions = self._conditions(
-                frames[window], known[window], request.durations_ms[window], text, text_mask
+                frames[slots], known[slots], durations_ms, text, text_mask
             )
             shape = conditions.clean.shape
             noise = torch.randn(shape, generator=generator, device=_device_of(generator))
@@ -278,10 +291,10 @@ class StickerPipeline(DiffusionPipeline):
                 generator=generator,
                 callback=callback,
             )
-            made = self._decode(latents, request.durations_ms[window])
-            hidden = ~known[window]
-            frames[window][hidden] = made.frames[hidden]
-            known[window] = True
+            made = self._decode(latents, durations_ms)
+            kept = np.isin(window.slots, window.make)
+            frames[slots[kept]] = made.frames[kept]
+            known[slots[kept]] = True
         if output_size == "input":
             frames = at_request_size(frames, request)
         return Sticker(frames, request.durations_ms, captions=(caption,) if caption else ())

@@ -95,20 +95,36 @@ def fill_request(
     return place(sticker.select(known), known, total, durations_ms)
 
 
-def interpolate_request(sticker: Sticker, factor: int) -> ClipRequest:
-    """`factor − 1` new frames between any two; the total time stays the same."""
+def interpolate_request(sticker: Sticker, factor: int, loop: bool = False) -> ClipRequest:
+    """`factor − 1` new frames between any two; the total time stays the same.
+
+    In a loop the first follows on the last, so there are new frames between these too.
+    """
     if factor < 2:
         raise UserError(f"factor must be 2 or more, got {factor}")
+    if loop:
+        sticker = without_closing_copy(sticker)
     if sticker.num_frames < 2:
         raise UserError(
             "interpolation needs a clip of 2 frames or more; to animate a still, generate"
         )
-    total = (sticker.num_frames - 1) * factor + 1
     durations = []
-    for duration in sticker.durations_ms[:-1]:
+    for duration in sticker.durations_ms if loop else sticker.durations_ms[:-1]:
         durations += _split(int(duration), factor)
-    durations.append(int(sticker.durations_ms[-1]))
+    if not loop:
+        durations.append(int(sticker.durations_ms[-1]))
+    total = len(durations)
     return place(sticker, range(0, total, factor), total, durations)
+
+
+def without_closing_copy(sticker: Sticker) -> Sticker:
+    """The same loop without a last frame that repeats the first; its time goes to the first."""
+    first, last = sticker.premultiplied()[[0, -1]]
+    if sticker.num_frames < 2 or not np.array_equal(first, last):
+        return sticker
+    durations = sticker.durations_ms[:-1].copy()
+    durations[0] += sticker.durations_ms[-1]
+    return sticker.replace(frames=sticker.frames[:-1], durations_ms=durations)
 
 
 def predict_request(sticker: Sticker, after: int = 0, before: int = 0) -> ClipRequest:

@@ -43,7 +43,8 @@ def masked_error_sum(
     one of sixteen weigh by their frames, and padding weighs nothing.
 
     Args:
-        prediction, target: `[B, C, F, h, w]`.
+        prediction: `[B, C, F, h, w]`.
+        target: same shape.
         weights: loss mask from `frame_weights`, `[B, F]`.
         sample_weight: optional `[B]`, for example a weight by noise level.
 

@@ -99,6 +99,15 @@ class Sticker:
 
         return export_sticker(self, platform, **options)
 
+    def seam_error(self) -> float:
+        """How far the last frame is from leading into the first, in usual steps of the clip.
+
+        0 is a step like any other, 2 a jump of three steps; see `rdtf.export.loops.seam_error`.
+        """
+        from rdtf.export.loops import seam_error  # the exporters build on this module
+
+        return seam_error(self)
+
     def premultiplied(self) -> np.ndarray:
         """The frames as float32 [F, H, W, 4] in [0, 1], colour times alpha."""
         return premultiply(self.frames)
