@@ -156,7 +156,7 @@ class Scorer:
                 noise = _noise(members, f"{task}/curve", 0, clean.shape).to(self.device)
                 level = torch.full((len(members),), CURVE_LEVEL, device=self.device)
                 noisy = objective.add_noise(clean, noise, level)
-                guess = told.predict(network, noisy, level)  # type: ignore[arg-type]
+                guess = told.predict(network, noisy, level)
                 hidden = (~told.given)[:, None, :, None, None].expand_as(clean)
                 wrong = (guess - clean).square()[hidden]
                 total, count = total + float(wrong.sum()), count + wrong.numel()

@@ -8,10 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rdtf.method.objective import Objective
-from rdtf.models.dfgn import DFGN
 
 StepCallback = Callable[[int, float, Tensor], None]
 
@@ -40,7 +39,13 @@ class Conditions:
         return bool(self.given.any())
 
     def predict(
-        self, model: DFGN, noisy: Tensor, level: Tensor, *, text: bool = True, image: bool = True
+        self,
+        model: nn.Module,
+        noisy: Tensor,
+        level: Tensor,
+        *,
+        text: bool = True,
+        image: bool = True,
     ) -> Tensor:
         """The network's prediction with or without its text and its given frames."""
         return model(
@@ -57,7 +62,7 @@ class Conditions:
 
 @torch.no_grad()
 def sample(
-    model: DFGN,
+    model: nn.Module,
     objective: Objective,
     scheduler: Any,
     conditions: Conditions,
@@ -112,7 +117,7 @@ class _Guidance:
 
     def output(
         self,
-        model: DFGN,
+        model: nn.Module,
         objective: Objective,
         conditions: Conditions,
         noisy: Tensor,
