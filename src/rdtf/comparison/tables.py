@@ -213,11 +213,12 @@ def pretraining_table(findings: Findings) -> Table:
             f"{cost['flops'] / 1e12:.3f}",
             f"{cost['flops'] / reference['flops']:.1f}" if reference else "–",
             f"{cost['seconds']:.0f}",
+            "–" if cost["loss"] is None else f"{cost['loss']:.3f}",
         ]
         for kind, cost in findings.bases.items()
     ]
     headers = ["base", "pre-trained on", "parameters (M)", "steps", "clips", "TFLOP",
-               "× RDTF's FLOPs", "seconds"]  # fmt: skip
+               "× RDTF's FLOPs", "seconds", "loss at the end"]  # fmt: skip
     note = "On the source domain, once for all seeds; on top of what tuning costs."
     return Table("Cost of pre-training, apart", headers, rows, note)
 
