@@ -5,17 +5,17 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 import anyio.to_thread
-from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 import rdtf
+from rdtf.service.asked import Given, remixed, to_spec
 from rdtf.service.content import content_of
 from rdtf.service.core import Core, clip_of
 from rdtf.service.errors import ServiceError, UnavailableError
 from rdtf.service.forms import read_request, to_given
-from rdtf.service.asked import Given, remixed, to_spec
 from rdtf.service.guard import Guard, error_answer
 from rdtf.service.jobs import Job
 from rdtf.service.metrics import CONTENT_TYPE, Metrics
@@ -293,6 +293,3 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
         document["security"] = [{}, {"key": []}]
         app.openapi_schema = document
     return app.openapi_schema
-
-
-__all__ = ["HTTPException", "create_app"]

@@ -130,9 +130,7 @@ def _length(asked: CreateVideo, otherwise: int) -> tuple[int, int]:
     return max(1, round(total_ms / frame_ms)), frame_ms
 
 
-def _generate(
-    asked: CreateVideo, given: list[Given], canvas: int, max_frames: int
-) -> ClipRequest:
+def _generate(asked: CreateVideo, given: list[Given], canvas: int, max_frames: int) -> ClipRequest:
     last = max((g.frame or 0 for g in given), default=0) + 1
     num_frames, frame_ms = _length(asked, max(min(_DEFAULT_FRAMES, max_frames), last))
     if num_frames > 10_000:

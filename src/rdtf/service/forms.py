@@ -20,7 +20,7 @@ from rdtf.service.uploads import decode_data_url, decode_upload
 _MAX_FIELDS = 128
 _POSITION = "input_reference_frame"
 
-# Parts of a form stay in memory, which the limit on bodies bounds: no file is ever written for them.
+# Parts of a form stay in memory, which the limit on bodies bounds; no file is written for them.
 MultiPartParser.spool_max_size = 2**40
 
 
@@ -87,7 +87,9 @@ def _positions(texts: list[str], count: int) -> list[int | None]:
     if not texts:
         return [None] * count
     if len(texts) != count:
-        raise ServiceError(f"{count} files need {count} positions, got {len(texts)}", param=_POSITION)
+        raise ServiceError(
+            f"{count} files need {count} positions, got {len(texts)}", param=_POSITION
+        )
     if not all(text.strip().isdecimal() and len(text) < 9 for text in texts):
         raise ServiceError("positions are numbers from 0", param=_POSITION)
     return [int(text) for text in texts]

@@ -1,4 +1,4 @@
-"""The queue: jobs wait in order, one worker makes them, and every slot is freed whatever happens."""
+"""The queue: jobs wait in order, one worker makes them, every slot is freed whatever happens."""
 
 from __future__ import annotations
 
@@ -97,9 +97,7 @@ class Watch:
         if self._job.cancel.is_set():
             raise JobCancelledError
 
-    def step(
-        self, done: int, total: int, preview: bytes | None = None, variant: int = 0
-    ) -> None:
+    def step(self, done: int, total: int, preview: bytes | None = None, variant: int = 0) -> None:
         """After each denoising step; leaves the loop if the job was cancelled."""
         self.check()
         self._job.steps_done, self._job.steps_total = done, total
@@ -179,7 +177,12 @@ class JobQueue:
         return len(self._jobs)
 
     def submit(
-        self, spec: JobSpec, owner: str = "", *, max_own: int | None = None, remix_of: str | None = None
+        self,
+        spec: JobSpec,
+        owner: str = "",
+        *,
+        max_own: int | None = None,
+        remix_of: str | None = None,
     ) -> Job:
         """Put a job at the end of the queue.
 

@@ -1,4 +1,4 @@
-"""The work folder: everything that the server writes lies in it, under names that it chose itself."""
+"""The work folder: all that the server writes lies in it, under names that it chose itself."""
 
 from __future__ import annotations
 

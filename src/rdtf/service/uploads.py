@@ -1,4 +1,4 @@
-"""Pictures from strangers: format by content and from a list, budget before pixels, nothing hidden."""
+"""Pictures from strangers: format by content, budget before pixels, nothing hidden inside."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ _GZIP_MAGIC = b"\x1f\x8b"
 _NAME_CHARACTERS = 48
 
 
-def decode_upload(data: bytes, name: str | None, limits: Limits, *, param: str = "input_reference") -> Sticker:
+def decode_upload(
+    data: bytes, name: str | None, limits: Limits, *, param: str = "input_reference"
+) -> Sticker:
     """The clip (or still) in an uploaded file.
 
     Args:
@@ -92,7 +94,9 @@ def decode_data_url(url: str, limits: Limits, *, param: str = "input_reference")
         raise TooLargeError(message, param=param)
     match = _DATA_URL.match(url[:256])
     if match is None:
-        message = "a picture in JSON must be a data URL (data:image/png;base64,...); none is fetched"
+        message = (
+            "a picture in JSON must be a data URL (data:image/png;base64,...); none is fetched"
+        )
         raise ServiceError(message, param=param)
     try:
         return base64.b64decode(url[match.end() :], validate=True)
