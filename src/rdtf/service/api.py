@@ -51,6 +51,14 @@ def _errors(*codes: int) -> dict[int | str, dict[str, Any]]:
     return {code: _ERRORS[code] for code in codes}
 
 
+def owner_of(request: Request) -> str:
+    """Whose jobs this request may see."""
+    return request.app.state.core.keys.owner(request.headers.get("authorization"))
+
+
+Owner = Annotated[str, Depends(owner_of)]
+
+
 def create_app(core: Core) -> FastAPI:
     """The app of one `core`; the studio's page is mounted into it by `rdtf.studio`."""
     metrics = Metrics(core.queue)
@@ -93,9 +101,6 @@ _CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
 
 def _add_health(app: FastAPI, core: Core, metrics: Metrics) -> None:
-    def owner(request: Request) -> str:
-        return core.keys.owner(request.headers.get("authorization"))
-
     @app.get("/healthz", tags=["health"])
     async def healthz() -> dict[str, str]:
         """The process lives."""
@@ -110,7 +115,7 @@ def _add_health(app: FastAPI, core: Core, metrics: Metrics) -> None:
         waiting, most = core.queue.num_waiting, core.limits.max_waiting
         return {"status": "ready", "waiting": waiting, "max_waiting": most}
 
-    @app.get("/metrics", tags=["health"], response_class=Response, dependencies=[Depends(owner)])
+    @app.get("/metrics", tags=["health"], response_class=Response, dependencies=[Depends(owner_of)])
     def read_metrics() -> Response:
         """Numbers for Prometheus."""
         return Response(metrics.text(), media_type=CONTENT_TYPE)
@@ -118,11 +123,6 @@ def _add_health(app: FastAPI, core: Core, metrics: Metrics) -> None:
 
 def _add_videos(app: FastAPI, core: Core) -> None:
     queue = core.queue
-
-    def owner_of(request: Request) -> str:
-        return core.keys.owner(request.headers.get("authorization"))
-
-    owner_type = Annotated[str, Depends(owner_of)]
 
     def shown(job: Job) -> Video:
         return to_video(job, core.runner.name, queue.position(job))
@@ -133,7 +133,7 @@ def _add_videos(app: FastAPI, core: Core) -> None:
         return shown(queue.submit(spec, owner))
 
     @app.get("/v1/models", tags=["videos"], responses=_errors(401))
-    async def list_models(owner: owner_type) -> dict[str, Any]:
+    async def list_models(owner: Owner) -> dict[str, Any]:
         """The one model of this server."""
         model = {"id": core.runner.name, "object": "model", "owned_by": "rdtf"}
         return {"object": "list", "data": [model]}
@@ -144,7 +144,7 @@ def _add_videos(app: FastAPI, core: Core) -> None:
         responses=_errors(400, 401, 413, 429, 503),
         openapi_extra={"requestBody": _BODY},
     )
-    async def create_video(request: Request, owner: owner_type) -> Video:
+    async def create_video(request: Request, owner: Owner) -> Video:
         """Begin a job. JSON, or a multipart form with files."""
         queue.check_room(owner)  # before megabytes are read and decoded
         core.runner.pipeline(0)
@@ -160,7 +160,7 @@ def _add_videos(app: FastAPI, core: Core) -> None:
 
     @app.get("/v1/videos", tags=["videos"], responses=_errors(400, 401))
     def list_videos(
-        owner: owner_type,
+        owner: Owner,
         after: str | None = None,
         limit: Annotated[int, Query(ge=1, le=100)] = 20,
         order: Literal["asc", "desc"] = "desc",
@@ -181,12 +181,12 @@ def _add_videos(app: FastAPI, core: Core) -> None:
         )
 
     @app.get("/v1/videos/{video_id}", tags=["videos"], responses=_errors(401, 404))
-    def read_video(video_id: str, owner: owner_type) -> Video:
+    def read_video(video_id: str, owner: Owner) -> Video:
         """How a job is doing."""
         return shown(queue.get(video_id, owner))
 
     @app.delete("/v1/videos/{video_id}", tags=["videos"], responses=_errors(401, 404))
-    def delete_video(video_id: str, owner: owner_type) -> VideoDeleted:
+    def delete_video(video_id: str, owner: Owner) -> VideoDeleted:
         """Delete a video. If it waits or runs, that ends, and its place is free."""
         job = queue.get(video_id, owner)
         queue.delete(job)
@@ -200,7 +200,7 @@ def _add_videos(app: FastAPI, core: Core) -> None:
     )
     def read_content(
         video_id: str,
-        owner: owner_type,
+        owner: Owner,
         variant: Literal["video", "thumbnail", "spritesheet"] = "video",
     ) -> Response:
         """The file: the clip or its export; `thumbnail` and `spritesheet` are PNG."""
@@ -214,14 +214,14 @@ def _add_videos(app: FastAPI, core: Core) -> None:
         tags=["videos"],
         responses=_errors(400, 401, 404, 409, 429),
     )
-    def remix_video(video_id: str, body: Remix, owner: owner_type) -> Video:
+    def remix_video(video_id: str, body: Remix, owner: Owner) -> Video:
         """The same given frames, settings and seed with another text, as a new job."""
         job = queue.get(video_id, owner)
         spec = remixed(job.spec, clip_of(job), body.prompt, core.limits)
         return shown(queue.submit(spec, owner, remix_of=job.id))
 
     @app.post("/v1/videos/extensions", tags=["videos"], responses=_errors(400, 401, 404, 409, 429))
-    def extend_video(body: Extend, owner: owner_type) -> Video:
+    def extend_video(body: Extend, owner: Owner) -> Video:
         """More frames behind a completed video, as a new job."""
         job = queue.get(body.video.id, owner)
         clip = clip_of(job)
