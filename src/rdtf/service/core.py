@@ -49,7 +49,7 @@ class Core:
 
     def close(self) -> None:
         """Stop the worker and empty the work folder."""
-        self.queue.close(timeout_s=30)
+        self.queue.close(timeout_s=10)
         self.store.close()
 
     def check_ready(self) -> None:

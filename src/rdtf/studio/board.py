@@ -66,7 +66,7 @@ class Board:
         self.choose("every second")
 
     def put(self, index: int, sticker: Sticker) -> None:
-        """Put the first frame of `sticker` into a slot, at the size of what is there, and give it."""
+        """Put the first frame of `sticker` into a slot, at the size of the others, and give it."""
         self._check(index)
         if self.size is not None:
             sticker = sticker.fit_canvas(self.size)
@@ -161,7 +161,7 @@ class Board:
 
 
 def thinned(sticker: Sticker, most: int) -> Sticker:
-    """At most `most` frames, evenly chosen; each takes over the time of those left out behind it."""
+    """At most `most` frames, evenly chosen; each takes over the time of those left out."""
     if sticker.num_frames <= most:
         return sticker
     kept = np.floor(np.arange(most) * sticker.num_frames / most).astype(np.int64)
