@@ -129,7 +129,7 @@ def editor_strip(editor: Editor) -> str:
             "</button>"
         )
     label = "Frames of the sticker: pressed frames are selected"
-    return f'<div class="strip" role="group" aria-label="{label}">{"".join(cells)}</div>'
+    return f'<div class="strip frames" role="group" aria-label="{label}">{"".join(cells)}</div>'
 
 
 def stage(clip: Sticker | None) -> str:
@@ -160,7 +160,7 @@ def progress(job: Job, position: int) -> str:
     if job.preview is not None and not job.is_finished:
         shown = _image(data_url(job.preview), "Preview of what is being made", "big")
     bar = (
-        f'<div class="bar" role="progressbar" aria-valuemin="0" aria-valuemax="100" '
+        f'<div class="rd-bar" role="progressbar" aria-valuemin="0" aria-valuemax="100" '
         f'aria-valuenow="{job.progress}" aria-label="Progress">'
         f'<span style="width:{job.progress}%"></span></div>'
     )
@@ -207,13 +207,13 @@ def export_table(rows: Sequence[ExportRow]) -> str:
                 f'aria-label="{escape(save)}">Save</a>'
             )
         lines.append(
-            f'<li class="row {row.state}" data-platform="{escape(row.platform)}">'
+            f'<li class="rd-row {row.state}" data-platform="{escape(row.platform)}">'
             f'<span class="what"><b>{escape(row.title)}</b><small>{escape(row.asks)}</small></span>'
             f'<span class="verdict"><b>{_MARKS[row.state]}</b> {escape(row.size)}'
             f"<small>{escape(row.words)}</small></span>"
             f'<span class="acts">{action}</span></li>'
         )
-    return f'<ul class="table">{"".join(lines)}</ul>'
+    return f'<ul class="rd-table">{"".join(lines)}</ul>'
 
 
 def history_cards(items: Sequence[HistoryItem]) -> str:
