@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -49,11 +49,10 @@ def to_spec(
         ServiceError: fields that do not fit each other; `param` names one.
     """
     check_prompt(asked.prompt, limits)
-    _check_numbers(asked, limits)
     output = _output(asked.size)
     pictures = [Given(_fitted(g.sticker, canvas, output), g.frame) for g in given]
     try:
-        request = _TASKS[asked.task](asked, pictures, canvas, max_frames)
+        request = _TASKS[asked.task](asked, pictures, _Frame(canvas, max_frames, limits))
     except ServiceError:
         raise
     except UserError as error:
@@ -74,13 +73,21 @@ def to_spec(
     )
 
 
-def _check_numbers(asked: CreateVideo, limits: Limits) -> None:
-    """Before anything is allocated by them."""
-    most = limits.max_frames
-    for name in ("frames", "after", "before", "factor"):
-        value = getattr(asked, name)
-        if value is not None and value > most:
-            raise ServiceError(f"{name} is {value}; it must be at most {most}", param=name)
+@dataclass(frozen=True)
+class _Frame:
+    """What the model and the server allow."""
+
+    canvas: int
+    max_frames: int
+    limits: Limits
+
+    def check(self, num_frames: int) -> int:
+        """Before a clip of so many frames is allocated."""
+        most = self.limits.max_frames
+        if num_frames > most:
+            message = f"{num_frames} frames are too many; at most {most} are made"
+            raise ServiceError(message, param="frames")
+        return num_frames
 
 
 def _fitted(sticker: Sticker, canvas: int, output: OutputSize) -> Sticker:
@@ -130,36 +137,39 @@ def _length(asked: CreateVideo, otherwise: int) -> tuple[int, int]:
     return max(1, round(total_ms / frame_ms)), frame_ms
 
 
-def _generate(asked: CreateVideo, given: list[Given], canvas: int, max_frames: int) -> ClipRequest:
+def _generate(asked: CreateVideo, given: list[Given], room: _Frame) -> ClipRequest:
     last = max((g.frame or 0 for g in given), default=0) + 1
-    num_frames, frame_ms = _length(asked, max(min(_DEFAULT_FRAMES, max_frames), last))
-    if num_frames > 10_000:
-        raise ServiceError(f"{num_frames} frames are too many", param="seconds")
+    num_frames, frame_ms = _length(asked, max(min(_DEFAULT_FRAMES, room.max_frames), last))
+    room.check(max(num_frames, last))
     if not given:
-        return blank_request(num_frames, (canvas, canvas), frame_ms)
+        return blank_request(num_frames, (room.canvas, room.canvas), frame_ms)
     positions = [index if g.frame is None else g.frame for index, g in enumerate(given)]
     order = np.argsort(positions, kind="stable")
     stills = _stacked([given[index].sticker.select([0]) for index in order])
     return place(stills, [positions[index] for index in order], num_frames, frame_ms)
 
 
-def _interpolate(
-    asked: CreateVideo, given: list[Given], canvas: int, max_frames: int
-) -> ClipRequest:
-    return interpolate_request(_clip(given), asked.factor)
+def _interpolate(asked: CreateVideo, given: list[Given], room: _Frame) -> ClipRequest:
+    clip = _clip(given)
+    room.check((clip.num_frames - 1) * asked.factor + 1)
+    return interpolate_request(clip, asked.factor)
 
 
-def _predict(asked: CreateVideo, given: list[Given], canvas: int, max_frames: int) -> ClipRequest:
-    return predict_request(_clip(given), asked.after, asked.before)
+def _predict(asked: CreateVideo, given: list[Given], room: _Frame) -> ClipRequest:
+    clip = _clip(given)
+    room.check(clip.num_frames + asked.after + asked.before)
+    return predict_request(clip, asked.after, asked.before)
 
 
-def _fill(asked: CreateVideo, given: list[Given], canvas: int, max_frames: int) -> ClipRequest:
+def _fill(asked: CreateVideo, given: list[Given], room: _Frame) -> ClipRequest:
     if asked.known is None:
         raise ServiceError("fill needs known: the frames to keep, such as [0, 3]", param="known")
-    return fill_request(_clip(given), asked.known, asked.frames, asked.frame_ms)
+    clip = _clip(given)
+    room.check(max(clip.num_frames, asked.frames or 0, max(asked.known, default=0) + 1))
+    return fill_request(clip, asked.known, asked.frames, asked.frame_ms)
 
 
-_TASKS: dict[str, Callable[[CreateVideo, list[Given], int, int], ClipRequest]] = {
+_TASKS: dict[str, Callable[[CreateVideo, list[Given], _Frame], ClipRequest]] = {
     "generate": _generate,
     "interpolate": _interpolate,
     "predict": _predict,
@@ -187,8 +197,6 @@ def _stacked(stills: list[Sticker]) -> Sticker:
 
 def remixed(spec: JobSpec, clip: Sticker, prompt: str, limits: Limits) -> JobSpec:
     """The same job with another prompt; its given frames are read back from its result."""
-    from dataclasses import replace
-
     frames = np.where(spec.request.known[:, None, None, None], clip.frames, 0).astype(np.uint8)
     request = ClipRequest(frames, spec.request.known, spec.request.durations_ms)
     return replace(spec, request=request, prompt=check_prompt(prompt, limits))

@@ -120,7 +120,7 @@ def _within(name: str, value: float, least: float, most: float) -> None:
 def new_seeds(seed: int | None, count: int) -> tuple[int, ...]:
     """`seed` and the numbers behind it; a random one if None."""
     first = secrets.randbelow(2**31) if seed is None else seed
-    return tuple(min(first + index, MAX_SEED) for index in range(count))
+    return tuple(first + index for index in range(count))
 
 
 def seconds_text(durations_ms: Sequence[int] | np.ndarray) -> str:

@@ -18,9 +18,11 @@ class Editor:
     Attributes:
         clip: the clip; None until one is opened.
         selected: frames that the next edit is about.
+        max_frames: no edit makes a clip longer than that.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, max_frames: int = 240) -> None:
+        self.max_frames = max_frames
         self.clip: Sticker | None = None
         self.selected: set[int] = set()
         self._undo: list[Sticker] = []
@@ -95,7 +97,10 @@ class Editor:
 
     def _apply(self, edit: Callable[[Sticker], Sticker]) -> None:
         before = self.current()
-        self.clip = edit(before)
+        after = edit(before)
+        if after.num_frames > max(self.max_frames, before.num_frames):
+            raise UserError(f"a clip has at most {self.max_frames} frames here")
+        self.clip = after
         self._undo.append(before)
         self._redo = []
         while len(self._undo) > _MAX_UNDO or self._undo_bytes() > _MAX_UNDO_BYTES:

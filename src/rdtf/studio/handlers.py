@@ -143,7 +143,7 @@ class Handlers:
             yield markup.notice(str(error)), self._variants(session)
             return
         async for view in self._follow(session, job):
-            yield view, markup.variants((), 0)
+            yield view, ""
         if job.state is JobState.COMPLETED:
             await asyncio.to_thread(self._take, session, job, prompt)
         yield markup.progress(job, 0), self._variants(session)

@@ -315,12 +315,12 @@ def _edit_tab(handlers: Handlers, parts: _Parts) -> tuple[list[gr.HTML], gr.HTML
                 }
             with gr.Row():
                 frame_ms = gr.Number(
-                    100, label="Time (ms), of the selected or all", minimum=1, precision=0, scale=2
+                    100, label="Time of the selected, or all (ms)", minimum=1, precision=0, scale=2
                 )
-                retime = gr.Button("Set the time", scale=1, min_width=110, elem_id="edit-retime")
+                retime = gr.Button("Set time", scale=1, min_width=110, elem_id="edit-retime")
             with gr.Row(elem_classes="go-row"):
                 again = gr.Button(
-                    "Make selected frames anew", variant="primary", scale=3, elem_id="regenerate"
+                    "Make selected anew", variant="primary", scale=3, elem_id="regenerate"
                 )
                 stop = gr.Button("Cancel", scale=1, min_width=90)
             notice = gr.HTML(elem_id="edit-notice", apply_default_css=False)
@@ -328,8 +328,8 @@ def _edit_tab(handlers: Handlers, parts: _Parts) -> tuple[list[gr.HTML], gr.HTML
             _heading("Playing", "as it is now")
             stage = gr.HTML(markup.stage(None), elem_id="stage", apply_default_css=False)
             with gr.Row():
-                keep = gr.Button("Keep in the history", elem_id="keep", min_width=120)
-                use = gr.Button("Use as film strip in Make", elem_id="use-edited", min_width=120)
+                keep = gr.Button("Keep it", elem_id="keep", min_width=120)
+                use = gr.Button("Make from it", elem_id="use-edited", min_width=120)
     shown = [strip, stage, notice]
 
     def select(known: str, event: gr.EventData) -> None:
