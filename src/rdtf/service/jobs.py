@@ -245,8 +245,8 @@ class JobQueue:
         with self._changed:
             job.is_deleted = True
             self._jobs.pop(job.id, None)
-        if job.is_finished:
-            self._store.delete("jobs", job.id)
+            if job.is_finished:
+                self._store.delete("jobs", job.id)
 
     def wait(self, job: Job, version: int = -1, timeout_s: float | None = None) -> int:
         """Wait until the job is newer than `version` (-1: finished); returns its version."""
@@ -277,8 +277,7 @@ class JobQueue:
             for job in doomed:
                 job.is_deleted = True
                 self._jobs.pop(job.id, None)
-        for job in doomed:
-            self._store.delete("jobs", job.id)
+                self._store.delete("jobs", job.id)
 
     # ------------------------------------------------------------------- inside
 
@@ -327,11 +326,12 @@ class JobQueue:
             seconds = time.monotonic() - started
             with self._changed:
                 self._running = None
+                if job.is_deleted or state is not JobState.COMPLETED:
+                    self._store.delete("jobs", job.id)
+                    job.results = ()
                 self._settle(job, state, error)
                 if state is JobState.COMPLETED:
                     self._seconds_per_job.append(seconds)
-            if job.is_deleted or state is not JobState.COMPLETED:
-                self._store.delete("jobs", job.id)
             for listener in self.listeners:
                 listener(job)
             self.expire()
@@ -364,7 +364,6 @@ class JobQueue:
         except JobCancelledError:
             return JobState.CANCELLED, None
         except Exception as error:
-            job.results = ()
             return JobState.FAILED, as_service_error(error)
         return JobState.COMPLETED, None
 
