@@ -18,6 +18,7 @@ from rdtf.service.jobs import Job, JobState
 from rdtf.service.spec import JobSpec, OutputSize, check_prompt, new_seeds
 from rdtf.service.uploads import decode_upload
 from rdtf.stickers import Sticker
+from rdtf.stickers.canvas import composite_over
 from rdtf.studio import edits, exporting, markup
 from rdtf.studio.session import Session, Sessions
 from rdtf.studio.shelf import Shelf
@@ -54,9 +55,8 @@ class Handlers:
 
     def draw(self, token: str, drawn: Any, where: str, frame: float) -> View:
         """The drawing is to be used: an editor's value or uint8 [H, W, 4]."""
-        pixels = drawn.get("composite") if isinstance(drawn, dict) else drawn
         try:
-            return self._place(token, drawing(pixels), where, frame)
+            return self._place(token, drawing(drawn), where, frame)
         except UserError as error:
             return self.board_view(token, str(error))
 
@@ -443,17 +443,22 @@ def whole(value: Any, what: str) -> int:
     return number
 
 
-def drawing(pixels: Any) -> Sticker:
-    """A drawing as a still: cut to a square around nothing, transparent where nothing was drawn.
+def drawing(drawn: Any) -> Sticker:
+    """A drawing as a still, transparent where nothing was drawn.
+
+    Args:
+        drawn: uint8 [H, W, 4], or a drawing tool's value with such arrays under "layers". Its
+            "composite" lies on white, which nobody drew.
 
     Raises:
         UserError: nothing was drawn.
     """
-    if not isinstance(pixels, np.ndarray) or pixels.ndim != 3 or pixels.shape[2] not in (3, 4):
-        raise UserError("draw something first")
-    if pixels.shape[2] == 3:
-        pixels = np.concatenate([pixels, np.full_like(pixels[..., :1], 255)], axis=2)
-    if not (pixels[..., 3] > 0).any():
+    layers = drawn.get("layers") if isinstance(drawn, dict) else [drawn]
+    pixels: np.ndarray | None = None
+    for layer in layers or ():
+        if isinstance(layer, np.ndarray) and layer.ndim == 3 and layer.shape[2] == 4:
+            pixels = layer if pixels is None else composite_over(layer, pixels)
+    if pixels is None or not (pixels[..., 3] > 0).any():
         raise UserError("draw something first")
     return Sticker(np.ascontiguousarray(pixels[None], dtype=np.uint8), np.array([100]))
 
