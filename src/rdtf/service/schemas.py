@@ -16,10 +16,10 @@ class Reference(BaseModel):
     """A given picture or clip: one of `image_url` and `video_id`."""
 
     model_config = ConfigDict(extra="forbid")
-    image_url: str | None = Field(None, description="Data URL; nothing is fetched.")
-    video_id: str | None = Field(None, description="A completed video of your own.")
+    image_url: str | None = Field(default=None, description="Data URL; nothing is fetched.")
+    video_id: str | None = Field(default=None, description="A completed video of your own.")
     frame: Annotated[int, Field(ge=0)] | None = Field(
-        None, description="The frame that it becomes, from 0; `generate` only."
+        default=None, description="The frame that it becomes, from 0; `generate` only."
     )
 
 
@@ -27,44 +27,50 @@ class CreateVideo(BaseModel):
     """What to make. Multipart forms have the same fields."""
 
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
-    prompt: str = Field("", description="What to show.")
-    model: str | None = Field(None, description="Name of the model; see /v1/models.")
+    prompt: str = Field(default="", description="What to show.")
+    model: str | None = Field(default=None, description="Name of the model; see /v1/models.")
     task: Task = Field(
-        "generate",
+        default="generate",
         description="generate: from text, stills, or both; interpolate: frames between frames; "
         "predict: frames behind or in front; fill: all frames but `known`.",
     )
     input_reference: Reference | str | list[Reference | str] | None = Field(
-        None, description="Given pictures: data URLs or objects; in a form, files."
+        default=None, description="Given pictures: data URLs or objects; in a form, files."
     )
     seconds: Annotated[float, Field(gt=0, le=600)] | None = Field(
-        None, description="Length of the clip; a number or a text."
+        default=None, description="Length of the clip; a number or a text."
     )
-    frames: Annotated[int, Field(ge=1)] | None = Field(None, description="Number of frames.")
+    frames: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Number of frames."
+    )
     frame_ms: Annotated[int, Field(ge=1)] | None = Field(
-        None, description="How long each frame is shown; default 100."
+        default=None, description="How long each frame is shown; default 100."
     )
     size: str | None = Field(
-        None,
+        default=None,
         description="WIDTHxHEIGHT, `canvas` (the model's own, the default), or `input` (that of "
         "the given frames, which come back untouched).",
     )
     seed: Annotated[int, Field(ge=0)] | None = Field(
-        None, description="The same seed gives the same sticker; default: a new one."
+        default=None, description="The same seed gives the same sticker; default: a new one."
     )
-    steps: Annotated[int, Field(ge=1)] = Field(20, description="Denoising steps.")
+    steps: Annotated[int, Field(ge=1)] = Field(default=20, description="Denoising steps.")
     guidance: float | None = Field(
-        None, description="Of the text; 1 = off. Default 2 for generate, else 1."
+        default=None, description="Of the text; 1 = off. Default 2 for generate, else 1."
     )
-    image_guidance: float = Field(1.0, description="Of the given frames; 1 = off.")
-    known: list[int] | None = Field(None, description="fill: frames to keep, from 0.")
-    factor: Annotated[int, Field(ge=2)] = Field(2, description="interpolate: 2 = one between.")
-    after: Annotated[int, Field(ge=0)] = Field(0, description="predict: frames behind.")
-    before: Annotated[int, Field(ge=0)] = Field(0, description="predict: frames in front.")
+    image_guidance: float = Field(default=1.0, description="Of the given frames; 1 = off.")
+    known: list[int] | None = Field(default=None, description="fill: frames to keep, from 0.")
+    factor: Annotated[int, Field(ge=2)] = Field(
+        default=2, description="interpolate: 2 = one between."
+    )
+    after: Annotated[int, Field(ge=0)] = Field(default=0, description="predict: frames behind.")
+    before: Annotated[int, Field(ge=0)] = Field(default=0, description="predict: frames in front.")
     platform: str | None = Field(
-        None, description="Export for a messenger (`rdtf export --list`); default webp."
+        default=None, description="Export for a messenger (`rdtf export --list`); default webp."
     )
-    format: str | None = Field(None, description="The same for a plain format: webp, gif, apng...")
+    format: str | None = Field(
+        default=None, description="The same for a plain format: webp, gif, apng..."
+    )
 
 
 class Remix(BaseModel):
@@ -114,8 +120,8 @@ class Video(BaseModel):
     task: str
     frames: int
     platform: str
-    queue_position: int | None = Field(None, description="Jobs before this one.")
-    bytes: int | None = Field(None, description="Size of the content.")
+    queue_position: int | None = Field(default=None, description="Jobs before this one.")
+    bytes: int | None = Field(default=None, description="Size of the content.")
     remixed_from_video_id: str | None = None
     error: JobError | None = None
 

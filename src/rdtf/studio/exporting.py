@@ -2,55 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from rdtf.errors import UserError
-from rdtf.export import Export, ExportOptions, PackItem, Platform, export_pack, export_sticker
+from rdtf.export import Export, ExportOptions, PackItem, export_pack, export_sticker
 from rdtf.export.options import parse_color
 from rdtf.export.platforms import platforms
 from rdtf.fileio import size_text
 from rdtf.service.results import zipped
 from rdtf.stickers import Sticker
+from rdtf.studio.rows import ExportRow, asks, open_rows
 from rdtf.studio.session import Session
 from rdtf.studio.shelf import Shelf
 
-
-@dataclass(frozen=True)
-class ExportRow:
-    """One platform's line.
-
-    Attributes:
-        state: "open" (not tried), "busy", "passed" or "refused".
-        words: what came of it.
-        token: of the file on the shelf, if there is one.
-    """
-
-    platform: str
-    title: str
-    asks: str
-    state: str = "open"
-    words: str = ""
-    size: str = ""
-    token: str = ""
-
-
-def open_rows() -> list[ExportRow]:
-    """Every platform, none tried."""
-    return [ExportRow(p.id, p.title, asks(p)) for p in platforms().values()]
-
-
-def asks(platform: Platform) -> str:
-    """The limits that matter most, in a few words."""
-    words = []
-    canvas = platform.canvas()
-    if canvas is not None:
-        words.append(f"{canvas.value[0]} x {canvas.value[1]}")
-    if most := platform.value("max_bytes"):
-        words.append(f"up to {size_text(most)}")
-    if most := platform.value("max_total_ms"):
-        words.append(f"up to {most / 1000:g} s")
-    return ", ".join([platform.format, *words])
+__all__ = ["ExportRow", "build_pack", "export_row", "make_options", "open_rows", "pack_platforms"]
 
 
 def make_options(
@@ -79,7 +45,7 @@ def export_row(
         stem = f"{(clip.captions or ('sticker',))[0]}-{known.id}"
         token = shelf.put(session.owner, data, stem, suffix)
     except UserError as error:
-        words = str(error).removeprefix(f"{known.title}: ")
+        words = re.sub(r"--(\w+)", r"\1", str(error).removeprefix(f"{known.title}: "))
         return ExportRow(row.platform, row.title, row.asks, "refused", words)
     report = export.report
     loss = (

@@ -365,13 +365,13 @@ class Handlers:
 
     async def _export(self, token: str, wanted: str | None, fields: Any) -> AsyncIterator[str]:
         session = self.session(token)
-        rows = exporting.open_rows()
         try:
             clip = session.editor.current()
             options = export_options(*fields)
         except UserError as error:
-            yield markup.notice(str(error)) + markup.export_table(rows)
+            yield markup.notice(str(error)) + markup.export_table(exporting.open_rows())
             return
+        rows = session.export_rows(clip, options)
         for index, row in enumerate(rows):
             if wanted in (None, row.platform):
                 rows[index] = exporting.ExportRow(row.platform, row.title, row.asks, "busy")
@@ -380,6 +380,11 @@ class Handlers:
                     exporting.export_row, session, self.shelf, clip, row.platform, options
                 )
                 yield markup.export_table(rows)
+
+    def export_view(self, token: str) -> str:
+        """What was exported of the open clip, as long as it is the same."""
+        session = self.session(token)
+        return markup.export_table(session.export_rows(session.editor.clip, None))
 
     # ------------------------------------------------------------ pack
 

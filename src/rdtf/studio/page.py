@@ -14,7 +14,16 @@ from rdtf.studio.board import CHOICES
 from rdtf.studio.handlers import Handlers
 
 _UPLOADS = [".gif", ".webp", ".png", ".apng", ".jpg", ".jpeg", ".webm", ".tgs", ".json"]
-_INKS = ["#1f2430", "#ffffff", "#f2545b", "#ff9f1c", "#ffd23f", "#3bb273", "#3a86ff", "#8f5bd6"]
+_INKS: list[str | tuple[str, float]] = [
+    "#1f2430",
+    "#ffffff",
+    "#f2545b",
+    "#ff9f1c",
+    "#ffd23f",
+    "#3bb273",
+    "#3a86ff",
+    "#8f5bd6",
+]
 _CLOSINGS = ["none", "ping-pong", "boomerang", "cross-fade"]
 _TIMES = ["refuse", "trim", "hold", "speed"]
 _PAGE_TITLE = "rdtf studio"
@@ -94,8 +103,8 @@ def build_page(handlers: Handlers) -> gr.Blocks:
                 parts = _make_tab(handlers, token)
             with gr.Tab("Edit", id="edit") as edit_tab:
                 editor_outputs, edit_notice, use_edited = _edit_tab(handlers, parts)
-            with gr.Tab("Export", id="export"):
-                options = _export_tab(handlers, token)
+            with gr.Tab("Export", id="export") as export_tab:
+                options, exports = _export_tab(handlers, token)
             with gr.Tab("Pack", id="pack") as pack_tab:
                 pack_cards = _pack_tab(handlers, token, options)
             with gr.Tab("History", id="history") as history_tab:
@@ -104,6 +113,7 @@ def build_page(handlers: Handlers) -> gr.Blocks:
         use_edited.click(handlers.use_edited, token, board, **_PRIVATE)
         editor = [*editor_outputs, edit_notice]
         edit_tab.select(handlers.editor_view, token, editor, **_PRIVATE)
+        export_tab.select(handlers.export_view, token, exports, **_PRIVATE)
         pack_tab.select(handlers.pack_view, token, pack_cards, **_PRIVATE)
         history_tab.select(handlers.history_view, token, history_cards, **_PRIVATE)
 
@@ -188,7 +198,7 @@ def _make_tab(handlers: Handlers, token: gr.BrowserState) -> _Parts:
                 buttons = [gr.Button(choice, size="sm", min_width=60) for choice in CHOICES]
             with gr.Row():
                 length = gr.Slider(1, limits.max_frames, 8, step=1, label="Frames")
-                frame_ms = gr.Slider(20, 500, 100, step=10, label="Time of each frame (ms)")
+                frame_ms = gr.Slider(20, 500, 100, step=10, label="Frame time (ms)")
             board_notice = gr.HTML(elem_id="board-notice", apply_default_css=False)
         with gr.Column(scale=5, min_width=320):
             _heading("Words", "what to show")
@@ -356,7 +366,7 @@ def _edit_tab(handlers: Handlers, parts: _Parts) -> tuple[list[gr.HTML], gr.HTML
 # ------------------------------------------------------------------------------ Export, pack
 
 
-def _export_tab(handlers: Handlers, token: gr.BrowserState) -> list[Any]:
+def _export_tab(handlers: Handlers, token: gr.BrowserState) -> tuple[list[Any], gr.HTML]:
     _heading("Export", "the sticker that is open in Edit; each file is checked by the rules")
     with gr.Accordion("Outline, loop, speed, background", open=False):
         with gr.Row():
@@ -384,7 +394,7 @@ def _export_tab(handlers: Handlers, token: gr.BrowserState) -> list[Any]:
     busy: dict[str, Any] = {**_PRIVATE, "concurrency_id": "export", "concurrency_limit": 1}
     table.click(_with_event(one), [token, *options], table, **busy)
     everything.click(every, [token, *options], table, **busy)
-    return options
+    return options, table
 
 
 def _with_event(function: Any) -> Any:

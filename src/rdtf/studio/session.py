@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from rdtf.errors import UserError
 from rdtf.service.jobs import Job, JobQueue
@@ -16,6 +17,7 @@ from rdtf.service.store import Store
 from rdtf.stickers import Sticker, decode_sticker, encode_sticker
 from rdtf.studio.board import Board
 from rdtf.studio.editor import Editor
+from rdtf.studio.rows import ExportRow, open_rows
 from rdtf.studio.shelf import Shelf
 
 _START_FRAMES = 8
@@ -67,12 +69,24 @@ class Session:
     job: Job | None = None
     last_job: Job | None = None
     seen_s: float = 0.0
+    _exports: tuple[Any, Any, list[ExportRow]] | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
     def owner(self) -> str:
         """Whose jobs and files these are."""
         return f"studio-{self.token}"
+
+    def export_rows(self, clip: Sticker | None, options: Any) -> list[ExportRow]:
+        """The lines of the export table: those so far, unless clip or options are others now.
+
+        Args:
+            options: None = whatever they were.
+        """
+        known = self._exports
+        if known is None or known[0] is not clip or options not in (None, known[1]):
+            self._exports = known = (clip, options, open_rows())
+        return known[2]
 
     # ----------------------------------------------------------------------- history
 
