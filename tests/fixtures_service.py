@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -112,3 +114,20 @@ def done(core: Core, job: Job) -> Job:
     core.queue.wait(job, timeout_s=120)
     assert job.is_finished
     return job
+
+
+@contextlib.contextmanager
+def running(core: Core, *, page: bool = False) -> Iterator[str]:
+    """The core behind uvicorn; yields the address."""
+    from rdtf.service.server import bind, make_app, make_server
+
+    server = make_server(make_app(core, page=page))
+    listener = bind("127.0.0.1", 0)
+    listener.listen()  # connections are kept from here on
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        yield "http://{}:{}".format(*listener.getsockname())
+    finally:
+        server.should_exit = True
+        thread.join()

@@ -8,15 +8,14 @@ import pytest
 from fixtures_runs import pipeline, tiny_run, training_set
 from fixtures_service import core, make_core
 
-pytest.importorskip("fastapi", reason="the extra studio is not installed")
-pytest.importorskip("prometheus_client", reason="the extra studio is not installed")
-
 __all__ = ["core", "make_core", "pipeline", "tiny_run", "training_set"]
 
 
 @pytest.fixture
 def client_of() -> Callable[..., Any]:
-    """A client that talks to a core's app directly."""
+    """A client that talks to a core's app directly; skips without the extra `studio`."""
+    for name in ("fastapi", "prometheus_client", "httpx"):
+        pytest.importorskip(name, reason="the extra studio is not installed")
     from starlette.testclient import TestClient
 
     from rdtf.service.api import create_app

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,28 +15,13 @@ import numpy as np
 import psutil
 import pytest
 
-from fixtures_service import direct, given_request, png, spec, still
-from rdtf.service.core import Core
+from fixtures_service import direct, given_request, png, running, spec, still
 from rdtf.service.limits import Limits
-from rdtf.service.server import bind, make_app, make_server
+from rdtf.service.server import bind
 from rdtf.stickers import decode_sticker
 
+pytest.importorskip("fastapi", reason="the extra studio is not installed")
 httpx = pytest.importorskip("httpx", reason="the extra dev is not installed")
-
-
-@contextlib.contextmanager
-def running(core: Core, *, page: bool = False) -> Iterator[str]:
-    """The core behind uvicorn; yields the address."""
-    server = make_server(make_app(core, page=page))
-    listener = bind("127.0.0.1", 0)
-    listener.listen()  # connections are kept from here on
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        yield "http://{}:{}".format(*listener.getsockname())
-    finally:
-        server.should_exit = True
-        thread.join()
 
 
 @pytest.fixture

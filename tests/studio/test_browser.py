@@ -15,9 +15,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from fixtures_service import ENDLESS_LIMITS, moving_disc
+from fixtures_service import ENDLESS_LIMITS, moving_disc, running
 from rdtf.stickers import Sticker, decode_sticker
-from service.test_server import running
 
 pytestmark = pytest.mark.slow
 sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")

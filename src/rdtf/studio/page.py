@@ -51,6 +51,8 @@ def theme() -> gr.themes.Base:
         block_title_text_weight="500",
         block_title_padding="0",
         block_label_background_fill="none",
+        block_label_background_fill_dark="none",
+        block_title_background_fill_dark="none",
         block_label_text_color="*neutral_600",
         block_label_text_color_dark="*neutral_300",
         block_label_text_weight="500",
