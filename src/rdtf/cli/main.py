@@ -17,6 +17,7 @@ from rdtf.cli.evaluate import Evaluate
 from rdtf.cli.export import ExportCommand
 from rdtf.cli.quickstart import Quickstart
 from rdtf.cli.sample import Fill, Generate, Interpolate, Predict
+from rdtf.cli.studio import StudioCommand
 from rdtf.cli.train import Train, TrainAutoencoder
 from rdtf.errors import UserError
 
@@ -31,6 +32,7 @@ _COMMANDS = {
     "predict": Predict,
     "fill": Fill,
     "export": ExportCommand,
+    "studio": StudioCommand,
     "evaluate": Evaluate,
     "compare": Compare,
 }

@@ -1,0 +1,103 @@
+"""`rdtf studio`: the web page and the REST interface, in one process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rdtf.service.limits import Limits
+
+_MIB = 2**20
+
+
+@dataclass(kw_only=True)
+class StudioCommand:
+    """Serve a page to make stickers with, and REST jobs under /v1/videos.
+
+    Nothing is loaded from elsewhere, and nothing is sent there. Stop it with Ctrl-C.
+
+    Example: rdtf studio --model RUN
+
+    Example: rdtf studio --model RUN --host 0.0.0.0 --api-key-file keys.txt --no-page
+    """
+
+    model: Path | None = None
+    """Run directory of `rdtf train`, or a saved pipeline. Default: the model that ships."""
+    host: str = "127.0.0.1"
+    """Address to listen on; 0.0.0.0 lets other machines in: set --api-key-file then."""
+    port: int = 7860
+    """Port to listen on; 0 = any that is free."""
+    api_key_file: Path | None = None
+    """File with one key a line; REST wants one as a bearer token, the page as its password."""
+    work: Path | None = None
+    """Folder for results and uploads, emptied at start and end. Default: a temporary one."""
+    no_page: bool = False
+    """REST only."""
+    max_waiting: int = 32
+    """Jobs that may wait; more are told to come back."""
+    max_frames: int = 64
+    """Frames of one clip."""
+    max_steps: int = 100
+    """Denoising steps of one job."""
+    max_upload_mb: int = 16
+    """Size of one uploaded picture or clip, in MiB."""
+    keep_minutes: int = 60
+    """How long finished jobs can be fetched."""
+
+    def run(self) -> None:
+        from rdtf.cli.output import note
+        from rdtf.service.core import Core
+        from rdtf.service.keys import ApiKeys
+        from rdtf.service.runner import PipelineRunner
+        from rdtf.service.server import bind, serve, work_folder
+
+        _end_on_signals()
+        keys = ApiKeys.from_file(self.api_key_file) if self.api_key_file else ApiKeys()
+        self._check_model()
+        with bind(self.host, self.port) as listener, work_folder(self.work) as work:
+            core = Core.build(PipelineRunner(self.model), work, self._limits(), keys)
+            host, port = listener.getsockname()[:2]
+            address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+            def up() -> None:
+                what = "REST" if self.no_page else "studio"
+                note(f"rdtf {what} at {address} (Ctrl-C stops it); loading the model")
+                if not keys and host not in ("127.0.0.1", "::1"):
+                    note("rdtf: everybody who can reach this address may use it: no --api-key-file")
+
+            serve(core, listener, page=not self.no_page, on_up=up)
+
+    def _check_model(self) -> None:
+        """A wrong folder is told now, not by the first job."""
+        from rdtf.errors import UserError
+
+        if self.model is not None and not self.model.is_dir():
+            raise UserError(f"model {self.model} is no folder; name a run of rdtf train")
+
+    def _limits(self) -> Limits:
+        from dataclasses import replace
+
+        from rdtf.service.limits import Limits
+
+        limits = Limits()
+        upload_bytes = self.max_upload_mb * _MIB
+        return replace(
+            limits,
+            max_body_bytes=max(limits.max_body_bytes, upload_bytes * 3 // 2),
+            upload=replace(limits.upload, max_bytes=upload_bytes),
+            max_waiting=self.max_waiting,
+            max_frames=self.max_frames,
+            max_steps=self.max_steps,
+            keep_seconds=self.keep_minutes * 60,
+        )
+
+
+def _end_on_signals() -> None:
+    """SIGTERM ends like Ctrl-C: in order, with an empty work folder, and status 0."""
+    import signal
+    import sys
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(0))

@@ -1,0 +1,266 @@
+"""The studio's state as HTML. Everything that is clicked is a real button; all text is escaped.
+
+A button says what it does in `data-do`, and to what in `data-index` or `data-name`;
+`assets/studio.js` sends just these to the handlers.
+"""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Sequence
+from html import escape
+
+import numpy as np
+
+from rdtf.service.jobs import Job, JobState
+from rdtf.service.results import Result
+from rdtf.stickers import Sticker, encode_sticker
+from rdtf.studio.board import Board
+from rdtf.studio.editor import Editor
+from rdtf.studio.exporting import ExportRow
+from rdtf.studio.session import HistoryItem, PackEntry
+
+_THUMB = 96
+_SHOWN_SIDE = 512
+
+
+def data_url(data: bytes, kind: str = "image/webp") -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def picture(frame: np.ndarray) -> str:
+    """A data URL of one uint8 [H, W, 4], small enough for a strip."""
+    still = Sticker(frame[None], np.array([100]))
+    if max(still.width, still.height) > _THUMB:
+        still = still.fit_canvas(_THUMB)
+    return data_url(encode_sticker(still, ".webp", method=0))
+
+
+def animation(clip: Sticker) -> str:
+    """A data URL of a whole clip: every pixel if it is small."""
+    if max(clip.width, clip.height) > _SHOWN_SIDE:
+        clip = clip.fit_canvas(_SHOWN_SIDE)
+    return data_url(encode_sticker(clip, ".webp", method=1))
+
+
+def _image(url: str, alt: str, kind: str = "") -> str:
+    return f'<img class="checker {kind}" src="{url}" alt="{escape(alt)}" draggable="false">'
+
+
+def button(
+    do: str,
+    label: str,
+    *,
+    index: int = -1,
+    name: str = "",
+    kind: str = "",
+    title: str = "",
+    disabled: bool = False,
+) -> str:
+    """A real button; `label` is HTML that is safe already."""
+    attributes = [f'data-do="{do}"', f'data-index="{index}"', f'data-key="{do}-{index}-{name}"']
+    if name:
+        attributes.append(f'data-name="{escape(name)}"')
+    if title:
+        attributes.append(f'title="{escape(title)}" aria-label="{escape(title)}"')
+    if disabled:
+        attributes.append("disabled")
+    return f'<button type="button" class="rd-btn {kind}" {" ".join(attributes)}>{label}</button>'
+
+
+def notice(message: str, kind: str = "bad") -> str:
+    """A line that screen readers say at once."""
+    if not message:
+        return ""
+    return f'<p class="notice {kind}" role="alert">{escape(message)}</p>'
+
+
+# ------------------------------------------------------------------------------ film strips
+
+
+def film_strip(board: Board) -> str:
+    """The slots to choose given frames from; pressed = given."""
+    cells = []
+    for index, shown in enumerate(board.pictures):
+        given = board.given[index]
+        number = f'<span class="number">{index + 1}</span>'
+        if shown is not None:
+            body = _image(picture(shown), "")
+        else:
+            body = '<span class="empty" aria-hidden="true"></span>'
+        state = '<span class="state" aria-hidden="true"></span>'
+        can = board.can_give(index)
+        label = f"Frame {index + 1}, {board.durations_ms[index]} ms"
+        cells.append(
+            f'<button type="button" class="frame" data-do="give" data-index="{index}" '
+            f'data-key="give-{index}" aria-pressed="{str(given).lower()}" '
+            f'aria-disabled="{str(not can).lower()}" aria-label="{label}">'
+            f"{body}{number}{state}</button>"
+        )
+    label = "Film strip: pressed frames are given, the others are made"
+    return f'<div class="strip mask" role="group" aria-label="{label}">{"".join(cells)}</div>'
+
+
+def mask_words(board: Board) -> str:
+    """What the condition mask means, in one line."""
+    given, total = board.num_given, board.num_frames
+    if given == 0:
+        words = f"Nothing given: all {total} frames come from the text."
+    elif given == total:
+        words = f"All {total} frames are given. Click one to have it made anew."
+    else:
+        words = f"{given} of {total} frames given, {total - given} to make."
+    seconds = sum(board.durations_ms) / 1000
+    return f'<p class="hint" aria-live="polite">{words} {seconds:g} s in all.</p>'
+
+
+def editor_strip(editor: Editor) -> str:
+    """The frames of the edited clip; pressed = selected."""
+    if editor.clip is None:
+        return '<p class="hint">No sticker yet. Make one, or open one from the history.</p>'
+    cells = []
+    for index, frame in enumerate(editor.clip.frames):
+        duration = int(editor.clip.durations_ms[index])
+        cells.append(
+            f'<button type="button" class="frame" data-do="select" data-index="{index}" '
+            f'data-key="select-{index}" aria-pressed="{str(index in editor.selected).lower()}" '
+            f'aria-label="Frame {index + 1}, {duration} ms">{_image(picture(frame), "")}'
+            f'<span class="number">{index + 1}</span><span class="time">{duration} ms</span>'
+            "</button>"
+        )
+    label = "Frames of the sticker: pressed frames are selected"
+    return f'<div class="strip frames" role="group" aria-label="{label}">{"".join(cells)}</div>'
+
+
+def stage(clip: Sticker | None) -> str:
+    """The edited clip, playing."""
+    if clip is None:
+        return '<div class="stage empty-stage"><p class="hint">Your sticker plays here.</p></div>'
+    words = f"{clip.num_frames} frames · {clip.total_ms / 1000:g} s · {clip.width} × {clip.height}"
+    shown = _image(animation(clip), "The sticker, playing", "big")
+    return f'<div class="stage">{shown}<p class="hint">{words}</p></div>'
+
+
+# ------------------------------------------------------------------------------ making
+
+
+def progress(job: Job, position: int) -> str:
+    """Bar, words, and the picture as far as it is."""
+    if job.state is JobState.QUEUED:
+        words = f"Waiting: {position} before you" if position else "Starting…"
+    elif job.state is JobState.IN_PROGRESS:
+        words = f"Step {job.steps_done} of {job.steps_total}" if job.steps_total else "Starting…"
+        if job.steps_total and job.steps_done == job.steps_total:
+            words = "Finishing…"
+    else:
+        words = {JobState.COMPLETED: "Done", JobState.CANCELLED: "Cancelled"}.get(job.state, "")
+    if job.error is not None:
+        return notice(str(job.error))
+    shown = ""
+    if job.preview is not None and not job.is_finished:
+        shown = _image(data_url(job.preview), "Preview of what is being made", "big")
+    bar = (
+        f'<div class="rd-bar" role="progressbar" aria-valuemin="0" aria-valuemax="100" '
+        f'aria-valuenow="{job.progress}" aria-label="Progress">'
+        f'<span style="width:{job.progress}%"></span></div>'
+    )
+    return f'<div class="making">{bar}<p class="hint" aria-live="polite">{words}</p>{shown}</div>'
+
+
+def variants(results: Sequence[Result], chosen: int) -> str:
+    """Results side by side; one of them is what the other tabs work on."""
+    if not results:
+        return (
+            '<div class="stage empty-stage"><p class="hint">Nothing made yet. Drop a sticker or '
+            "write what you want to see, then press Make.</p></div>"
+        )
+    cards = []
+    for index, result in enumerate(results):
+        url = data_url(result.path.read_bytes())
+        pressed = "true" if index == chosen else "false"
+        cards.append(
+            f'<figure class="card">{_image(url, f"Variant {index + 1}, playing", "big")}'
+            f"<figcaption><span>seed {result.seed}</span>"
+            f'<button type="button" class="rd-btn" data-do="choose" data-index="{index}" '
+            f'data-key="choose-{index}" data-single aria-pressed="{pressed}" '
+            f'aria-label="Use variant {index + 1}">Use</button></figcaption></figure>'
+        )
+    return f'<div class="cards">{"".join(cards)}</div>'
+
+
+# ------------------------------------------------------------------------------ lists
+
+_MARKS = {"open": "", "busy": "working…", "passed": "✓ passes", "refused": "✗ refused"}
+
+
+def export_table(rows: Sequence[ExportRow]) -> str:
+    """One line for each platform with its button, size, verdict, and file."""
+    lines = []
+    for row in rows:
+        action = button(
+            "export", "Export", name=row.platform, title=f"Export for {row.title}", kind="small"
+        )
+        if row.token:
+            save = f"Save the file for {row.title}"
+            action += (
+                f'<a class="rd-btn small go" href="files/{row.token}" download '
+                f'aria-label="{escape(save)}">Save</a>'
+            )
+        lines.append(
+            f'<li class="rd-row {row.state}" data-platform="{escape(row.platform)}">'
+            f'<span class="what"><b>{escape(row.title)}</b><small>{escape(row.asks)}</small></span>'
+            f'<span class="verdict"><b>{_MARKS[row.state]}</b> {escape(row.size)}'
+            f"<small>{escape(row.words)}</small></span>"
+            f'<span class="acts">{action}</span></li>'
+        )
+    return f'<ul class="rd-table">{"".join(lines)}</ul>'
+
+
+def history_cards(items: Sequence[HistoryItem]) -> str:
+    """Everything that was made, newest first."""
+    if not items:
+        return '<p class="hint">What you make is kept here until the server stops.</p>'
+    cards = []
+    for item in items:
+        what = item.prompt or item.what
+        seed = "" if item.seed is None else f" · seed {item.seed}"
+        open_it = button("open", "Open", name=item.id, title=f"Open: {what[:60]}", kind="small")
+        drop = button("drop", "✕", name=item.id, title=f"Remove: {what[:60]}", kind="small quiet")
+        cards.append(
+            f'<figure class="card">{_image(data_url(item.thumbnail), what[:60])}'
+            f"<figcaption><b>{escape(what[:80])}</b>"
+            f"<small>{item.num_frames} frames · {item.total_ms / 1000:g} s{seed}</small>"
+            f'<span class="acts">{open_it}{drop}</span></figcaption></figure>'
+        )
+    return f'<div class="cards small">{"".join(cards)}</div>'
+
+
+def pack_cards(entries: Sequence[PackEntry]) -> str:
+    """The pack in its order."""
+    if not entries:
+        return '<p class="hint">The pack is empty. Add the sticker that is open in Edit.</p>'
+    cards = []
+    for index, entry in enumerate(entries):
+        name = f"{entry.name}, place {index + 1}"
+        acts = "".join(
+            (
+                button("earlier", "←", index=index, title=f"Earlier: {name}", kind="small quiet"),
+                button("later", "→", index=index, title=f"Later: {name}", kind="small quiet"),
+                button("remove", "✕", index=index, title=f"Remove: {name}", kind="small quiet"),
+            )
+        )
+        cards.append(
+            f'<figure class="card">{_image(data_url(entry.thumbnail), name)}'
+            f"<figcaption><b>{escape(''.join(entry.emojis))} {escape(entry.name)}</b>"
+            f'<span class="acts">{acts}</span></figcaption></figure>'
+        )
+    return f'<div class="cards small">{"".join(cards)}</div>'
+
+
+def pack_result(token: str, report: str) -> str:
+    """The finished pack: download, and what its check found."""
+    lines = escape(report)
+    return (
+        f'<p><a class="rd-btn go" href="files/{token}" download>Save the pack</a></p>'
+        f'<details><summary>What was checked</summary><pre class="report">{lines}</pre></details>'
+    )

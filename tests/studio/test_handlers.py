@@ -1,0 +1,282 @@
+"""The page's handlers over a real core; and the Blocks that call them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import zipfile
+from io import BytesIO
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fixtures_service import (
+    ENDLESS,
+    ENDLESS_LIMITS,
+    done,
+    moving_disc,
+    png,
+    still,
+    wait_for_steps,
+)
+from rdtf.service.jobs import JobState
+from rdtf.stickers import encode_sticker
+from rdtf.studio.handlers import Handlers
+
+NO_OPTIONS = (0, False, "none", 1.0, "refuse", "")
+
+
+async def _all(views: Any) -> list[Any]:
+    return [view async for view in views]
+
+
+def collect(views: Any) -> list[Any]:
+    """Everything that a handler yields."""
+    return asyncio.run(_all(views))
+
+
+def press(do: str, index: int = -1, name: str = "", on: bool | None = None) -> dict[str, Any]:
+    """What `studio.js` sends."""
+    return {"do": do, "index": index, "name": name, "on": on}
+
+
+@pytest.fixture
+def handlers(core) -> Handlers:
+    return Handlers(core)
+
+
+@pytest.fixture
+def token(handlers) -> str:
+    return handlers.session(None).token
+
+
+def make(handlers, token, prompt="a cat", steps=2, variants=1, seed=3, size="canvas"):
+    return collect(handlers.make(token, prompt, steps, variants, seed, 2.0, 1.0, size))
+
+
+def test_drop_choose_make_edit_export(handlers, token, pipeline):
+    clip = moving_disc(pipeline.canvas, 4)
+    strip, words, notice = handlers.upload(token, encode_sticker(clip, ".gif"), "start", 1)
+    assert strip.count('aria-pressed="true"') == 2
+    assert (notice, "2 of 4 frames given, 2 to make" in words) == ("", True)
+
+    strip, *_ = handlers.give(token, press("give", 3, on=True))
+    assert strip.count('aria-pressed="true"') == 3
+    views = make(handlers, token, variants=2)
+    assert "Done" in views[-1][0]
+    assert views[-1][1].count('data-do="choose"') == 2
+    made = handlers.session(token).editor.current()
+    np.testing.assert_array_equal(made.frames[[0, 2, 3]], clip.frames[[0, 2, 3]])
+
+    before = made.frames.copy()
+    handlers.select(token, press("select", 1, on=True))
+    views = collect(handlers.regenerate(token, "", 2, 11))
+    again = handlers.session(token).editor.current()
+    np.testing.assert_array_equal(again.frames[[0, 2, 3]], before[[0, 2, 3]])
+    assert (again.frames[1] != before[1]).any()
+
+    (*_, table) = collect(handlers.export(token, press("export", name="apng"), *NO_OPTIONS))
+    (found,) = re.findall(r'href="files/(\w+)"', table)
+    _, file = handlers.shelf.get(found)
+    assert file.name == "a-cat-apng.apng"
+    assert "✓ passes" in table
+    (*_, table) = collect(handlers.export(token, press("export", name="line"), *NO_OPTIONS))
+    assert "✗ refused" in table
+    assert "✓ passes" in table  # the other's result stays
+    handlers.edit(token, "reverse")
+    assert "✓ passes" not in handlers.export_view(token)  # another clip now
+
+
+def test_a_drawing_can_be_put_into_a_frame(handlers, token, pipeline):
+    drawn = still(40, 2).frames[0]
+    handlers.upload(token, png(still(pipeline.canvas, 1)), "start", 1)
+    strip, *_ = handlers.draw(token, {"layers": [drawn]}, "put", 5)
+    assert strip.count('aria-pressed="true"') == 2
+    assert handlers.session(token).board.given[4]
+    *_, notice = handlers.draw(token, {"layers": [np.zeros_like(drawn)]}, "start", 1)
+    assert "draw something first" in notice
+
+
+@pytest.mark.parametrize("data", [b"", b"<svg/>", b"GIF89a", png(still(8, 1)) + b"<script>"])
+def test_a_wrong_file_is_told_and_changes_nothing(handlers, token, data):
+    *_, notice = handlers.upload(token, data, "start", 1)
+    assert 'role="alert"' in notice
+    assert "<script>" not in notice
+    assert handlers.session(token).board.num_given == 0
+
+
+@pytest.mark.parametrize(
+    "event",
+    [{}, {"index": "x"}, {"index": 10**30, "on": True}, {"index": -1, "on": True}, {"index": None}],
+)
+def test_nonsense_from_a_browser_changes_nothing(handlers, token, event):
+    handlers.give(token, event)
+    handlers.select(token, event)
+    handlers.choose(token, event)
+    handlers.pack_change(token, event)
+    handlers.history(token, {"do": "open", "name": "../../x", **event})
+    assert handlers.session(token).board.num_given == 0
+
+
+def test_what_can_not_be_made_is_told(handlers, token):
+    for changes in ({"prompt": ""}, {"prompt": "x" * 3000}, {"steps": 1000}, {"seed": 10**40}):
+        (view,) = make(handlers, token, **changes)
+        assert 'role="alert"' in view[0]
+    (view,) = collect(handlers.regenerate(token, "", 2, None))
+    assert "no sticker yet" in view[2]
+    (view,) = collect(handlers.export(token, None, *NO_OPTIONS))
+    assert "no sticker yet" in view
+
+
+def test_cancel_and_leaving_free_the_slot(make_core):
+    core = make_core(ENDLESS_LIMITS)
+    handlers = Handlers(core)
+    token = handlers.session(None).token
+
+    async def cancelled() -> list[Any]:
+        views = []
+        async for view in handlers.make(token, "a", ENDLESS, 1, 1, 2.0, 1.0, "canvas"):
+            views.append(view)
+            if len(views) == 2:
+                assert "Cancelled" in handlers.cancel(token)
+        return views
+
+    assert "Cancelled" in asyncio.run(cancelled())[-1][0]
+
+    async def left() -> None:
+        views = handlers.make(token, "a", ENDLESS, 1, 1, 2.0, 1.0, "canvas")
+        await anext(views)
+        await views.aclose()  # what the page's server does when the browser is gone
+
+    asyncio.run(left())
+    job = handlers.session(token).job
+    assert done(core, job).state is JobState.CANCELLED
+    assert "Done" in make(handlers, token)[-1][0]
+
+
+def test_progress_shows_steps_previews_and_the_queue(make_core):
+    core = make_core(ENDLESS_LIMITS)
+    handlers = Handlers(core)
+    first, second = (handlers.session(None).token for _ in range(2))
+
+    async def watch() -> tuple[str, str]:
+        views = handlers.make(first, "a", ENDLESS, 1, 1, 2.0, 1.0, "canvas")
+        async for view, _ in views:
+            if "data:image/webp" in view:
+                break
+        wait_for_steps(core, handlers.session(first).job)
+        others = handlers.make(second, "a", 1, 1, 1, 2.0, 1.0, "canvas")
+        waiting, _ = await anext(others)
+        await others.aclose()
+        await views.aclose()
+        return view, waiting
+
+    view, waiting = asyncio.run(watch())
+    assert re.search(r"Step \d+ of 300000", view)
+    assert "1 before you" in waiting
+
+
+def test_sessions_do_not_see_each_other(handlers, pipeline):
+    mine, yours = (handlers.session(None).token for _ in range(2))
+    handlers.upload(mine, png(still(pipeline.canvas, 1)), "start", 1)
+    make(handlers, mine)
+    assert handlers.session(yours).board.num_given == 0
+    assert "Nothing made yet" in handlers.variants_view(yours)
+    assert "kept here" in handlers.history_view(yours)
+    assert handlers.core.queue.list() == []  # nor does REST
+
+
+def test_history_and_pack(handlers, token, pipeline):
+    make(handlers, token, prompt="a <b>cat</b>")
+    (item,) = handlers.session(token).history
+    assert "a &lt;b&gt;cat&lt;/b&gt;" in handlers.history_view(token)
+    handlers.edit(token, "reverse")
+    handlers.keep(token)
+    assert len(handlers.session(token).history) == 2
+    handlers.history(token, press("open", name=item.id))
+    for name in ("one", "two", "three"):
+        cards, notice = handlers.pack_add(token, name, "🎉")
+        assert notice == ""
+    cards, _ = handlers.pack_change(token, press("earlier", 2))
+    assert cards.index("three") < cards.index("two")
+    handlers.pack_change(token, press("remove", 0))
+    built = handlers.pack_build(token, "signal", "My pack", "me", *NO_OPTIONS)
+    (found,) = re.findall(r'href="files/(\w+)"', built)
+    data, file = handlers.shelf.get(found)
+    assert file.name == "My-pack-signal.zip"
+    names = zipfile.ZipFile(BytesIO(data)).namelist()
+    assert [name for name in names if name.endswith("png")] == ["01_three.png", "02_two.png"]
+    refused = handlers.pack_build(token, "whatsapp", "My pack", "me", *NO_OPTIONS)
+    assert "3 to 30" in refused
+    handlers.history(token, press("drop", name=item.id))
+    assert len(handlers.session(token).history) == 1
+
+
+def test_edits_by_name(handlers, token):
+    make(handlers, token)
+    for do in ("all", "none", "all", "later", "duplicate", "undo", "redo", "reverse"):
+        *_, notice = handlers.edit(token, do)
+        assert notice == ""
+    handlers.edit(token, "retime", 40)
+    assert handlers.session(token).editor.current().durations_ms.tolist() == [40] * 16
+    handlers.use_edited(token)
+    assert handlers.session(token).board.num_frames == 16
+
+
+# ------------------------------------------------------------------------------ the page
+
+
+def test_the_page_calls_the_handlers(core, pipeline):
+    """Every event of the Blocks, through Gradio's own call of the function behind it."""
+    gr = pytest.importorskip("gradio", reason="the extra studio is not installed")
+    from rdtf.studio.page import build_page
+
+    handlers = Handlers(core)
+    page = build_page(handlers)
+    config = page.get_config_file()
+    assert len(page.fns) > 25
+    assert all(event["api_visibility"] == "private" for event in config["dependencies"])
+    loads = [fn for fn in page.fns.values() if fn.targets and fn.targets[0][1] == "load"]
+    token, header, *_ = loads[0].fn(None)
+    assert f"{pipeline.canvas} px" in header
+    strip = next(block for block in page.blocks.values() if block.elem_id == "film-strip")
+    clicks = [fn for fn in page.fns.values() if fn.targets == [(strip._id, "click")]]
+    handlers.upload(token, png(still(16, 1)), "start", 1)
+    event = gr.EventData(strip, press("give", 5, on=True))
+    shown, *_ = clicks[0].fn(token, event)
+    assert shown.count('aria-pressed="true"') == 2
+
+
+def test_the_page_is_in_the_service_and_fetches_nothing_elsewhere(core):
+    pytest.importorskip("gradio", reason="the extra studio is not installed")
+    from starlette.testclient import TestClient
+
+    from rdtf.service.server import make_app
+
+    app = make_app(core)
+    with TestClient(app) as client:
+        page = client.get("/")
+        assert page.status_code == 200
+        assert "default-src 'self'" in page.headers["content-security-policy"]
+        elsewhere = r"<(?:script|link)[^>]+(?:src|href)=.https?://(?!testserver)"
+        assert not re.search(elsewhere, page.text)
+        assert client.get("/healthz").json() == {"status": "ok"}
+        assert client.get("/files/nothing").status_code == 404
+        inside = client.get(f"/gradio_api/file={core.store.work}/rdtf-studio.lock")
+        assert inside.status_code in (403, 404)
+
+
+def test_with_keys_the_page_asks_for_one(make_core):
+    pytest.importorskip("gradio", reason="the extra studio is not installed")
+    from starlette.testclient import TestClient
+
+    from rdtf.service.server import make_app
+
+    core = make_core(keys=("a-key-of-mine-0001",))
+    with TestClient(make_app(core)) as client:
+        assert client.get("/config").status_code == 401
+        for password, status in (("wrong", 400), ("a-key-of-mine-0001", 200)):
+            answer = client.post("/login", data={"username": "me", "password": password})
+            assert answer.status_code == status
+        assert client.get("/config").status_code == 200
