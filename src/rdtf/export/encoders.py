@@ -110,7 +110,7 @@ class WebmEncoder(_Base):
         Rung(
             {"crf": crf, "speed": 3},
             f"VP9 at crf {crf}",
-            crf <= 36,
+            crf <= 44,
             draft={"crf": crf, "speed": 6, "is_draft": True},
             draft_ratio=0.75,
         )
