@@ -291,11 +291,27 @@ def test_the_sticker_exports_itself(tmp_path):
         ({"pad": -1}, "border"),
         ({"first": 7}, "no frame 7"),
         ({"outline_px": -2}, "outline"),
+        ({"outline_px": float("nan")}, "outline"),
+        ({"outline_px": "8"}, "a number"),
+        ({"pad": 1.5}, "a whole number"),
+        ({"size": 5000}, "size 5000"),
+        ({"trim": 1}, "true or false"),
+        ({"first": None}, "fullest"),
+        ({"speed": True}, "a number"),
+        ({"size": 0}, "size 0"),
+        ({"max_bytes": 1e5}, "a whole number"),
     ],
 )
 def test_options_that_do_not_fit(changes, message):
     with pytest.raises(ExportError, match=message) as caught:
         export_sticker(ball(2), "gif", **changes)
+    assert caught.value.reason == "option"
+
+
+@pytest.mark.parametrize("changes", [{"pad": 4096}, {"size": 4096}])
+def test_what_would_not_fit_into_memory(changes):
+    with pytest.raises(ExportError, match="are too much") as caught:
+        export_sticker(ball(20), "webp", **changes)
     assert caught.value.reason == "option"
 
 
