@@ -19,13 +19,13 @@ def random_clip(seed: int, max_frames: int = 60, large: bool = True) -> Sticker:
         large: whether one in ten may be larger than 140 x 140.
     """
     random = np.random.default_rng(seed)
-    lengths = [1, 2, 3, random.integers(4, 20), random.integers(4, 20), random.integers(20, 61)]
+    lengths = [1, 2, 3, *random.integers(4, 20, 4), *random.integers(20, 61, 2)]
     num_frames = min(int(random.choice(lengths)), max_frames)
     height, width = _size(random)
     if large and random.random() < 0.1:
         height, width = int(random.integers(1, 301)), int(random.integers(1, 701))
     picture, alpha = random.choice(_PICTURES), random.choice(_ALPHAS, p=_ODDS)
-    num_pictures = int(random.choice([1, 2, num_frames, num_frames]))
+    num_pictures = int(random.choice([1, 2, *[num_frames] * 5]))
     shares = np.arange(num_pictures) / num_pictures
     frames = np.stack([_frame(random, (height, width), picture, alpha, s) for s in shares])
     order = np.arange(num_frames) % num_pictures
