@@ -17,6 +17,7 @@ def main() -> None:
 
     from benchmarks.common import machine
     from benchmarks.curriculum import CurriculumCost
+    from benchmarks.export import ExportTime
     from benchmarks.loading import Loading
     from benchmarks.memory import Memory
     from benchmarks.sampling import Sampling
@@ -29,6 +30,7 @@ def main() -> None:
         "sampling": Sampling,
         "loading": Loading,
         "curriculum": CurriculumCost,
+        "export": ExportTime,
     }
     warnings.simplefilter("ignore")
     arguments = [argument for argument in sys.argv[1:] if argument != "--json"]

@@ -11,14 +11,21 @@ _ODDS = (0.2, 0.3, 0.1, 0.06, 0.08, 0.1, 0.06, 0.02, 0.08)
 _PICTURES = ("disc", "stripes", "gradient", "noise", "flat")
 
 
-def random_clip(seed: int) -> Sticker:
-    """1 to 60 frames, sides of 1 to 140, alpha of many kinds, repeats, odd durations."""
+def random_clip(seed: int, max_frames: int = 60, large: bool = True) -> Sticker:
+    """1 to 60 frames, 1 x 1 to 700 x 300 pixels, alpha of many kinds, repeats, odd durations.
+
+    Args:
+        max_frames: fewer for cheap tests.
+        large: whether one in ten may be larger than 140 x 140.
+    """
     random = np.random.default_rng(seed)
-    lengths = [1, 2, 3, random.integers(4, 20), random.integers(4, 20), random.integers(20, 61)]
-    num_frames = int(random.choice(lengths))
+    lengths = [1, 2, 3, *random.integers(4, 20, 4), *random.integers(20, 61, 2)]
+    num_frames = min(int(random.choice(lengths)), max_frames)
     height, width = _size(random)
+    if large and random.random() < 0.1:
+        height, width = int(random.integers(1, 301)), int(random.integers(1, 701))
     picture, alpha = random.choice(_PICTURES), random.choice(_ALPHAS, p=_ODDS)
-    num_pictures = int(random.choice([1, 2, num_frames, num_frames]))
+    num_pictures = int(random.choice([1, 2, *[num_frames] * 5]))
     shares = np.arange(num_pictures) / num_pictures
     frames = np.stack([_frame(random, (height, width), picture, alpha, s) for s in shares])
     order = np.arange(num_frames) % num_pictures
@@ -36,7 +43,7 @@ def _size(random: np.random.Generator) -> tuple[int, int]:
 
 
 def _durations(random: np.random.Generator, num_frames: int) -> np.ndarray:
-    kind = random.integers(6)
+    kind = random.integers(7)
     if kind == 0:
         return np.full(num_frames, random.choice([33, 40, 50, 100, 125]))
     if kind == 1:  # whole seconds, as LINE wants them
@@ -49,6 +56,8 @@ def _durations(random: np.random.Generator, num_frames: int) -> np.ndarray:
         return random.integers(1, 30, num_frames)
     if kind == 4:
         return random.integers(1, 3000, num_frames)
+    if kind == 5:  # from one millisecond to 20 seconds
+        return random.choice([1, 2, 40, 100, 20_000], num_frames)
     return random.choice([10, 20, 34, 70, 100, 400], num_frames)
 
 

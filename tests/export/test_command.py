@@ -6,10 +6,11 @@ import json
 import shutil
 import zipfile
 
+import numpy as np
 import pytest
 
 from rdtf.export import export_sticker, platforms
-from rdtf.stickers import decode_sticker, read_sticker
+from rdtf.stickers import DEFAULT_BUDGET, Sticker, decode_sticker, read_sticker
 from stickers.samples import lottie_bytes
 
 from .clips import ball, noise
@@ -112,6 +113,39 @@ def test_check(rdtf, tmp_path):
     assert passed == [True, False]
     broken = [f["rule"] for f in ended.json["reports"][1]["findings"] if not f["passed"]]
     assert broken == ["bytes"]
+
+
+def test_check_of_files_that_are_no_sticker_or_more_than_one(rdtf, tmp_path):
+    good = export_sticker(ball(4), "telegram-emoji").data
+    page = b"<html><script>alert(1)</script></html>"
+    files = {
+        "half": good[: len(good) // 2],
+        "page": page,
+        "two": good + page,
+        "empty": b"",
+        "words": b"a cat, waving",
+        "program": b"\x7fELF" + bytes(100),
+    }
+    for name, data in files.items():
+        path = tmp_path / f"{name}.webm"
+        path.write_bytes(data)
+        ended = rdtf("export", "--check", path, "--to", "telegram-emoji", "--json")
+        assert ended.status == 2 and not ended.err, (name, ended)
+        (report,) = ended.json["reports"]
+        assert not report["passed"] and report["name"] == path.name
+        broken = {finding["rule"] for finding in report["findings"] if not finding["passed"]}
+        assert broken & {"readable", "one file only"}, (name, broken)
+
+
+def test_check_of_a_file_that_is_too_large(rdtf, refused, tmp_path):
+    path = tmp_path / "large.webm"
+    with path.open("wb") as file:
+        file.truncate(DEFAULT_BUDGET.max_bytes + 1)
+    assert "max_bytes" in refused("export", "--check", path, "--to", "telegram")
+    wide = Sticker(np.full((1, 1, 5000, 4), 255, np.uint8), np.array([100]))
+    wide.save(tmp_path / "wide.png")
+    ended = rdtf("export", "--check", tmp_path / "wide.png", "--to", "signal")
+    assert ended.status == 2 and "max_canvas" in ended.out
 
 
 def test_list(rdtf):

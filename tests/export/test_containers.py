@@ -69,6 +69,31 @@ def test_a_document_at_the_start_is_found(files):
     assert [f.found for f in report.failures] == ["a PDF document"]
 
 
+@pytest.mark.parametrize(
+    ("inner", "words"),
+    [
+        (b"<script>alert(1)</script>", "a script for browsers"),
+        (b"<?php system($_GET['c']); ?>", "a script for servers"),
+        (b"Rar!\x1a\x07\x01\x00", "a RAR archive"),
+        (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
+    ],
+)
+def test_what_hides_where_a_format_allows_anything_is_found(files, inner, words):
+    """In a comment of a GIF, an unknown chunk of a WebP, a gap in a WebM, a free box of an MP4."""
+    gif, webp, webm, mp4 = (files[name] for name in ("gif", "webp", "webm", "mp4"))
+    inner += bytes(len(inner) % 2)
+    body = webp[8:] + b"junk" + struct.pack("<I", len(inner)) + inner
+    hidden = {
+        "gif": gif[:-1] + b"!\xfe" + bytes([len(inner)]) + inner + b"\0;",
+        "webp": b"RIFF" + struct.pack("<I", len(body)) + body,
+        "webm": webm + b"\xec" + bytes([0x80 | len(inner)]) + inner,
+        "mp4": mp4 + struct.pack(">I", 8 + len(inner)) + b"free" + inner,
+    }
+    for format, data in hidden.items():
+        report = check_bytes(data, format)
+        assert words in [finding.found for finding in report.failures], report
+
+
 @pytest.mark.parametrize("format", FORMATS)
 def test_the_wrong_container_is_named(files, format):
     for platform in ("telegram", "whatsapp", "slack"):

@@ -14,68 +14,25 @@ from rdtf.export import ExportError, ExportOptions, check_bytes, export_sticker,
 from rdtf.export.elsewhere import decode_elsewhere
 from rdtf.export.loss import visual_loss
 from rdtf.export.measured import measure
-from rdtf.export.platforms import FILE_FORMATS, find_platform
+from rdtf.export.platforms import find_platform
 from rdtf.stickers import Budget, Sticker, decode_sticker, read_sticker
 from rdtf.stickers.canvas import on_background
 
-from .clips import ball, noise, random_clip
+from .clips import ball, noise
 
-EVERYWHERE = list(platforms())
 MESSENGERS = [name for name, platform in platforms().items() if not platform.is_plain]
 ANIMATED = [name for name in MESSENGERS if platforms()[name].still != "only"]
-#: What a clip may be refused for; "validation" would be our mistake.
-REASONS = {"empty", "still", "moving", "duration", "frames", "bytes", "quality"}
-POLICIES = ("refuse", "trim", "hold", "speed")
-
-
-def assert_export_keeps_promises(seed: int) -> str:
-    """Export a random clip somewhere; returns "done" or the reason of the refusal."""
-    name = EVERYWHERE[(seed * 7 + seed // 23) % len(EVERYWHERE)]
-    platform, clip = platforms()[name], random_clip(seed)
-    policy = POLICIES[seed // len(EVERYWHERE) % 4]
-    try:
-        export = export_sticker(clip, name, time=policy)
-    except ExportError as error:
-        assert error.reason in REASONS, (seed, name, str(error))
-        assert "\n" not in str(error)
-        return error.reason
-    report = export.report
-    if platform.format not in FILE_FORMATS:
-        again = check_bytes(export.data, name, budget=Budget(max_duration_ms=10**6))
-        assert again.passed, (seed, name, str(again))
-    if report.num_frames > 1:
-        assert abs(report.total_ms - report.source_ms) <= 10, (seed, name)
-        changed = clip.total_ms != report.source_ms
-        assert changed <= (policy != "refuse" or abs(clip.total_ms - report.source_ms) <= 10)
-    assert report.max_bytes is None or report.num_bytes <= report.max_bytes
-    canvas = platform.canvas()
-    if canvas is not None and canvas.rule == "exact":
-        assert [report.width, report.height] == canvas.value
-    assert report.loss.psnr_white_db >= 14
-    return "done"
-
-
-def test_random_clips_everywhere():
-    outcomes = [assert_export_keeps_promises(seed) for seed in range(36)]
-    assert outcomes.count("done") > 12
-
-
-@pytest.mark.slow
-def test_two_thousand_random_clips_everywhere():
-    outcomes = [assert_export_keeps_promises(seed) for seed in range(10_000, 12_000)]
-    assert outcomes.count("done") > 800
-
 
 # ---------------------------------------------------------------- what every export promises
 
 
 @pytest.mark.parametrize("name", ANIMATED)
 def test_a_fitting_clip_goes_everywhere(name):
-    clip = ball(10, duration_ms=100)
+    clip = ball(5, duration_ms=200)
     export = export_sticker(clip, name)
     report = export.report
     assert check_bytes(export.data, name).passed and report.check is not None
-    assert report.num_frames == 10 and report.total_ms == 1000
+    assert report.num_frames == 5 and report.total_ms == 1000
     assert not [what for what in report.gave_up if what.startswith("frames")]
     wanted = 27 if platforms()[name].format in ("gif", "webm") else 45
     assert report.loss.psnr_white_db >= wanted, report
@@ -143,12 +100,12 @@ def test_half_transparent_clips_are_no_gif():
 def test_webm_is_the_same_to_libvpx_and_to_ffmpeg():
     """Alpha included: libvpx reads it by itself, FFmpeg's decoder as a second stream."""
     clip = ball(8, 96)
-    export = export_sticker(clip, "telegram")
+    export = export_sticker(clip, "telegram-emoji")
     libvpx = decode_sticker(export.data)
     other = decode_elsewhere(export.data, "webm", Budget())
     np.testing.assert_array_equal(libvpx.frames, other.frames)
     assert libvpx.durations_ms.tolist() == other.durations_ms.tolist() == [100] * 8
-    big = clip.fit_canvas(512)
+    big = clip.fit_canvas(100)
     assert np.abs(libvpx.frames[..., 3].astype(int) - big.frames[..., 3]).mean() < 0.2
     loss = visual_loss(lambda i: big.frames[i], big.durations_ms, libvpx.frames, np.full(8, 100))
     assert loss.psnr_white_db > 33 and loss.alpha_psnr_db > 45
@@ -181,7 +138,7 @@ def test_ffmpeg_plays_it_too(name, decoder):
 
 
 def test_whatsapp_files_are_read_by_libwebp_as_written():
-    clip = ball(5).select([0, 1, 1, 2, 3, 4]).with_durations([8, 50, 90, 100, 200, 52])
+    clip = ball(5, 24).select([0, 1, 1, 2, 3, 4]).with_durations([8, 50, 90, 100, 200, 52])
     image = Image.open(io.BytesIO(export_sticker(clip, "whatsapp").data))
     assert getattr(image, "n_frames", 1) == 6 and image.size == (512, 512)
     times = []
@@ -264,7 +221,7 @@ def test_an_outline_keeps_inside_the_canvas():
 
 
 def test_a_bare_first_frame_is_remarked_and_can_be_changed():
-    clip = ball(10)
+    clip = ball(3)
     frames = clip.frames.copy()
     frames[0, :, :30] = 0
     frames[0, :30] = 0
@@ -334,11 +291,27 @@ def test_the_sticker_exports_itself(tmp_path):
         ({"pad": -1}, "border"),
         ({"first": 7}, "no frame 7"),
         ({"outline_px": -2}, "outline"),
+        ({"outline_px": float("nan")}, "outline"),
+        ({"outline_px": "8"}, "a number"),
+        ({"pad": 1.5}, "a whole number"),
+        ({"size": 5000}, "size 5000"),
+        ({"trim": 1}, "true or false"),
+        ({"first": None}, "fullest"),
+        ({"speed": True}, "a number"),
+        ({"size": 0}, "size 0"),
+        ({"max_bytes": 1e5}, "a whole number"),
     ],
 )
 def test_options_that_do_not_fit(changes, message):
     with pytest.raises(ExportError, match=message) as caught:
         export_sticker(ball(2), "gif", **changes)
+    assert caught.value.reason == "option"
+
+
+@pytest.mark.parametrize("changes", [{"pad": 4096}, {"size": 4096}])
+def test_what_would_not_fit_into_memory(changes):
+    with pytest.raises(ExportError, match="are too much") as caught:
+        export_sticker(ball(20), "webp", **changes)
     assert caught.value.reason == "option"
 
 

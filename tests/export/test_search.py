@@ -110,7 +110,8 @@ def test_estimates_are_near(format):
     estimate = encoder.estimate(keep, clip.durations_ms, rung)
     assert estimate is not None
     size = len(encoder.encode(keep, clip.durations_ms, rung))
-    assert size / 1.35 < estimate < size * 1.35
+    # Noise is the worst case: drafts of what is drawn are a third larger, those of noise are not.
+    assert size / 1.6 < estimate < size * 1.6
 
 
 def test_one_frame_is_enough_for_every_encoder():

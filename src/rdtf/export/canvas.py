@@ -10,7 +10,7 @@ import numpy as np
 from rdtf.export.errors import ExportError
 from rdtf.export.platforms import Platform
 from rdtf.export.shapes import WHITE, outline
-from rdtf.stickers import Sticker
+from rdtf.stickers import DEFAULT_BUDGET, Sticker
 from rdtf.stickers.canvas import fit_frame, fitted_size, letterbox
 
 
@@ -89,6 +89,10 @@ def plan_canvas(
     )
     height, width = inner_height + 2 * border, inner_width + 2 * border
     rule = "" if limit is None else limit.rule
+    pixels = sticker.num_frames * height * width
+    if size is not None and pixels > max(DEFAULT_BUDGET.max_total_pixels, sticker.frames.size // 4):
+        count = sticker.num_frames
+        raise ExportError("option", f"{count} frames of {width} x {height} are too much; name less")
     if rule in ("exact", "square up to"):
         height, width = high, wide
     elif rule == "height":

@@ -15,6 +15,13 @@ _AVIF_BRANDS = (b"avif", b"avis")
 _MP4_BRANDS = (b"isom", b"iso2", b"iso4", b"iso5", b"iso6", b"mp41", b"mp42", b"avc1", b"M4V ")
 _EBML, _SEGMENT, _VOID = 0x1A45DFA3, 0x18538067, 0xEC
 _DOCTYPE = 0x4282
+#: What no picture holds by chance, and what other programs look for anywhere in a file.
+_MARKS = {
+    b"<script": "a script for browsers",
+    b"<?php": "a script for servers",
+    b"Rar!\x1a\x07": "a RAR archive",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+}
 _ZIP_END, _ZIP_ENTRY = b"PK\x05\x06", b"PK\x01\x02"
 
 
@@ -46,6 +53,7 @@ def foreign_parts(data: bytes, container: str) -> list[str]:
         found.append("a ZIP archive")
     if b"%PDF-" in data[:1024]:
         found.append("a PDF document")
+    found += [words for mark, words in _MARKS.items() if mark in data]
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from rdtf.export.prepare import Prepared, prepare, visible
 from rdtf.export.report import ExportReport
 from rdtf.export.search import Found, search
 from rdtf.export.timing import TOTAL_TOLERANCE_MS
-from rdtf.fileio import atomic_folder, size_text, write_bytes
+from rdtf.fileio import atomic_folder, atomic_path, size_text
 from rdtf.stickers import Budget, Sticker
 from rdtf.stickers.folder import DURATIONS_FILE
 
@@ -53,7 +54,7 @@ class Export:
         return next(iter(self.files))
 
     def save(self, folder: Path | str, stem: str) -> list[Path]:
-        """Write the files as `folder`/`stem`.suffix; each appears whole or not at all.
+        """Write the files as `folder`/`stem`.suffix; they appear whole or not at all.
 
         A folder of frames appears as a whole and replaces only one like it.
 
@@ -62,11 +63,10 @@ class Export:
         """
         if self.suffix.startswith("/"):
             return [self._save_folder(Path(folder) / stem)]
-        paths = []
-        for ending, data in self.files.items():
-            path = Path(folder) / f"{stem}{ending}"
-            write_bytes(path, data)
-            paths.append(path)
+        paths = [Path(folder) / f"{stem}{ending}" for ending in self.files]
+        with contextlib.ExitStack() as all_or_none:
+            for path, data in zip(paths, self.files.values(), strict=True):
+                all_or_none.enter_context(atomic_path(path)).write_bytes(data)
         return paths
 
     def _save_folder(self, path: Path) -> Path:

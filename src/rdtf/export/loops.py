@@ -14,8 +14,11 @@ from rdtf.stickers.canvas import unpremultiply
 
 def frame_change(first: np.ndarray, second: np.ndarray) -> float:
     """Root mean square difference of two uint8 [H, W, 4], premultiplied, in [0, 1]."""
-    difference = _premultiplied(first) - _premultiplied(second)
-    return float(np.sqrt(np.mean(np.square(difference))))
+    return _change(_premultiplied(first), _premultiplied(second))
+
+
+def _change(first: np.ndarray, second: np.ndarray) -> float:
+    return float(np.sqrt(np.mean(np.square(first - second))))
 
 
 def seam_error(sticker: Sticker) -> float:
@@ -25,12 +28,17 @@ def seam_error(sticker: Sticker) -> float:
     over the clip's own steps (those where nothing moves are left out), and 1 is taken off; a step
     smaller than usual gives 0. So 2 is a jump of three steps. A clip that never changes has 0.
     """
-    steps = [frame_change(a, b) for a, b in zip(sticker.frames, sticker.frames[1:], strict=False)]
+    first = previous = _premultiplied(sticker.frames[0])
+    steps = []
+    for frame in sticker.frames[1:]:
+        following = _premultiplied(frame)
+        steps.append(_change(previous, following))
+        previous = following
     moving = [step for step in steps if step > 0]
     if not moving:
         return 0.0
     usual = math.sqrt(sum(step * step for step in moving) / len(moving))
-    return max(0.0, frame_change(sticker.frames[-1], sticker.frames[0]) / usual - 1)
+    return max(0.0, _change(previous, first) / usual - 1)
 
 
 def start_at(sticker: Sticker, first: int | Literal["fullest"]) -> Sticker:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
 from rdtf.errors import UserError
@@ -12,7 +14,7 @@ from rdtf.export.loops import boomerang, change_speed, cross_fade, ping_pong, st
 from rdtf.export.platforms import Platform
 from rdtf.export.shapes import WHITE, pad, trim_to_content
 from rdtf.export.timing import TimePolicy
-from rdtf.stickers import Sticker
+from rdtf.stickers import DEFAULT_BUDGET, Sticker
 
 Closing = Literal["none", "ping-pong", "cross-fade", "boomerang"]
 Color = tuple[int, int, int]
@@ -49,6 +51,9 @@ class ExportOptions:
     max_bytes: int | None = None
 
     def __post_init__(self) -> None:
+        for name, (is_right, words) in _KINDS.items():
+            if not is_right(value := getattr(self, name)):
+                raise ExportError("option", f"{name} {value!r} must be {words}")
         for name, value, known in (
             ("close", self.close, get_args(Closing)),
             ("time", self.time, get_args(TimePolicy)),
@@ -57,6 +62,8 @@ class ExportOptions:
                 raise ExportError("option", f"{name} {value!r} is none of {', '.join(known)}")
         if not 0 <= self.outline_px <= 128:
             raise ExportError("option", f"an outline of {self.outline_px} px is not 0 to 128")
+        if not 0 <= self.pad <= 4096:
+            raise ExportError("option", f"a border of {self.pad} px is not 0 to 4096")
         if self.max_bytes is not None and self.max_bytes < 1:
             raise ExportError("option", f"{self.max_bytes} bytes hold no sticker")
         for name, color in (("outline", self.outline_color), ("background", self.background)):
@@ -80,6 +87,7 @@ class ExportOptions:
                 sticker = trim_to_content(sticker)
                 done.append(f"trimmed to {sticker.width} x {sticker.height}")
             if self.pad:
+                _check_room(sticker, self.pad)
                 sticker = pad(sticker, self.pad)
                 done.append(f"border of {self.pad} px added")
             if self.first:
@@ -88,7 +96,8 @@ class ExportOptions:
             if self.close != "none":
                 before = sticker.total_ms
                 sticker = _CLOSINGS[self.close](sticker)
-                done.append(f"loop closed by {self.close}: {before} ms to {sticker.total_ms} ms")
+                after = "as before" if self.close == "boomerang" else f"to {sticker.total_ms} ms"
+                done.append(f"loop closed by {self.close}: {before} ms {after}")
             if self.speed != 1:
                 before = sticker.total_ms
                 sticker = change_speed(sticker, self.speed)
@@ -100,6 +109,37 @@ class ExportOptions:
         return sticker, done
 
 
+def _check_room(sticker: Sticker, border: int) -> None:
+    """A border may make any clip larger than the memory."""
+    height, width = sticker.height + 2 * border, sticker.width + 2 * border
+    if sticker.num_frames * height * width > DEFAULT_BUDGET.max_total_pixels:
+        count = sticker.num_frames
+        message = f"with a border of {border} px {count} frames of {width} x {height} are too much"
+        raise ExportError("option", message)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _is_whole_or_none(value: Any) -> bool:
+    return value is None or _is_whole(value)
+
+
+#: What a value must be, for who calls from Python.
+_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "trim": (lambda value: isinstance(value, bool), "true or false"),
+    "pad": (_is_whole, "a whole number"),
+    "outline_px": (_is_number, "a number"),
+    "first": (lambda value: value == "fullest" or _is_whole(value), 'a whole number or "fullest"'),
+    "speed": (_is_number, "a number"),
+    "size": (_is_whole_or_none, "a whole number"),
+    "max_bytes": (_is_whole_or_none, "a whole number"),
+}
 _CLOSINGS = {"ping-pong": ping_pong, "cross-fade": cross_fade, "boomerang": boomerang}
 
 

@@ -61,8 +61,9 @@ class Prepared:
 
 
 def visible(frames: np.ndarray) -> np.ndarray:
-    """The frames without the colours that no one sees."""
-    return np.where(frames[..., 3:] > 0, frames, 0)
+    """uint8 [..., 4] without the colours that no one sees."""
+    pixels = np.ascontiguousarray(frames).view(np.uint32)  # four bytes at a time are faster
+    return np.where(frames[..., 3:] > 0, pixels, np.uint32(0)).view(np.uint8)
 
 
 def prepare(sticker: Sticker, platform: Platform, options: ExportOptions) -> Prepared:

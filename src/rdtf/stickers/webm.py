@@ -153,7 +153,7 @@ def encode_planes(
         planes: for each frame what `yuv.to_planes` gives, of a picture after `spread_colour`.
         durations_ms: int64 [F].
         crf, speed: as in `encode`.
-        is_draft: a third of the time, for a file that is 10 to 20 % larger.
+        is_draft: half of the time or less, for a file that is some percent larger.
     """
     if not 0 <= crf <= 63 or not 0 <= speed <= 8:
         raise StickerError("WebM needs crf from 0 to 63 and speed from 0 to 8")
