@@ -34,7 +34,7 @@ def by_libvpx(data: bytes) -> np.ndarray:
     """uint8 [F, H, W, 4]: alpha as libvpx gives it, colours by FFmpeg's scaler."""
     decoder = av.CodecContext.create("libvpx-vp9", "r")
     frames = []
-    with av.open(io.BytesIO(data)) as file:
+    with av.open(io.BytesIO(data), "r") as file:
         for packet in file.demux(video=0):
             for frame in decoder.decode(packet if packet.size else None):  # type: ignore[arg-type]
                 assert frame.format.name == "yuva420p"
@@ -47,7 +47,7 @@ def by_libvpx(data: bytes) -> np.ndarray:
 
 
 def by_ffmpeg(data: bytes, format: str) -> np.ndarray:
-    with av.open(io.BytesIO(data), format=format) as file:
+    with av.open(io.BytesIO(data), "r", format=format) as file:
         return np.stack([frame.to_ndarray(format="rgba") for frame in file.decode(video=0)])
 
 
@@ -91,7 +91,7 @@ def test_libvpx_sees_colour_and_opacity_of_a_webm(clip, webm):
 
 def test_a_player_without_alpha_still_sees_the_picture(clip, webm):
     """FFmpeg's own decoder, like many players, drops the second stream; colours are unharmed."""
-    with av.open(io.BytesIO(webm.data)) as file:
+    with av.open(io.BytesIO(webm.data), "r") as file:
         starts, frames = [], []
         for frame in file.decode(video=0):
             starts.append(round(float(frame.time or 0) * 1000))
@@ -129,7 +129,7 @@ def test_pillow_reads_a_gif(clip):
 def test_ffmpeg_reads_it(clip, name, format, least):
     data = export_sticker(clip, name).data
     if name == "avif":  # it holds the first picture once more, and the opacity as another track
-        with av.open(io.BytesIO(data), format=format) as file:
+        with av.open(io.BytesIO(data), "r", format=format) as file:
             track = max(file.streams.video, key=lambda track: track.frames)
             seen = np.stack([frame.to_ndarray(format="rgba") for frame in file.decode(track)])
         seen[..., 3] = clip.frames[..., 3]

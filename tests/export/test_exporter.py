@@ -114,7 +114,7 @@ def test_webm_is_the_same_to_libvpx_and_to_ffmpeg():
 
 def test_webm_says_what_players_ask():
     data = export_sticker(ball(9, duration_ms=33), "telegram-emoji").data
-    with av.open(io.BytesIO(data)) as file:
+    with av.open(io.BytesIO(data), "r") as file:
         (track,) = file.streams
         assert isinstance(track, av.VideoStream)
         assert track.metadata["alpha_mode"] == "1"
@@ -127,7 +127,7 @@ def test_webm_says_what_players_ask():
 def test_ffmpeg_plays_it_too(name, decoder):
     """A third decoder for what Pillow reads back."""
     export = export_sticker(ball(6, 48), name)
-    with av.open(io.BytesIO(export.data), format=decoder) as file:
+    with av.open(io.BytesIO(export.data), "r", format=decoder) as file:
         frames = [frame.to_ndarray(format="rgba") for frame in file.decode(video=0)]
     ours = decode_sticker(export.data).frames
     assert len(frames) == 6
@@ -313,6 +313,27 @@ def test_what_would_not_fit_into_memory(changes):
     with pytest.raises(ExportError, match="are too much") as caught:
         export_sticker(ball(20), "webp", **changes)
     assert caught.value.reason == "option"
+
+
+@pytest.mark.parametrize("name", ["gif", "webp", "mp4", "apng", "avif", "webm", "slack"])
+def test_more_than_a_format_can_hold(name):
+    """Sides, times and loops beyond its fields end in a refusal, if they do not fit."""
+    clip = ball(2, 8)
+    for total_ms, loops in ((100, 70_000), (40_000_000, 0)):
+        extreme = clip.with_durations([total_ms - 50, 50]).replace(loop_count=loops)
+        refusal = refusal_of(extreme, name)
+        assert refusal in ("", "duration") and (total_ms > 100 or not refusal)
+    wide = np.full((2, 1, 20_000, 4), 255, np.uint8)
+    wide[1, :, :5000, :3] = 0
+    assert refusal_of(Sticker(wide, np.full(2, 500)), name) in ("", "option")
+
+
+def refusal_of(clip: Sticker, name: str) -> str:
+    try:
+        export_sticker(clip, name)
+    except ExportError as error:
+        return error.reason
+    return ""
 
 
 def test_options_once_only():

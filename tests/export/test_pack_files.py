@@ -38,7 +38,7 @@ class Shown:
 
 def shown(data: bytes) -> Shown:
     if data.startswith(b"\x1aE\xdf\xa3"):
-        with av.open(io.BytesIO(data)) as file:
+        with av.open(io.BytesIO(data), "r") as file:
             (track,) = file.streams
             assert isinstance(track, av.VideoStream) and track.metadata["alpha_mode"] == "1"
             size = (track.codec_context.width, track.codec_context.height)

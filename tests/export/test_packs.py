@@ -55,7 +55,9 @@ def test_whatsapp_pack(whatsapp):
 
 
 def test_the_same_pack_is_the_same_bytes():
-    first, second = (export_pack(items(3, 1), "whatsapp-static", name="x").to_bytes() for _ in range(2))
+    first, second = (
+        export_pack(items(3, 1), "whatsapp-static", name="x").to_bytes() for _ in range(2)
+    )
     assert first == second
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rdtf.export.errors import ExportError
-from rdtf.export.platforms import Platform
+from rdtf.export.platforms import Platform, format_limits
 from rdtf.export.shapes import WHITE, outline
 from rdtf.stickers import DEFAULT_BUDGET, Sticker
 from rdtf.stickers.canvas import fit_frame, fitted_size, letterbox
@@ -66,8 +66,8 @@ def plan_canvas(
         outline_px: room for a stroke of this width is kept at the borders.
 
     Raises:
-        ExportError: (option) `size` where the platform sets the canvas, or an outline that leaves
-            no room for the picture.
+        ExportError: (option) `size` where the platform sets the canvas, an outline that leaves no
+            room for the picture, or more pixels than the format or the memory holds.
     """
     border = math.ceil(outline_px)
     limit = platform.canvas()
@@ -89,6 +89,7 @@ def plan_canvas(
     )
     height, width = inner_height + 2 * border, inner_width + 2 * border
     rule = "" if limit is None else limit.rule
+    _check_side(max(height, width), platform)
     pixels = sticker.num_frames * height * width
     if size is not None and pixels > max(DEFAULT_BUDGET.max_total_pixels, sticker.frames.size // 4):
         count = sticker.num_frames
@@ -99,3 +100,10 @@ def plan_canvas(
         height = high
     hard = bool(np.isin(sticker.frames[..., 3], (0, 255)).all())
     return Canvas(height, width, inner_height, inner_width, outline_px, outline_color, hard)
+
+
+def _check_side(side: int, platform: Platform) -> None:
+    most = format_limits(platform.format).get("max_side")
+    if most is not None and side > most.value:
+        message = f"{platform.title} holds at most {most.value} pixels a side, not {side}"
+        raise ExportError("option", f"{message}; name a smaller --size")

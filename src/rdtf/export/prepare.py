@@ -11,7 +11,7 @@ from rdtf.export.canvas import Canvas, plan_canvas
 from rdtf.export.errors import ExportError
 from rdtf.export.merging import FrameMerger
 from rdtf.export.options import ExportOptions
-from rdtf.export.platforms import Platform
+from rdtf.export.platforms import Platform, format_limits
 from rdtf.export.shapes import WHITE
 from rdtf.export.timing import TimeRules, fill_up, settle_frames, settle_total
 from rdtf.stickers import Sticker
@@ -144,7 +144,9 @@ def _settled(
 def _loop_count(sticker: Sticker, platform: Platform, total_ms: int) -> int:
     """As often as the clip wants where that is allowed; messengers play for ever if they can."""
     if platform.is_plain:
-        return sticker.loop_count
+        most = format_limits(platform.format).get("max_plays")
+        # Who can tell sixty thousand times from for ever?
+        return 0 if most and sticker.loop_count > most.value else sticker.loop_count
     least, most = platform.value("plays", (0, 0))
     if most == 0:
         return 0

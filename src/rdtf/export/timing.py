@@ -33,7 +33,7 @@ class TimeRules:
         max_total_ms: longest clip; None without limit.
         whole_ms: the total must be a multiple of this.
         step_ms: every change happens at a multiple of this.
-        min_frame_ms: shortest time that a frame is shown.
+        min_frame_ms, max_frame_ms: shortest and longest time that a frame is shown.
         min_frames, max_frames: how many frames.
     """
 
@@ -43,6 +43,7 @@ class TimeRules:
     min_frame_ms: Fraction
     min_frames: int
     max_frames: int | None
+    max_frame_ms: int | None = None
 
     @classmethod
     def of(cls, platform: Platform) -> TimeRules:
@@ -57,6 +58,7 @@ class TimeRules:
             min_frame_ms=max(map(Fraction, shortest)),
             min_frames=platform.value("min_frames", 1),
             max_frames=platform.value("max_frames"),
+            max_frame_ms=format.get("max_frame_ms"),
         )
 
     def takes(self, total_ms: int) -> bool:
@@ -153,7 +155,7 @@ def settle_frames(durations_ms: np.ndarray, rules: TimeRules) -> tuple[np.ndarra
     is that of `durations_ms`, rounded to the step of the format.
 
     Raises:
-        ExportError: (duration) the whole clip is shorter than one frame may be.
+        ExportError: (duration) the whole clip is shorter than one frame may be, or a frame longer.
     """
     step, shortest = rules.step_ms, rules.min_frame_ms
     ends = [_round(end, step) for end in np.cumsum(durations_ms).tolist()]
@@ -173,7 +175,12 @@ def settle_frames(durations_ms: np.ndarray, rules: TimeRules) -> tuple[np.ndarra
         kept.append(frame)
         starts.append(moment)
     moments = [int(start + Fraction(1, 2)) for start in starts]
-    return np.asarray(kept), np.diff([*moments, total])
+    durations = np.diff([*moments, total])
+    if rules.max_frame_ms and durations.max() > rules.max_frame_ms:
+        longest, most = durations.max() / 1000, rules.max_frame_ms / 1000
+        message = f"a frame is shown for {longest:g} s, and the format holds at most {most:g} s"
+        raise ExportError("duration", message)
+    return np.asarray(kept), durations
 
 
 def _next_change(
