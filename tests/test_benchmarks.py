@@ -47,6 +47,18 @@ def test_sampling_and_curriculum():
 
 
 @pytest.mark.slow
+def test_export():
+    values = benchmark("export", "--runs", "1", "--to", "telegram-emoji", "whatsapp")["exporttime"]
+    names = {
+        f"{clip} {to}"
+        for clip in ("drawn", "photographic")
+        for to in ("telegram-emoji", "whatsapp")
+    }
+    assert set(values) == names
+    assert all(one["processor_seconds"][0] > 0 for one in values.values())
+
+
+@pytest.mark.slow
 def test_memory_and_loading():
     values = benchmark("memory", "--presets", "nano", "--batch", "1")["memory"]["nano"]
     assert values["ours_to_theirs"] > 0
