@@ -62,7 +62,7 @@ class Pack:
 
     def to_bytes(self) -> bytes:
         """The archive; always the same bytes for the same files."""
-        return _zip(self.files)
+        return zipped(self.files)
 
     def save(self, folder: Path | str) -> Path:
         """Write it into `folder`, whole or not at all; returns the archive, or the pack's folder.
@@ -314,7 +314,8 @@ def _slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_-]+", "_", text).strip("_")[:60] or "stickers"
 
 
-def _zip(files: Mapping[str, bytes]) -> bytes:
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    """A ZIP archive; always the same bytes for the same files."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
         for name, data in files.items():

@@ -119,22 +119,10 @@ def export_bytes(sticker: Sticker, platform: str) -> tuple[bytes, str]:
     export = export_sticker(sticker, platform)
     if len(export.files) == 1 and not export.suffix.startswith("/"):
         return export.data, export.suffix
+    from rdtf.export.packs import zipped
+
     return zipped({_file_name(name): data for name, data in export.files.items()}), ".zip"
 
 
 def _file_name(ending: str) -> str:
     return ending.removeprefix("/") if ending.startswith("/") else f"sticker{ending}"
-
-
-def zipped(files: dict[str, bytes]) -> bytes:
-    """A ZIP archive; always the same bytes for the same files."""
-    import io
-    import zipfile
-
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
-        for name, data in files.items():
-            entry = zipfile.ZipInfo(name, date_time=(1980, 1, 1, 0, 0, 0))
-            entry.external_attr = 0o644 << 16
-            archive.writestr(entry, data)
-    return stream.getvalue()

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from rdtf.errors import UserError
 from rdtf.export import Export, ExportOptions, PackItem, export_pack, export_sticker
 from rdtf.export.options import parse_color
+from rdtf.export.packs import zipped
 from rdtf.export.platforms import platforms
 from rdtf.fileio import size_text
-from rdtf.service.results import zipped
 from rdtf.stickers import Sticker
 from rdtf.studio.rows import ExportRow, asks, open_rows
 from rdtf.studio.session import Session
