@@ -1,12 +1,10 @@
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
 import json
-import resource
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from fixtures_disk import largest_file
 from rdtf.errors import UserError
 from rdtf.fileio import (
     atomic_folder,
@@ -169,17 +168,6 @@ def test_what_killed_processes_left_is_removed(tmp_path):
 
 
 # ----------------------------------------------------------------------- no room for it
-
-
-@contextlib.contextmanager
-def largest_file(num_bytes: int) -> Iterator[None]:
-    """The kernel refuses to let a file grow beyond it, as a full disk would."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def with_python(path: Path) -> None:

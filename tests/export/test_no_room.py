@@ -2,30 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
-import resource
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from fixtures_disk import largest_file
 from rdtf.export import PackItem, export_pack, export_sticker
 from rdtf.stickers import StickerError
 
 from .clips import ball, noise
-
-
-@contextlib.contextmanager
-def largest_file(num_bytes: int) -> Iterator[None]:
-    """The kernel lets no file grow beyond it: the middle of writing fails, as on a full disk."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (num_bytes, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def everything(folder: Path) -> dict[str, bytes]:
