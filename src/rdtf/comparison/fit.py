@@ -189,6 +189,7 @@ class Fit:
             self.gate,
             max_grad_norm=config.optimizer.max_grad_norm,
             given_frame_weight=config.given_frame_weight,
+            relative_loss_floor=config.relative_loss_floor,
             autocast=autocast(self.precision, self.device),
             ranks=Ranks(device=self.device),
         )

@@ -7,11 +7,20 @@ reference, the second, and what the network generated itself:
 
     x̂_f = m_0 · warp(ref_0, flow_0) + m_1 · warp(ref_1, flow_1) + m_2 · generated
 
-It starts as the blend of the two references, weighted by distance in time; what is generated is
-that blend plus what the network adds. With nothing given the mask leaves only the generated part.
+Flows and masks are found coarse to fine: first on the network's own grid, then by stages that look
+at the warped references in ever more detail (`models/refinement.py`). Flows are corrections of what
+plain matching finds (`models/matching.py`), as far as a frame lies between its references; how
+things go on beyond them is for the network to say.
+
+It starts as the blend of the two references as matched, weighted by distance in time; what is
+generated is the blend of the moved references plus what the network adds. With nothing given the
+mask leaves only the generated part. Flows know no pixels: the same composition can be applied to
+references of any resolution.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -19,10 +28,13 @@ from torch import Tensor, nn
 
 from rdtf.models.layers import group_norm
 from rdtf.models.lean import silu_of_norm
+from rdtf.models.matching import warp
+from rdtf.models.refinement import RefinementStage, in_units, total_flow
 
 NUM_REFERENCES = 2
-# The generated part starts with a small share, so that gradients reach it from the first step.
-_GENERATED_LOGIT = -2.0
+# The generated part starts with a small share: gradients reach it from the first step, and what it
+# draws while it can't draw yet does no harm.
+_GENERATED_LOGIT = -5.0
 
 
 def reference_frames(given: Tensor) -> tuple[Tensor, Tensor]:
@@ -73,74 +85,131 @@ def gather_references(clean: Tensor, indices: Tensor) -> Tensor:
     return clean.transpose(1, 2)[batch, indices]
 
 
+@dataclass(frozen=True)
+class Composition:
+    """How frames come about, apart from the references' pixels.
+
+    flow: where to look in each reference, `[N, 2, 2, h, w]` (x, y) in halves of the canvas;
+    weights: share of each reference and of what is generated, `[N, 3, H, W]`, sum 1;
+    share: of the first reference in the blend, `[N]`;
+    added: what the network adds to the blend, `[N, c, H, W]`.
+    """
+
+    flow: Tensor
+    weights: Tensor
+    share: Tensor
+    added: Tensor
+
+    def apply(self, references: Tensor) -> Tensor:
+        """The frames: references `[N, 2, c, H', W']` of any size → `[N, c, H', W']`."""
+        size = references.shape[-2:]
+        weights, added = self.weights, self.added
+        if weights.shape[-2:] != size:
+            weights = F.interpolate(weights, size=size, mode="bilinear")
+            added = F.interpolate(added, size=size, mode="bilinear")
+        moved = warp(references, self.flow)
+        generated = torch.lerp(moved[:, 1], moved[:, 0], self.share[:, None, None, None]) + added
+        first, second, own = weights[:, :, None].unbind(1)
+        return first * moved[:, 0] + second * moved[:, 1] + own * generated
+
+
 class FrameComposer(nn.Module):
-    """Predicts flows, masks and generated latents from features, and composes the frame.
+    """Predicts flows, masks and additions from features, coarse to fine.
 
     Latents may be pixels folded by `patch` (pixel patches) or learned ones (`patch = 1`): warping
     happens on the unfolded grid.
+
+    Args:
+        channels: of the features, which lie on the latents' grid.
+        latent_channels, patch: of the latents.
+        refine_widths: channels of each refinement stage; each halves the cells of the grid, down to
+            2 pixels at most.
     """
 
-    def __init__(self, channels: int, latent_channels: int, patch: int) -> None:
+    def __init__(
+        self, channels: int, latent_channels: int, patch: int, refine_widths: tuple[int, ...] = ()
+    ) -> None:
         super().__init__()
         self.patch = patch
-        self.latent_channels = latent_channels
+        self.pixel_channels = latent_channels // patch**2
+        self.cell = patch // 2 ** len(refine_widths)  # pixels per side of the finest grid's cells
+        if refine_widths and (self.cell < 2 or patch % self.cell):
+            raise ValueError(
+                f"{len(refine_widths)} refinement stages need patches of "
+                f"{2 ** (len(refine_widths) + 1)} pixels or a larger power of two, not {patch}"
+            )
         self.norm = group_norm(channels)
-        self.generate = nn.Conv2d(channels, latent_channels, 3, padding=1)
-        self.flow = nn.Conv2d(channels, 2 * NUM_REFERENCES, 3, padding=1)
-        self.mask = nn.Conv2d(channels, (NUM_REFERENCES + 1) * patch**2, 3, padding=1)
-        for head in (self.generate, self.flow, self.mask):
-            nn.init.zeros_(head.weight)
-            nn.init.zeros_(head.bias) if head.bias is not None else None
+        # What stage i gets besides the state is as wide as itself; behind the last nothing is.
+        contexts = (*refine_widths, 0)
+        per_cell = 1 if refine_widths else self.cell**2
+        state = 2 * NUM_REFERENCES + (NUM_REFERENCES + 1 + self.pixel_channels) * per_cell
+        self.head = nn.Conv2d(channels, state + contexts[0], 3, padding=1)
+        with torch.no_grad():
+            self.head.weight[:state] = 0.0
+            self.head.bias.zero_()  # pyright: ignore[reportOptionalMemberAccess]
+        self.stages = nn.ModuleList(
+            RefinementStage(
+                self.pixel_channels,
+                width,
+                contexts[index + 1],
+                cell=patch // 2 ** (index + 1),
+                last=index == len(refine_widths) - 1,
+            )
+            for index, width in enumerate(refine_widths)
+        )
 
-    def forward(self, features: Tensor, references: Tensor, distances: Tensor) -> Tensor:
-        """Composed clean frames.
+    def forward(
+        self,
+        features: Tensor,
+        references: Tensor,
+        distances: Tensor,
+        base: Tensor,
+        noisy: Tensor,
+    ) -> Tensor:
+        """Composed clean frames as latents.
 
         Args:
-            features: `[B·F, C, h, w]`.
-            references: latents `[B·F, 2, c, h, w]`; distances: `[B·F, 2]` (inf = no reference).
+            features: `[N, C, h, w]`, one row per frame.
+            references: latents `[N, 2, c, h, w]`; distances: `[N, 2]` (inf = no reference).
+            base: flow as matched, `[N, 2, 2, h', w']`.
+            noisy: the noisy latents as the network sees them, `[N, c, h, w]`.
 
         Returns:
-            `[B·F, c, h, w]`.
+            `[N, c, h, w]`.
         """
-        generated, flow, logits = self._heads(silu_of_norm(self.norm, features))
-        references = references.float()
+        references = self.unfold(references)
+        composition = self.compose(features, references, distances, base, noisy)
+        composed = composition.apply(references)
+        return F.pixel_unshuffle(composed, self.patch)
+
+    def unfold(self, references: Tensor) -> Tensor:
+        """Reference latents as pixels: `[N, 2, c, h, w]` → `[N, 2, c / p², H, W]`."""
+        return F.pixel_shuffle(references.float(), self.patch)
+
+    def compose(
+        self,
+        features: Tensor,
+        references: Tensor,
+        distances: Tensor,
+        base: Tensor,
+        noisy: Tensor,
+    ) -> Composition:
+        """As `forward`, with references as pixels `[N, 2, c, H, W]`."""
+        state = in_units(self.head(silu_of_norm(self.norm, features)).float(), features.shape[-1])
+        noisy = F.pixel_shuffle(noisy.float(), self.patch)
+        for stage in self.stages:
+            state = stage(state, base, references, noisy)
+        pixels, cell = self.pixel_channels, self.cell
+        sizes = [2 * NUM_REFERENCES, (NUM_REFERENCES + 1) * cell**2, pixels * cell**2]
+        flow, logits, added = state.split(sizes, dim=1)
         prior = _prior_logits(distances)
-        # What is generated starts from the blend too: the network adds, it need not repaint.
-        share = prior[:, :NUM_REFERENCES].softmax(dim=1)[:, 0, None, None, None]
-        blend = torch.lerp(references[:, 1], references[:, 0], share)
-        canvas = (blend + generated).unflatten(1, (-1, self.patch**2))
-        warped = self._warp(references, flow)
-
-        # Pixels stay folded here, [N, channel, place in the patch, h, w]: nothing depends on where
-        # they are.
-        logits = logits.float().unflatten(1, (NUM_REFERENCES + 1, -1))
-        weights = (logits + prior[:, :, None, None, None]).softmax(dim=1)[:, :, None]
-        moved, own = weights.split([NUM_REFERENCES, 1], dim=1)
-        return torch.addcmul((moved * warped).sum(dim=1), own[:, 0], canvas).flatten(1, 2)
-
-    def _heads(self, h: Tensor) -> list[Tensor]:
-        """Generated latents, flows and masks: one convolution, as one of four channels is slow."""
-        heads = (self.generate, self.flow, self.mask)
-        weight = torch.cat([head.weight for head in heads])
-        bias = torch.cat([head.bias for head in heads if head.bias is not None])
-        out = F.conv2d(h, weight, bias, padding=1)
-        return list(out.split([head.out_channels for head in heads], dim=1))
-
-    def _warp(self, references: Tensor, flow: Tensor) -> Tensor:
-        """Sample references `[N, 2, c, h, w]` at displaced places: `[N, 2, c / p², p², h, w]`.
-
-        Flow is in units of eighths of the canvas.
-        """
-        pixels = F.pixel_shuffle(references.flatten(0, 1), self.patch)
-        # The backward pass of grid_sample crashes the process on NaN. Where the flow is NaN, so are
-        # the mask and the generated part, and the loss tells.
-        flow = flow.float().nan_to_num().unflatten(1, (NUM_REFERENCES, 2)).flatten(0, 1) * 0.25
-        height, width = pixels.shape[-2:]
-        flow = F.interpolate(flow, size=(height, width), mode="bilinear")
-        grid = _identity_grid(height, width, flow) + flow.permute(0, 2, 3, 1)
-        warped = F.grid_sample(pixels, grid, padding_mode="border", align_corners=False)
-        folded = F.pixel_unshuffle(warped, self.patch).unflatten(1, (-1, self.patch**2))
-        return folded.unflatten(0, (-1, NUM_REFERENCES))
+        logits = F.pixel_shuffle(logits, cell) + prior[:, :, None, None]
+        return Composition(
+            flow=total_flow(flow, base),
+            weights=logits.softmax(dim=1),
+            share=prior[:, :NUM_REFERENCES].softmax(dim=1)[:, 0],
+            added=F.pixel_shuffle(added, cell),
+        )
 
 
 def _prior_logits(distances: Tensor) -> Tensor:
@@ -151,11 +220,3 @@ def _prior_logits(distances: Tensor) -> Tensor:
     references = torch.where(finite, references - share, -1e4)
     generated = torch.full_like(references[:, :1], _GENERATED_LOGIT)
     return torch.cat([references, generated], dim=1)
-
-
-def _identity_grid(height: int, width: int, like: Tensor) -> Tensor:
-    """Sampling grid that changes nothing, `[1, H, W, 2]` in [-1, 1] (x, y)."""
-    ys = (torch.arange(height, device=like.device) + 0.5) * 2 / height - 1
-    xs = (torch.arange(width, device=like.device) + 0.5) * 2 / width - 1
-    grid_y, grid_x = torch.meshgrid(ys, xs, indexing="ij")
-    return torch.stack([grid_x, grid_y], dim=-1)[None].to(like.dtype)

@@ -30,8 +30,11 @@ from rdtf.models.layers import (
     sinusoidal_embedding,
     zero_init,
 )
+from rdtf.models.matching import match
 from rdtf.models.sti import SpatioTemporalInteraction, TemporalConvolution
 
+# What matching says of each cell: flow to both references, and how well they agree.
+_NUM_HINTS = 2 * NUM_REFERENCES + 1
 # Spread of premultiplied sticker pixels in [-1, 1].
 _DATA_STD = 0.7
 
@@ -73,6 +76,7 @@ class DFGN(ModelMixin, ConfigMixin):
         temporal_layer: "sti" or, for the paper's Table 3 ablation, "conv3d".
         prediction: what comes out: "x" (clean latents), "v" or "eps".
         compose: move pixels of the given frames (`models/composer.py`); needs prediction "x".
+        refine_widths: channels of the composer's refinement stages, coarse to fine.
         patch: how many pixels a latent cell folds per side; the composer warps unfolded.
     """
 
@@ -99,6 +103,7 @@ class DFGN(ModelMixin, ConfigMixin):
         sti_conv_layers: int = 2,
         prediction: str = "x",
         compose: bool = True,
+        refine_widths: tuple[int, ...] = (),
         patch: int = 4,
         max_frames: int = 8,
         latent_size: int = 16,
@@ -109,7 +114,9 @@ class DFGN(ModelMixin, ConfigMixin):
         config: Any = self.config
         self.gradient_checkpointing = False
         input_channels = 2 * latent_channels + 1
-        input_channels += NUM_REFERENCES * latent_channels if compose else 0
+        if compose:
+            input_channels += NUM_REFERENCES * latent_channels
+            input_channels += _NUM_HINTS
 
         self.embed_condition = nn.Sequential(
             nn.Linear(3 * embedding_dim, embedding_dim),
@@ -148,7 +155,7 @@ class DFGN(ModelMixin, ConfigMixin):
                 self.upsample.append(nn.Conv2d(width, width, 3, padding=1))
 
         if compose:
-            self.composer = FrameComposer(width, latent_channels, patch)
+            self.composer = FrameComposer(width, latent_channels, patch, tuple(refine_widths))
         else:
             self.norm_out = group_norm(width)
             self.conv_out = zero_init(nn.Conv2d(width, latent_channels, 3, padding=1))
@@ -196,14 +203,46 @@ class DFGN(ModelMixin, ConfigMixin):
         folded = denoiser_input(seen, clean, given)
         folded = folded.transpose(1, 2).flatten(0, 1)
         if self.config_.compose:
-            references, distances = _references(clean, given)
-            folded = torch.cat([folded, references.flatten(1, 2)], dim=1)
+            seen, clean_frames = (x.transpose(1, 2).flatten(0, 1) for x in (seen, clean))
+            hidden = valid & ~given
+            references, distances, offsets = _references(clean, given)
+            base, hints = self._match(references, offsets, hidden)
+            folded = torch.cat([folded, references.flatten(1, 2), hints], dim=1)
             h = self._unet(folded, embedding, text_states, text_keys, clip)
-            out = self._run(self.composer, h, references, distances)
+            made = [h, references, distances, base, seen]
+            out = self._composed(made, clean_frames, hidden)
         else:
             h = self._unet(folded, embedding, text_states, text_keys, clip)
             out = self.conv_out(nn.functional.silu(self.norm_out(h)))
         return out.unflatten(0, (batch, frames)).transpose(1, 2)
+
+    @torch.no_grad()
+    def _match(self, references: Tensor, offsets: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Flows that the composer starts from, `[N, 2, 2, h', w']`, and hints, `[N, 5, h, w]`."""
+        height, width = references.shape[-2:]
+        finest = width * min(self.config_.patch, 2)
+        hints = references.new_zeros(len(references), _NUM_HINTS, height, width)
+        base = hints.new_zeros(len(references), NUM_REFERENCES, 2, finest, finest).float()
+        rows = _rows(hidden)
+        if isinstance(rows, Tensor) and len(rows) == 0:
+            return base, hints
+        pixels = self.composer.unfold(references[rows])
+        flow, disagreement = match(pixels, offsets[rows], finest)
+        found = torch.cat([flow.flatten(1, 2) * width, disagreement], dim=1)
+        hints[rows] = nn.functional.adaptive_avg_pool2d(found, (height, width)).to(hints.dtype)
+        between = (offsets[rows, 0] * offsets[rows, 1] < 0)[:, None, None, None, None]
+        base[rows] = torch.where(between, flow, 0.0)
+        return base, hints
+
+    def _composed(self, made: list[Tensor], clean: Tensor, hidden: Tensor) -> Tensor:
+        """The composer's frames; on a CPU the hidden ones only, the others are as given."""
+        rows = _rows(hidden)
+        if isinstance(rows, slice):
+            return self._run(self.composer, *made)
+        if len(rows) == 0:
+            return clean
+        composed = self._run(self.composer, *(x[rows] for x in made))
+        return clean.float().index_copy(0, rows, composed)
 
     @property
     def config_(self) -> Any:
@@ -282,11 +321,19 @@ class DFGN(ModelMixin, ConfigMixin):
 
 
 def _may_be_padded(valid: Tensor) -> bool:
-    """Whether masks are needed. Only a CPU is asked: a GPU would have to be waited for."""
-    if valid.device.type != "cpu" or torch.compiler.is_compiling():
-        return True
-    has_values = type(valid) is Tensor  # not one of those that only pretend, to count a cost
-    return not (has_values and bool(valid.all()))
+    """Whether masks are needed."""
+    return not (_has_values(valid) and bool(valid.all()))
+
+
+def _has_values(mask: Tensor) -> bool:
+    """Whether a mask can be looked at for nothing: not on a GPU, nor where a cost is counted."""
+    on_host = mask.device.type == "cpu" and not torch.compiler.is_compiling()
+    return on_host and type(mask) is Tensor
+
+
+def _rows(hidden: Tensor) -> Tensor | slice:
+    """Which of the flattened frames `[B·F]` to make; all, where a mask can't be looked at."""
+    return hidden.flatten().nonzero()[:, 0] if _has_values(hidden) else slice(None)
 
 
 def _temporal_layer(channels: int, config: Any) -> nn.Module:
@@ -298,12 +345,16 @@ def _temporal_layer(channels: int, config: Any) -> nn.Module:
     )
 
 
-def _references(clean: Tensor, given: Tensor) -> tuple[Tensor, Tensor]:
-    """Reference latents `[B·F, 2, C, h, w]` (zero where nothing is given) and their distances."""
+def _references(clean: Tensor, given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Reference latents `[B·F, 2, C, h, w]` (zero where nothing is given), their distances and
+    signed offsets in time, `[B·F, 2]` each."""
     indices, distances = reference_frames(given)
     references = gather_references(clean, indices)
-    exists = distances.isfinite()[..., None, None, None]
-    return torch.where(exists, references, 0.0).flatten(0, 1), distances.flatten(0, 1)
+    exists = distances.isfinite()
+    references = torch.where(exists[..., None, None, None], references, 0.0)
+    frames = torch.arange(given.shape[1], device=given.device)
+    offsets = torch.where(exists, (indices - frames[:, None]).float(), 0.0)
+    return references.flatten(0, 1), distances.flatten(0, 1), offsets.flatten(0, 1)
 
 
 def _broadcast(level: Tensor) -> Tensor:

@@ -139,9 +139,11 @@ class BatchBuilder:
         augment = stream(seed, Purpose.AUGMENT, position, 1)
         flip = bool(augment.random() < config.data.flip_probability)
         stored = self.store.stored(clip, frames, flip)
+        durations = merge_durations(self.store.durations_ms(clip), frames)
+        if augment.random() < config.data.reverse_probability:
+            stored = {name: values[::-1].copy() for name, values in stored.items()}
         draw = draw_task(len(frames), task_weights, stream(seed, Purpose.TASK, position))
         draw = drop_conditions(draw, config, stream(seed, Purpose.DROPOUT, position))
-        durations = merge_durations(self.store.durations_ms(clip), frames)
         return Sample(
             stored={name: torch.from_numpy(values) for name, values in stored.items()},
             noise_key=noise_key(seed, Purpose.NOISE, position),
@@ -160,18 +162,21 @@ def choose_frames(
 ) -> np.ndarray:
     """Which frames of a clip to train on, `int64`, ascending, at most `max_frames`.
 
-    A clip that fits is mostly taken whole; a longer one is either a stretch of neighbours or
-    spread over the whole clip. Both teach another speed.
+    A clip that fits is mostly taken whole; a longer one is spread evenly over all of it or over a
+    stretch, of any length down to neighbours: one clip teaches many speeds.
     """
     if num_frames == 1:
         return np.zeros(1, dtype=np.int64)
     count = min(num_frames, max_frames)
-    if num_frames > max_frames and generator.random() < 0.5:
-        return np.linspace(0, num_frames - 1, count).round().astype(np.int64)
+    whole = generator.random() < 0.5
     if generator.random() < subclip_probability:
         count = int(generator.integers(2, count + 1))
-    start = int(generator.integers(num_frames - count + 1))
-    return np.arange(start, start + count)
+    span = count - 1
+    if num_frames > max_frames:
+        longest = num_frames - 1
+        span = longest if whole else int(span * (longest / span) ** generator.random())
+    start = int(generator.integers(num_frames - span))
+    return np.linspace(start, start + span, count).round().astype(np.int64)
 
 
 def merge_durations(durations_ms: np.ndarray, frames: np.ndarray) -> np.ndarray:

@@ -36,6 +36,7 @@ class ModelConfig:
     sti_kernel: tuple[int, int, int] = (3, 1, 1)
     sti_conv_layers: int = 2
     compose: bool = True
+    refine_widths: tuple[int, ...] = (24,)
 
 
 @dataclass(frozen=True)
@@ -65,12 +66,14 @@ class DataConfig:
 
     still_share: share of the samples that are single images (text → image), if there are any.
     flip_probability: horizontal flips.
+    reverse_probability: played backwards.
     subclip_probability: a clip that would fit whole is cut to a random part of it.
     text_dropout, image_dropout: for guidance; independent, so at times neither is seen.
     """
 
     still_share: float = 0.15
     flip_probability: float = 0.5
+    reverse_probability: float = 0.0
     subclip_probability: float = 0.25
     text_dropout: float = 0.1
     image_dropout: float = 0.05
@@ -145,6 +148,9 @@ class TrainConfig:
     """A run. `steps` optimizer steps of `batch_size` clips each are its whole schedule.
 
     batch_size: clips per step over all ranks; the same number is the same run on any of them.
+    given_frame_weight: how much the given frames count in the loss.
+    relative_loss_floor: above 0, a clip's error counts relative to the error that blending its
+        given frames makes, plus this floor: clips that hardly move count as much as wild ones.
     """
 
     preset: str = "nano"
@@ -154,6 +160,7 @@ class TrainConfig:
     steps: int = 2000
     batch_size: int = 8
     given_frame_weight: float = 0.0
+    relative_loss_floor: float = 0.0
     model: ModelConfig = field(default_factory=ModelConfig)
     representation: RepresentationConfig = field(default_factory=RepresentationConfig)
     text: TextConfig = field(default_factory=TextConfig)
@@ -204,6 +211,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "text.max_tokens": (1, math.inf),
     "data.still_share": (0, 1),
     "data.flip_probability": (0, 1),
+    "data.reverse_probability": (0, 1),
+    "relative_loss_floor": (0, math.inf),
     "data.subclip_probability": (0, 1),
     "data.text_dropout": (0, 1),
     "data.image_dropout": (0, 1),

@@ -272,7 +272,11 @@ def _samples(
     for index, batch in enumerate(batches):
         with context:
             weighted, errors, counts = batch_errors(
-                model, objective, batch, config.given_frame_weight
+                model,
+                objective,
+                batch,
+                config.given_frame_weight,
+                config.relative_loss_floor,
             )
         losses = (errors / counts.clamp(min=1)).tolist()
         if is_finite(weighted):

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from rdtf.method.dual_mask import frame_weights, masked_error_sum
 from rdtf.method.objective import Objective
 from rdtf.method.tasks import TASKS
+from rdtf.models.composer import gather_references, reference_frames
 from rdtf.training.config import OptimizerConfig
 from rdtf.training.optimizers import Optimizer
 from rdtf.training.packing import Batch
@@ -144,7 +145,11 @@ class UpdateGate:
 
 
 def batch_errors(
-    model: nn.Module, objective: Objective, batch: Batch, given_frame_weight: float = 0.0
+    model: nn.Module,
+    objective: Objective,
+    batch: Batch,
+    given_frame_weight: float = 0.0,
+    relative_loss_floor: float = 0.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Weighted error sum, unweighted error sum and element count per sample, each `[B]`."""
     noisy = objective.add_noise(batch.clean, batch.noise, batch.level)
@@ -161,7 +166,26 @@ def batch_errors(
     target = objective.target(batch.clean, batch.noise, batch.level)
     weights = frame_weights(batch.valid, batch.given, given_frame_weight)
     errors, counts = masked_error_sum(prediction, target, weights)
-    return errors * objective.loss_weight(batch.level), errors, counts
+    weight = objective.loss_weight(batch.level)
+    if relative_loss_floor:
+        weight = weight / (blend_error(batch) + relative_loss_floor)
+    return errors * weight, errors, counts
+
+
+@torch.no_grad()
+def blend_error(batch: Batch) -> Tensor:
+    """Mean squared error per clip `[B]` of blending the given frames: how much there is to do.
+
+    A clip of which nothing is given counts like one whose blend is all wrong.
+    """
+    indices, distances = reference_frames(batch.given)
+    share = (1 / distances.clamp(min=0.25)).nan_to_num(0.0)
+    share = share / share.sum(dim=2, keepdim=True).clamp(min=1e-6)
+    references = gather_references(batch.clean, indices)
+    blend = (references * share[..., None, None, None]).sum(dim=2).transpose(1, 2)
+    weights = frame_weights(batch.valid, batch.given)
+    errors, counts = masked_error_sum(blend, batch.clean, weights)
+    return errors / counts.clamp(min=1)
 
 
 def train_step(
@@ -173,6 +197,7 @@ def train_step(
     *,
     max_grad_norm: float,
     given_frame_weight: float,
+    relative_loss_floor: float = 0.0,
     autocast: contextlib.AbstractContextManager[Any],
     ranks: Ranks,
 ) -> StepResult:
@@ -185,7 +210,9 @@ def train_step(
     for index, batch in enumerate(batches):
         with last_of_step(model, index == len(batches) - 1):
             with autocast:
-                weighted, errors, counts = batch_errors(model, objective, batch, given_frame_weight)
+                weighted, errors, counts = batch_errors(
+                    model, objective, batch, given_frame_weight, relative_loss_floor
+                )
                 loss = weighted.sum() / total
             (loss * ranks.world_size).backward()
         parts.append(loss.detach())

@@ -233,6 +233,7 @@ class Trainer:
                 self.gate,
                 max_grad_norm=config.optimizer.max_grad_norm,
                 given_frame_weight=config.given_frame_weight,
+                relative_loss_floor=config.relative_loss_floor,
                 autocast=self.autocast,
                 ranks=self.ranks,
             )

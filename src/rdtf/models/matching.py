@@ -1,0 +1,105 @@
+"""Find how things moved between two given frames, without any weights (beyond the paper).
+
+Block matching as seen from the frame to make: under the assumption of even motion a point that is
+at p then was at p + o₀·u in the first reference and is at p + o₁·u in the second, where o are their
+offsets in time and u is the motion. Coarse to fine, for each place the u is taken under which both
+references look alike around it. A sticker's flat shapes with sharp lines are kind to such matching,
+and the network need not learn from examples what a difference of pixels tells.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+_COARSEST_SIDE = 16  # cells; the search starts with at most so many
+_COARSE_RADIUS, _FINE_RADIUS = 3, 2  # cells
+# Differences are of pixels in [-1, 1], averaged over a window of so many cells.
+_SHARPNESS, _WINDOW, _SMOOTHING = 30.0, 7, 5
+_PRICE_OF_MOTION = 0.05  # per cell: what is alike either way stays where it is
+
+
+@torch.no_grad()
+def match(references: Tensor, offsets: Tensor, finest_side: int) -> tuple[Tensor, Tensor]:
+    """Where to look in each reference, and how well the two agree there.
+
+    Args:
+        references: the two references of each frame, `[N, 2, c, H, W]` in [-1, 1].
+        offsets: of the references from the frame in time, signed, `[N, 2]`. If both are equal there
+            is no motion to find.
+        finest_side: cells along the side of the last search.
+
+    Returns:
+        (flow `[N, 2, 2, h, w]` (x, y) in halves of the canvas, disagreement `[N, 1, h, w]` ≥ 0).
+    """
+    gap = (offsets[:, 1] - offsets[:, 0]).abs().clamp(min=1.0)
+    shares = (offsets / gap[:, None])[:, :, None, None, None]
+    motion = references.new_zeros(len(references), 2, 1, 1)
+    disagreement = motion[:, :1]
+    for level, pair in enumerate(_pyramid(references, finest_side)):
+        side = pair.shape[-1]
+        motion = F.interpolate(motion, size=pair.shape[-2:], mode="bilinear")
+        shifts = _shifts(_COARSE_RADIUS if level == 0 else _FINE_RADIUS, motion)
+        differences = [
+            _difference(pair, shares, motion + shift[:, None, None] * (2 / side))
+            for shift in shifts
+        ]
+        costs = _local_mean(torch.stack(differences, dim=1), _WINDOW)
+        price = _PRICE_OF_MOTION * shifts.norm(dim=1)
+        likely = ((costs + price[:, None, None]) * -_SHARPNESS).softmax(dim=1)
+        step = torch.einsum("nkhw,kd->ndhw", likely, shifts * (2 / side))
+        motion = _local_mean(motion + step, _SMOOTHING)
+        disagreement = (likely * costs).sum(dim=1, keepdim=True)
+    return motion[:, None] * shares, disagreement
+
+
+def warp(references: Tensor, flow: Tensor) -> Tensor:
+    """Look elsewhere: references `[..., c, H, W]`, flow `[..., 2, h, w]` → `[..., c, H, W]`.
+
+    Flow (x, y) is in halves of the canvas, so that it fits any resolution.
+    """
+    height, width = references.shape[-2:]
+    flat = flow.reshape(-1, *flow.shape[-3:])
+    if flat.shape[-2:] != (height, width):
+        flat = F.interpolate(flat, size=(height, width), mode="bilinear")
+    grid = _identity_grid(height, width, flat) + flat.permute(0, 2, 3, 1)
+    images = references.reshape(-1, *references.shape[-3:])
+    warped = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    return warped.reshape(references.shape)
+
+
+def _identity_grid(height: int, width: int, like: Tensor) -> Tensor:
+    """Sampling grid that changes nothing, `[1, H, W, 2]` in [-1, 1] (x, y)."""
+    ys = (torch.arange(height, device=like.device) + 0.5) * 2 / height - 1
+    xs = (torch.arange(width, device=like.device) + 0.5) * 2 / width - 1
+    grid_y, grid_x = torch.meshgrid(ys, xs, indexing="ij")
+    return torch.stack([grid_x, grid_y], dim=-1)[None].to(like.dtype)
+
+
+def _pyramid(references: Tensor, finest_side: int) -> list[Tensor]:
+    """The references reduced to `finest_side`, and halved until they are small; smallest first."""
+    images = references.flatten(0, 1)
+    pool = max(images.shape[-1] // finest_side, 1)
+    levels = [F.avg_pool2d(images, pool)]
+    while min(levels[-1].shape[-2:]) > _COARSEST_SIDE:
+        levels.append(F.avg_pool2d(levels[-1], 2))
+    return [level.unflatten(0, references.shape[:2]) for level in reversed(levels)]
+
+
+def _shifts(radius: int, like: Tensor) -> Tensor:
+    """All shifts (x, y) of up to `radius` cells each way, `[K, 2]`."""
+    line = torch.arange(-radius, radius + 1, device=like.device, dtype=like.dtype)
+    ys, xs = torch.meshgrid(line, line, indexing="ij")
+    return torch.stack([xs, ys], dim=-1).reshape(-1, 2)
+
+
+def _difference(pair: Tensor, shares: Tensor, motion: Tensor) -> Tensor:
+    """How unlike the two references are under a motion, `[N, h, w]`."""
+    moved = warp(pair, motion[:, None] * shares)
+    return (moved[:, 0] - moved[:, 1]).abs_().mean(dim=1)
+
+
+def _local_mean(x: Tensor, window: int) -> Tensor:
+    padded = F.pad(x, [window // 2] * 4, mode="replicate")
+    return F.avg_pool2d(padded, window, stride=1)
