@@ -37,6 +37,7 @@ _WATCHING_STEPS = 50
 _BATCH_SIZE = 4
 # A young model adds errors with every step, so few are best; see docs/LOG.md.
 _SAMPLING_STEPS = 4
+_NUM_SHIPPED = 3  # stickers that the model that ships is shown on
 _INTRO = """\
 A compact video diffusion model ({parameters:.1f} M parameters), trained from scratch for \
 {steps:,} steps of {batch} clips on {clips:,} synthetic stickers, completes stickers that it has \
@@ -71,11 +72,16 @@ def quickstart(
     started = time.monotonic()
     deadline = started + minutes * 60
 
+    # ------------------------------------------------------- the model that ships
+    say("1/5 the model that ships: first pictures")
+    shipped = _show_shipped(out / "shipped.html", seed)
+    say(f"    {shipped}")
+
     # ------------------------------------------------------------------ stickers
     data, run = out / "data", out / "run"
     count = num_stickers or int(_STICKERS_PER_MINUTE * max(minutes, 1))
     if not (data / "dataset.json").is_file():
-        say(f"1/4 making {count} synthetic stickers")
+        say(f"2/5 making {count} synthetic stickers")
         prepare(
             SyntheticStickers(seed=seed, count=count, canvas=64, max_frames=12), data, canvas=64
         )
@@ -83,12 +89,12 @@ def quickstart(
     # --------------------------------------------------------------------- train
     scoring_seconds = max(minutes * 60 * _SCORING_SHARE, 12)
     config = _plan(run, data, deadline - scoring_seconds - time.monotonic(), seed)
-    say(f"2/4 training {config.preset} from scratch for {config.steps} steps")
+    say(f"3/5 training {config.preset} from scratch for {config.steps} steps")
     left = max(deadline - scoring_seconds - time.monotonic(), 10)
     result = train(config, data, run, max_seconds=left * 1.1)
 
     # ----------------------------------------------------------------------- use
-    say("3/4 generating, interpolating and predicting on held-out stickers")
+    say("4/5 generating, interpolating and predicting on held-out stickers")
     pipeline = load_pipeline(run)
     stickers = held_out_stickers(data, pipeline)
     evaluation = score_model(
@@ -101,7 +107,7 @@ def quickstart(
     )
 
     # -------------------------------------------------------------------- report
-    say("4/4 writing the report")
+    say("5/5 writing the report")
     examples = [*evaluation.examples, *_text_examples(pipeline, stickers, seed)]
     report = write_report(
         out / "report.html",
@@ -120,6 +126,27 @@ def quickstart(
     save_example_sheet(_one_per_family(evaluation.examples), out / "examples.png")
     write_json(out / "scores.json", evaluation.to_dict())
     return _summary(evaluation, report, result.step, time.monotonic() - started)
+
+
+def _show_shipped(path: Path, seed: int) -> Path:
+    """A page of what the model that ships makes of stickers that it has never seen."""
+    pipeline = load_pipeline()
+    makers = SyntheticStickers(seed=seed, count=_NUM_SHIPPED, canvas=pipeline.canvas, max_frames=8)
+    stickers = [makers[index] for index in range(_NUM_SHIPPED)]
+    evaluation = score_model(
+        pipeline,
+        stickers,
+        tasks=("interpolation", "post_frame_prediction", "it2v"),
+        seed=seed,
+        num_examples=_NUM_SHIPPED,
+    )
+    return write_report(
+        path,
+        title="The model that ships",
+        intro="Nothing was trained for this page: the model comes with the package. It learned "
+        "from real stickers; these synthetic ones are new to it.",
+        examples=evaluation.examples,
+    )
 
 
 def _plan(run: Path, data: Path, seconds: float, seed: int) -> TrainConfig:

@@ -214,11 +214,8 @@ class ExportCommand:
         """The clip with frames behind it that lead back to its first; the same ones every time."""
         import torch
 
-        from rdtf.errors import UserError
         from rdtf.inference.loops import close_loop
 
-        if self.model is None:
-            raise UserError("--close generated needs a model: name a run with --model")
         generator = torch.Generator().manual_seed(0)
         return close_loop(self._pipeline(), sticker, generator=generator)
 
@@ -227,7 +224,7 @@ class ExportCommand:
         from rdtf.training.run import load_pipeline
 
         if not hasattr(self, "_loaded"):
-            self._loaded = load_pipeline(self.model or "")
+            self._loaded = load_pipeline(self.model)
         return self._loaded
 
     def _items(self, platform: Platform) -> list[PackItem]:

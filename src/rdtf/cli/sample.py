@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
@@ -19,18 +19,19 @@ WRITABLE = (".webp", ".gif", ".apng", ".png", ".webm")
 class _Sampling:
     """Options that all four share."""
 
-    model: Path
-    """Run directory of `rdtf train`, or a saved pipeline."""
     out: Output
     """File to write; the format is its suffix (.webp .gif .apng .png .webm)."""
+    model: Path | None = None
+    """Run directory of `rdtf train`, or a saved pipeline. Default: the model that ships."""
     steps: int = 20
     """Sampling steps: fewer are faster."""
     guidance_scale: float | None = None
     """How strongly to follow the text; 1 = off. Default: 2 for generate, else 1."""
     image_guidance_scale: float = 1.0
     """How strongly to follow the given frames; 1 = off."""
-    size: Literal["canvas", "input"] = "canvas"
-    """Size of the result: the model's canvas, or that of the given frames, kept as they are."""
+    size: str = "canvas"
+    """Size of the result: canvas (the model's), input (that of the given frames, kept as they
+    are), or the pixels of a square's side, e.g. 512."""
     loop: bool = False
     """Make a loop: the last frame leads back to the first, and print how well (seam error)."""
     seed: int = 0
@@ -53,7 +54,7 @@ class _Sampling:
         options: dict[str, Any] = {
             "num_inference_steps": self.steps,
             "image_guidance_scale": self.image_guidance_scale,
-            "output_size": self.size,
+            "output_size": int(self.size) if self.size.isdecimal() else self.size,
             "loop": self.loop,
             "generator": torch.Generator().manual_seed(self.seed % 2**64),
         }
@@ -85,7 +86,7 @@ class _Sampling:
 class Generate(_Sampling):
     """Make a sticker from text, from a still image, or from both.
 
-    Example: rdtf generate "a cat waving" --image cat.png --model RUN -o cat.webp
+    Example: rdtf generate "a cat waving" --image cat.png -o cat.webp
     """
 
     prompt: Positional[str] = ""
@@ -118,7 +119,7 @@ class Interpolate(_Sampling):
 
     With --loop also between its last and its first.
 
-    Example: rdtf interpolate wave.gif --factor 2 --model RUN -o smooth.webp
+    Example: rdtf interpolate wave.gif --factor 2 -o smooth.webp
     """
 
     input: Positional[Path]
@@ -139,7 +140,7 @@ class Predict(_Sampling):
 
     With --loop they lead from its end back to its beginning.
 
-    Example: rdtf predict wave.gif --after 4 --model RUN -o longer.webp
+    Example: rdtf predict wave.gif --after 4 -o longer.webp
     """
 
     input: Positional[Path]
@@ -165,7 +166,7 @@ class Fill(_Sampling):
 
     If the input holds only the given frames, --frames says how long the clip is to be.
 
-    Example: rdtf fill wave.gif --known 0,2,4,6 --model RUN -o filled.webp
+    Example: rdtf fill wave.gif --known 0,2,4,6 -o filled.webp
     """
 
     input: Positional[Path]

@@ -13,17 +13,17 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor
 
 from rdtf.errors import UserError
+from rdtf.inference.large import LargeFrames
 from rdtf.inference.requests import (
     DEFAULT_DURATION_MS,
     ClipRequest,
-    at_request_size,
     blank_request,
     fill_request,
     interpolate_request,
     place,
     predict_request,
 )
-from rdtf.inference.sampling import Conditions, StepCallback, sample
+from rdtf.inference.sampling import Conditions, Sampled, StepCallback, sample_traced
 from rdtf.inference.windows import plan_windows
 from rdtf.method.objective import Objective, ObjectiveConfig, build_objective
 from rdtf.models.dfgn import DFGN
@@ -31,6 +31,8 @@ from rdtf.models.representation import Representation, as_representation
 from rdtf.models.text import TextEncoders
 from rdtf.stickers import Sticker
 
+# The model that ships: in the package, so that nothing is downloaded.
+SHIPPED_MODEL = Path(__file__).parents[1] / "weights"
 DEFAULT_STEPS = 20
 DEFAULT_GUIDANCE_SCALE = 2.0
 
@@ -71,14 +73,12 @@ class StickerPipeline(DiffusionPipeline):
     ) -> Any:
         """Load what `save_pretrained` wrote (or `rdtf train`, in RUN/pipeline). Safetensors only.
 
+        Without a path, the model that ships with the package; its card is in docs/model.md.
+
         Raises:
-            UserError: no path, or no pipeline there.
+            UserError: no pipeline there.
         """
-        if pretrained_model_name_or_path is None:
-            raise UserError(
-                "no model ships with rdtf yet; train one (rdtf train) and name its folder"
-            )
-        path = Path(pretrained_model_name_or_path)
+        path = Path(pretrained_model_name_or_path or SHIPPED_MODEL)
         if path.exists() and not (path / "model_index.json").is_file():
             raise UserError(f"{path} holds no saved pipeline; a run keeps its own in RUN/pipeline")
         # Without the second, diffusers asks on stderr for a package that these sizes don't need.
@@ -240,7 +240,7 @@ class StickerPipeline(DiffusionPipeline):
         image_guidance_scale: float = 1.0,
         generator: torch.Generator | None = None,
         callback: StepCallback | None = None,
-        output_size: str = "canvas",
+        output_size: str | int = "canvas",
         loop: bool = False,
     ) -> Sticker:
         """Make the frames of `request` that are not known.
@@ -254,7 +254,9 @@ class StickerPipeline(DiffusionPipeline):
             generator: a CPU generator gives the same sticker on every device.
             callback: called after each step with (index, noise level, latents).
             output_size: "canvas" = all frames at the model's canvas; "input" = at the size of the
-                given frames, which then are the very pixels that came in; made ones are enlarged.
+                given frames, which then are the very pixels that came in; a number = a square of
+                so many pixels. Above the canvas, made frames are composed of the given frames'
+                own pixels, as far as they show what was given.
             loop: the last frame leads back to the first, which is not repeated at the end;
                 `Sticker.seam_error` says how well it does.
 
@@ -262,8 +264,7 @@ class StickerPipeline(DiffusionPipeline):
             The clip; its known frames are those of the request (fitted to the canvas, if that is
             the output's size), pixel for pixel.
         """
-        if output_size not in ("canvas", "input"):
-            raise UserError(f"output size {output_size!r} is unknown; choose canvas or input")
+        large = LargeFrames.of(request, output_size, self.canvas)
         if num_inference_steps < 1:
             raise UserError(f"steps must be at least 1, got {num_inference_steps}")
         caption = (request.captions[0] if request.captions else "") if prompt is None else prompt
@@ -279,7 +280,7 @@ class StickerPipeline(DiffusionPipeline):
             )
             shape = conditions.clean.shape
             noise = torch.randn(shape, generator=generator, device=_device_of(generator))
-            latents = sample(
+            sampled = sample_traced(
                 self.denoiser,
                 self._objective(),
                 self._scheduler,
@@ -291,13 +292,38 @@ class StickerPipeline(DiffusionPipeline):
                 generator=generator,
                 callback=callback,
             )
-            made = self._decode(latents, durations_ms)
+            made = self._decode(sampled.latents, durations_ms)
             kept = np.isin(window.slots, window.make)
             frames[slots[kept]] = made.frames[kept]
             known[slots[kept]] = True
-        if output_size == "input":
-            frames = at_request_size(frames, request)
+            if large is not None:
+                self._enlarge(large, frames, slots, kept, conditions, sampled)
+        if large is not None:
+            frames = large.finished(request, output_size)
         return Sticker(frames, request.durations_ms, captions=(caption,) if caption else ())
+
+    def _enlarge(
+        self,
+        large: LargeFrames,
+        frames: np.ndarray,
+        slots: np.ndarray,
+        kept: np.ndarray,
+        conditions: Conditions,
+        sampled: Sampled,
+    ) -> None:
+        """A window's made frames at the large size: moved pixels of the large given ones."""
+        composes = self._model_config.compose and self.representation.name == "pixels"
+        if not composes or not conditions.has_image:
+            large.enlarge(slots[kept], frames[slots[kept]])
+            return
+        composition, references = conditions.predict(
+            self.denoiser.composition, sampled.last_noisy, sampled.last_level
+        )
+        for row in np.flatnonzero(kept).tolist():
+            pair = slots[references[row].tolist()]
+            large.compose(
+                int(slots[row]), pair, composition.rows(row), frames[pair], frames[slots[row]]
+            )
 
     def _conditions(
         self,

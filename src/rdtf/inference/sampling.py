@@ -40,13 +40,13 @@ class Conditions:
 
     def predict(
         self,
-        model: nn.Module,
+        model: Callable[..., Any],
         noisy: Tensor,
         level: Tensor,
         *,
         text: bool = True,
         image: bool = True,
-    ) -> Tensor:
+    ) -> Any:
         """The network's prediction with or without its text and its given frames."""
         return model(
             noisy,
@@ -60,8 +60,22 @@ class Conditions:
         )
 
 
+@dataclass(frozen=True)
+class Sampled:
+    """Finished latents `[B, C, F, h, w]`, and what the last evaluation saw: latents and level."""
+
+    latents: Tensor
+    last_noisy: Tensor
+    last_level: Tensor
+
+
+def sample(*args: Any, **options: Any) -> Tensor:
+    """The latents of `sample_traced`, which see."""
+    return sample_traced(*args, **options).latents
+
+
 @torch.no_grad()
-def sample(
+def sample_traced(
     model: nn.Module,
     objective: Objective,
     scheduler: Any,
@@ -73,8 +87,8 @@ def sample(
     image_guidance_scale: float = 1.0,
     generator: torch.Generator | None = None,
     callback: StepCallback | None = None,
-) -> Tensor:
-    """Latents `[B, C, F, h, w]` of the completed clips.
+) -> Sampled:
+    """Latents `[B, C, F, h, w]` of the completed clips, and how they were reached.
 
     Given frames are re-imposed before every step at that step's noise level, so that the hidden
     ones always grow beside the truth; in the result they are exact.
@@ -87,22 +101,38 @@ def sample(
     """
     takes_generator = "generator" in inspect.signature(scheduler.step).parameters
     extra = {"generator": generator} if takes_generator else {}
-    scheduler.set_timesteps(num_inference_steps, device=noise.device)
+    _set_timesteps(scheduler, num_inference_steps, noise.device)
     steps = float(scheduler.config.num_train_timesteps)
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(0)  # or it searches for the timestep, and the host waits
     guidance = _Guidance(guidance_scale, image_guidance_scale, conditions)
     given = conditions.given[:, None, :, None, None]
     latents = noise * float(getattr(scheduler, "init_noise_sigma", 1.0))
+    level = noise.new_ones(len(noise))
+    noisy = latents
     for index, timestep in enumerate(scheduler.timesteps):
         level = (timestep.float() / steps).expand(len(noise)).to(noise.device)
         imposed = objective.add_noise(conditions.clean, noise, level)
-        latents = torch.where(given, imposed, latents)
-        output = guidance.output(model, objective, conditions, latents, level)
-        latents = scheduler.step(output, timestep, latents, **extra).prev_sample
+        noisy = torch.where(given, imposed, latents)
+        output = guidance.output(model, objective, conditions, noisy, level)
+        latents = scheduler.step(output, timestep, noisy, **extra).prev_sample
         if callback is not None:
             callback(index, float(level[0]), latents)
-    return torch.where(given, conditions.clean, latents)
+    return Sampled(torch.where(given, conditions.clean, latents), noisy, level)
+
+
+def _set_timesteps(scheduler: Any, steps: int, device: torch.device) -> None:
+    """N noise levels from 1 down to 1/N, before the scheduler's shift.
+
+    Left alone, the flow scheduler spaces them down to .001: the last evaluation would see nearly
+    finished latents and be wasted.
+    """
+    takes_sigmas = "sigmas" in inspect.signature(scheduler.set_timesteps).parameters
+    if takes_sigmas and "FlowMatch" in type(scheduler).__name__:
+        sigmas = [1 - index / steps for index in range(steps)]
+        scheduler.set_timesteps(sigmas=sigmas, device=device)
+    else:
+        scheduler.set_timesteps(steps, device=device)
 
 
 class _Guidance:

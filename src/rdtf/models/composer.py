@@ -100,6 +100,11 @@ class Composition:
     share: Tensor
     added: Tensor
 
+    def rows(self, index: int) -> Composition:
+        """That of one frame."""
+        pick = slice(index, index + 1)
+        return Composition(self.flow[pick], self.weights[pick], self.share[pick], self.added[pick])
+
     def apply(self, references: Tensor) -> Tensor:
         """The frames: references `[N, 2, c, H', W']` of any size → `[N, c, H', W']`."""
         size = references.shape[-2:]

@@ -8,6 +8,7 @@ noisy latents, given latents, and the condition mask as a channel.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -18,6 +19,7 @@ from torch import Tensor, nn
 from rdtf.method.dual_mask import denoiser_input
 from rdtf.models.composer import (
     NUM_REFERENCES,
+    Composition,
     FrameComposer,
     gather_references,
     reference_frames,
@@ -59,6 +61,21 @@ class Stage(nn.Module):
     ) -> Tensor:
         x = self.temporal(self.residual(x, embedding), clip)
         return x if self.transformer is None else self.transformer(x, text, text_mask)
+
+
+@dataclass(frozen=True)
+class _Guide:
+    """What the given frames say about each frame, `N = B·F`.
+
+    references: latents `[N, 2, c, h, w]`, zero where nothing is given; distances: `[N, 2]`,
+    infinite there; flow: as matched, `[N, 2, 2, h', w']`, zero beyond the references; hints:
+    `[N, 5, h, w]`.
+    """
+
+    references: Tensor
+    distances: Tensor
+    flow: Tensor
+    hints: Tensor
 
 
 class DFGN(ModelMixin, ConfigMixin):
@@ -188,60 +205,103 @@ class DFGN(ModelMixin, ConfigMixin):
         Returns:
             `[B, C, F, h, w]`. Frames outside `valid` hold nothing meaningful.
         """
-        batch, _, frames = noisy.shape[:3]
-        clip = ClipShape(batch, frames, valid, _may_be_padded(valid))
-        if clip.padded:
-            exists = valid[:, None, :, None, None]
-            noisy, clean = torch.where(exists, noisy, 0.0), torch.where(exists, clean, 0.0)
-        given = given & valid
+        given, noisy, clean = _without_padding(given, valid, noisy, clean)
+        guide = self._guide(clean, given, valid) if self.config_.compose else None
+        h, seen = self._features(
+            noisy, level, clean, given, valid, text, text_mask, mean_duration_ms, guide
+        )
+        if guide is None:
+            out = self.conv_out(nn.functional.silu(self.norm_out(h)))
+        else:
+            out = self._composed(h, guide, seen, clean, valid & ~given)
+        return out.unflatten(0, valid.shape).transpose(1, 2)
 
+    def composition(
+        self,
+        noisy: Tensor,
+        level: Tensor,
+        *,
+        clean: Tensor,
+        given: Tensor,
+        valid: Tensor,
+        text: list[Tensor] | Tensor | None = None,
+        text_mask: list[Tensor] | Tensor | None = None,
+        mean_duration_ms: Tensor | None = None,
+    ) -> tuple[Composition, Tensor]:
+        """How `forward` puts each frame together, to do the same at another resolution.
+
+        Args are those of `forward`; the model must have been built with `compose`.
+
+        Returns:
+            (composition with rows `[B·F]`, indices of the two reference frames int64 `[B·F, 2]`).
+        """
+        given, noisy, clean = _without_padding(given, valid, noisy, clean)
+        guide = self._guide(clean, given, valid)
+        h, seen = self._features(
+            noisy, level, clean, given, valid, text, text_mask, mean_duration_ms, guide
+        )
+        composition = self.composer.compose(
+            h, self.composer.unfold(guide.references), guide.distances, guide.flow, _by_frame(seen)
+        )
+        return composition, reference_frames(given)[0].flatten(0, 1)
+
+    def _features(
+        self,
+        noisy: Tensor,
+        level: Tensor,
+        clean: Tensor,
+        given: Tensor,
+        valid: Tensor,
+        text: list[Tensor] | Tensor | None,
+        text_mask: list[Tensor] | Tensor | None,
+        mean_duration_ms: Tensor | None,
+        guide: _Guide | None,
+    ) -> tuple[Tensor, Tensor]:
+        """Features `[B·F, C, h, w]`, and the noisy latents as the network sees them."""
+        batch, frames = valid.shape
+        clip = ClipShape(batch, frames, valid, _may_be_padded(valid))
         embedding = self._condition(level, valid, mean_duration_ms)
         text_states, text_keys = self._text(text, text_mask, batch)
 
         # The noise is part of what "v" and "eps" ask for: there it is shown as it is.
         seen = noisy * _input_scale(level, noisy) if self.config_.prediction == "x" else noisy
-        folded = denoiser_input(seen, clean, given)
-        folded = folded.transpose(1, 2).flatten(0, 1)
-        if self.config_.compose:
-            seen, clean_frames = (x.transpose(1, 2).flatten(0, 1) for x in (seen, clean))
-            hidden = valid & ~given
-            references, distances, offsets = _references(clean, given)
-            base, hints = self._match(references, offsets, hidden)
-            folded = torch.cat([folded, references.flatten(1, 2), hints], dim=1)
-            h = self._unet(folded, embedding, text_states, text_keys, clip)
-            made = [h, references, distances, base, seen]
-            out = self._composed(made, clean_frames, hidden)
-        else:
-            h = self._unet(folded, embedding, text_states, text_keys, clip)
-            out = self.conv_out(nn.functional.silu(self.norm_out(h)))
-        return out.unflatten(0, (batch, frames)).transpose(1, 2)
+        folded = _by_frame(denoiser_input(seen, clean, given))
+        if guide is not None:
+            folded = torch.cat([folded, guide.references.flatten(1, 2), guide.hints], dim=1)
+        return self._unet(folded, embedding, text_states, text_keys, clip), seen
 
     @torch.no_grad()
-    def _match(self, references: Tensor, offsets: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Flows that the composer starts from, `[N, 2, 2, h', w']`, and hints, `[N, 5, h, w]`."""
+    def _guide(self, clean: Tensor, given: Tensor, valid: Tensor) -> _Guide:
+        """The references of each frame, and what plain matching makes of them."""
+        references, distances, offsets = _references(clean, given)
         height, width = references.shape[-2:]
         finest = width * min(self.config_.patch, 2)
+        flow = references.new_zeros(len(references), NUM_REFERENCES, 2, finest, finest)
         hints = references.new_zeros(len(references), _NUM_HINTS, height, width)
-        base = hints.new_zeros(len(references), NUM_REFERENCES, 2, finest, finest).float()
-        rows = _rows(hidden)
+        guide = _Guide(references, distances, flow, hints)
+        rows = _rows(valid & ~given)
         if isinstance(rows, Tensor) and len(rows) == 0:
-            return base, hints
-        pixels = self.composer.unfold(references[rows])
-        flow, disagreement = match(pixels, offsets[rows], finest)
-        found = torch.cat([flow.flatten(1, 2) * width, disagreement], dim=1)
-        hints[rows] = nn.functional.adaptive_avg_pool2d(found, (height, width)).to(hints.dtype)
+            return guide
+        found, disagreement = match(self.composer.unfold(references[rows]), offsets[rows], finest)
+        facts = torch.cat([found.flatten(1, 2) * width, disagreement], dim=1)
+        hints[rows] = nn.functional.adaptive_avg_pool2d(facts, (height, width)).to(hints.dtype)
+        # Beyond the references things may turn or stop: there the network gets the hint only.
         between = (offsets[rows, 0] * offsets[rows, 1] < 0)[:, None, None, None, None]
-        base[rows] = torch.where(between, flow, 0.0)
-        return base, hints
+        flow[rows] = torch.where(between, found, 0.0).to(flow.dtype)
+        return guide
 
-    def _composed(self, made: list[Tensor], clean: Tensor, hidden: Tensor) -> Tensor:
+    def _composed(
+        self, h: Tensor, guide: _Guide, seen: Tensor, clean: Tensor, hidden: Tensor
+    ) -> Tensor:
         """The composer's frames; on a CPU the hidden ones only, the others are as given."""
         rows = _rows(hidden)
-        if isinstance(rows, slice):
-            return self._run(self.composer, *made)
-        if len(rows) == 0:
+        clean = _by_frame(clean)
+        if isinstance(rows, Tensor) and len(rows) == 0:
             return clean
-        composed = self._run(self.composer, *(x[rows] for x in made))
+        parts = (h, guide.references, guide.distances, guide.flow, _by_frame(seen))
+        composed = self._run(self.composer, *(part[rows] for part in parts))
+        if not isinstance(rows, Tensor):
+            return composed
         return clean.float().index_copy(0, rows, composed)
 
     @property
@@ -329,6 +389,21 @@ def _has_values(mask: Tensor) -> bool:
     """Whether a mask can be looked at for nothing: not on a GPU, nor where a cost is counted."""
     on_host = mask.device.type == "cpu" and not torch.compiler.is_compiling()
     return on_host and type(mask) is Tensor
+
+
+def _without_padding(
+    given: Tensor, valid: Tensor, noisy: Tensor, clean: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Nothing is given in padded slots, and their latents are zero."""
+    if _may_be_padded(valid):
+        exists = valid[:, None, :, None, None]
+        noisy, clean = torch.where(exists, noisy, 0.0), torch.where(exists, clean, 0.0)
+    return given & valid, noisy, clean
+
+
+def _by_frame(x: Tensor) -> Tensor:
+    """`[B, C, F, h, w]` → `[B·F, C, h, w]`."""
+    return x.transpose(1, 2).flatten(0, 1)
 
 
 def _rows(hidden: Tensor) -> Tensor | slice:

@@ -56,10 +56,6 @@ class PipelineRunner:
     def _load(self) -> StickerPipeline:
         if callable(self._source):
             return self._source()
-        if self._source is None:
-            from rdtf.inference.pipeline import StickerPipeline
-
-            return StickerPipeline.from_pretrained()
         from rdtf.training.run import load_pipeline
 
         return load_pipeline(self._source)

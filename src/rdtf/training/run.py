@@ -115,9 +115,14 @@ def pipeline_from_run(run: Path, step: int | None = None) -> Any:
     return StickerPipeline(denoiser, autoencoder, text_encoders, build_scheduler(config))
 
 
-def load_pipeline(path: Path | str) -> Any:
-    """A pipeline from a run directory or a saved one, on the GPU if there is one."""
-    return _load_pipeline(Path(path)).to(default_device())
+def load_pipeline(path: Path | str | None = None) -> Any:
+    """A pipeline from a run directory or a saved one, on the GPU if there is one.
+
+    Without a path, the model that ships.
+    """
+    from rdtf.inference.pipeline import SHIPPED_MODEL
+
+    return _load_pipeline(Path(path or SHIPPED_MODEL)).to(default_device())
 
 
 def _load_pipeline(path: Path) -> Any:
