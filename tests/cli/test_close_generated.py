@@ -24,7 +24,12 @@ def test_a_model_closes_the_loop(rdtf, tiny_run, tmp_path):
     assert ended.json["exported"][0]["seam_error"] < sticker.seam_error()
 
 
-def test_a_model_must_be_named(refused, tmp_path):
+def test_the_model_that_ships_closes_it_if_none_is_named(rdtf, tmp_path):
     path = clip(4, 32).save(tmp_path / "disc.webp")
-    line = refused("export", path, "--to", "webp", "--close", "generated", "-o", tmp_path / "out")
-    assert "--model" in line
+    ended = rdtf(
+        *("export", path, "--to", "webp", "--close", "generated"),
+        *("-o", tmp_path / "out", "--json"),
+    )
+    assert ended.status == 0, ended
+    (written,) = ended.json["exported"][0]["paths"]
+    assert Sticker.load(written).num_frames > 4

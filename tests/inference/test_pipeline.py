@@ -314,8 +314,6 @@ def test_models_that_are_not_there(tmp_path):
         load_pipeline(tmp_path)
     with pytest.raises(UserError):
         StickerPipeline.from_pretrained(tmp_path)
-    with pytest.raises(UserError):
-        StickerPipeline.from_pretrained()
 
 
 # --------------------------------------------------------------------------- schedulers

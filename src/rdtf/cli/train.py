@@ -26,6 +26,9 @@ class Train:
 
     Example: rdtf train nano --data DATA --out RUN --max-seconds 1800
 
+    Your own stickers, from the model that ships:
+    rdtf train nano --start-from shipped --data DATA --out RUN --steps 500 --set learning_rate=2e-4
+
     Several GPUs: torchrun --nproc-per-node 4 -m rdtf.cli.main train mini --data DATA --out RUN
     (add `--set parallel=fsdp` where a model does not fit). The same config is the same run on any
     number of them, and a run may change it when it resumes.
@@ -43,6 +46,9 @@ class Train:
     """Save and stop after this long; the same command goes on later."""
     seed: int = 0
     """Settles weights, order, tasks and noise."""
+    start_from: str | None = None
+    """Start with the weights of this model (a run, a saved pipeline, or "shipped") and take its
+    shape and canvas: to teach it your own stickers, or to go on with only a model brought along."""
     curriculum: Literal["adaptive", "static", "linear", "none"] = "adaptive"
     """How task weights move over the run."""
     set: Annotated[tuple[str, ...], arg(metavar="NAME=VALUE")] = ()
@@ -59,6 +65,10 @@ class Train:
         from rdtf.training.presets import preset
 
         config: TrainConfig = preset(self.preset)
+        if self.start_from is not None:
+            from rdtf.training.start import adopt
+
+            config = adopt(config, self.start_from)
         settings: dict[str, object] = {"seed": self.seed, "curriculum.mode": self.curriculum}
         if self.steps is not None:
             settings["steps"] = self.steps

@@ -151,6 +151,7 @@ class TrainConfig:
     given_frame_weight: how much the given frames count in the loss.
     relative_loss_floor: above 0, a clip's error counts relative to the error that blending its
         given frames makes, plus this floor: clips that hardly move count as much as wild ones.
+    start_from: the model whose weights the run starts with; empty = from scratch.
     """
 
     preset: str = "nano"
@@ -161,6 +162,7 @@ class TrainConfig:
     batch_size: int = 8
     given_frame_weight: float = 0.0
     relative_loss_floor: float = 0.0
+    start_from: str = ""
     model: ModelConfig = field(default_factory=ModelConfig)
     representation: RepresentationConfig = field(default_factory=RepresentationConfig)
     text: TextConfig = field(default_factory=TextConfig)

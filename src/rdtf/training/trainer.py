@@ -32,6 +32,7 @@ from rdtf.training.progress import Progress
 from rdtf.training.ranks import Ranks
 from rdtf.training.runstate import load_run_state, save_run_state
 from rdtf.training.signals import StopSignals
+from rdtf.training.start import load_start
 from rdtf.training.step import StepResult, UpdateGate, learning_rate, train_step
 from rdtf.training.tracking import Tracker, check_trackers
 
@@ -87,6 +88,8 @@ class Trainer:
         settle_kernels(engine.deterministic)
         torch.manual_seed(int(stream(config.seed, Purpose.INIT).integers(2**31)))
         self.model, autoencoder, text_encoders = build_models(config)
+        if config.start_from:
+            load_start(self.model, config.start_from)
         self.model.train()
         if engine.gradient_checkpointing:
             self.model.enable_gradient_checkpointing()

@@ -1,0 +1,78 @@
+"""Start a run from the weights of a model: what it has learned stays, the run is a new one.
+
+Only weights are taken along; the optimizer's memory begins anew. So a run can be carried to another
+machine, or the model that ships be taught a team's own stickers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from rdtf.errors import CheckpointError, ConfigError
+from rdtf.fileio import read_json
+from rdtf.training.config import ModelConfig, TrainConfig, from_dict, to_dict
+
+SHIPPED = "shipped"
+
+
+def adopt(config: TrainConfig, source: str) -> TrainConfig:
+    """`config` with the model, canvas and representation of `source`, to be started from it.
+
+    Args:
+        source: a saved pipeline, a run directory, or "shipped", the model that ships.
+
+    Raises:
+        CheckpointError: no model there. ConfigError: its latents are not pixels.
+    """
+    saved = _denoiser_config(_pipeline_folder(source))
+    latents = saved["latent_channels"]
+    if latents != 4 * saved["patch"] ** 2:
+        raise ConfigError(
+            f"{source} works on learned latents; only pixel models can be started from"
+        )
+    model = {name: saved[name] for name in to_dict(ModelConfig()) if name in saved}
+    return replace(
+        config,
+        canvas=saved["latent_size"] * saved["patch"],
+        max_frames=saved["max_frames"],
+        start_from=source,
+        model=from_dict(ModelConfig, model),
+        representation=replace(config.representation, kind="pixels", patch=saved["patch"]),
+        objective=replace(config.objective, kind="flow", prediction=saved["prediction"]),
+    )
+
+
+def load_start(model: nn.Module, source: str) -> None:
+    """Copy the weights of `source` into a model of the same shape."""
+    from safetensors.torch import load_file
+
+    from rdtf.training.checkpoint import load_weights
+
+    path = _pipeline_folder(source) / "denoiser" / "diffusion_pytorch_model.safetensors"
+    if not path.is_file():
+        raise CheckpointError(f"model {source} has no weights at {path}")
+    weights = load_file(path)
+    buffers = dict(model.named_buffers())
+    load_weights(model, {**buffers, **weights}, f"model {source}")
+
+
+def _pipeline_folder(source: str) -> Path:
+    from rdtf.inference.pipeline import SHIPPED_MODEL
+
+    folder = SHIPPED_MODEL if source == SHIPPED else Path(source)
+    for candidate in (folder, folder / "pipeline"):
+        if (candidate / "model_index.json").is_file():
+            return candidate
+    raise CheckpointError(f"there is no saved model in {folder}; name a run or a saved pipeline")
+
+
+def _denoiser_config(folder: Path) -> dict[str, Any]:
+    saved = read_json(folder / "denoiser" / "config.json", "model config")
+    needed = {"latent_channels", "patch", "latent_size", "max_frames", "prediction"}
+    if not isinstance(saved, dict) or not needed <= set(saved):
+        raise CheckpointError(f"{folder} holds no model of this program")
+    return saved

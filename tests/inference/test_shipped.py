@@ -1,0 +1,80 @@
+"""The model that ships: there without a download, small, and of use on stickers it never saw."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from rdtf import StickerPipeline
+from rdtf.data.synthetic import SyntheticStickers
+from rdtf.evaluation.evaluate import evaluate
+from rdtf.evaluation.results import MODEL
+from rdtf.inference.pipeline import SHIPPED_MODEL
+
+
+@pytest.fixture(scope="module")
+def pipeline() -> StickerPipeline:
+    pipe = StickerPipeline.from_pretrained()
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def test_it_is_small_and_holds_only_safetensors_and_text():
+    files = [path for path in SHIPPED_MODEL.rglob("*") if path.is_file()]
+    assert sum(path.stat().st_size for path in files) <= 50_000_000
+    assert {path.suffix for path in files} <= {".json", ".safetensors", ".md"}
+
+
+def test_its_files_name_no_place_they_were_made_at():
+    for path in SHIPPED_MODEL.rglob("*.json"):
+        assert "_name_or_path" not in json.loads(path.read_text()), path
+
+
+def test_it_computes_in_full_precision(pipeline):
+    assert {parameter.dtype for parameter in pipeline.denoiser.parameters()} == {torch.float32}
+
+
+def test_a_large_still_is_animated_at_its_own_size(pipeline):
+    still = SyntheticStickers(seed=5, count=1, canvas=256, max_frames=8)[0].select([0])
+    made = pipeline(
+        image=still,
+        num_frames=4,
+        num_inference_steps=2,
+        output_size="input",
+        generator=torch.Generator().manual_seed(0),
+    )
+    assert made.frames.shape == (4, 256, 256, 4)
+    np.testing.assert_array_equal(made.frames[0], still.frames[0])
+
+
+def test_moved_pixels_keep_the_lines_of_the_large_frames(pipeline):
+    """Composed at 256 px it is nearer to the truth than the same made at the canvas, enlarged."""
+    truth = SyntheticStickers(seed=8, count=1, canvas=256, max_frames=5)[0]
+    known = list(range(0, truth.num_frames, 2))
+
+    def error(size: str) -> float:
+        made = pipeline.fill(
+            truth,
+            known,
+            prompt="",
+            num_inference_steps=1,
+            output_size=size,
+            generator=torch.Generator().manual_seed(0),
+        )
+        made = made.fit_canvas(256)
+        hidden = [index for index in range(truth.num_frames) if index not in known]
+        difference = made.premultiplied()[hidden] - truth.premultiplied()[hidden]
+        return float(np.square(difference).mean())
+
+    assert error("input") < error("canvas")
+
+
+def test_it_interpolates_unseen_stickers_better_than_a_blend(pipeline):
+    makers = SyntheticStickers(seed=11, count=6, canvas=pipeline.canvas, max_frames=8)
+    stickers = [makers[index] for index in range(6)]
+    scores = evaluate(pipeline, stickers, tasks=("interpolation",))
+    means = {row.method: row.scores["psnr"].mean for row in scores.rows}
+    assert means[MODEL] > means["linear blend"]
