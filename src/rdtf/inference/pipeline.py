@@ -238,6 +238,7 @@ class StickerPipeline(DiffusionPipeline):
         num_inference_steps: int = DEFAULT_STEPS,
         guidance_scale: float = 1.0,
         image_guidance_scale: float = 1.0,
+        motion_scale: float = 1.0,
         generator: torch.Generator | None = None,
         callback: StepCallback | None = None,
         output_size: str | int = "canvas",
@@ -251,6 +252,8 @@ class StickerPipeline(DiffusionPipeline):
             num_inference_steps: steps of the scheduler per window.
             guidance_scale: how strongly to follow the text; 1 = off.
             image_guidance_scale: how strongly to follow the given frames; 1 = off.
+            motion_scale: how much further than predicted things move where there is no given
+                frame on both sides; 1 = as predicted.
             generator: a CPU generator gives the same sticker on every device.
             callback: called after each step with (index, noise level, latents).
             output_size: "canvas" = all frames at the model's canvas; "input" = at the size of the
@@ -276,7 +279,7 @@ class StickerPipeline(DiffusionPipeline):
             slots = np.array(window.slots) % request.num_frames
             durations_ms = np.array(window.durations_ms(request.durations_ms.tolist()))
             conditions = self._conditions(
-                frames[slots], known[slots], durations_ms, text, text_mask
+                frames[slots], known[slots], durations_ms, text, text_mask, motion_scale
             )
             shape = conditions.clean.shape
             noise = torch.randn(shape, generator=generator, device=_device_of(generator))
@@ -332,6 +335,7 @@ class StickerPipeline(DiffusionPipeline):
         durations_ms: np.ndarray,
         text: list[Tensor],
         text_mask: list[Tensor],
+        motion_scale: float = 1.0,
     ) -> Conditions:
         """One window as the denoiser's conditions, batch of one."""
         device = self.device
@@ -348,6 +352,7 @@ class StickerPipeline(DiffusionPipeline):
             mean_duration_ms=torch.tensor([float(durations_ms.mean())], device=device),
             text=text,
             text_mask=text_mask,
+            motion_scale=motion_scale if self._model_config.compose else 1.0,
         )
 
     def _decode(self, latents: Tensor, durations_ms: np.ndarray) -> Sticker:

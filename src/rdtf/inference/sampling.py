@@ -20,7 +20,8 @@ class Conditions:
     """What the denoiser is told besides the noisy latents.
 
     clean: `[B, C, F, h, w]`, read where given; given, valid: bool `[B, F]`;
-    text, text_mask: per encoder `[B, T, D]` and bool `[B, T]`; mean_duration_ms: `[B]`.
+    text, text_mask: per encoder `[B, T, D]` and bool `[B, T]`; mean_duration_ms: `[B]`;
+    motion_scale: see `DFGN.forward`.
     """
 
     clean: Tensor
@@ -29,6 +30,7 @@ class Conditions:
     mean_duration_ms: Tensor
     text: list[Tensor] = field(default_factory=list)
     text_mask: list[Tensor] = field(default_factory=list)
+    motion_scale: float = 1.0
 
     @property
     def has_text(self) -> bool:
@@ -48,6 +50,7 @@ class Conditions:
         image: bool = True,
     ) -> Any:
         """The network's prediction with or without its text and its given frames."""
+        extra = {} if self.motion_scale == 1.0 else {"motion_scale": self.motion_scale}
         return model(
             noisy,
             level,
@@ -57,6 +60,7 @@ class Conditions:
             text=self.text if text else [],
             text_mask=self.text_mask if text else [],
             mean_duration_ms=self.mean_duration_ms,
+            **extra,
         )
 
 

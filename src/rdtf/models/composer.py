@@ -35,6 +35,9 @@ NUM_REFERENCES = 2
 # The generated part starts with a small share: gradients reach it from the first step, and what it
 # draws while it can't draw yet does no harm.
 _GENERATED_LOGIT = -5.0
+# What differs by up to 2 levels of 8 bits is still, by 16 it is not; and how near, as a share of
+# the canvas.
+_STILL_DIFFERENCE, _STILL_REACH = (4.5 / 255, 32 / 255), 1 / 64
 
 
 def reference_frames(given: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,18 +95,27 @@ class Composition:
     flow: where to look in each reference, `[N, 2, 2, h, w]` (x, y) in halves of the canvas;
     weights: share of each reference and of what is generated, `[N, 3, H, W]`, sum 1;
     share: of the first reference in the blend, `[N]`;
-    added: what the network adds to the blend, `[N, c, H, W]`.
+    added: what the network adds to the blend, `[N, c, H, W]`;
+    between: whether a frame lies between its references, bool `[N]`. There, what is the same in
+        both stays exactly that.
     """
 
     flow: Tensor
     weights: Tensor
     share: Tensor
     added: Tensor
+    between: Tensor
 
     def rows(self, index: int) -> Composition:
         """That of one frame."""
         pick = slice(index, index + 1)
-        return Composition(self.flow[pick], self.weights[pick], self.share[pick], self.added[pick])
+        return Composition(
+            self.flow[pick],
+            self.weights[pick],
+            self.share[pick],
+            self.added[pick],
+            self.between[pick],
+        )
 
     def apply(self, references: Tensor) -> Tensor:
         """The frames: references `[N, 2, c, H', W']` of any size → `[N, c, H', W']`."""
@@ -113,9 +125,23 @@ class Composition:
             weights = F.interpolate(weights, size=size, mode="bilinear")
             added = F.interpolate(added, size=size, mode="bilinear")
         moved = warp(references, self.flow)
-        generated = torch.lerp(moved[:, 1], moved[:, 0], self.share[:, None, None, None]) + added
+        generated = self._blend(moved) + added
         first, second, own = weights[:, :, None].unbind(1)
-        return first * moved[:, 0] + second * moved[:, 1] + own * generated
+        composed = first * moved[:, 0] + second * moved[:, 1] + own * generated
+        still = _alike(references) * self.between[:, None, None, None]
+        return torch.lerp(composed, self._blend(references), still)
+
+    def _blend(self, pair: Tensor) -> Tensor:
+        return torch.lerp(pair[:, 1], pair[:, 0], self.share[:, None, None, None])
+
+
+def _alike(references: Tensor) -> Tensor:
+    """How surely nothing moves, `[N, 1, H, W]`: 1 where the references hardly differ near by."""
+    differ = (references[:, 0] - references[:, 1]).abs().amax(dim=1, keepdim=True)
+    reach = 2 * max(1, round(references.shape[-1] * _STILL_REACH)) + 1
+    differ = F.max_pool2d(differ, reach, stride=1, padding=reach // 2)
+    still, moving = _STILL_DIFFERENCE
+    return ((moving - differ) / (moving - still)).clamp(0, 1)
 
 
 class FrameComposer(nn.Module):
@@ -170,6 +196,8 @@ class FrameComposer(nn.Module):
         distances: Tensor,
         base: Tensor,
         noisy: Tensor,
+        between: Tensor,
+        motion_scale: Tensor,
     ) -> Tensor:
         """Composed clean frames as latents.
 
@@ -178,12 +206,16 @@ class FrameComposer(nn.Module):
             references: latents `[N, 2, c, h, w]`; distances: `[N, 2]` (inf = no reference).
             base: flow as matched, `[N, 2, 2, h', w']`.
             noisy: the noisy latents as the network sees them, `[N, c, h, w]`.
+            between: whether a frame lies between its references, bool `[N]`.
+            motion_scale: makes all flows of a frame longer or shorter, `[N]`.
 
         Returns:
             `[N, c, h, w]`.
         """
         references = self.unfold(references)
-        composition = self.compose(features, references, distances, base, noisy)
+        composition = self.compose(
+            features, references, distances, base, noisy, between, motion_scale
+        )
         composed = composition.apply(references)
         return F.pixel_unshuffle(composed, self.patch)
 
@@ -198,6 +230,8 @@ class FrameComposer(nn.Module):
         distances: Tensor,
         base: Tensor,
         noisy: Tensor,
+        between: Tensor,
+        motion_scale: Tensor,
     ) -> Composition:
         """As `forward`, with references as pixels `[N, 2, c, H, W]`."""
         state = in_units(self.head(silu_of_norm(self.norm, features)).float(), features.shape[-1])
@@ -207,13 +241,15 @@ class FrameComposer(nn.Module):
         pixels, cell = self.pixel_channels, self.cell
         sizes = [2 * NUM_REFERENCES, (NUM_REFERENCES + 1) * cell**2, pixels * cell**2]
         flow, logits, added = state.split(sizes, dim=1)
+        flow = total_flow(flow, base) * motion_scale[:, None, None, None, None]
         prior = _prior_logits(distances)
         logits = F.pixel_shuffle(logits, cell) + prior[:, :, None, None]
         return Composition(
-            flow=total_flow(flow, base),
+            flow=flow,
             weights=logits.softmax(dim=1),
             share=prior[:, :NUM_REFERENCES].softmax(dim=1)[:, 0],
             added=F.pixel_shuffle(added, cell),
+            between=between,
         )
 
 

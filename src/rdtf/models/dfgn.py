@@ -69,13 +69,16 @@ class _Guide:
 
     references: latents `[N, 2, c, h, w]`, zero where nothing is given; distances: `[N, 2]`,
     infinite there; flow: as matched, `[N, 2, 2, h', w']`, zero beyond the references; hints:
-    `[N, 5, h, w]`.
+    `[N, 5, h, w]`; between: whether the frame lies between its references, bool `[N]`;
+    motion_scale: `[N]`.
     """
 
     references: Tensor
     distances: Tensor
     flow: Tensor
     hints: Tensor
+    between: Tensor
+    motion_scale: Tensor
 
 
 class DFGN(ModelMixin, ConfigMixin):
@@ -190,6 +193,7 @@ class DFGN(ModelMixin, ConfigMixin):
         text: list[Tensor] | Tensor | None = None,
         text_mask: list[Tensor] | Tensor | None = None,
         mean_duration_ms: Tensor | None = None,
+        motion_scale: float = 1.0,
     ) -> Tensor:
         """Predict `x`, `v` or `eps` (see `prediction`) for every frame.
 
@@ -201,12 +205,15 @@ class DFGN(ModelMixin, ConfigMixin):
             text, text_mask: token states `[B, T, D]` and bool `[B, T]` per encoder; a mask that is
                 all False means no text.
             mean_duration_ms: mean frame duration, `[B]`; 100 ms if absent.
+            motion_scale: how much further than predicted things move in frames that do not lie
+                between given ones. Only a model that composes knows what moves.
 
         Returns:
             `[B, C, F, h, w]`. Frames outside `valid` hold nothing meaningful.
         """
         given, noisy, clean = _without_padding(given, valid, noisy, clean)
-        guide = self._guide(clean, given, valid) if self.config_.compose else None
+        compose = self.config_.compose
+        guide = self._guide(clean, given, valid, motion_scale) if compose else None
         h, seen = self._features(
             noisy, level, clean, given, valid, text, text_mask, mean_duration_ms, guide
         )
@@ -227,6 +234,7 @@ class DFGN(ModelMixin, ConfigMixin):
         text: list[Tensor] | Tensor | None = None,
         text_mask: list[Tensor] | Tensor | None = None,
         mean_duration_ms: Tensor | None = None,
+        motion_scale: float = 1.0,
     ) -> tuple[Composition, Tensor]:
         """How `forward` puts each frame together, to do the same at another resolution.
 
@@ -236,12 +244,18 @@ class DFGN(ModelMixin, ConfigMixin):
             (composition with rows `[B·F]`, indices of the two reference frames int64 `[B·F, 2]`).
         """
         given, noisy, clean = _without_padding(given, valid, noisy, clean)
-        guide = self._guide(clean, given, valid)
+        guide = self._guide(clean, given, valid, motion_scale)
         h, seen = self._features(
             noisy, level, clean, given, valid, text, text_mask, mean_duration_ms, guide
         )
         composition = self.composer.compose(
-            h, self.composer.unfold(guide.references), guide.distances, guide.flow, _by_frame(seen)
+            h,
+            self.composer.unfold(guide.references),
+            guide.distances,
+            guide.flow,
+            _by_frame(seen),
+            guide.between,
+            guide.motion_scale,
         )
         return composition, reference_frames(given)[0].flatten(0, 1)
 
@@ -271,14 +285,16 @@ class DFGN(ModelMixin, ConfigMixin):
         return self._unet(folded, embedding, text_states, text_keys, clip), seen
 
     @torch.no_grad()
-    def _guide(self, clean: Tensor, given: Tensor, valid: Tensor) -> _Guide:
+    def _guide(self, clean: Tensor, given: Tensor, valid: Tensor, motion_scale: float) -> _Guide:
         """The references of each frame, and what plain matching makes of them."""
         references, distances, offsets = _references(clean, given)
         height, width = references.shape[-2:]
-        finest = width * min(self.config_.patch, 2)
+        finest = width * min(self.config_.patch, 4)
         flow = references.new_zeros(len(references), NUM_REFERENCES, 2, finest, finest)
         hints = references.new_zeros(len(references), _NUM_HINTS, height, width)
-        guide = _Guide(references, distances, flow, hints)
+        between = offsets[:, 0] * offsets[:, 1] < 0
+        scale = torch.where(between, 1.0, motion_scale)
+        guide = _Guide(references, distances, flow, hints, between, scale)
         rows = _rows(valid & ~given)
         if isinstance(rows, Tensor) and len(rows) == 0:
             return guide
@@ -286,8 +302,7 @@ class DFGN(ModelMixin, ConfigMixin):
         facts = torch.cat([found.flatten(1, 2) * width, disagreement], dim=1)
         hints[rows] = nn.functional.adaptive_avg_pool2d(facts, (height, width)).to(hints.dtype)
         # Beyond the references things may turn or stop: there the network gets the hint only.
-        between = (offsets[rows, 0] * offsets[rows, 1] < 0)[:, None, None, None, None]
-        flow[rows] = torch.where(between, found, 0.0).to(flow.dtype)
+        flow[rows] = torch.where(between[rows, None, None, None, None], found, 0.0).to(flow.dtype)
         return guide
 
     def _composed(
@@ -298,7 +313,15 @@ class DFGN(ModelMixin, ConfigMixin):
         clean = _by_frame(clean)
         if isinstance(rows, Tensor) and len(rows) == 0:
             return clean
-        parts = (h, guide.references, guide.distances, guide.flow, _by_frame(seen))
+        parts = (
+            h,
+            guide.references,
+            guide.distances,
+            guide.flow,
+            _by_frame(seen),
+            guide.between,
+            guide.motion_scale,
+        )
         composed = self._run(self.composer, *(part[rows] for part in parts))
         if not isinstance(rows, Tensor):
             return composed

@@ -13,11 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-_COARSEST_SIDE = 16  # cells; the search starts with at most so many
-_COARSE_RADIUS, _FINE_RADIUS = 3, 2  # cells
+_COARSEST_SIDE = 8  # cells; the search starts with at most so many
+_COARSE_RADIUS, _FINE_RADIUS = 3, 1  # cells
 # Differences are of pixels in [-1, 1], averaged over a window of so many cells.
 _SHARPNESS, _WINDOW, _SMOOTHING = 30.0, 7, 5
-_PRICE_OF_MOTION = 0.05  # per cell: what is alike either way stays where it is
+_PRICE_OF_MOTION = 0.06  # per cell: what is alike either way stays where it is
 
 
 @torch.no_grad()
