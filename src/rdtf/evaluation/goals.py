@@ -244,7 +244,8 @@ def _largest(values: np.ndarray) -> Estimate:
     """The maximum; of what must never happen there is no interval."""
     if len(values) == 0:
         return Estimate()
-    return Estimate(*[float(values.max())] * 3, len(values))
+    largest = float(values.max())
+    return Estimate(largest, largest, largest, len(values))
 
 
 def _share_above(values: np.ndarray, least: float) -> Estimate:
