@@ -53,7 +53,7 @@ name settle. The failures are the clips on which the model is furthest behind a 
 blend in interpolation, the nearest frame in prediction."""
 
 _CELL, _GAP, _BORDER = 96, 8, 3
-_MARGIN, _HEADING = 120, 26  # pixels left of the rows, and above them
+_MARGIN, _HEADING = 120, 30  # pixels left of the rows, and above them
 _SQUARE = 8
 _PAPER, _INK, _GREY, _GIVEN = (255, 255, 255), (32, 32, 32), (110, 110, 110), (46, 125, 171)
 _FRAME_MS = 120
@@ -152,12 +152,13 @@ def draw_sheet(shown: Sequence[Shown]) -> Image.Image:
 
 def _draw_block(shown: Shown) -> Image.Image:
     step, rows = _CELL + _GAP, shown.rows
-    size = (_MARGIN + MAX_FRAMES * step + _GAP, _HEADING + len(rows) * step + _GAP)
+    columns = max(shown.example.truth.num_frames, 6)  # the heading needs some room
+    size = (_MARGIN + columns * step + _GAP, _HEADING + len(rows) * step + _GAP)
     block = Image.new("RGB", size, _PAPER)
     draw = ImageDraw.Draw(block)
     title = f"“{shown.example.prompt}”" if shown.example.prompt else shown.name
     task = TASK_LABELS[shown.example.task]
-    draw.text((_GAP, 7), f"{title}  ·  {task}"[:110], fill=_INK, font=_font(14))
+    draw.text((_GAP, 7), f"{title}  ·  {task}"[:96], fill=_INK, font=_font(14))
     for row, (method, clip) in enumerate(rows.items()):
         y = _HEADING + row * step
         _write_label(draw, y, method, shown.scores(method))
@@ -245,6 +246,8 @@ def page(sections: dict[str, list[Shown]], folder: str, settings: str) -> str:
         "<!-- Written by docs/gallery.py; run it again instead of editing. -->",
         "Stickers that the model has never seen: truth, what the model made, and naive methods.",
         f"![Truth above, the model's clip below]({folder}/gallery.webp)",
+        "*Truth above, the model below: first those whose first frame and caption were given, then "
+        "those of which every 2nd frame was given.*",
         RULE,
         settings,
         "In the sheets, frames with a blue border were given and all others had to be made. Scores "
@@ -262,7 +265,7 @@ _TITLES = {
     "interpolation": "Interpolation: every 2nd frame given",
     "prediction": "Prediction: the first half given",
     "image-text": "Image and text: the first frame and a caption given",
-    "failures": "Failures: furthest behind a naive method",
+    "failures": "Failures: the lowest PSNR against a naive method",
 }
 
 
