@@ -211,8 +211,8 @@ def _font(size: int) -> Any:
 def write_small(pictures: Sequence[Image.Image], path: Path) -> Path:
     """WebP of at most `MAX_BYTES`: the best quality that fits, then a smaller picture."""
     for scale, quality in _qualities():
-        size = tuple(max(1, round(side * scale)) for side in pictures[0].size)
-        scaled = [picture.resize(size) if scale < 1 else picture for picture in pictures]
+        width, height = (max(1, round(side * scale)) for side in pictures[0].size)
+        scaled = [picture.resize((width, height)) if scale < 1 else picture for picture in pictures]
         data = _webp(scaled, quality)
         if len(data) <= MAX_BYTES:
             ensure_folder(path.parent)
