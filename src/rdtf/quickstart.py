@@ -16,8 +16,9 @@ from rdtf.data.synthetic import SyntheticStickers
 from rdtf.errors import ConfigError
 from rdtf.evaluation.examples import Example, save_example_sheet
 from rdtf.evaluation.held_out import held_out_stickers, score_model
+from rdtf.evaluation.records import MODEL
 from rdtf.evaluation.report import write_report
-from rdtf.evaluation.results import MODEL, Evaluation
+from rdtf.evaluation.results import Evaluation
 from rdtf.fileio import write_json
 from rdtf.stickers import Sticker
 from rdtf.training.config import TrainConfig, override

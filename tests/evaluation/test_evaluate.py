@@ -10,13 +10,17 @@ import torch
 
 from rdtf.errors import ConfigError, DataError
 from rdtf.evaluation.evaluate import evaluate, spread
-from rdtf.evaluation.naive import linear_blend
-from rdtf.evaluation.results import MODEL, summarise
+from rdtf.evaluation.naive import NAIVE_ROWS, linear_blend
+from rdtf.evaluation.optical_flow import optical_flow_rows
+from rdtf.evaluation.records import MODEL, summarise
+from rdtf.evaluation.results import Evaluation
 from rdtf.evaluation.tables import as_cell
 from rdtf.evaluation.tasks import EVALUATION_TASKS, hidden_frames
 from rdtf.stickers import Sticker
 
 from .drawings import moving_ball
+
+METHODS = (MODEL, *NAIVE_ROWS, *optical_flow_rows())
 
 
 class NoisyBlend:
@@ -64,12 +68,10 @@ def clips(count: int = 4, num_frames: int = 6) -> list[Sticker]:
 def test_rows_cover_tasks_and_methods_and_the_blend_equals_itself():
     result = evaluate(NoisyBlend(), clips())
     assert [(row.task, row.method) for row in result.rows] == [
-        (task, method)
-        for task in EVALUATION_TASKS
-        for method in (MODEL, "nearest frame", "linear blend")
+        (task, method) for task in EVALUATION_TASKS for method in METHODS
     ]
     for task in EVALUATION_TASKS:
-        model, _, blend = (row for row in result.rows if row.task == task)
+        model, _, blend, *_ = (row for row in result.rows if row.task == task)
         assert model.num_clips == blend.num_clips == 4
         assert model.scores["psnr"] == blend.scores["psnr"]
         assert model.scores["given_error"].mean == 0
@@ -114,7 +116,7 @@ def test_examples_are_kept_for_each_task():
     ]
     example = result.examples[0]
     assert example.prompt == "ball 0" and example.known == (0, 2, 4)
-    assert set(example.results) == set(example.scores) == {MODEL, "nearest frame", "linear blend"}
+    assert set(example.results) == set(example.scores) == set(METHODS)
 
 
 def test_limit_spreads_over_the_set_and_progress_is_told():
@@ -156,14 +158,24 @@ def test_to_dict_is_strict_json():
     assert loaded["settings"]["guidance_scale"] == 1.5
     assert loaded["rows"][0]["scores"]["motion_ratio"]["mean"] is None
     assert loaded["clips"][0]["known"] == [0, 2, 4]
+    assert loaded["clips"][0]["true_motion"] == 0
+
+
+def test_scores_come_back_from_their_json():
+    result = evaluate(NoisyBlend(0.1), [moving_ball(6, 32, step=0.0), *clips(2)])
+    loaded = json.loads(json.dumps(result.to_dict()))
+    again = Evaluation.from_dict(loaded)
+    assert json.loads(json.dumps(again.to_dict())) == loaded
+    assert again.goals == result.goals
+    assert again.table() == result.table()
 
 
 def test_tables_name_the_best_of_each_task():
     table = evaluate(NoisyBlend(0.2), clips()).score_table()
     assert table.headers[:4] == ["task", "method", "PSNR (dB)\u00a0↑", "SSIM\u00a0↑"]
-    for first in range(0, len(table.rows), 3):
-        model, nearest, blend = (as_cell(row[2]) for row in table.rows[first : first + 3])
-        assert nearest.best or blend.best
+    for first in range(0, len(table.rows), len(METHODS)):
+        model, *naive = (as_cell(row[2]) for row in table.rows[first : first + len(METHODS)])
+        assert any(cell.best for cell in naive)
         assert not model.best
     text = evaluate(NoisyBlend(), clips(2)).table()
     assert "interpolation_3" in text and "line distance (%)" in text and "*" in text
@@ -172,7 +184,7 @@ def test_tables_name_the_best_of_each_task():
 def test_differences_are_paired():
     """Clips differ by many dB, yet the loss on each of them is certain."""
     result = evaluate(NoisyBlend(0.05), clips(6), tasks=["interpolation"])
-    model, _, blend = (row.scores["psnr"] for row in result.rows)
+    model, _, blend, *_ = (row.scores["psnr"] for row in result.rows)
     assert model.ci_high > blend.ci_low
     difference = result.difference("interpolation", "psnr", MODEL, "linear blend")
     assert difference.n == 6 and difference.ci_high < 0

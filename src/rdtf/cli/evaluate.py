@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from tyro.conf import Positional
+
+if TYPE_CHECKING:
+    from rdtf.evaluation.results import Evaluation
+    from rdtf.stickers import Sticker
 
 
 @dataclass
 class Evaluate:
     """Score a model on held-out clips: PSNR, SSIM and line distance of the hidden frames.
 
-    Two naive methods stand beside it: repeat the nearest given frame, and blend the two nearest.
+    Naive methods stand beside it: repeat the nearest given frame, blend the two nearest, and move
+    them along their optical flow (if OpenCV is installed). Below the scores: what a good model
+    should reach, and whether this one does.
     """
 
     model: Positional[Path]
@@ -30,6 +37,9 @@ class Evaluate:
     """Text guidance; 1 = off."""
     seed: int = 0
     """Settles the noise of every clip and task."""
+    memorisation: int = 0
+    """Also generate this many held-out clips from their text alone, and tell whether they are
+    copies of training clips; 0 = off."""
     report: Path | None = None
     """Also write an HTML report with examples."""
     sheet: Path | None = None
@@ -38,14 +48,50 @@ class Evaluate:
     """Print all scores as JSON."""
 
     def run(self) -> None:
-        from rdtf.cli.output import check_output, progress_bar, show
-        from rdtf.evaluation.held_out import held_out_stickers, score_model
-        from rdtf.training.run import load_pipeline
+        from rdtf.cli.output import check_output, note, show
+        from rdtf.evaluation.optical_flow import MISSING, optical_flow_rows
 
         if self.report is not None:
             check_output(self.report, (".html",))
         if self.sheet is not None:
             check_output(self.sheet, (".png",))
+        self._check_memorisation()
+        evaluation = self._evaluate()
+        if self.report is not None:
+            from rdtf.evaluation.report import write_report
+
+            write_report(
+                self.report,
+                title=f"Evaluation of {self.model}",
+                examples=evaluation.examples,
+                tables=[
+                    evaluation.score_table(),
+                    evaluation.comparison_table(),
+                    evaluation.goals_table(),
+                ],
+            )
+        if self.sheet is not None:
+            from rdtf.evaluation.examples import save_example_sheet
+
+            save_example_sheet(evaluation.examples, self.sheet)
+        if not optical_flow_rows():
+            note(MISSING)
+        text = f"{evaluation.table()}\n\n{evaluation.goals_table().text()}"
+        show(evaluation.to_dict(), self.json, text)
+
+    def _check_memorisation(self) -> None:
+        from rdtf.errors import UserError
+
+        if self.memorisation < 0:
+            raise UserError(f"--memorisation is {self.memorisation}; give 1 or more, or 0 = off")
+        if self.memorisation and self.split == "train":
+            raise UserError("--memorisation compares held-out clips; leave --split train away")
+
+    def _evaluate(self) -> Evaluation:
+        from rdtf.cli.output import progress_bar
+        from rdtf.evaluation.held_out import held_out_stickers, score_model
+        from rdtf.training.run import load_pipeline
+
         pipeline = load_pipeline(self.model)
         stickers = held_out_stickers(self.data, pipeline, self.split)
         evaluation = score_model(
@@ -58,17 +104,24 @@ class Evaluate:
             progress=progress_bar("evaluate"),
             num_examples=2 if self.report or self.sheet else 0,
         )
-        if self.report is not None:
-            from rdtf.evaluation.report import write_report
+        return self._with_memorisation(evaluation, pipeline, stickers)
 
-            write_report(
-                self.report,
-                title=f"Evaluation of {self.model}",
-                examples=evaluation.examples,
-                tables=[evaluation.score_table(), evaluation.comparison_table()],
-            )
-        if self.sheet is not None:
-            from rdtf.evaluation.examples import save_example_sheet
+    def _with_memorisation(
+        self, evaluation: Evaluation, pipeline: Any, stickers: Sequence[Sticker]
+    ) -> Evaluation:
+        from rdtf.cli.output import progress_bar
+        from rdtf.evaluation.held_out import each_sticker
+        from rdtf.evaluation.memorisation import text_memorisation
 
-            save_example_sheet(evaluation.examples, self.sheet)
-        show(evaluation.to_dict(), self.json, evaluation.table())
+        if not self.memorisation:
+            return evaluation
+        nearness = text_memorisation(
+            pipeline,
+            stickers,
+            each_sticker(self.data, pipeline, "train"),
+            limit=self.memorisation,
+            num_inference_steps=self.steps,
+            seed=self.seed,
+            progress=progress_bar("memorisation"),
+        )
+        return replace(evaluation, memorisation=nearness)

@@ -2,7 +2,9 @@
 
 `tasks`                   which frames are given
 `metrics`, `lines`        the scores of one clip
-`naive`                   what costs nothing and has to be beaten
+`naive`, `optical_flow`   what costs nothing and has to be beaten
 `evaluate`, `results`     model and naive rows over a set of clips, summed up
+`goals`                   what is aimed at, and whether it is reached
+`memorisation`            whether generated clips are copies of training clips
 `examples`, `tables`, `charts`, `report`   what people look at
 """

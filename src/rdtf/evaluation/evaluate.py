@@ -11,9 +11,11 @@ import torch
 
 from rdtf.errors import ConfigError, DataError
 from rdtf.evaluation.examples import Example
-from rdtf.evaluation.metrics import score_hidden
+from rdtf.evaluation.metrics import motion_magnitude, on_white, score_hidden
 from rdtf.evaluation.naive import NAIVE_ROWS
-from rdtf.evaluation.results import MODEL, Evaluation, Record
+from rdtf.evaluation.optical_flow import optical_flow_rows
+from rdtf.evaluation.records import MODEL, Record
+from rdtf.evaluation.results import Evaluation
 from rdtf.evaluation.tasks import EVALUATION_TASKS, evaluation_tasks, hidden_frames
 from rdtf.stickers import Sticker
 
@@ -139,7 +141,8 @@ def _methods(pipe: Filler, options: Mapping[str, Any], seed: int) -> dict[str, _
     def naive(fill: Callable[[Sticker, Sequence[int]], Sticker]) -> _Fill:
         return lambda clip, known, noise_key: fill(clip, known)
 
-    return {MODEL: model, **{name: naive(fill) for name, fill in NAIVE_ROWS.items()}}
+    rows = {**NAIVE_ROWS, **optical_flow_rows()}
+    return {MODEL: model, **{name: naive(fill) for name, fill in rows.items()}}
 
 
 def _run(
@@ -151,7 +154,8 @@ def _run(
     result = fill(question, known, f"{clip}/{task}")
     seconds = time.perf_counter() - start
     scores = score_hidden(truth, result, known)
-    return Record(clip, task, method, truth.num_frames, known, seconds, scores), result
+    moved = motion_magnitude(on_white(truth))
+    return Record(clip, task, method, truth.num_frames, known, seconds, moved, scores), result
 
 
 def _blanked(truth: Sticker, known: Sequence[int]) -> Sticker:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,16 +24,20 @@ def held_out_stickers(data: Path | str, pipeline: Any, split: Split = "val") -> 
     Raises:
         DataError: the split has no animated clip.
     """
+    return list(each_sticker(data, pipeline, split))
+
+
+def each_sticker(data: Path | str, pipeline: Any, split: Split) -> Iterator[Sticker]:
+    """The same one by one, for a split that need not fit into memory."""
     dataset = PreparedDataset(data)
     clips = [clip for clip in dataset.clips(split) if clip.num_frames > 1]
     if not clips:
         raise DataError(f"training set {data} has no animated clips in its {split} split")
-    return [
-        spread_frames(dataset.read_sticker(clip.index), pipeline.max_frames).fit_canvas(
-            pipeline.canvas
-        )
-        for clip in clips
-    ]
+    stickers = (dataset.read_sticker(clip.index) for clip in clips)
+    return (
+        spread_frames(sticker, pipeline.max_frames).fit_canvas(pipeline.canvas)
+        for sticker in stickers
+    )
 
 
 def spread_frames(sticker: Sticker, max_frames: int) -> Sticker:

@@ -10,36 +10,12 @@ from typing import Any
 import numpy as np
 
 from rdtf.evaluation.examples import Example
+from rdtf.evaluation.goals import Goal, find_goals, goals_table
 from rdtf.evaluation.metrics import METRICS
+from rdtf.evaluation.records import MODEL, Nearness, Record, Summary, summarise
 from rdtf.evaluation.tables import Cell, Table
 
-MODEL = "model"
 HEADLINE_METRICS = ("psnr", "ssim", "line_distance", "motion_ratio")
-_NUM_RESAMPLES = 2000
-
-
-@dataclass(frozen=True)
-class Record:
-    """Scores of one method on one task of one clip."""
-
-    clip: str
-    task: str
-    method: str
-    num_frames: int
-    known: tuple[int, ...]
-    seconds: float
-    scores: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Summary:
-    """A score over clips. The interval is a 95% bootstrap of the mean; NaN where n = 0."""
-
-    n: int
-    mean: float
-    median: float
-    ci_low: float
-    ci_high: float
 
 
 @dataclass(frozen=True)
@@ -55,11 +31,24 @@ class Row:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What `evaluate` returns: every record, how it was made, and some clips to look at."""
+    """What `evaluate` returns: every record, how it was made, and some clips to look at.
+
+    `memorisation` is empty unless clips were generated from text and held against training clips.
+    """
 
     records: Sequence[Record]
     settings: Mapping[str, Any]
     examples: Sequence[Example] = field(default_factory=tuple)
+    memorisation: Sequence[Nearness] = field(default_factory=tuple)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Evaluation:
+        """From what `to_dict` made, or the JSON of it; the examples are not in there."""
+        return cls(
+            [Record.from_dict(record) for record in values["clips"]],
+            values["settings"],
+            memorisation=[Nearness(**near) for near in values["memorisation"]],
+        )
 
     @property
     def rows(self) -> list[Row]:
@@ -129,34 +118,30 @@ class Evaluation:
         note = "Same clips, 95% bootstrap interval; marked where the model is clearly better."
         return Table("Model against naive rows", headers, cells, note)
 
+    @property
+    def goals(self) -> list[Goal]:
+        """The targets that these records can tell about, and what was reached."""
+        return find_goals(self.records, [near.ratio for near in self.memorisation])
+
+    def goals_table(self) -> Table:
+        """What was reached beside what is aimed at, and whether that is enough."""
+        return goals_table(self.goals)
+
     def table(self) -> str:
         """The scores as aligned plain text."""
         return self.score_table().text()
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values (NaN becomes None): settings, rows, and the scores of every clip."""
+        """JSON values (NaN becomes None): settings, rows, goals, and the scores of every clip."""
         return _json_values(
             {
                 "settings": dict(self.settings),
                 "rows": [asdict(row) for row in self.rows],
+                "goals": [goal.to_dict() for goal in self.goals],
                 "clips": [asdict(record) for record in self.records],
+                "memorisation": [asdict(near) for near in self.memorisation],
             }
         )
-
-
-def summarise(values: Sequence[float]) -> Summary:
-    """Mean, median and 95% bootstrap interval of the mean; values that are not finite are left out.
-
-    The resampling has a fixed seed: the same scores print the same interval.
-    """
-    finite = np.array([value for value in values if math.isfinite(value)])
-    if finite.size == 0:
-        return Summary(0, *[float("nan")] * 4)
-    draws = np.random.default_rng(0).integers(finite.size, size=(_NUM_RESAMPLES, finite.size))
-    low, high = np.percentile(finite[draws].mean(axis=1), (2.5, 97.5))
-    return Summary(
-        finite.size, float(finite.mean()), float(np.median(finite)), float(low), float(high)
-    )
 
 
 def _row(task: str, method: str, records: Sequence[Record]) -> Row:
