@@ -222,12 +222,12 @@ class DFGN(ModelMixin, ConfigMixin):
         height, width = references.shape[-2:]
         finest = width * min(self.config_.patch, 2)
         hints = references.new_zeros(len(references), _NUM_HINTS, height, width)
-        base = hints.new_zeros(len(references), NUM_REFERENCES, 2, finest, finest).float()
         rows = _rows(hidden)
         if isinstance(rows, Tensor) and len(rows) == 0:
-            return base, hints
+            return hints[:, :-1].unflatten(1, (NUM_REFERENCES, 2)).float(), hints
         pixels = self.composer.unfold(references[rows])
         flow, disagreement = match(pixels, offsets[rows], finest)
+        base = flow.new_zeros(len(references), *flow.shape[1:])
         found = torch.cat([flow.flatten(1, 2) * width, disagreement], dim=1)
         hints[rows] = nn.functional.adaptive_avg_pool2d(found, (height, width)).to(hints.dtype)
         between = (offsets[rows, 0] * offsets[rows, 1] < 0)[:, None, None, None, None]
