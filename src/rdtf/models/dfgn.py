@@ -218,7 +218,10 @@ class DFGN(ModelMixin, ConfigMixin):
 
     @torch.no_grad()
     def _match(self, references: Tensor, offsets: Tensor, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """Flows that the composer starts from, `[N, 2, 2, h', w']`, and hints, `[N, 5, h, w]`."""
+        """Flows that the composer starts from, `[N, 2, 2, h', w']`, and hints, `[N, 5, h, w]`.
+
+        Frames that are not hidden get no hints, whether or not they are left out.
+        """
         height, width = references.shape[-2:]
         finest = width * min(self.config_.patch, 2)
         hints = references.new_zeros(len(references), _NUM_HINTS, height, width)
@@ -229,7 +232,8 @@ class DFGN(ModelMixin, ConfigMixin):
         flow, disagreement = match(pixels, offsets[rows], finest)
         base = flow.new_zeros(len(references), *flow.shape[1:])
         found = torch.cat([flow.flatten(1, 2) * width, disagreement], dim=1)
-        hints[rows] = nn.functional.adaptive_avg_pool2d(found, (height, width)).to(hints.dtype)
+        found = nn.functional.adaptive_avg_pool2d(found, (height, width)).to(hints.dtype)
+        hints[rows] = torch.where(hidden.flatten()[rows, None, None, None], found, 0.0)
         between = (offsets[rows, 0] * offsets[rows, 1] < 0)[:, None, None, None, None]
         base[rows] = torch.where(between, flow, 0.0)
         return base, hints
