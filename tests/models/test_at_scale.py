@@ -15,6 +15,7 @@ from .networks import Clip, random_clip, stacked, tiny_dfgn
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "composed": {},
+    "refined": {"patch": 4, "refine_widths": (8,)},
     "like the paper": {
         "compose": False,
         "prediction": "eps",

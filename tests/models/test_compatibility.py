@@ -28,6 +28,7 @@ COMMON: dict[str, Any] = {
 }
 VARIANTS: dict[str, dict[str, Any]] = {
     "composed": {},
+    "refined": {"latent_channels": 16, "patch": 4, "refine_widths": (8,)},
     "eps": {"compose": False, "prediction": "eps", "extra_up_stage": True},
     "conv3d": {"temporal_layer": "conv3d", "sti_kernel": (3, 3, 3)},
 }
@@ -56,9 +57,9 @@ def network(**changes: Any) -> DFGN:
     return model
 
 
-def clips(grid: tuple[int, int]) -> Clip:
+def clips(grid: tuple[int, int], channels: int) -> Clip:
     """Two clips, the second of which is padded; interpolation and prediction."""
-    shape = (2, COMMON["latent_channels"], 4, *grid)
+    shape = (2, channels, 4, *grid)
     return Clip(
         noisy=sines(shape, 0.7),
         level=torch.tensor([0.3, 0.8]),
@@ -87,6 +88,7 @@ def summary(out: Tensor) -> list[float]:
 @pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_same_weights_give_the_same_frames(variant, grid):
-    out = clips(GRIDS[grid]).through(network(**VARIANTS[variant]))
+    model = network(**VARIANTS[variant])
+    out = clips(GRIDS[grid], model.config["latent_channels"]).through(model)
     expected = torch.tensor(EXPECTED[variant, grid])
     torch.testing.assert_close(torch.tensor(summary(out)), expected, rtol=1e-4, atol=1e-5)

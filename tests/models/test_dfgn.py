@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+from unittest.mock import patch
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
+from rdtf.models import dfgn
 from rdtf.models.dfgn import DFGN
 
-from .networks import TEXT_WIDTH, random_clip, stacked, tiny_dfgn, unused_parameters
+from .networks import TEXT_WIDTH, Clip, random_clip, stacked, tiny_dfgn, unused_parameters
 
 VARIANTS = {
     "composed": {},
+    "refined": {"patch": 4, "refine_widths": (8,)},
     "plain": {"compose": False},
     "conv3d": {"temporal_layer": "conv3d"},
     "velocity": {"compose": False, "prediction": "v"},
@@ -186,13 +191,92 @@ def test_generation_starts_at_zero(prediction):
     assert not random_clip([True, False], channels=64).through(network).any()
 
 
-def test_composing_starts_between_the_given_frames():
-    network = DFGN(channels=(16, 32), text_widths=(24,))
+with_and_without_stages = pytest.mark.parametrize("widths", [(), (8,)])
+
+
+def flat_frames(clip: Clip) -> Clip:
+    """Every frame of one colour, so that nothing moves."""
+    colours = clip.clean[:, :, :, :1, :1]
+    return clip.replace(clean=colours.expand_as(clip.clean).contiguous())
+
+
+@with_and_without_stages
+def test_composing_starts_between_the_given_frames(widths):
+    network = DFGN(channels=(16, 32), text_widths=(24,), refine_widths=widths)
+    # One colour for all pixels of a patch as well.
     clip = random_clip([True, False, True, False], channels=64)
+    colours = clip.clean[:, ::16].repeat_interleave(16, dim=1)
+    clip = flat_frames(clip.replace(clean=colours))
     out, clean = clip.through(network)[0], clip.clean[0]
     between, after = (clean[:, 0] + clean[:, 2]) / 2, 0.75 * clean[:, 2] + 0.25 * clean[:, 0]
     for frame, blend in ((1, between), (3, after)):
-        assert ((out[:, frame] - blend).abs() <= 0.12 * blend.abs() + 1e-4).all()
+        torch.testing.assert_close(out[:, frame], blend, rtol=1e-4, atol=1e-4)
+
+
+def gliding_clip(given: list[bool], size: int = 16, fold: int = 4) -> Clip:
+    """A smooth picture that moves two pixels right per frame, on a grid of `size` cells."""
+    side, frames = size * fold, len(given)
+    noise = torch.randn(1, 4, 12, 12, generator=torch.Generator().manual_seed(3))
+    wide = nn.functional.interpolate(noise, size=(side + 16,) * 2, mode="bicubic").tanh()
+    views = [wide[..., 8 : side + 8, 16 - 2 * k : 16 - 2 * k + side] for k in range(frames)]
+    clean = torch.stack([nn.functional.pixel_unshuffle(view, fold) for view in views], dim=2)
+    clip = random_clip(given, channels=clean.shape[1], size=(size, size))
+    return clip.replace(clean=clean)
+
+
+@with_and_without_stages
+def test_composing_starts_with_what_moved_in_between(widths):
+    network = DFGN(channels=(16, 32), text_widths=(24,), refine_widths=widths)
+    clip = gliding_clip([True, False, False, False, True])
+    hidden = clip.replace(clean=clip.clean * clip.given[:, None, :, None, None])
+    out, inside = hidden.through(network), slice(4, -4)
+    blend = torch.lerp(clip.clean[:, :, :1], clip.clean[:, :, 4:], 0.5)[:, :, 0]
+
+    def error(frame: torch.Tensor) -> float:
+        difference = frame - clip.clean[:, :, 2]
+        return difference[..., inside, inside].square().mean().item()
+
+    assert error(out[:, :, 2]) < 0.1 * error(blend)
+
+
+@with_and_without_stages
+def test_beyond_the_given_frames_it_starts_with_what_is_there(widths):
+    """How things go on is for the network to say."""
+    network = DFGN(channels=(16, 32), text_widths=(24,), refine_widths=widths)
+    clip = gliding_clip([True, True, False])
+    out, clean = clip.through(network), clip.clean
+    blend = clean[:, :, 1] * 2 / 3 + clean[:, :, 0] / 3
+    torch.testing.assert_close(out[:, :, 2], blend, rtol=1e-3, atol=1e-3)
+
+
+# ------------------------------------------------------------------ which frames are made
+
+
+@pytest.mark.parametrize("variant", ["composed", "refined"])
+def test_given_frames_come_back_as_they_are(networks, variant):
+    """Where hidden frames alone are made; with all given there is none to make."""
+    for mask in ([True, False, True], [True, True, True]):
+        clip = random_clip(mask)
+        out = clip.through(networks[variant])
+        assert torch.equal(out[:, :, mask], clip.clean[:, :, mask])
+
+
+@every_variant
+def test_all_frames_given(networks, variant):
+    clip = random_clip([True, True]).padded(1)
+    assert clip.through(networks[variant])[:, :, :2].isfinite().all()
+
+
+@settings(max_examples=15)
+@given(variant=st.sampled_from(["composed", "refined"]), mask=masks, slots=st.integers(0, 2))
+def test_making_all_frames_gives_the_same_hidden_ones(networks, variant, mask, slots):
+    """As on a GPU, where nobody looks at a mask."""
+    clip = random_clip(mask).padded(slots)
+    some = clip.through(networks[variant])
+    with patch.object(dfgn, "_has_values", return_value=False):
+        every = clip.through(networks[variant])
+    hidden = clip.valid[0] & ~clip.given[0]
+    torch.testing.assert_close(every[:, :, hidden], some[:, :, hidden], rtol=1e-4, atol=1e-4)
 
 
 def test_composing_needs_x_prediction():

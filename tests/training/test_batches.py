@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from rdtf.method.objective import build_objective
 from rdtf.method.tasks import MIN_FRAMES, TASKS
 from rdtf.randomness import Purpose, stream
 from rdtf.training.batches import BatchBuilder, MixedOrder, choose_frames, merge_durations
-from rdtf.training.config import TrainConfig
+from rdtf.training.config import TrainConfig, override
 from rdtf.training.packing import Batch, PackedBatch, Sample, pack, pad_text, unpack
 from rdtf.training.store import PreparedStore, open_stores
 
@@ -249,8 +250,8 @@ def test_chosen_frames(num_frames, max_frames, probability, seed, position):
     assert min(num_frames, 2) <= len(frames) <= min(num_frames, max_frames)
     assert frames[0] >= 0 and frames[-1] < num_frames
     assert (np.diff(frames) > 0).all()
-    neighbours = (np.diff(frames) == 1).all()
-    assert neighbours or (len(frames) == max_frames and frames[-1] == num_frames - 1)
+    assert np.ptp(np.diff(frames)) <= 1 if len(frames) > 2 else True  # evenly spread
+    assert num_frames > max_frames or (np.diff(frames) == 1).all()
 
 
 @given(st.integers(2, 16), st.integers(0, 100))
@@ -259,11 +260,22 @@ def test_a_clip_that_fits_is_taken_whole_without_subclips(num_frames, seed):
     assert choose_frames(num_frames, 16, 0.0, generator).tolist() == list(range(num_frames))
 
 
-def test_long_clips_are_both_spread_and_cut():
-    draws = [choose_frames(20, 5, 0.25, stream(0, Purpose.AUGMENT, i)) for i in range(200)]
-    spread = sum(frames[-1] - frames[0] == 19 for frames in draws)
-    assert 60 < spread < 140
-    assert {int(frames[0]) for frames in draws if frames[-1] - frames[0] < 19} >= set(range(10))
+def test_long_clips_are_taken_whole_and_in_stretches_of_any_length():
+    draws = [choose_frames(20, 5, 0.25, stream(0, Purpose.AUGMENT, i)) for i in range(600)]
+    spans = Counter(int(frames[-1] - frames[0]) for frames in draws if len(frames) == 5)
+    assert set(spans) == set(range(4, 20))
+    whole = sum(frames[-1] - frames[0] == 19 for frames in draws)
+    assert 240 < whole < 360
+    assert spans[4] > spans[17]  # as often in each octave of speed
+    starts = {int(frames[0]) for frames in draws if frames[-1] - frames[0] < 19}
+    assert starts >= set(range(15))
+
+
+def test_stretches_that_are_cut_are_as_long_as_their_frames_allow():
+    """Two neighbours, and two that are far from each other."""
+    draws = [choose_frames(12, 4, 1.0, stream(0, Purpose.AUGMENT, i)) for i in range(400)]
+    spans = {int(frames[-1] - frames[0]) for frames in draws if len(frames) == 2}
+    assert spans >= {1, 2, 4, 8, 11}
 
 
 @given(st.lists(st.integers(1, 1000), min_size=1, max_size=30), st.data())
@@ -273,7 +285,45 @@ def test_merged_durations_keep_the_time_between_the_chosen(durations, data):
     frames = np.array(sorted(chosen))
     merged = merge_durations(np.array(durations), frames)
     assert len(merged) == len(frames) and merged.min() >= 1
-    assert merged.sum() == sum(durations[frames[0] : frames[-1] + 1])
+    assert merged[:-1].sum() == sum(durations[frames[0] : frames[-1]])
+    behind = int(frames[-1] - frames[-2]) if len(frames) > 1 else 1
+    assert merged[-1] == sum(durations[frames[-1] : frames[-1] + behind])
+
+
+@pytest.mark.parametrize(
+    ("frames", "expected"),
+    [
+        ([0, 1, 2], [10, 10, 10]),  # neighbours
+        ([0, 3, 6], [30, 30, 30]),  # a stretch: its last frame lasts as long as the others
+        ([0, 4, 8], [40, 40, 20]),  # the clip ends
+        ([9], [10]),
+    ],
+)
+def test_durations_of_a_stretch(frames, expected):
+    assert merge_durations(np.full(10, 10), np.array(frames)).tolist() == expected
+
+
+# ------------------------------------------------------------------------ backwards
+
+
+def test_reversal_turns_frames_around_and_nothing_else():
+    config = tiny_config(data__still_share=0.0)
+    forwards = builder(config)
+    backwards = builder(override(config, {"data.reverse_probability": 1.0}))
+    for position in range(20):
+        a, b = (batches.sample(position, WEIGHTS) for batches in (forwards, backwards))
+        assert torch.equal(a.stored["mean"].flip(0), b.stored["mean"])
+        first, second = collate([a]), collate([replace(b, stored=a.stored)])
+        assert_same_batch(first, second)
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.5])
+def test_clips_are_reversed_as_often_as_said(probability):
+    config = tiny_config(data__still_share=0.0, data__reverse_probability=probability)
+    batches = builder(config)
+    firsts = [batches.sample(p, WEIGHTS).stored["mean"][:, 0, 0, 0] for p in range(200)]
+    reverse = sum(bool(frames[0] > frames[-1]) for frames in firsts)
+    assert (reverse == 0) if probability == 0 else (70 < reverse < 130)
 
 
 # --------------------------------------------------------------------------- text

@@ -88,6 +88,10 @@ def test_config_can_not_be_changed_in_place():
         ("optimizer.betas", "0.8,0.95", (0.8, 0.95)),
         ("model.channels", "8,16,24", (8, 16, 24)),
         ("model.channels", "8", (8,)),
+        ("model.refine_widths", "48,24", (48, 24)),
+        ("model.refine_widths", "", ()),
+        ("model.attention_levels", "", ()),
+        ("text.encoders", ",", ("", "")),
         ("model.extra_up_stage", "true", True),
         ("model.extra_up_stage", "False", False),
         ("model.sti_kernel", "3,3,3", (3, 3, 3)),
@@ -110,6 +114,15 @@ def test_values_that_have_their_type_are_taken():
     )
     assert (config.steps, config.model.channels) == (5, (4, 8))
     assert config.model.compose is False and config.data.text_dropout == 0.0
+
+
+@pytest.mark.parametrize("name", ["model.refine_widths", "model.attention_levels"])
+def test_numbers_for_what_was_empty(name):
+    """Nothing in an empty tuple says what belongs into it."""
+    config = override(override(TrainConfig(), {name: ""}), {name: "1,2"})
+    assert getattr(config.model, name.removeprefix("model.")) == (1, 2)
+    with pytest.raises(ConfigError, match=f"setting {name} takes tuple, not 'wide'"):
+        override(override(TrainConfig(), {name: ()}), {name: "wide"})
 
 
 def test_override_leaves_the_rest_and_the_original():
@@ -138,6 +151,7 @@ def test_unknown_setting(name):
         ("model.channels", "8,wide", "takes tuple, not '8,wide'"),
         ("optimizer", "adam", "setting optimizer takes"),
         ("optimizer.betas", "0.9", "takes 2 values, not 1"),
+        ("optimizer.betas", "", "takes 2 values, not 0"),
     ],
 )
 def test_text_that_does_not_fit(name, text, message):
@@ -157,6 +171,9 @@ def test_text_that_does_not_fit(name, text, message):
         ("seed", -1),
         ("max_frames", 1),
         ("data.text_dropout", 1.5),
+        ("data.reverse_probability", -0.5),
+        ("relative_loss_floor", -0.1),
+        ("model.refine_widths", (24, 0)),
         ("optimizer.learning_rate", -1e-3),
         ("optimizer.learning_rate", math.nan),
         ("engine.precision", "fp8"),
@@ -180,6 +197,11 @@ def test_an_average_is_needed():
         dataclasses.replace(TrainConfig(), optimizer=OptimizerConfig(ema_decays=()))
     with pytest.raises(ConfigError, match=r"optimizer\.ema_decays is 1\.5"):
         override(TrainConfig(), {"optimizer.ema_decays": "0.9,1.5"})
+
+
+def test_a_level_is_needed():
+    with pytest.raises(ConfigError, match=r"model\.channels is empty"):
+        override(TrainConfig(), {"model.channels": ""})
 
 
 def test_a_section_may_be_left_out_where_there_is_only_one():

@@ -12,6 +12,7 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
 
 from models.encoders import save_tiny_bert, save_tiny_t5
 from rdtf.errors import ConfigError
+from rdtf.models.refinement import possible_widths
 from rdtf.models.representation import PixelPatches, RGBAAutoencoder
 from rdtf.training.config import TrainConfig, override
 from rdtf.training.describe import describe_run, meta_denoiser
@@ -47,6 +48,15 @@ def test_sizes_of_the_presets(name):
     assert denoiser.config_.max_frames == frames
 
 
+@pytest.mark.parametrize("name", ["nano", "mini", "base"])
+def test_ours_refine_and_weigh_errors_by_what_there_is_to_do(name):
+    config = preset(name)
+    assert config.relative_loss_floor == 0.02 and config.objective.logit_mean == 2.0
+    widths = config.model.refine_widths
+    assert possible_widths(widths, config.representation.patch) == widths
+    assert config.representation.patch == 2 ** (len(widths) + 1)  # down to cells of 2 pixels
+
+
 def test_unknown_preset():
     with pytest.raises(ConfigError, match="'huge' is unknown; choose from nano, mini, base, paper"):
         preset("huge")
@@ -56,6 +66,7 @@ def test_paper_is_table_six():
     config = preset("paper")
     assert config.model.channels == (320, 640, 1024, 1280)
     assert (config.objective.kind, config.objective.prediction) == ("ddpm", "eps")
+    assert config.relative_loss_floor == 0 and config.model.refine_widths == ()
     assert not config.model.compose and config.model.sti_kernel == (3, 1, 1)
     denoiser = meta_denoiser(config)
     assert denoiser.config_.latent_channels == 4
@@ -122,6 +133,20 @@ def test_models_over_a_trained_autoencoder(encoders, tmp_path):
         text=states,
         text_mask=masks,
     )
+    assert out.shape == latents.shape
+
+
+@pytest.mark.parametrize(
+    ("patch", "widths"), [(1, ()), (2, ()), (3, ()), (4, (6,)), (8, (8, 6)), (16, (8, 6))]
+)
+def test_as_many_stages_as_the_patches_have_room_for(encoders, patch, widths):
+    settings = {"representation__patch": patch, "model__refine_widths": (8, 6)}
+    config = tiny(encoders[:1], canvas=48, **settings)
+    denoiser = build_models(config)[0]
+    assert tuple(denoiser.config_.refine_widths) == widths
+    latents = torch.zeros(1, 4 * patch**2, 3, 3, 3)
+    frames = torch.tensor([[True, False, True]])
+    out = denoiser(latents, torch.rand(1), clean=latents, given=frames, valid=frames | True)
     assert out.shape == latents.shape
 
 

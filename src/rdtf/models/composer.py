@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from rdtf.models.layers import group_norm
 from rdtf.models.lean import silu_of_norm
 from rdtf.models.matching import warp
-from rdtf.models.refinement import RefinementStage, in_units, total_flow
+from rdtf.models.refinement import RefinementStage, in_units, possible_widths, total_flow
 
 NUM_REFERENCES = 2
 # The generated part starts with a small share: gradients reach it from the first step, and what it
@@ -164,10 +164,10 @@ class FrameComposer(nn.Module):
         self.patch = patch
         self.pixel_channels = latent_channels // patch**2
         self.cell = patch // 2 ** len(refine_widths)  # pixels per side of the finest grid's cells
-        if refine_widths and (self.cell < 2 or patch % self.cell):
+        if possible_widths(refine_widths, patch) != refine_widths:
             raise ValueError(
-                f"{len(refine_widths)} refinement stages need patches of "
-                f"{2 ** (len(refine_widths) + 1)} pixels or a larger power of two, not {patch}"
+                f"{len(refine_widths)} refinement stages need patches of a multiple of "
+                f"{2 ** (len(refine_widths) + 1)} pixels, not of {patch}"
             )
         self.norm = group_norm(channels)
         # What stage i gets besides the state is as wide as itself; behind the last nothing is.

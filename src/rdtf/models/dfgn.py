@@ -286,7 +286,10 @@ class DFGN(ModelMixin, ConfigMixin):
 
     @torch.no_grad()
     def _guide(self, clean: Tensor, given: Tensor, valid: Tensor, motion_scale: float) -> _Guide:
-        """The references of each frame, and what plain matching makes of them."""
+        """The references of each frame, and what plain matching makes of them.
+
+        Frames that are not hidden get no hints, whether or not they are left out.
+        """
         references, distances, offsets = _references(clean, given)
         height, width = references.shape[-2:]
         finest = width * min(self.config_.patch, 4)
@@ -295,12 +298,14 @@ class DFGN(ModelMixin, ConfigMixin):
         between = offsets[:, 0] * offsets[:, 1] < 0
         scale = torch.where(between, 1.0, motion_scale)
         guide = _Guide(references, distances, flow, hints, between, scale)
-        rows = _rows(valid & ~given)
+        hidden = valid & ~given
+        rows = _rows(hidden)
         if isinstance(rows, Tensor) and len(rows) == 0:
             return guide
         found, disagreement = match(self.composer.unfold(references[rows]), offsets[rows], finest)
         facts = torch.cat([found.flatten(1, 2) * width, disagreement], dim=1)
-        hints[rows] = nn.functional.adaptive_avg_pool2d(facts, (height, width)).to(hints.dtype)
+        facts = nn.functional.adaptive_avg_pool2d(facts, (height, width)).to(hints.dtype)
+        hints[rows] = torch.where(hidden.flatten()[rows, None, None, None], facts, 0.0)
         # Beyond the references things may turn or stop: there the network gets the hint only.
         flow[rows] = torch.where(between[rows, None, None, None, None], found, 0.0).to(flow.dtype)
         return guide

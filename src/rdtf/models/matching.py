@@ -33,22 +33,18 @@ def match(references: Tensor, offsets: Tensor, finest_side: int) -> tuple[Tensor
     Returns:
         (flow `[N, 2, 2, h, w]` (x, y) in halves of the canvas, disagreement `[N, 1, h, w]` ≥ 0).
     """
-    gap = (offsets[:, 1] - offsets[:, 0]).abs().clamp(min=1.0)
-    shares = (offsets / gap[:, None])[:, :, None, None, None]
+    shares = _shares(offsets)[:, :, None, None, None]
     motion = references.new_zeros(len(references), 2, 1, 1)
     disagreement = motion[:, :1]
     for level, pair in enumerate(_pyramid(references, finest_side)):
-        side = pair.shape[-1]
         motion = F.interpolate(motion, size=pair.shape[-2:], mode="bilinear")
         shifts = _shifts(_COARSE_RADIUS if level == 0 else _FINE_RADIUS, motion)
-        differences = [
-            _difference(pair, shares, motion + shift[:, None, None] * (2 / side))
-            for shift in shifts
-        ]
+        steps = _in_halves(shifts, *pair.shape[-2:])
+        differences = [_difference(pair, shares, motion + step[:, None, None]) for step in steps]
         costs = _local_mean(torch.stack(differences, dim=1), _WINDOW)
         price = _PRICE_OF_MOTION * shifts.norm(dim=1)
         likely = ((costs + price[:, None, None]) * -_SHARPNESS).softmax(dim=1)
-        step = torch.einsum("nkhw,kd->ndhw", likely, shifts * (2 / side))
+        step = torch.einsum("nkhw,kd->ndhw", likely, steps)
         motion = _local_mean(motion + step, _SMOOTHING)
         disagreement = (likely * costs).sum(dim=1, keepdim=True)
     return motion[:, None] * shares, disagreement
@@ -77,6 +73,15 @@ def _identity_grid(height: int, width: int, like: Tensor) -> Tensor:
     return torch.stack([grid_x, grid_y], dim=-1)[None].to(like.dtype)
 
 
+def _shares(offsets: Tensor) -> Tensor:
+    """What part of the motion from one reference to the other lies at each, signed, `[N, 2]`.
+
+    Zero where both are the same frame.
+    """
+    gap = (offsets[:, 1:] - offsets[:, :1]).abs()
+    return torch.where(gap > 0, offsets / gap.clamp(min=1.0), 0.0)
+
+
 def _pyramid(references: Tensor, finest_side: int) -> list[Tensor]:
     """The references reduced to `finest_side`, and halved until they are small; smallest first."""
     images = references.flatten(0, 1)
@@ -92,6 +97,11 @@ def _shifts(radius: int, like: Tensor) -> Tensor:
     line = torch.arange(-radius, radius + 1, device=like.device, dtype=like.dtype)
     ys, xs = torch.meshgrid(line, line, indexing="ij")
     return torch.stack([xs, ys], dim=-1).reshape(-1, 2)
+
+
+def _in_halves(shifts: Tensor, height: int, width: int) -> Tensor:
+    """Shifts in cells of a grid → in halves of the canvas, `[K, 2]`."""
+    return torch.stack([shifts[:, 0] * (2 / width), shifts[:, 1] * (2 / height)], dim=1)
 
 
 def _difference(pair: Tensor, shares: Tensor, motion: Tensor) -> Tensor:

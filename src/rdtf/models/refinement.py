@@ -13,6 +13,17 @@ from torch import Tensor, nn
 from rdtf.models.matching import warp
 
 
+def possible_widths(widths: tuple[int, ...], patch: int) -> tuple[int, ...]:
+    """The last of `widths`: one for each stage that cells of `patch` pixels leave room for.
+
+    Every stage halves the cells, and the finest, like all others, have two halves of whole pixels.
+    """
+    stages = 0
+    while patch % 2 ** (stages + 2) == 0:
+        stages += 1
+    return widths[max(len(widths) - stages, 0) :]
+
+
 def in_units(out: Tensor, side: int) -> Tensor:
     """What a head says, in the units of the state: flows in half cells of a grid of `side` cells.
 
@@ -28,7 +39,7 @@ def total_flow(flow: Tensor, base: Tensor) -> Tensor:
     mask and what is added, and the loss tells.
     """
     base = F.interpolate(base.flatten(1, 2), size=flow.shape[-2:], mode="bilinear")
-    return (base + flow.nan_to_num()).unflatten(1, (2, 2))
+    return (base + flow).nan_to_num().unflatten(1, (2, 2))
 
 
 class RefinementStage(nn.Module):

@@ -140,7 +140,7 @@ class BatchBuilder:
         flip = bool(augment.random() < config.data.flip_probability)
         stored = self.store.stored(clip, frames, flip)
         durations = merge_durations(self.store.durations_ms(clip), frames)
-        if augment.random() < config.data.reverse_probability:
+        if stream(seed, Purpose.AUGMENT, position, 2).random() < config.data.reverse_probability:
             stored = {name: values[::-1].copy() for name, values in stored.items()}
         draw = draw_task(len(frames), task_weights, stream(seed, Purpose.TASK, position))
         draw = drop_conditions(draw, config, stream(seed, Purpose.DROPOUT, position))
@@ -180,8 +180,13 @@ def choose_frames(
 
 
 def merge_durations(durations_ms: np.ndarray, frames: np.ndarray) -> np.ndarray:
-    """Durations of the chosen frames; one that was left out lends its time to the one before."""
-    ends = np.append(frames[1:], frames[-1] + 1)
+    """Durations of the chosen frames; one that was left out lends its time to the one before.
+
+    Behind the last chosen frame, as many are left out as before it, if the clip has them: a stretch
+    is as slow at its end as everywhere.
+    """
+    step = frames[-1] - frames[-2] if len(frames) > 1 else 1
+    ends = np.append(frames[1:], min(frames[-1] + step, len(durations_ms)))
     return np.array([durations_ms[a:b].sum() for a, b in zip(frames, ends, strict=True)])
 
 

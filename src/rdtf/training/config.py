@@ -186,6 +186,8 @@ class TrainConfig:
                 )
         if not self.optimizer.ema_decays:
             raise ConfigError("setting optimizer.ema_decays is empty; give at least one decay")
+        if not self.model.channels:
+            raise ConfigError("setting model.channels is empty; give at least one width")
         if self.model.compose and self.objective.prediction != "x":
             raise ConfigError(
                 "model.compose needs objective.prediction x: it composes clean frames; "
@@ -200,6 +202,8 @@ _RANGES: dict[str, tuple[float, float]] = {
     "steps": (1, math.inf),
     "batch_size": (1, math.inf),
     "given_frame_weight": (0, math.inf),
+    "relative_loss_floor": (0, math.inf),
+    "model.refine_widths": (1, math.inf),
     "engine.micro_batch_size": (0, math.inf),
     "engine.num_workers": (-1, 7),
     "engine.skip_nonfinite": (0, math.inf),
@@ -214,7 +218,6 @@ _RANGES: dict[str, tuple[float, float]] = {
     "data.still_share": (0, 1),
     "data.flip_probability": (0, 1),
     "data.reverse_probability": (0, 1),
-    "relative_loss_floor": (0, math.inf),
     "data.subclip_probability": (0, 1),
     "data.text_dropout": (0, 1),
     "data.image_dropout": (0, 1),
@@ -293,6 +296,13 @@ def _with_section(name: str, values: Mapping[str, Any]) -> str:
     return f"{sections[0]}.{name}" if sections else name
 
 
+def _hint(dotted: str) -> Any:
+    """Declared type of a setting."""
+    return functools.reduce(
+        lambda kind, part: typing.get_type_hints(kind)[part], dotted.split("."), TrainConfig
+    )
+
+
 def _coerce(value: Any, old: Any, name: str) -> Any:
     """Text from the command line → the type of the setting that it replaces."""
     if not isinstance(value, str) or isinstance(old, str):
@@ -301,8 +311,8 @@ def _coerce(value: Any, old: Any, name: str) -> Any:
         if isinstance(old, bool):
             return {"true": True, "false": False}[value.lower()]
         if isinstance(old, (tuple, list)):
-            kind = type(old[0]) if old else str
-            return tuple(kind(part) for part in value.split(","))
+            kind = typing.get_args(_hint(name))[0]
+            return tuple(kind(part) for part in value.split(",")) if value else ()
         return type(old)(value)
     except (KeyError, ValueError) as error:
         raise ConfigError(f"setting {name} takes {type(old).__name__}, not {value!r}") from error

@@ -16,6 +16,7 @@ from rdtf.errors import ConfigError
 from rdtf.method.curriculum import CurriculumConfig
 from rdtf.method.objective import ObjectiveConfig
 from rdtf.models.dfgn import DFGN
+from rdtf.models.refinement import possible_widths
 from rdtf.models.representation import PixelPatches, RGBAAutoencoder, as_representation
 from rdtf.models.text import TextEncoders
 from rdtf.training.config import (
@@ -29,13 +30,14 @@ from rdtf.training.config import (
 )
 
 PRESETS: dict[str, TrainConfig] = {
-    "nano": TrainConfig(),
+    "nano": TrainConfig(relative_loss_floor=0.02, objective=ObjectiveConfig(logit_mean=2.0)),
     "mini": TrainConfig(
         preset="mini",
         canvas=128,
         max_frames=16,
         steps=60_000,
         batch_size=64,
+        relative_loss_floor=0.02,
         representation=RepresentationConfig(patch=8),
         model=ModelConfig(
             channels=(176, 256, 320),
@@ -44,7 +46,9 @@ PRESETS: dict[str, TrainConfig] = {
             embedding_dim=512,
             text_dim=384,
             sti_heads=8,
+            refine_widths=(48, 24),
         ),
+        objective=ObjectiveConfig(logit_mean=2.0),
         optimizer=OptimizerConfig(
             learning_rate=5e-4, warmup_steps=1000, ema_decays=(0.9995, 0.9998)
         ),
@@ -56,6 +60,7 @@ PRESETS: dict[str, TrainConfig] = {
         max_frames=16,
         steps=200_000,
         batch_size=64,
+        relative_loss_floor=0.02,
         representation=RepresentationConfig(patch=8),
         model=ModelConfig(
             channels=(192, 320, 512),
@@ -66,11 +71,12 @@ PRESETS: dict[str, TrainConfig] = {
             embedding_dim=768,
             text_dim=768,
             sti_heads=8,
+            refine_widths=(64, 32),
         ),
         optimizer=OptimizerConfig(
             learning_rate=3e-4, warmup_steps=2000, ema_decays=(0.9998, 0.9999)
         ),
-        objective=ObjectiveConfig(shift=2.0),
+        objective=ObjectiveConfig(logit_mean=2.0, shift=2.0),
         engine=EngineConfig(
             gradient_checkpointing=True,
             save_every=1000,
@@ -101,6 +107,7 @@ PRESETS: dict[str, TrainConfig] = {
             sti_heads=8,
             sti_head_dim=32,
             compose=False,
+            refine_widths=(),
         ),
         data=DataConfig(still_share=0.0),
         objective=ObjectiveConfig(kind="ddpm", prediction="eps"),
@@ -163,6 +170,7 @@ def build_denoiser(
     if config.canvas % downsampling:
         raise ConfigError(f"canvas {config.canvas} must be a multiple of {downsampling} pixels")
     model: dict[str, Any] = dict(vars(config.model))
+    model["refine_widths"] = possible_widths(config.model.refine_widths, patch)
     return DFGN(
         latent_channels=latent_channels,
         text_widths=text_widths,

@@ -1,0 +1,112 @@
+"""What an optimizer step weighs."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from rdtf.method.objective import ObjectiveConfig, build_objective
+from rdtf.training.packing import Batch
+from rdtf.training.step import batch_errors, blend_error
+
+OBJECTIVE = build_objective(ObjectiveConfig())
+
+
+def batch(frames: list[list[float]], given: list[list[bool]], slots: int = 0) -> Batch:
+    """Clips of flat frames of these values, with `slots` empty ones behind each."""
+    values = nn.functional.pad(torch.tensor(frames), (0, slots))
+    clean = values[:, None, :, None, None].expand(-1, 2, -1, 3, 3).contiguous()
+    count, length = len(frames), len(frames[0])
+    return Batch(
+        clean=clean,
+        noise=torch.zeros_like(clean),
+        level=torch.full((count,), 0.25),
+        valid=(torch.arange(length + slots) < length).expand(count, -1),
+        given=nn.functional.pad(torch.tensor(given), (0, slots)),
+        text=[],
+        text_mask=[],
+        mean_duration_ms=torch.full((count,), 100.0),
+        tasks=("interpolation",) * count,
+        clips=tuple(range(count)),
+        positions=tuple(range(count)),
+        levels=(0.25,) * count,
+        num_frames=(length,) * count,
+    )
+
+
+class Says(nn.Module):
+    """A denoiser that says the same for every pixel."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = value
+
+    def forward(self, noisy: Tensor, *_: object, **__: object) -> Tensor:
+        return torch.full_like(noisy, self.value)
+
+
+# ------------------------------------------------------------------ what there is to do
+
+ENDS = [True, False, True]
+
+
+@pytest.mark.parametrize(
+    ("frames", "mask", "expected"),
+    [
+        ([0.5, 0.5, 0.5], ENDS, 0.0),  # nothing moves
+        ([0.0, 2.0, 4.0], ENDS, 0.0),  # the blend is right
+        ([0.0, 5.0, 4.0], ENDS, 9.0),
+        ([0.0, 1.0, 2.0, 3.0], [True, False, False, True], 0.0),  # by distance in time
+        ([0.0, 0.0, 0.0, 3.0], [True, False, False, True], (1 + 4) / 2),
+        ([1.0, 2.0, 4.0], [True, False, False], (1 + 9) / 2),  # prediction: the frame itself
+        ([3.0, 0.0, 0.0], [True, True, False], 1.0),  # a third of the one before the last
+        ([1.0, 2.0, 3.0], [False] * 3, (1 + 4 + 9) / 3),  # nothing given
+        ([1.0, 2.0], [True, True], 0.0),  # nothing hidden
+    ],
+)
+@pytest.mark.parametrize("slots", [0, 2])
+def test_blend_error(frames, mask, expected, slots):
+    found = blend_error(batch([frames], [mask], slots))
+    torch.testing.assert_close(found, torch.tensor([expected]), rtol=1e-5, atol=1e-6)
+
+
+@given(given=st.lists(st.booleans(), min_size=1, max_size=6).filter(any), value=st.floats(-1, 1))
+@settings(max_examples=30)
+def test_still_clips_leave_nothing_to_do(given, value):
+    found = blend_error(batch([[value] * len(given)], [given]))
+    assert found.item() < 1e-10
+
+
+def test_blend_error_is_each_clips_own():
+    clips = [[0.0, 5.0, 4.0], [1.0, 1.0, 1.0], [0.0, 3.0, 0.0]]
+    found = blend_error(batch(clips, [ENDS] * 3))
+    torch.testing.assert_close(found, torch.tensor([9.0, 0.0, 9.0]))
+
+
+# ------------------------------------------------------------------ weights
+
+
+@pytest.mark.parametrize("floor", [0.02, 0.5])
+def test_errors_count_relative_to_what_there_is_to_do(floor):
+    clips = batch([[0.0, 5.0, 4.0], [1.0, 1.0, 1.0]], [ENDS] * 2)
+    plain, errors, counts = batch_errors(Says(2.0), OBJECTIVE, clips)
+    weighted, same_errors, same_counts = batch_errors(
+        Says(2.0), OBJECTIVE, clips, relative_loss_floor=floor
+    )
+    torch.testing.assert_close(plain, errors)  # below the floor of levels all weigh the same
+    torch.testing.assert_close(errors, torch.tensor([9.0, 1.0]) * 2 * 3 * 3)
+    assert torch.equal(same_errors, errors) and torch.equal(same_counts, counts)
+    expected = plain / (torch.tensor([9.0, 0.0]) + floor)
+    torch.testing.assert_close(weighted, expected)
+
+
+def test_relative_weights_come_on_top_of_those_of_the_noise_level():
+    clips = batch([[0.0, 5.0, 4.0]], [ENDS])
+    noisy = Batch(**{**vars(clips), "level": torch.ones(1)})
+    weighted, errors, _ = batch_errors(Says(2.0), OBJECTIVE, noisy, relative_loss_floor=1.0)
+    expected = errors * OBJECTIVE.loss_weight(noisy.level) / 10
+    torch.testing.assert_close(weighted, expected)
+    assert OBJECTIVE.loss_weight(noisy.level).item() != 1
