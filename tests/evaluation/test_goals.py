@@ -120,7 +120,7 @@ def test_bounds_of_all_kinds():
     assert [str(TARGETS[name]) for name in ("over_blend", "moves", "drift")] == [
         "≥ +1.0 dB",
         "≥ 90 %",
-        "≤ 2.00 /255",
+        "≤ 3.00 /255",
     ]
 
 
