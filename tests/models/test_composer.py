@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -114,7 +115,8 @@ def composer(
     Keys are flow (in half cells of the finest grid), mask and generate.
     """
     network = FrameComposer(CHANNELS, channels, patch, widths)
-    last = network.stages[-1].conv_out if widths else network.head
+    stages: Any = network.stages
+    last = stages[-1].conv_out if widths else network.head
     sizes = [4, 3 * network.cell**2, network.pixel_channels * network.cell**2]
     with torch.no_grad():
         parts = last.bias[: sum(sizes)].split(sizes)
