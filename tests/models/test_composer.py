@@ -81,6 +81,8 @@ class Scene:
         patch: int = PATCH,
         channels: int = LATENT_CHANNELS,
         base: list[list[float]] | None = None,
+        between: bool = False,
+        motion_scale: float = 1.0,
     ) -> None:
         generator = torch.Generator().manual_seed(0)
         grid = (SIZE // patch, SIZE // patch)
@@ -89,11 +91,14 @@ class Scene:
         self.references = torch.randn(1, 2, channels, *grid, generator=generator)
         self.noisy = torch.randn(1, channels, *grid, generator=generator)
         self.distances = torch.tensor([distances])
+        self.between = torch.tensor([between])
+        self.motion_scale = torch.tensor([motion_scale])
         flow = torch.tensor(base or [[0.0, 0.0]] * 2) * 2 / SIZE
         self.base = flow[None, :, :, None, None].expand(-1, -1, -1, *grid)
 
     def inputs(self) -> tuple[Tensor, ...]:
-        return self.features, self.references, self.distances, self.base, self.noisy
+        tensors = (self.features, self.references, self.distances, self.base, self.noisy)
+        return (*tensors, self.between, self.motion_scale)
 
     @torch.no_grad()
     def composed(self, composer: FrameComposer) -> Tensor:
@@ -332,6 +337,7 @@ def test_composes_smooth_references_alike_at_twice_the_resolution():
         weights=smooth(1, 3, seed=1).softmax(dim=1),
         share=torch.tensor([0.3]),
         added=smooth(1, 4, seed=2),
+        between=torch.tensor([False]),
     )
     references = smooth(1, 2, 4, seed=3)
     small, large = composition.apply(references), composition.apply(doubled(references))
@@ -346,7 +352,11 @@ def test_copies_sharply_at_twice_the_resolution():
     weights = torch.zeros(1, 3, 16, 16)
     weights[:, 0, :, :8], weights[:, 1, :, 8:] = 1, 1
     composition = Composition(
-        torch.zeros(1, 2, 2, 4, 4), weights, torch.tensor([0.5]), torch.randn(1, 4, 16, 16)
+        torch.zeros(1, 2, 2, 4, 4),
+        weights,
+        torch.tensor([0.5]),
+        torch.randn(1, 4, 16, 16),
+        torch.tensor([False]),
     )
     references = torch.randn(1, 2, 4, 32, 32)
     out = composition.apply(references)
@@ -356,3 +366,39 @@ def test_copies_sharply_at_twice_the_resolution():
     torch.testing.assert_close(
         out[..., outside_the_seam], expected[..., outside_the_seam], rtol=1e-4, atol=1e-4
     )
+
+
+def test_what_both_sides_agree_on_stays():
+    """Between two alike references nothing is moved, masked or drawn; where they differ, it is."""
+    references = torch.zeros(1, 2, 4, 64, 64)
+    references[:, 1, :, :, :16] = 1.0
+
+    def applied(between: bool) -> Tensor:
+        composition = Composition(
+            flow=torch.full((1, 2, 2, 8, 8), 0.2),
+            weights=torch.tensor([0.0, 0.0, 1.0])[None, :, None, None].expand(1, 3, 64, 64),
+            share=torch.tensor([0.5]),
+            added=torch.full((1, 4, 64, 64), 0.7),
+            between=torch.tensor([between]),
+        )
+        return composition.apply(references)
+
+    assert (applied(True)[..., 20:] == 0).all()
+    assert (applied(True)[..., :15] > 0.6).all()
+    assert (applied(False)[..., 20:] > 0.6).all()
+
+
+def test_motion_is_scaled():
+    """Twice the scale looks twice as far."""
+    moved = {}
+    for scale in (1.0, 2.0):
+        scene = Scene([1, 2], base=[[1.0, 0.0], [1.0, 0.0]], motion_scale=scale)
+        composition = composer().compose(
+            scene.features,
+            scene.pixels()[None],
+            *scene.inputs()[2:4],
+            F.pixel_shuffle(scene.noisy, 1),
+            *scene.inputs()[5:],
+        )
+        moved[scale] = composition.flow
+    torch.testing.assert_close(moved[2.0], 2 * moved[1.0])

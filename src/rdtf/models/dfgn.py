@@ -292,23 +292,25 @@ class DFGN(ModelMixin, ConfigMixin):
         """
         references, distances, offsets = _references(clean, given)
         height, width = references.shape[-2:]
-        finest = width * min(self.config_.patch, 4)
-        flow = references.new_zeros(len(references), NUM_REFERENCES, 2, finest, finest)
-        hints = references.new_zeros(len(references), _NUM_HINTS, height, width)
+        hidden = (valid & ~given).flatten()
         between = offsets[:, 0] * offsets[:, 1] < 0
-        scale = torch.where(between, 1.0, motion_scale)
-        guide = _Guide(references, distances, flow, hints, between, scale)
-        hidden = valid & ~given
+        hints = references.new_zeros(len(references), _NUM_HINTS, height, width)
+        flow = hints[:, :-1].unflatten(1, (NUM_REFERENCES, 2)).float()
         rows = _rows(hidden)
-        if isinstance(rows, Tensor) and len(rows) == 0:
-            return guide
-        found, disagreement = match(self.composer.unfold(references[rows]), offsets[rows], finest)
-        facts = torch.cat([found.flatten(1, 2) * width, disagreement], dim=1)
-        facts = nn.functional.adaptive_avg_pool2d(facts, (height, width)).to(hints.dtype)
-        hints[rows] = torch.where(hidden.flatten()[rows, None, None, None], facts, 0.0)
-        # Beyond the references things may turn or stop: there the network gets the hint only.
-        flow[rows] = torch.where(between[rows, None, None, None, None], found, 0.0).to(flow.dtype)
-        return guide
+        if isinstance(rows, slice) or len(rows) > 0:
+            finest = width * min(self.config_.patch, 4)
+            found, disagreement = match(
+                self.composer.unfold(references[rows]), offsets[rows], finest
+            )
+            facts = torch.cat([found.flatten(1, 2) * width, disagreement], dim=1)
+            facts = nn.functional.adaptive_avg_pool2d(facts, (height, width)).to(hints.dtype)
+            hints[rows] = torch.where(hidden[rows, None, None, None], facts, 0.0)
+            # Beyond the references things may turn or stop: there the network gets the hint only.
+            found = torch.where(between[rows, None, None, None, None], found, 0.0)
+            flow = found.new_zeros(len(references), *found.shape[1:])
+            flow[rows] = found
+        scale = torch.where(between, 1.0, motion_scale)
+        return _Guide(references, distances, flow, hints, between, scale)
 
     def _composed(
         self, h: Tensor, guide: _Guide, seen: Tensor, clean: Tensor, hidden: Tensor
