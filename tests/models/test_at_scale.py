@@ -150,7 +150,7 @@ def test_bf16_is_close_and_warns_of_nothing(variant):
     with torch.autocast("cpu", torch.bfloat16):
         actual = clip.through(network).float()
     error = (actual - expected).square().mean() / expected.square().mean()
-    assert error.sqrt() < 0.1
+    assert error.sqrt() < 0.2
 
 
 # ------------------------------------------------------------------ compiling

