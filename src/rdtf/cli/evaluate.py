@@ -33,8 +33,8 @@ class Evaluate:
     """Which split."""
     limit: int | None = 60
     """At most so many clips, spread over the split; 0 = all."""
-    steps: int = 20
-    """Sampling steps."""
+    steps: int | None = None
+    """Sampling steps. Default: 1 where most frames to make lie between given ones, else 4."""
     guidance_scale: float = 1.0
     """Text guidance; 1 = off."""
     seed: int = 0

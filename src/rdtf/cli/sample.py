@@ -23,8 +23,9 @@ class _Sampling:
     """File to write; the format is its suffix (.webp .gif .apng .png .webm)."""
     model: Path | None = None
     """Run directory of `rdtf train`, or a saved pipeline. Default: the model that ships."""
-    steps: int = 20
-    """Sampling steps: fewer are faster."""
+    steps: int | None = None
+    """Sampling steps: fewer are faster. Default: 1 where most frames to make lie between given
+    ones, else 4; a model that was trained for long may gain from 20."""
     guidance_scale: float | None = None
     """How strongly to follow the text; 1 = off. Default: 2 for generate, else 1."""
     image_guidance_scale: float = 1.0

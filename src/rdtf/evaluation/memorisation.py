@@ -59,7 +59,7 @@ def text_memorisation(
     training: Iterable[Sticker],
     *,
     limit: int,
-    num_inference_steps: int = 20,
+    num_inference_steps: int | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> list[Nearness]:

@@ -33,7 +33,9 @@ from rdtf.stickers import Sticker
 
 # The model that ships: in the package, so that nothing is downloaded.
 SHIPPED_MODEL = Path(__file__).parents[1] / "weights"
-DEFAULT_STEPS = 20
+# Steps of the scheduler where most frames lie between given ones, and elsewhere; docs/model.md says
+# what more of them give.
+STEPS_BETWEEN, DEFAULT_STEPS = 1, 4
 DEFAULT_GUIDANCE_SCALE = 2.0
 
 
@@ -235,7 +237,7 @@ class StickerPipeline(DiffusionPipeline):
         request: ClipRequest,
         prompt: str | None = None,
         *,
-        num_inference_steps: int = DEFAULT_STEPS,
+        num_inference_steps: int | None = None,
         guidance_scale: float = 1.0,
         image_guidance_scale: float = 1.0,
         motion_scale: float = 1.0,
@@ -249,7 +251,8 @@ class StickerPipeline(DiffusionPipeline):
         Args:
             request: the clip's slots, and which are known.
             prompt: text; None = the captions that the sticker carries, "" = none.
-            num_inference_steps: steps of the scheduler per window.
+            num_inference_steps: steps of the scheduler per window. None = 1 where most frames to
+                make lie between given ones, which settle them, else 4.
             guidance_scale: how strongly to follow the text; 1 = off.
             image_guidance_scale: how strongly to follow the given frames; 1 = off.
             motion_scale: how much further than predicted things move where there is no given
@@ -268,6 +271,8 @@ class StickerPipeline(DiffusionPipeline):
             the output's size), pixel for pixel.
         """
         large = LargeFrames.of(request, output_size, self.canvas)
+        if num_inference_steps is None:
+            num_inference_steps = default_steps(request.known)
         if num_inference_steps < 1:
             raise UserError(f"steps must be at least 1, got {num_inference_steps}")
         caption = (request.captions[0] if request.captions else "") if prompt is None else prompt
@@ -359,6 +364,16 @@ class StickerPipeline(DiffusionPipeline):
         pixels = self.representation.decode(latents[0].transpose(0, 1))
         pixels = (pixels.float().clamp(-1, 1) + 1) / 2
         return Sticker.from_premultiplied(pixels.permute(0, 2, 3, 1).cpu().numpy(), durations_ms)
+
+
+def default_steps(known: np.ndarray) -> int:
+    """Sampling steps for a clip of which the frames `known`, bool `[F]`, are given."""
+    given = np.flatnonzero(known)
+    hidden = np.flatnonzero(~known)
+    if len(given) == 0:
+        return DEFAULT_STEPS
+    between = (hidden > given[0]) & (hidden < given[-1])
+    return STEPS_BETWEEN if between.sum() > len(hidden) / 2 else DEFAULT_STEPS
 
 
 def _as_sticker(source: Any) -> Sticker:
