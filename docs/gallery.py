@@ -109,7 +109,9 @@ def worst(evaluation: Evaluation, count: int = NUM_FAILURES) -> list[tuple[str, 
 class Gallery:
     """A model and the clips that it is shown on."""
 
-    def __init__(self, model: Path, data: Path, *, steps: int, seed: int, limit: int) -> None:
+    def __init__(
+        self, model: Path, data: Path, *, steps: int | None, seed: int, limit: int
+    ) -> None:
         self.pipeline = load_pipeline(model)
         self.pipeline.set_progress_bar_config(disable=True)
         stickers = held_out_stickers(data, self.pipeline)
@@ -301,7 +303,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("data", type=Path, help="prepared training set, its held-out clips")
     parser.add_argument("--out", type=Path, default=IMAGES, help="folder of the pictures")
     parser.add_argument("--count", type=int, default=4, help="clips of each family")
-    parser.add_argument("--steps", type=int, default=20, help="sampling steps")
+    parser.add_argument("--steps", type=int, help="sampling steps; default: the pipeline's own")
     parser.add_argument("--seed", type=int, default=0, help="of the noise")
     parser.add_argument("--limit", type=int, default=0, help="search failures in so many; 0 = all")
     o = parser.parse_args(arguments)
@@ -317,7 +319,7 @@ def main(arguments: list[str] | None = None) -> None:
     write_small(draw_animation(moving), o.out / "gallery.webp")
     settings = (
         f"{len(gallery.clips)} held-out clips, {gallery.pipeline.canvas} pixels, at most "
-        f"{MAX_FRAMES} frames; {o.steps} sampling steps, seed {o.seed}."
+        f"{MAX_FRAMES} frames; {o.steps or 'default'} sampling steps, seed {o.seed}."
     )
     text = page(sections, o.out.name, settings)
     write_text(o.out.parent / "gallery.md", text)
