@@ -49,7 +49,7 @@ def test_what_is_done_is_not_done_again(tmp_path):
     said: list[str] = []
     result = quickstart(out, minutes=0.5, say=said.append)
     assert_complete(out, result)
-    assert result["steps"] == 2 and len(said) == 3
+    assert result["steps"] == 2 and len(said) == 5
     assert (out / "run" / "metrics.jsonl").read_bytes() == logged
     assert json.loads((out / "data/dataset.json").read_text())["fingerprint"] == made.fingerprint
 

@@ -123,6 +123,7 @@ def sticker_pipeline(adapter: AdaptedUNet, config: TrainConfig) -> StickerPipeli
         latent_size=config.canvas // representation.downsampling,
         max_frames=config.max_frames,
         prediction=config.objective.prediction,
+        compose=False,
     )
     return StickerPipeline(adapter, autoencoder, text, build_scheduler(config))
 
