@@ -27,6 +27,7 @@ from rdtf.inference.sampling import Conditions, Sampled, StepCallback, sample_tr
 from rdtf.inference.windows import plan_windows
 from rdtf.method.objective import Objective, ObjectiveConfig, build_objective
 from rdtf.models.dfgn import DFGN
+from rdtf.models.motion import shape_noise
 from rdtf.models.representation import Representation, as_representation
 from rdtf.models.text import TextEncoders
 from rdtf.stickers import Sticker
@@ -288,12 +289,13 @@ class StickerPipeline(DiffusionPipeline):
             )
             shape = conditions.clean.shape
             noise = torch.randn(shape, generator=generator, device=_device_of(generator))
+            noise = self._shaped(noise.to(conditions.clean.device), conditions.given)
             sampled = sample_traced(
                 self.denoiser,
                 self._objective(),
                 self._scheduler,
                 conditions,
-                noise.to(conditions.clean.device),
+                noise,
                 num_inference_steps=num_inference_steps,
                 guidance_scale=guidance_scale,
                 image_guidance_scale=image_guidance_scale,
@@ -350,6 +352,9 @@ class StickerPipeline(DiffusionPipeline):
         )
         given = torch.from_numpy(known)[None].to(device)
         clean = encoded.transpose(0, 1)[None].float()
+        # Motion latents, if the model has them, are zero in given frames.
+        missing = self.denoiser.state_channels - clean.shape[1]
+        clean = torch.nn.functional.pad(clean, [0] * 6 + [0, missing])
         return Conditions(
             clean=torch.where(given[:, None, :, None, None], clean, 0.0),
             given=given,
@@ -360,7 +365,16 @@ class StickerPipeline(DiffusionPipeline):
             motion_scale=motion_scale if self._model_config.compose else 1.0,
         )
 
+    def _shaped(self, noise: Tensor, given: Tensor) -> Tensor:
+        """Noise as the denoiser knows it: that of motion latents is smooth."""
+        channels = int(self._model_config.latent_channels)
+        if noise.shape[1] == channels:
+            return noise
+        pixels, motion = noise[:, :channels], noise[:, channels:]
+        return torch.cat([pixels, shape_noise(motion, given)], dim=1)
+
     def _decode(self, latents: Tensor, durations_ms: np.ndarray) -> Sticker:
+        latents = latents[:, : int(self._model_config.latent_channels)]
         pixels = self.representation.decode(latents[0].transpose(0, 1))
         pixels = (pixels.float().clamp(-1, 1) + 1) / 2
         return Sticker.from_premultiplied(pixels.permute(0, 2, 3, 1).cpu().numpy(), durations_ms)

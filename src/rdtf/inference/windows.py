@@ -62,7 +62,8 @@ def _opening(done: list[bool], window: int) -> Window | None:
     total = len(done)
     first = done.index(True) if any(done) else 0
     slots = range(first, first + total, _ceil(total, window))
-    kept = slots[: len(slots) - len(slots) // 2]
+    # Of two frames the second is the first's way out and back at once.
+    kept = slots if total == 2 else slots[: len(slots) - len(slots) // 2]
     make = tuple(slot for slot in kept if not done[slot % total])
     return Window(tuple(slots), make) if make else None
 

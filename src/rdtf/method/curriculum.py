@@ -27,9 +27,13 @@ NUM_NOISE_BINS = 10
 
 @dataclass(frozen=True)
 class CurriculumConfig:
-    """Knots of the static part at start, middle and end of training, and the PID's gains."""
+    """Knots of the static part at start, middle and end of training, and the PID's gains.
+
+    leave_out: tasks that are never drawn, such as t2v for a network too small to draw from nothing.
+    """
 
     mode: str = "adaptive"
+    leave_out: tuple[str, ...] = ()
     generation: tuple[float, float, float] = (0.1, 0.5, 0.9)
     interpolation: tuple[float, float, float] = (0.9, 0.5, 0.1)
     prediction: tuple[float, float, float] = (0.7, 0.5, 0.3)
@@ -62,6 +66,12 @@ class Curriculum:
             raise ConfigError(
                 f"curriculum mode {self.config.mode!r} is unknown; choose from {', '.join(MODES)}"
             )
+        unknown = sorted(set(self.config.leave_out) - set(TASKS))
+        if unknown or set(self.config.leave_out) == set(TASKS):
+            raise ConfigError(
+                f"curriculum.leave_out names {', '.join(unknown or TASKS)}; "
+                f"choose some, not all, of {', '.join(TASKS)}"
+            )
         bins = (len(FAMILIES), NUM_NOISE_BINS)
         self._loss_sums = np.zeros(bins)
         self._loss_counts = np.zeros(bins)
@@ -85,7 +95,8 @@ class Curriculum:
     def task_weights(self, progress: float, quantile: float | None = None) -> dict[str, float]:
         """Weight of each of the six tasks: each carries the weight of its family."""
         families = self.family_weights(progress, quantile)
-        return {task: families[FAMILY[task]] for task in TASKS}
+        left_out = self.config.leave_out
+        return {task: families[FAMILY[task]] for task in TASKS if task not in left_out}
 
     def _static_part(self, progress: float) -> dict[str, float]:
         """`linear` takes the straight line between the outer knots; `static` uses the middle too.

@@ -131,9 +131,7 @@ class Composition:
         generated = self._blend(moved) + added * torch.where(between, _conflict(moved), 1.0)
         first, second, own = weights[:, :, None].unbind(1)
         composed = first * moved[:, 0] + second * moved[:, 1] + own * generated
-        # Between a frame and itself, as in a loop of two, this would forbid all motion.
-        differ = (references[:, 0] != references[:, 1]).flatten(1).any(dim=1)
-        still = _alike(references) * (between & differ[:, None, None, None])
+        still = _alike(references) * between
         return torch.lerp(composed, self._blend(references), still)
 
     def _blend(self, pair: Tensor) -> Tensor:

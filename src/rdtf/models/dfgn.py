@@ -8,7 +8,7 @@ noisy latents, given latents, and the condition mask as a channel.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
@@ -33,12 +33,16 @@ from rdtf.models.layers import (
     zero_init,
 )
 from rdtf.models.matching import match
+from rdtf.models.motion import MOTION_CHANNELS, MOTION_STD, beyond_given, flow_of_motion
 from rdtf.models.sti import SpatioTemporalInteraction, TemporalConvolution
 
 # What matching says of each cell: flow to both references, and how well they agree.
 _NUM_HINTS = 2 * NUM_REFERENCES + 1
 # Spread of premultiplied sticker pixels in [-1, 1].
 _DATA_STD = 0.7
+# Beyond the given frames the second nearest lies so much farther back than it does: moved by the
+# same motion, it would be a ghost of the nearest.
+_SECOND_FARTHER = 150.0
 
 
 class Stage(nn.Module):
@@ -69,8 +73,8 @@ class _Guide:
 
     references: latents `[N, 2, c, h, w]`, zero where nothing is given; distances: `[N, 2]`,
     infinite there; flow: as matched, `[N, 2, 2, h', w']`, zero beyond the references; hints:
-    `[N, 5, h, w]`; between: whether the frame lies between its references, bool `[N]`;
-    motion_scale: `[N]`.
+    `[N, 5, h, w]`; between: whether the frame lies between its references, bool `[N]`; beyond:
+    whether motion latents say where it comes from, bool `[N]`; motion_scale: `[N]`.
     """
 
     references: Tensor
@@ -78,6 +82,7 @@ class _Guide:
     flow: Tensor
     hints: Tensor
     between: Tensor
+    beyond: Tensor
     motion_scale: Tensor
 
 
@@ -97,6 +102,9 @@ class DFGN(ModelMixin, ConfigMixin):
         prediction: what comes out: "x" (clean latents), "v" or "eps".
         compose: move pixels of the given frames (`models/composer.py`); needs prediction "x".
         refine_widths: channels of the composer's refinement stages, coarse to fine.
+        motion: latents for motion beyond the given frames (`models/motion.py`): "none"; "joint":
+            diffused together with the pixels; "alone": there only motion is diffused, and what the
+            network draws follows from it, which a small network does more cleanly.
         patch: how many pixels a latent cell folds per side; the composer warps unfolded.
     """
 
@@ -124,6 +132,7 @@ class DFGN(ModelMixin, ConfigMixin):
         prediction: str = "x",
         compose: bool = True,
         refine_widths: tuple[int, ...] = (),
+        motion: str = "none",
         patch: int = 4,
         max_frames: int = 8,
         latent_size: int = 16,
@@ -131,12 +140,16 @@ class DFGN(ModelMixin, ConfigMixin):
         super().__init__()
         if compose and prediction != "x":
             raise ValueError("compose needs prediction='x': it composes clean frames")
+        if motion != "none" and not compose:
+            raise ValueError("motion latents need compose: it is what moves pixels by them")
         config: Any = self.config
         self.gradient_checkpointing = False
         input_channels = 2 * latent_channels + 1
         if compose:
             input_channels += NUM_REFERENCES * latent_channels
             input_channels += _NUM_HINTS
+        self.motion_channels = 0 if motion == "none" else MOTION_CHANNELS
+        input_channels += self.motion_channels
 
         self.embed_condition = nn.Sequential(
             nn.Linear(3 * embedding_dim, embedding_dim),
@@ -176,6 +189,9 @@ class DFGN(ModelMixin, ConfigMixin):
 
         if compose:
             self.composer = FrameComposer(width, latent_channels, patch, tuple(refine_widths))
+            if self.motion_channels:
+                self.norm_motion = group_norm(width)
+                self.conv_motion = zero_init(nn.Conv2d(width, MOTION_CHANNELS, 3, padding=1))
         else:
             self.norm_out = group_norm(width)
             self.conv_out = zero_init(nn.Conv2d(width, latent_channels, 3, padding=1))
@@ -198,9 +214,10 @@ class DFGN(ModelMixin, ConfigMixin):
         """Predict `x`, `v` or `eps` (see `prediction`) for every frame.
 
         Args:
-            noisy: latents at noise level `level`, `[B, C, F, h, w]`.
+            noisy: latents at noise level `level`, `[B, C + M, F, h, w]`; behind the C channels of
+                the pixels follow the M = 2 of motion, if the model has them.
             level: noise level in [0, 1], `[B]`.
-            clean: clean latents, same shape; only given frames are read.
+            clean: clean latents; only the pixels of given frames are read.
             given, valid: condition and validity mask, bool `[B, F]`, given ≤ valid.
             text, text_mask: token states `[B, T, D]` and bool `[B, T]` per encoder; a mask that is
                 all False means no text.
@@ -209,9 +226,9 @@ class DFGN(ModelMixin, ConfigMixin):
                 between given ones. Only a model that composes knows what moves.
 
         Returns:
-            `[B, C, F, h, w]`. Frames outside `valid` hold nothing meaningful.
+            `[B, C + M, F, h, w]`. Frames outside `valid` hold nothing meaningful.
         """
-        given, noisy, clean = _without_padding(given, valid, noisy, clean)
+        given, noisy, clean = self._inputs(given, valid, noisy, clean)
         compose = self.config_.compose
         guide = self._guide(clean, given, valid, motion_scale) if compose else None
         h, seen = self._features(
@@ -220,7 +237,9 @@ class DFGN(ModelMixin, ConfigMixin):
         if guide is None:
             out = self.conv_out(nn.functional.silu(self.norm_out(h)))
         else:
+            guide, motion = self._moved(h, guide, seen, level)
             out = self._composed(h, guide, seen, clean, valid & ~given)
+            out = torch.cat([out, motion.to(out.dtype)], dim=1)
         return out.unflatten(0, valid.shape).transpose(1, 2)
 
     def composition(
@@ -243,17 +262,18 @@ class DFGN(ModelMixin, ConfigMixin):
         Returns:
             (composition with rows `[B·F]`, indices of the two reference frames int64 `[B·F, 2]`).
         """
-        given, noisy, clean = _without_padding(given, valid, noisy, clean)
+        given, noisy, clean = self._inputs(given, valid, noisy, clean)
         guide = self._guide(clean, given, valid, motion_scale)
         h, seen = self._features(
             noisy, level, clean, given, valid, text, text_mask, mean_duration_ms, guide
         )
+        guide, _ = self._moved(h, guide, seen, level)
         composition = self.composer.compose(
             h,
             self.composer.unfold(guide.references),
             guide.distances,
             guide.flow,
-            _by_frame(seen),
+            self._pixels(_by_frame(seen)),
             guide.between,
             guide.motion_scale,
         )
@@ -278,11 +298,63 @@ class DFGN(ModelMixin, ConfigMixin):
         text_states, text_keys = self._text(text, text_mask, batch)
 
         # The noise is part of what "v" and "eps" ask for: there it is shown as it is.
-        seen = noisy * _input_scale(level, noisy) if self.config_.prediction == "x" else noisy
-        folded = _by_frame(denoiser_input(seen, clean, given))
+        pixels, motion = noisy.split([clean.shape[1], self.motion_channels], dim=1)
+        if self.config_.prediction == "x":
+            pixels = pixels * _input_scale(level, noisy, _DATA_STD)
+        if guide is not None and self.motion_channels:
+            pixels, motion = self._seen_beyond(pixels, motion, level, guide)
+        seen = torch.cat([pixels, motion], dim=1)
+        folded = _by_frame(denoiser_input(pixels, clean, given))
         if guide is not None:
-            folded = torch.cat([folded, guide.references.flatten(1, 2), guide.hints], dim=1)
+            folded = torch.cat(
+                [folded, guide.references.flatten(1, 2), guide.hints, _by_frame(motion)], dim=1
+            )
         return self._unet(folded, embedding, text_states, text_keys, clip), seen
+
+    def _seen_beyond(
+        self, pixels: Tensor, motion: Tensor, level: Tensor, guide: _Guide
+    ) -> tuple[Tensor, Tensor]:
+        """Motion counts beyond the given frames; if it is alone there, noisy pixels don't."""
+        beyond = guide.beyond.view(len(pixels), 1, -1, 1, 1)
+        motion = motion * _input_scale(level, motion, 1.0)  # data and noise alike
+        if self.config_.motion == "alone":
+            pixels = torch.where(beyond, 0.0, pixels)
+        return pixels, torch.where(beyond, motion, 0.0)
+
+    def _moved(
+        self, h: Tensor, guide: _Guide, seen: Tensor, level: Tensor
+    ) -> tuple[_Guide, Tensor]:
+        """The guide with flows beyond the given frames, and motion latents `[B·F, M, h, w]`.
+
+        The network says what the linear guess from the noisy motion lacks. The composer takes
+        motion as it is: what would make its pixels right on average is to move less.
+        """
+        guess = _by_frame(seen[:, seen.shape[1] - self.motion_channels :]).float()
+        if not self.motion_channels:
+            return guide, guess
+        lacks = self.conv_motion(nn.functional.silu(self.norm_motion(h))).float()
+        spread = _guess_error(level).repeat_interleave(len(h) // len(level)).view(-1, 1, 1, 1)
+        beyond = guide.beyond[:, None, None, None]
+        motion = torch.where(beyond, guess + spread * lacks, 0.0)
+        flow = flow_of_motion(motion.detach())
+        fine = nn.functional.interpolate(flow, size=guide.flow.shape[-2:], mode="bilinear")
+        flow = torch.where(beyond[..., None], fine[:, None], guide.flow)
+        return replace(guide, flow=flow), motion
+
+    def _inputs(
+        self, given: Tensor, valid: Tensor, noisy: Tensor, clean: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        given, noisy, clean = _without_padding(given, valid, noisy, clean)
+        return given, noisy, self._pixels(clean)
+
+    def _pixels(self, latents: Tensor) -> Tensor:
+        """The channels of the pixels."""
+        return latents[:, : self.config_.latent_channels]
+
+    @property
+    def state_channels(self) -> int:
+        """Channels of what is noised and denoised: those of the pixels and of motion."""
+        return int(self.config_.latent_channels) + self.motion_channels
 
     @torch.no_grad()
     def _guide(self, clean: Tensor, given: Tensor, valid: Tensor, motion_scale: float) -> _Guide:
@@ -296,7 +368,8 @@ class DFGN(ModelMixin, ConfigMixin):
         between = offsets[:, 0] * offsets[:, 1] < 0
         hints = references.new_zeros(len(references), _NUM_HINTS, height, width)
         flow = hints[:, :-1].unflatten(1, (NUM_REFERENCES, 2)).float()
-        rows = _rows(hidden)
+        two = offsets[:, 0] != offsets[:, 1]  # of one frame nothing can be learned
+        rows = _rows(hidden & two)
         if isinstance(rows, slice) or len(rows) > 0:
             finest = width * min(self.config_.patch, 4)
             found, disagreement = match(
@@ -310,7 +383,11 @@ class DFGN(ModelMixin, ConfigMixin):
             flow = found.new_zeros(len(references), *found.shape[1:])
             flow[rows] = found
         scale = torch.where(between, 1.0, motion_scale)
-        return _Guide(references, distances, flow, hints, between, scale)
+        beyond = (beyond_given(given) & valid).flatten()
+        if self.motion_channels:
+            farther = torch.stack([distances[:, 0], distances[:, 0] * _SECOND_FARTHER], dim=1)
+            distances = torch.where(beyond[:, None], farther, distances)
+        return _Guide(references, distances, flow, hints, between, beyond, scale)
 
     def _composed(
         self, h: Tensor, guide: _Guide, seen: Tensor, clean: Tensor, hidden: Tensor
@@ -325,7 +402,7 @@ class DFGN(ModelMixin, ConfigMixin):
             guide.references,
             guide.distances,
             guide.flow,
-            _by_frame(seen),
+            self._pixels(_by_frame(seen)),
             guide.between,
             guide.motion_scale,
         )
@@ -466,12 +543,20 @@ def _broadcast(level: Tensor) -> Tensor:
     return level.float()[:, None, None, None, None]
 
 
-def _input_scale(level: Tensor, like: Tensor) -> Tensor:
+def _input_scale(level: Tensor, like: Tensor, std: float) -> Tensor:
     """Turns noisy latents into the best linear guess of the clean ones (Wiener).
+
+    `std` is the spread of clean ones against that of noise.
 
     Where there is only noise the guess is zero, so that a young network does not draw what it
     believes to see in it; and it is on the scale of the given frames, which it is compared with.
     """
     t = _broadcast(level)
-    signal = (1 - t) * _DATA_STD**2
+    signal = (1 - t) * std**2
     return (signal / ((1 - t) * signal + t**2)).to(like.dtype)
+
+
+def _guess_error(level: Tensor) -> Tensor:
+    """Spread of motion around that guess, `[B]`."""
+    t = level.float()
+    return MOTION_STD * t / ((1 - t) ** 2 + t**2).sqrt()

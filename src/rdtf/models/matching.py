@@ -9,6 +9,8 @@ and the network need not learn from examples what a difference of pixels tells.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -16,12 +18,28 @@ from torch import Tensor
 _COARSEST_SIDE = 8  # cells; the search starts with at most so many
 _COARSE_RADIUS, _FINE_RADIUS = 3, 1  # cells
 # Differences are of pixels in [-1, 1], averaged over a window of so many cells.
-_SHARPNESS, _WINDOW, _SMOOTHING = 30.0, 7, 5
-_PRICE_OF_MOTION = 0.06  # per cell: what is alike either way stays where it is
+_WINDOW, _SMOOTHING = 7, 5
+
+
+@dataclass(frozen=True)
+class Belief:
+    """How a motion is chosen: by weights exp(−sharpness · (difference + price · cells moved))."""
+
+    sharpness: float
+    price: float
+
+
+# What is alike either way stays where it is.
+CAUTIOUS = Belief(sharpness=30.0, price=0.06)
+# To find what moved between a picture and itself is to find nothing, up to .02 pixels; and true
+# motions are found more exactly (docs/LOG.md).
+EXACT = Belief(sharpness=400.0, price=0.01)
 
 
 @torch.no_grad()
-def match(references: Tensor, offsets: Tensor, finest_side: int) -> tuple[Tensor, Tensor]:
+def match(
+    references: Tensor, offsets: Tensor, finest_side: int, belief: Belief = CAUTIOUS
+) -> tuple[Tensor, Tensor]:
     """Where to look in each reference, and how well the two agree there.
 
     Args:
@@ -29,6 +47,7 @@ def match(references: Tensor, offsets: Tensor, finest_side: int) -> tuple[Tensor
         offsets: of the references from the frame in time, signed, `[N, 2]`. If both are equal there
             is no motion to find.
         finest_side: cells along the side of the last search.
+        belief: how sure to be of what looks best.
 
     Returns:
         (flow `[N, 2, 2, h, w]` (x, y) in halves of the canvas, disagreement `[N, 1, h, w]` ≥ 0).
@@ -42,8 +61,8 @@ def match(references: Tensor, offsets: Tensor, finest_side: int) -> tuple[Tensor
         steps = _in_halves(shifts, *pair.shape[-2:])
         differences = [_difference(pair, shares, motion + step[:, None, None]) for step in steps]
         costs = _local_mean(torch.stack(differences, dim=1), _WINDOW)
-        price = _PRICE_OF_MOTION * shifts.norm(dim=1)
-        likely = ((costs + price[:, None, None]) * -_SHARPNESS).softmax(dim=1)
+        price = belief.price * shifts.norm(dim=1)
+        likely = ((costs + price[:, None, None]) * -belief.sharpness).softmax(dim=1)
         step = torch.einsum("nkhw,kd->ndhw", likely, steps)
         motion = _local_mean(motion + step, _SMOOTHING)
         disagreement = (likely * costs).sum(dim=1, keepdim=True)

@@ -37,6 +37,7 @@ class ModelConfig:
     sti_conv_layers: int = 2
     compose: bool = True
     refine_widths: tuple[int, ...] = (24,)
+    motion: str = "none"
 
 
 @dataclass(frozen=True)
@@ -193,6 +194,11 @@ class TrainConfig:
                 "model.compose needs objective.prediction x: it composes clean frames; "
                 "set model.compose=false"
             )
+        if self.model.motion != "none" and not self.model.compose:
+            raise ConfigError(
+                "model.motion needs model.compose: it moves pixels of the given frames; "
+                "set model.motion=none"
+            )
 
 
 _RANGES: dict[str, tuple[float, float]] = {
@@ -233,6 +239,7 @@ _CHOICES = {
     "engine.compile": ("auto", "on", "off"),
     "optimizer.name": ("adamw", "muon"),
     "model.temporal_layer": ("sti", "conv3d"),
+    "model.motion": ("none", "joint", "alone"),
     "objective.prediction": ("x", "v", "eps"),
 }
 

@@ -75,7 +75,7 @@ def _inputs(
 ) -> dict[str, Any]:
     """Arguments of the denoiser for clips of `frames` frames, the first one given."""
     sizes = model.config_
-    shape = (batch, sizes.latent_channels, frames, sizes.latent_size, sizes.latent_size)
+    shape = (batch, model.state_channels, frames, sizes.latent_size, sizes.latent_size)
     tokens = (batch, config.text.max_tokens)
     with torch.device(device):
         return {

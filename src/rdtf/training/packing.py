@@ -15,7 +15,11 @@ import torch
 from torch import Tensor
 
 from rdtf.method.tasks import TaskDraw
+from rdtf.models.motion import MOTION_CHANNELS
 from rdtf.randomness import normal_from_key
+
+# Makes of a noise key that of the same sample's motion noise.
+_MOTION_KEY = 0x6D6F74696F6E
 
 
 @dataclass(frozen=True)
@@ -70,7 +74,8 @@ class PackedBatch:
 class Batch:
     """What one forward pass reads. F is the longest clip of the batch.
 
-    clean, noise: float32 `[B, C, F, h, w]`, zero in padded slots; level: `[B]` in [0, 1];
+    clean, noise: float32 `[B, C, F, h, w]`, zero in padded slots; motion_noise: `[B, 2, F, h, w]`,
+    for models with motion latents; level: `[B]` in [0, 1];
     valid, given: bool `[B, F]`; text, text_mask: per encoder float32 `[B, T, D]` and bool
     `[B, T]`, where a row without text is all False; mean_duration_ms: `[B]`.
     tasks, clips, positions, levels, num_frames: per sample, on the host: its task, its index in the
@@ -79,6 +84,7 @@ class Batch:
 
     clean: Tensor
     noise: Tensor
+    motion_noise: Tensor
     level: Tensor
     valid: Tensor
     given: Tensor
@@ -148,9 +154,13 @@ def unpack(packed: PackedBatch, store: ToLatents, device: torch.device) -> Batch
         clean = clean + (0.5 * logvar).exp() * noise
     clean = torch.where(packed.valid[:, :, None, None, None], clean, 0.0)
     noise = _noise(packed.noise_keys, packed.num_frames, shape, device)
+    motion_keys = [key ^ _MOTION_KEY for key in packed.noise_keys]
+    motion_shape = (MOTION_CHANNELS, *shape[1:])
+    motion_noise = _noise(motion_keys, packed.num_frames, motion_shape, device)
     return Batch(
         clean=clean.transpose(1, 2).contiguous(),
         noise=noise.transpose(1, 2).contiguous(),
+        motion_noise=motion_noise.transpose(1, 2).contiguous(),
         level=packed.level,
         valid=packed.valid,
         given=packed.given,

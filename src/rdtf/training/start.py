@@ -10,7 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from rdtf.errors import CheckpointError, ConfigError
 from rdtf.fileio import read_json
@@ -56,8 +57,25 @@ def load_start(model: nn.Module, source: str) -> None:
     if not path.is_file():
         raise CheckpointError(f"model {source} has no weights at {path}")
     weights = load_file(path)
+    if hasattr(model, "conv_motion") and "conv_motion.weight" not in weights:
+        weights = _without_motion(model, weights)
     buffers = dict(model.named_buffers())
     load_weights(model, {**buffers, **weights}, f"model {source}")
+
+
+def _without_motion(model: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of a model without motion latents for one with them.
+
+    What is new starts as if from scratch: motion is not looked at yet, and how frames are composed
+    is learned anew, for beyond the given frames that is another matter now.
+    """
+    mine = model.state_dict()
+    grown = torch.zeros_like(mine["conv_in.weight"])
+    grown[:, : weights["conv_in.weight"].shape[1]] = weights["conv_in.weight"]
+    new = {
+        n: x for n, x in mine.items() if n.startswith(("composer.", "norm_motion", "conv_motion"))
+    }
+    return {**weights, **new, "conv_in.weight": grown}
 
 
 def _pipeline_folder(source: str) -> Path:

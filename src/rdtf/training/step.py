@@ -20,6 +20,7 @@ from rdtf.method.dual_mask import frame_weights, masked_error_sum
 from rdtf.method.objective import Objective
 from rdtf.method.tasks import TASKS
 from rdtf.models.composer import gather_references, reference_frames
+from rdtf.models.motion import MOTION_CHANNELS, beyond_given, clip_motion, shape_noise
 from rdtf.training.config import OptimizerConfig
 from rdtf.training.optimizers import Optimizer
 from rdtf.training.packing import Batch
@@ -124,6 +125,10 @@ def sample_facts(batches: Sequence[Batch]) -> Tensor:
     return torch.tensor(rows, dtype=torch.float64)
 
 
+# What a motion latent's error weighs against that of a pixel of the blend.
+_MOTION_WEIGHT = 0.25
+
+
 class UpdateGate:
     """Keeps the weights from steps whose gradient is no number.
 
@@ -151,8 +156,18 @@ def batch_errors(
     given_frame_weight: float = 0.0,
     relative_loss_floor: float = 0.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Weighted error sum, unweighted error sum and element count per sample, each `[B]`."""
-    noisy = objective.add_noise(batch.clean, batch.noise, batch.level)
+    """Weighted error sum, unweighted error sum and element count per sample, each `[B]`.
+
+    The error of motion latents is in the weighted sum only: it is no error of pixels.
+    """
+    clean, noise = batch.clean, batch.noise
+    channels = clean.shape[1]
+    moves = num_motion_channels(model) > 0
+    if moves:
+        motion = clip_motion(clean, batch.given, batch.valid, _patch(model))
+        clean = torch.cat([clean, motion], dim=1)
+        noise = torch.cat([noise, shape_noise(batch.motion_noise, batch.given)], dim=1)
+    noisy = objective.add_noise(clean, noise, batch.level)
     prediction = model(
         noisy,
         batch.level,
@@ -163,13 +178,32 @@ def batch_errors(
         text_mask=batch.text_mask,
         mean_duration_ms=batch.mean_duration_ms,
     )
-    target = objective.target(batch.clean, batch.noise, batch.level)
+    target = objective.target(clean, noise, batch.level)
     weights = frame_weights(batch.valid, batch.given, given_frame_weight)
-    errors, counts = masked_error_sum(prediction, target, weights)
+    errors, counts = masked_error_sum(prediction[:, :channels], target[:, :channels], weights)
     weight = objective.loss_weight(batch.level)
     if relative_loss_floor:
         weight = weight / (blend_error(batch) + relative_loss_floor)
-    return errors * weight, errors, counts
+    weighted = errors * weight
+    if moves:
+        beyond = (beyond_given(batch.given) & batch.valid).float()
+        wrong, _ = masked_error_sum(prediction[:, channels:], target[:, channels:], beyond)
+        weighted = weighted + wrong * (_MOTION_WEIGHT * channels / MOTION_CHANNELS)
+    return weighted, errors, counts
+
+
+def num_motion_channels(model: nn.Module) -> int:
+    """How many channels of motion latents a network has, wrapped for several ranks or not."""
+    return int(getattr(_unwrapped(model), "motion_channels", 0))
+
+
+def _patch(model: nn.Module) -> int:
+    config: Any = _unwrapped(model).config
+    return int(config.patch)
+
+
+def _unwrapped(model: nn.Module) -> Any:
+    return getattr(model, "module", model)
 
 
 @torch.no_grad()

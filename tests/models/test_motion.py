@@ -1,0 +1,181 @@
+"""Motion latents: what they say, where they are, and what a network does with them."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given as examples
+from hypothesis import strategies as st
+
+from rdtf.models.dfgn import DFGN
+from rdtf.models.matching import warp
+from rdtf.models.motion import (
+    MOTION_CHANNELS,
+    beyond_given,
+    clip_motion,
+    flow_of_motion,
+    motion_of_flow,
+)
+
+PATCH, GRID, FRAMES = 4, 8, 5
+CHANNELS = 4 * PATCH**2
+
+
+def tiny(motion="alone", **changes):
+    torch.manual_seed(0)
+    sizes = {"channels": (16, 32), "attention_levels": (1,), "text_widths": (8,), "text_dim": 16}
+    return DFGN(
+        latent_channels=CHANNELS,
+        attention_head_dim=8,
+        embedding_dim=16,
+        sti_heads=2,
+        sti_head_dim=8,
+        refine_widths=(8,),
+        patch=PATCH,
+        latent_size=GRID,
+        motion=motion,
+        **{**sizes, **changes},
+    ).eval()
+
+
+def picture(shift_x=0):
+    """A square on a clear canvas, `[4, 32, 32]`."""
+    canvas = torch.full((4, 32, 32), -1.0)
+    canvas[:, 10:20, 6 + shift_x : 16 + shift_x] = 1.0
+    return canvas
+
+
+def sliding_clip(step=2):
+    """A square that goes right by `step` pixels a frame, latents `[1, C, F, h, w]`."""
+    frames = torch.stack([picture(step * index) for index in range(FRAMES)])
+    return F.pixel_unshuffle(frames, PATCH).transpose(0, 1)[None]
+
+
+def mask(*given, frames=FRAMES):
+    return torch.tensor([[index in given for index in range(frames)]])
+
+
+def call(model, noisy, given, level=0.8, **changes):
+    arguments = {
+        "clean": sliding_clip(),
+        "given": given,
+        "valid": torch.ones_like(given),
+        "text": [torch.ones(1, 2, 8)],
+        "text_mask": [torch.ones(1, 2, dtype=torch.bool)],
+    }
+    with torch.no_grad():
+        return model(noisy, torch.tensor([level]), **{**arguments, **changes})
+
+
+@examples(st.lists(st.floats(-2, 2), min_size=1, max_size=8))
+def test_motion_and_flow_are_two_names_of_one_thing(values):
+    flow = torch.tensor(values, dtype=torch.float64)
+    torch.testing.assert_close(flow_of_motion(motion_of_flow(flow)), flow)
+
+
+def test_motion_from_a_network_gone_wild_stays_a_flow():
+    assert flow_of_motion(torch.tensor([1e9, -1e9])).abs().max() < 4
+
+
+@examples(st.lists(st.booleans(), min_size=1, max_size=9))
+def test_beyond_is_where_given_frames_are_on_one_side_only(given):
+    found = beyond_given(torch.tensor([given]))[0].tolist()
+    expected = [
+        not known and (any(given[:index]) != any(given[index:]))
+        for index, known in enumerate(given)
+    ]
+    assert found == expected
+
+
+def test_true_motion_leads_back_to_where_things_came_from():
+    clean, given = sliding_clip(), mask(0)
+    motion = clip_motion(clean, given, torch.ones_like(given), PATCH)
+    assert motion.shape == (1, MOTION_CHANNELS, FRAMES, GRID, GRID)
+    references = F.pixel_shuffle(clean.transpose(1, 2)[0], PATCH)
+    moved = warp(
+        references[:1].expand(FRAMES, -1, -1, -1), flow_of_motion(motion.transpose(1, 2)[0])
+    )
+    left = (moved - references).square().mean((1, 2, 3))
+    standing = (references[:1] - references).square().mean((1, 2, 3))
+    assert (left[1:] < standing[1:] / 4).all()
+
+
+@pytest.mark.parametrize("known", [(0,), (2,), (0, 4), (0, 2), ()])
+def test_motion_is_zero_wherever_pixels_say_it_all(known):
+    given = mask(*known)
+    valid = torch.ones_like(given)
+    valid[:, -1] = False
+    motion = clip_motion(sliding_clip(), given & valid, valid, PATCH)
+    moving = motion.abs().amax((1, 3, 4)) > 0
+    assert torch.equal(moving, beyond_given(given & valid) & valid)
+
+
+def test_what_stands_still_has_no_motion():
+    clean = sliding_clip(step=0)
+    given = mask(0)
+    motion = clip_motion(clean, given, torch.ones_like(given), PATCH)
+    assert flow_of_motion(motion).abs().max() < 0.005  # a third of a pixel of 128
+
+
+def test_a_young_network_moves_the_given_frame_by_its_best_linear_guess():
+    """Nothing is learned: noise is taken for motion as far as its level allows, at 1 not at all."""
+    model, given = tiny(), mask(0)
+    noisy = torch.randn(1, model.state_channels, FRAMES, GRID, GRID)
+    at_noise = call(model, noisy, given, level=1.0)
+    assert at_noise[:, CHANNELS:].abs().max() == 0
+    first = sliding_clip()[:, :, :1].expand(-1, -1, FRAMES, -1, -1)
+    assert (at_noise[:, :CHANNELS] - first).abs().max() < 0.05
+    later = call(model, noisy, given, level=0.2)
+    assert later[:, CHANNELS:, 1:].abs().mean() > 0.5
+    assert (later[:, :CHANNELS] - first).abs().max() > 0.5
+
+
+def test_alone_motion_decides_what_is_seen_beyond_the_given_frames():
+    given, noise = mask(0), torch.randn(1, CHANNELS + MOTION_CHANNELS, FRAMES, GRID, GRID)
+    other = noise.clone()
+    other[:, :CHANNELS] = torch.randn(1, CHANNELS, FRAMES, GRID, GRID)
+    assert torch.equal(call(tiny("alone"), noise, given), call(tiny("alone"), other, given))
+    joint = scrambled(tiny("joint"))
+    assert not torch.equal(call(joint, noise, given), call(joint, other, given))
+
+
+@pytest.mark.parametrize("known", [(0, 4), ()])
+def test_motion_noise_is_not_seen_where_motion_is_not_asked_for(known):
+    model, given = scrambled(tiny()), mask(*known)
+    noise = torch.randn(1, model.state_channels, FRAMES, GRID, GRID)
+    other = noise.clone()
+    other[:, CHANNELS:] = 7.0
+    out = call(model, noise, given)
+    assert torch.equal(out, call(model, other, given))
+    assert out[:, CHANNELS:].abs().max() == 0
+
+
+def test_composition_and_forward_are_the_same_frames():
+    model, given = scrambled(tiny()), mask(0)
+    noisy = torch.randn(1, model.state_channels, FRAMES, GRID, GRID)
+    frames = call(model, noisy, given)[:, :CHANNELS].transpose(1, 2)[0]
+    with torch.no_grad():
+        composition, references = model.composition(
+            noisy,
+            torch.tensor([0.8]),
+            clean=sliding_clip(),
+            given=given,
+            valid=torch.ones_like(given),
+            text=[torch.ones(1, 2, 8)],
+            text_mask=[torch.ones(1, 2, dtype=torch.bool)],
+        )
+    pixels = F.pixel_shuffle(sliding_clip().transpose(1, 2)[0], PATCH)
+    composed = F.pixel_unshuffle(composition.apply(pixels[references]), PATCH)
+    torch.testing.assert_close(composed[1:], frames[1:])
+
+
+def test_motion_needs_a_composer():
+    with pytest.raises(ValueError, match="need compose"):
+        tiny(compose=False)
+
+
+def scrambled(model):
+    """Weights as if it had learned something."""
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.05 * torch.randn(parameter.shape))
+    return model
