@@ -15,6 +15,7 @@ def main() -> None:
 
     import tyro
 
+    from benchmarks.ablations import Ablations
     from benchmarks.common import machine
     from benchmarks.curriculum import CurriculumCost
     from benchmarks.export import ExportTime
@@ -31,6 +32,7 @@ def main() -> None:
         "loading": Loading,
         "curriculum": CurriculumCost,
         "export": ExportTime,
+        "ablations": Ablations,
     }
     warnings.simplefilter("ignore")
     arguments = [argument for argument in sys.argv[1:] if argument != "--json"]
@@ -38,7 +40,7 @@ def main() -> None:
     if arguments:
         chosen = [tyro.extras.subcommand_cli_from_dict(known, args=arguments, prog="benchmarks")]
     else:
-        chosen = [kind() for kind in known.values()]
+        chosen = [kind() for kind in known.values() if kind is not Ablations]  # needs a dataset
     where, values = machine(default_device()), {}
     if not as_json:
         print(f"{where}\n$ python -m benchmarks {' '.join(arguments)}".rstrip())

@@ -94,6 +94,14 @@ def test_tasks_carry_the_weight_of_their_family():
     assert tasks == {task: families[FAMILY[task]] for task in TASKS}
 
 
+def test_tasks_that_are_left_out_have_no_weight():
+    curriculum = Curriculum(CurriculumConfig(leave_out=("t2v",)))
+    assert set(curriculum.task_weights(0.3)) == set(TASKS) - {"t2v"}
+    for wrong in (("t3v",), TASKS):
+        with pytest.raises(ConfigError, match="leave_out names"):
+            Curriculum(CurriculumConfig(leave_out=wrong))
+
+
 # ------------------------------------------------------------------ the adaptive part
 
 

@@ -190,6 +190,7 @@ class Fit:
             max_grad_norm=config.optimizer.max_grad_norm,
             given_frame_weight=config.given_frame_weight,
             relative_loss_floor=config.relative_loss_floor,
+            moving_weight=config.moving_weight,
             autocast=autocast(self.precision, self.device),
             ranks=Ranks(device=self.device),
         )

@@ -1,6 +1,8 @@
-"""The tasks that a model is scored on: fixed patterns of given frames, one for each family.
+"""The tasks that a model is scored on: fixed patterns of given frames, some for each family.
 
 Training draws its patterns at random; scores need the same pattern for every model and every run.
+Interpolation gives the last frame too, as `rdtf interpolate` does: a frame beyond the given ones is
+predicted. With the last one open it is a task of its own, interpolation and prediction mixed.
 """
 
 from __future__ import annotations
@@ -10,8 +12,9 @@ from collections.abc import Sequence
 from rdtf.errors import ConfigError
 
 TASK_LABELS = {
-    "interpolation": "interpolation, every 2nd frame given",
-    "interpolation_3": "interpolation, every 3rd frame given",
+    "interpolation": "interpolation, every 2nd frame and the last given",
+    "interpolation_3": "interpolation, every 3rd frame and the last given",
+    "interpolation_open": "every 2nd frame given, the last one open",
     "post_frame_prediction": "prediction, first half given",
     "pre_frame_prediction": "prediction, last half given",
     "it2v": "image and text to clip, first frame given",
@@ -28,13 +31,14 @@ def evaluation_tasks(num_frames: int) -> dict[str, tuple[int, ...]]:
     """
     frames = range(num_frames)
     given = {
-        "interpolation": tuple(frames[::2]),
-        "interpolation_3": tuple(frames[::3]),
+        "interpolation": tuple(sorted({*frames[::2], *frames[-1:]})),
+        "interpolation_3": tuple(sorted({*frames[::3], *frames[-1:]})),
+        "interpolation_open": tuple(frames[::2]) if num_frames % 2 == 0 else (),
         "post_frame_prediction": tuple(frames[: (num_frames + 1) // 2]),
         "pre_frame_prediction": tuple(frames[num_frames // 2 :]),
         "it2v": tuple(frames[:1]),
     }
-    fewest = {"interpolation": 2, "interpolation_3": 2}
+    fewest = {"interpolation": 2, "interpolation_3": 2, "interpolation_open": 2}
     return {
         task: known
         for task, known in given.items()

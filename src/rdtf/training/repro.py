@@ -277,6 +277,7 @@ def _samples(
                 batch,
                 config.given_frame_weight,
                 config.relative_loss_floor,
+                config.moving_weight,
             )
         losses = (errors / counts.clamp(min=1)).tolist()
         if is_finite(weighted):

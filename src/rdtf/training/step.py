@@ -155,6 +155,7 @@ def batch_errors(
     batch: Batch,
     given_frame_weight: float = 0.0,
     relative_loss_floor: float = 0.0,
+    moving_weight: float = 0.0,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Weighted error sum, unweighted error sum and element count per sample, each `[B]`.
 
@@ -185,6 +186,12 @@ def batch_errors(
     if relative_loss_floor:
         weight = weight / (blend_error(batch) + relative_loss_floor)
     weighted = errors * weight
+    if moving_weight:
+        moving = (blended(batch) - batch.clean).abs().div(0.3).clamp(max=1)
+        more = moving_weight * (prediction[:, :channels] - target[:, :channels]).square() * moving
+        weighted = (
+            weighted + (more * weights[:, None, :, None, None]).sum(dim=(1, 2, 3, 4)) * weight
+        )
     if moves:
         beyond = (beyond_given(batch.given) & batch.valid).float()
         wrong, _ = masked_error_sum(prediction[:, channels:], target[:, channels:], beyond)
@@ -212,14 +219,18 @@ def blend_error(batch: Batch) -> Tensor:
 
     A clip of which nothing is given counts like one whose blend is all wrong.
     """
+    weights = frame_weights(batch.valid, batch.given)
+    errors, counts = masked_error_sum(blended(batch), batch.clean, weights)
+    return errors / counts.clamp(min=1)
+
+
+def blended(batch: Batch) -> Tensor:
+    """The given frames blended by time."""
     indices, distances = reference_frames(batch.given)
     share = (1 / distances.clamp(min=0.25)).nan_to_num(0.0)
     share = share / share.sum(dim=2, keepdim=True).clamp(min=1e-6)
     references = gather_references(batch.clean, indices)
-    blend = (references * share[..., None, None, None]).sum(dim=2).transpose(1, 2)
-    weights = frame_weights(batch.valid, batch.given)
-    errors, counts = masked_error_sum(blend, batch.clean, weights)
-    return errors / counts.clamp(min=1)
+    return (references * share[..., None, None, None]).sum(dim=2).transpose(1, 2)
 
 
 def train_step(
@@ -232,6 +243,7 @@ def train_step(
     max_grad_norm: float,
     given_frame_weight: float,
     relative_loss_floor: float = 0.0,
+    moving_weight: float = 0.0,
     autocast: contextlib.AbstractContextManager[Any],
     ranks: Ranks,
 ) -> StepResult:
@@ -245,7 +257,7 @@ def train_step(
         with last_of_step(model, index == len(batches) - 1):
             with autocast:
                 weighted, errors, counts = batch_errors(
-                    model, objective, batch, given_frame_weight, relative_loss_floor
+                    model, objective, batch, given_frame_weight, relative_loss_floor, moving_weight
                 )
                 loss = weighted.sum() / total
             (loss * ranks.world_size).backward()
