@@ -19,6 +19,7 @@ from rdtf.method.curriculum import Curriculum
 from rdtf.method.dual_mask import denoiser_input, frame_weights, masked_error_sum
 from rdtf.method.objective import build_objective
 from rdtf.method.tasks import TASKS, draw_task
+from rdtf.models.motion import MOTION_CHANNELS
 from rdtf.randomness import Purpose, stream
 from rdtf.training.config import TrainConfig
 from rdtf.training.foresight import Foresight
@@ -89,6 +90,7 @@ def _batch(count: int, channels: int, frames: int, size: int, widths: tuple[int,
     return Batch(
         clean=torch.randn(shape),
         noise=torch.randn(shape),
+        motion_noise=torch.randn(count, MOTION_CHANNELS, *shape[2:]),
         level=torch.rand(count),
         valid=torch.ones(count, frames, dtype=torch.bool),
         given=given,

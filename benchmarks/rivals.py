@@ -105,7 +105,9 @@ def our_pass(model: nn.Module, latents: Latents, device: torch.device) -> Callab
         "text_mask": [torch.ones(batch, TOKENS, dtype=torch.bool, device=device)],
         "mean_duration_ms": torch.full((batch,), 100.0, device=device),
     }
-    noisy, level = torch.randn(latents.shape, device=device), torch.rand(batch, device=device)
+    channels = cast(DFGN, model).state_channels
+    noisy = torch.randn(batch, channels, *latents.shape[2:], device=device)
+    level = torch.rand(batch, device=device)
     return lambda: model(noisy, level, **conditions)
 
 

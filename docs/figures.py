@@ -30,7 +30,10 @@ from rdtf.inference.windows import plan_windows
 from rdtf.method.curriculum import MODES, Curriculum, CurriculumConfig
 from rdtf.method.objective import build_objective
 from rdtf.method.tasks import FAMILIES, TASKS, condition_mask
+from rdtf.models.matching import warp
+from rdtf.models.motion import MOTION_CHANNELS, flow_of_motion, shape_noise
 from rdtf.models.sti import BranchFusion
+from rdtf.stickers import Sticker
 from rdtf.training.config import TrainConfig, override
 from rdtf.training.presets import build_scheduler, preset
 from rdtf.training.run import load_pipeline
@@ -183,6 +186,27 @@ def draw_windows(path: Path) -> None:
 # ------------------------------------------------------------------------------------- parts
 
 
+def draw_motion(path: Path, draws: int = 3, frames: int = 5) -> None:
+    """A still, and what the noise of motion latents makes of it: one row for each draw."""
+    stickers = SyntheticStickers(seed=5, count=60, max_frames=8)
+    still = stickers[7].select([0]).fit_canvas(128)
+    pixels = torch.from_numpy(still.premultiplied() * 2 - 1).permute(0, 3, 1, 2)
+    given = torch.zeros(draws, frames, dtype=torch.bool)
+    given[:, 0] = True
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(draws, MOTION_CHANNELS, frames, 16, 16, generator=generator)
+    flow = flow_of_motion(shape_noise(noise, given)).transpose(1, 2)
+    flow[:, 0] = 0.0
+    moved = warp(pixels.expand(draws, frames, -1, -1, -1), flow)
+    figure, axes = plt.subplots(draws, 1, figsize=(2 * frames, 2 * draws), layout="constrained")
+    for axis, row in zip(axes, moved, strict=True):
+        premultiplied = ((row + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1).numpy()
+        shown = Sticker.from_premultiplied(premultiplied, [100] * frames)
+        axis.imshow(np.concatenate(list(shown.on_background((255, 255, 255))), axis=1))
+        axis.axis("off")
+    _save(figure, path)
+
+
 def _draw_noised(figure: Any, objective: Any) -> None:
     sticker = SyntheticStickers(seed=5, count=12, max_frames=8)[3].fit_canvas(64)
     clean = torch.from_numpy(sticker.premultiplied()[:1]) * 2 - 1
@@ -279,6 +303,7 @@ def main(arguments: list[str] | None = None) -> None:
     options.out.mkdir(parents=True, exist_ok=True)
     draw_tasks(options.out / "tasks.png")
     draw_windows(options.out / "windows.png")
+    draw_motion(options.out / "motion.png")
     draw_noise(options.out / "noise.png", preset("nano"))
     with tempfile.TemporaryDirectory() as folder:
         run = tiny_run(Path(folder), options.steps)

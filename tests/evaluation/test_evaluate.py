@@ -115,7 +115,7 @@ def test_examples_are_kept_for_each_task():
         task for task in EVALUATION_TASKS for _ in range(2)
     ]
     example = result.examples[0]
-    assert example.prompt == "ball 0" and example.known == (0, 2, 4)
+    assert example.prompt == "ball 0" and example.known == (0, 2, 4, 5)
     assert set(example.results) == set(example.scores) == set(METHODS)
 
 
@@ -136,7 +136,7 @@ def test_limit_spreads_over_the_set_and_progress_is_told():
 
 def test_short_clips_skip_tasks_and_stills_are_no_clips():
     result = evaluate(NoisyBlend(), [*clips(1, num_frames=1), *clips(1, num_frames=2)])
-    assert {row.task for row in result.rows} == set(EVALUATION_TASKS[2:])
+    assert {row.task for row in result.rows} == set(EVALUATION_TASKS[3:])
     with pytest.raises(DataError, match="none of the 1 clips"):
         evaluate(NoisyBlend(), clips(1, num_frames=1))
 
@@ -157,7 +157,7 @@ def test_to_dict_is_strict_json():
     loaded = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert loaded["settings"]["guidance_scale"] == 1.5
     assert loaded["rows"][0]["scores"]["motion_ratio"]["mean"] is None
-    assert loaded["clips"][0]["known"] == [0, 2, 4]
+    assert loaded["clips"][0]["known"] == [0, 2, 4, 5]
     assert loaded["clips"][0]["true_motion"] == 0
 
 

@@ -132,7 +132,7 @@ def test_texts_scores_and_credits_are_there(page: str):
         "<p>One.</p><p>Two.</p>",
         "“a ball”",
         "no text",
-        "Interpolation, every 2nd frame given",
+        "Interpolation, every 2nd frame and the last given",
         "Image and text to clip, first frame given",
         "PSNR 21.3 dB",
         "lines 1.3% off",

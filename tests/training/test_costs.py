@@ -13,6 +13,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from fixtures_runs import tiny_config
+from rdtf.models.motion import MOTION_CHANNELS
 from rdtf.training.config import TrainConfig, from_dict, override, to_dict
 from rdtf.training.costs import (
     activation_bytes,
@@ -38,11 +39,12 @@ CPU = torch.device("cpu")
 def inputs(config: TrainConfig, frames: int, batch: int = 1) -> dict[str, object]:
     """Random clips with captions of full length, as the denoiser takes them."""
     side = config.canvas // config.representation.patch
-    latents = torch.randn(batch, 4 * config.representation.patch**2, frames, side, side)
+    channels = 4 * config.representation.patch**2
+    motion = MOTION_CHANNELS if config.model.compose and config.model.motion != "none" else 0
     return {
-        "noisy": latents,
+        "noisy": torch.randn(batch, channels + motion, frames, side, side),
         "level": torch.rand(batch),
-        "clean": latents,
+        "clean": torch.randn(batch, channels, frames, side, side),
         "given": torch.zeros(batch, frames, dtype=torch.bool),  # all frames are to be made
         "valid": torch.ones(batch, frames, dtype=torch.bool),
         "text": [torch.randn(batch, config.text.max_tokens, 384)],

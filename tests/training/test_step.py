@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -23,6 +25,7 @@ def batch(frames: list[list[float]], given: list[list[bool]], slots: int = 0) ->
     return Batch(
         clean=clean,
         noise=torch.zeros_like(clean),
+        motion_noise=torch.zeros_like(clean),
         level=torch.full((count,), 0.25),
         valid=(torch.arange(length + slots) < length).expand(count, -1),
         given=nn.functional.pad(torch.tensor(given), (0, slots)),
@@ -110,3 +113,43 @@ def test_relative_weights_come_on_top_of_those_of_the_noise_level():
     expected = errors * OBJECTIVE.loss_weight(noisy.level) / 10
     torch.testing.assert_close(weighted, expected)
     assert OBJECTIVE.loss_weight(noisy.level).item() != 1
+
+
+# ------------------------------------------------------------------ motion
+
+
+class Moves(nn.Module):
+    """A denoiser of one latent channel and two of motion that says zero for all of them."""
+
+    motion_channels = 2
+    config = SimpleNamespace(patch=1)
+
+    def forward(self, noisy: Tensor, *_: object, motion_only: bool = False, **__: object) -> Tensor:
+        return torch.zeros_like(noisy[:, -2:] if motion_only else noisy)
+
+
+def sliding() -> Batch:
+    """A bright square that goes right, the first frame given, and the same clip standing still."""
+    frames = torch.full((2, 1, 3, 16, 16), -1.0)
+    for index in range(3):
+        frames[0, :, index, 4:12, 2 + 2 * index : 8 + 2 * index] = 1.0
+        frames[1, :, index, 4:12, 2:8] = 1.0
+    flat = batch([[0.0] * 3] * 2, [[True, False, False]] * 2)
+    changed = {"clean": frames, "noise": torch.zeros_like(frames)}
+    return Batch(**{**vars(flat), **changed, "motion_noise": torch.zeros(2, 2, 3, 16, 16)})
+
+
+def test_learning_motion_only_counts_what_moved():
+    errors, plain, counts = batch_errors(Moves(), OBJECTIVE, sliding(), learn="motion")
+    assert errors[0] > 100 * errors[1]
+    assert counts.tolist() == [2 * 2 * 16 * 16] * 2  # two frames, two channels
+    torch.testing.assert_close(errors, plain / 2)  # as much as a pixel's each
+
+
+def test_motion_comes_on_top_of_the_pixels():
+    clips = sliding()
+    errors, plain, counts = batch_errors(Moves(), OBJECTIVE, clips)
+    assert counts.tolist() == [2 * 16 * 16] * 2
+    torch.testing.assert_close(plain, clips.clean[:, :, 1:].square().sum(dim=(1, 2, 3, 4)))
+    of_pixels = plain * OBJECTIVE.loss_weight(clips.level)
+    assert errors[0] - of_pixels[0] > 100 * (errors[1] - of_pixels[1]) >= 0

@@ -102,9 +102,10 @@ class DFGN(ModelMixin, ConfigMixin):
         prediction: what comes out: "x" (clean latents), "v" or "eps".
         compose: move pixels of the given frames (`models/composer.py`); needs prediction "x".
         refine_widths: channels of the composer's refinement stages, coarse to fine.
-        motion: latents for motion beyond the given frames (`models/motion.py`): "none"; "joint":
-            diffused together with the pixels; "alone": there only motion is diffused, and what the
-            network draws follows from it, which a small network does more cleanly.
+        motion: latents for motion beyond the given frames (`models/motion.py`), by which the
+            composer moves pixels: "none"; "joint": diffused together with the pixels; "alone":
+            there only motion is diffused, and what the network draws follows from it, which a
+            small network does more cleanly.
         patch: how many pixels a latent cell folds per side; the composer warps unfolded.
     """
 
@@ -140,15 +141,13 @@ class DFGN(ModelMixin, ConfigMixin):
         super().__init__()
         if compose and prediction != "x":
             raise ValueError("compose needs prediction='x': it composes clean frames")
-        if motion != "none" and not compose:
-            raise ValueError("motion latents need compose: it is what moves pixels by them")
         config: Any = self.config
         self.gradient_checkpointing = False
         input_channels = 2 * latent_channels + 1
         if compose:
             input_channels += NUM_REFERENCES * latent_channels
             input_channels += _NUM_HINTS
-        self.motion_channels = 0 if motion == "none" else MOTION_CHANNELS
+        self.motion_channels = MOTION_CHANNELS if compose and motion != "none" else 0
         input_channels += self.motion_channels
 
         self.embed_condition = nn.Sequential(
@@ -191,7 +190,7 @@ class DFGN(ModelMixin, ConfigMixin):
             self.composer = FrameComposer(width, latent_channels, patch, tuple(refine_widths))
             if self.motion_channels:
                 self.norm_motion = group_norm(width)
-                self.conv_motion = zero_init(nn.Conv2d(width, MOTION_CHANNELS, 3, padding=1))
+                self.conv_motion = zero_init(nn.Conv2d(width, MOTION_CHANNELS + 1, 3, padding=1))
         else:
             self.norm_out = group_norm(width)
             self.conv_out = zero_init(nn.Conv2d(width, latent_channels, 3, padding=1))
@@ -210,6 +209,7 @@ class DFGN(ModelMixin, ConfigMixin):
         text_mask: list[Tensor] | Tensor | None = None,
         mean_duration_ms: Tensor | None = None,
         motion_scale: float = 1.0,
+        motion_only: bool = False,
     ) -> Tensor:
         """Predict `x`, `v` or `eps` (see `prediction`) for every frame.
 
@@ -224,6 +224,7 @@ class DFGN(ModelMixin, ConfigMixin):
             mean_duration_ms: mean frame duration, `[B]`; 100 ms if absent.
             motion_scale: how much further than predicted things move in frames that do not lie
                 between given ones. Only a model that composes knows what moves.
+            motion_only: predict motion latents and no pixels, `[B, M, F, h, w]`.
 
         Returns:
             `[B, C + M, F, h, w]`. Frames outside `valid` hold nothing meaningful.
@@ -237,9 +238,13 @@ class DFGN(ModelMixin, ConfigMixin):
         if guide is None:
             out = self.conv_out(nn.functional.silu(self.norm_out(h)))
         else:
-            guide, motion = self._moved(h, guide, seen, level)
-            out = self._composed(h, guide, seen, clean, valid & ~given)
-            out = torch.cat([out, motion.to(out.dtype)], dim=1)
+            guide, out = self._moved(h, guide, seen, level)
+            if motion_only:
+                # So that all parameters take part in every step, as data-parallel training needs.
+                out = out + 0.0 * sum(parameter.sum() for parameter in self.composer.parameters())
+            else:
+                pixels = self._composed(h, guide, seen, clean, valid & ~given)
+                out = torch.cat([pixels, out.to(pixels.dtype)], dim=1)
         return out.unflatten(0, valid.shape).transpose(1, 2)
 
     def composition(
@@ -326,16 +331,18 @@ class DFGN(ModelMixin, ConfigMixin):
     ) -> tuple[_Guide, Tensor]:
         """The guide with flows beyond the given frames, and motion latents `[B·F, M, h, w]`.
 
-        The network says what the linear guess from the noisy motion lacks. The composer takes
-        motion as it is: what would make its pixels right on average is to move less.
+        The network says how much of the linear guess from the noisy motion to believe at each
+        place, for much stands still, and what it lacks. The composer takes motion as it is: what
+        would make its pixels right on average is to move less.
         """
         guess = _by_frame(seen[:, seen.shape[1] - self.motion_channels :]).float()
         if not self.motion_channels:
             return guide, guess
-        lacks = self.conv_motion(nn.functional.silu(self.norm_motion(h))).float()
+        out = self.conv_motion(nn.functional.silu(self.norm_motion(h))).float()
+        lacks, belief = out.split([self.motion_channels, 1], dim=1)
         spread = _guess_error(level).repeat_interleave(len(h) // len(level)).view(-1, 1, 1, 1)
         beyond = guide.beyond[:, None, None, None]
-        motion = torch.where(beyond, guess + spread * lacks, 0.0)
+        motion = torch.where(beyond, guess * (1 + belief) + spread * lacks, 0.0)
         flow = flow_of_motion(motion.detach())
         fine = nn.functional.interpolate(flow, size=guide.flow.shape[-2:], mode="bilinear")
         flow = torch.where(beyond[..., None], fine[:, None], guide.flow)

@@ -154,6 +154,8 @@ class TrainConfig:
     given_frame_weight: how much the given frames count in the loss.
     relative_loss_floor: above 0, a clip's error counts relative to the error that blending its
         given frames makes, plus this floor: clips that hardly move count as much as wild ones.
+    learn: "all", or "motion": motion latents only, several times cheaper. Frames between given ones
+        then stay as plain matching makes them, and others are given frames moved.
     start_from: the model whose weights the run starts with; empty = from scratch.
     """
 
@@ -166,6 +168,7 @@ class TrainConfig:
     given_frame_weight: float = 0.0
     relative_loss_floor: float = 0.0
     moving_weight: float = 0.0
+    learn: str = "all"
     start_from: str = ""
     model: ModelConfig = field(default_factory=ModelConfig)
     representation: RepresentationConfig = field(default_factory=RepresentationConfig)
@@ -197,11 +200,8 @@ class TrainConfig:
                 "model.compose needs objective.prediction x: it composes clean frames; "
                 "set model.compose=false"
             )
-        if self.model.motion != "none" and not self.model.compose:
-            raise ConfigError(
-                "model.motion needs model.compose: it moves pixels of the given frames; "
-                "set model.motion=none"
-            )
+        if self.learn == "motion" and not (self.model.compose and self.model.motion != "none"):
+            raise ConfigError("learn=motion needs motion latents: set model.motion=alone")
 
 
 _RANGES: dict[str, tuple[float, float]] = {
@@ -243,6 +243,7 @@ _CHOICES = {
     "optimizer.name": ("adamw", "muon"),
     "model.temporal_layer": ("sti", "conv3d"),
     "model.motion": ("none", "joint", "alone"),
+    "learn": ("all", "motion"),
     "objective.prediction": ("x", "v", "eps"),
 }
 

@@ -30,7 +30,11 @@ from rdtf.training.config import (
 )
 
 PRESETS: dict[str, TrainConfig] = {
-    "nano": TrainConfig(relative_loss_floor=0.02, objective=ObjectiveConfig(logit_mean=2.0)),
+    "nano": TrainConfig(
+        relative_loss_floor=0.02,
+        model=ModelConfig(motion="alone"),
+        objective=ObjectiveConfig(logit_mean=1.0),
+    ),
     "mini": TrainConfig(
         preset="mini",
         canvas=128,
@@ -47,8 +51,9 @@ PRESETS: dict[str, TrainConfig] = {
             text_dim=384,
             sti_heads=8,
             refine_widths=(48, 24),
+            motion="alone",
         ),
-        objective=ObjectiveConfig(logit_mean=2.0),
+        objective=ObjectiveConfig(logit_mean=1.0),
         optimizer=OptimizerConfig(
             learning_rate=5e-4, warmup_steps=1000, ema_decays=(0.9995, 0.9998)
         ),
@@ -72,11 +77,12 @@ PRESETS: dict[str, TrainConfig] = {
             text_dim=768,
             sti_heads=8,
             refine_widths=(64, 32),
+            motion="alone",
         ),
         optimizer=OptimizerConfig(
             learning_rate=3e-4, warmup_steps=2000, ema_decays=(0.9998, 0.9999)
         ),
-        objective=ObjectiveConfig(logit_mean=2.0, shift=2.0),
+        objective=ObjectiveConfig(logit_mean=1.0, shift=2.0),
         engine=EngineConfig(
             gradient_checkpointing=True,
             save_every=1000,

@@ -278,6 +278,7 @@ def _samples(
                 config.given_frame_weight,
                 config.relative_loss_floor,
                 config.moving_weight,
+                config.learn,
             )
         losses = (errors / counts.clamp(min=1)).tolist()
         if is_finite(weighted):

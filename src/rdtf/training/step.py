@@ -125,8 +125,9 @@ def sample_facts(batches: Sequence[Batch]) -> Tensor:
     return torch.tensor(rows, dtype=torch.float64)
 
 
-# What a motion latent's error weighs against that of a pixel of the blend.
-_MOTION_WEIGHT = 0.25
+# A motion latent's error counts relative to how much the clip moves, plus this: what flies across
+# the canvas would outweigh all else. And what it then weighs against the error of a pixel.
+_MOTION_FLOOR, _MOTION_WEIGHT = 1.0, 1.0
 
 
 class UpdateGate:
@@ -156,10 +157,12 @@ def batch_errors(
     given_frame_weight: float = 0.0,
     relative_loss_floor: float = 0.0,
     moving_weight: float = 0.0,
+    learn: str = "all",
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Weighted error sum, unweighted error sum and element count per sample, each `[B]`.
 
-    The error of motion latents is in the weighted sum only: it is no error of pixels.
+    The error of motion latents is in the weighted sum only, for it is no error of pixels; unless
+    they are all that is learned.
     """
     clean, noise = batch.clean, batch.noise
     channels = clean.shape[1]
@@ -168,9 +171,9 @@ def batch_errors(
         motion = clip_motion(clean, batch.given, batch.valid, _patch(model))
         clean = torch.cat([clean, motion], dim=1)
         noise = torch.cat([noise, shape_noise(batch.motion_noise, batch.given)], dim=1)
-    noisy = objective.add_noise(clean, noise, batch.level)
+    only = {"motion_only": True} if learn == "motion" else {}
     prediction = model(
-        noisy,
+        objective.add_noise(clean, noise, batch.level),
         batch.level,
         clean=batch.clean,
         given=batch.given,
@@ -178,24 +181,32 @@ def batch_errors(
         text=batch.text,
         text_mask=batch.text_mask,
         mean_duration_ms=batch.mean_duration_ms,
+        **only,
     )
     target = objective.target(clean, noise, batch.level)
+    weighted = torch.zeros(len(clean), device=clean.device)
+    if moves:
+        beyond = (beyond_given(batch.given) & batch.valid).float()
+        true_motion = target[:, channels:]
+        wrong = masked_error_sum(prediction[:, -MOTION_CHANNELS:], true_motion, beyond)
+        size, count = masked_error_sum(torch.zeros_like(true_motion), true_motion, beyond)
+        weighted = wrong[0] / (size / count.clamp(min=1) + _MOTION_FLOOR)
+        weighted = weighted * (channels / MOTION_CHANNELS)
+        if learn == "motion":
+            return weighted, *wrong
+        weighted = weighted * _MOTION_WEIGHT
+
     weights = frame_weights(batch.valid, batch.given, given_frame_weight)
     errors, counts = masked_error_sum(prediction[:, :channels], target[:, :channels], weights)
     weight = objective.loss_weight(batch.level)
     if relative_loss_floor:
         weight = weight / (blend_error(batch) + relative_loss_floor)
-    weighted = errors * weight
+    weighted = weighted + errors * weight
     if moving_weight:
         moving = (blended(batch) - batch.clean).abs().div(0.3).clamp(max=1)
         more = moving_weight * (prediction[:, :channels] - target[:, :channels]).square() * moving
-        weighted = (
-            weighted + (more * weights[:, None, :, None, None]).sum(dim=(1, 2, 3, 4)) * weight
-        )
-    if moves:
-        beyond = (beyond_given(batch.given) & batch.valid).float()
-        wrong, _ = masked_error_sum(prediction[:, channels:], target[:, channels:], beyond)
-        weighted = weighted + wrong * (_MOTION_WEIGHT * channels / MOTION_CHANNELS)
+        more = (more * weights[:, None, :, None, None]).sum(dim=(1, 2, 3, 4))
+        weighted = weighted + more * weight
     return weighted, errors, counts
 
 
@@ -244,6 +255,7 @@ def train_step(
     given_frame_weight: float,
     relative_loss_floor: float = 0.0,
     moving_weight: float = 0.0,
+    learn: str = "all",
     autocast: contextlib.AbstractContextManager[Any],
     ranks: Ranks,
 ) -> StepResult:
@@ -257,7 +269,13 @@ def train_step(
         with last_of_step(model, index == len(batches) - 1):
             with autocast:
                 weighted, errors, counts = batch_errors(
-                    model, objective, batch, given_frame_weight, relative_loss_floor, moving_weight
+                    model,
+                    objective,
+                    batch,
+                    given_frame_weight,
+                    relative_loss_floor,
+                    moving_weight,
+                    learn,
                 )
                 loss = weighted.sum() / total
             (loss * ranks.world_size).backward()

@@ -238,6 +238,7 @@ class Trainer:
                 given_frame_weight=config.given_frame_weight,
                 relative_loss_floor=config.relative_loss_floor,
                 moving_weight=config.moving_weight,
+                learn=config.learn,
                 autocast=self.autocast,
                 ranks=self.ranks,
             )
