@@ -42,16 +42,15 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "base": {},
     "motion diffused with the pixels": {"model.motion": "joint"},
     "no motion latents": {"model.motion": "none"},
+    "motion latents only": {"learn": "motion"},
     "no composer": {"model.motion": "none", "model.compose": False},
     "no captions": {"data.text_dropout": 1.0},
     "no flips": {"data.flip_probability": 0.0},
     "30 % backwards": {"data.reverse_probability": 0.3},
-    "30 % recoloured": {"data.recolour_probability": 0.3},
     "15 % stills": {"data.still_share": 0.15},
     "whole clips only": {"data.subclip_probability": 0.0},
     "adaptive curriculum": {"curriculum.mode": "adaptive"},
     "static curriculum": {"curriculum.mode": "static"},
-    "moving places count triple": {"moving_weight": 2.0},
     "loss not relative": {"relative_loss_floor": 0.0},
     "noise levels around .88": {"objective.logit_mean": 2.0},
     "noise levels around .5": {"objective.logit_mean": 0.0},
@@ -91,8 +90,10 @@ class Ablations:
         rows = [[name, *_cells(scores[name])] for name in names]
         columns = ["variant", *(key.replace("_", " ") for key in scores["base"][0])]
         title = f"{self.seconds:.0f} s of one thread, {self.seeds} seeds, {len(truths)} clips"
-        notes = ("median over seeds (lowest–highest); PSNR: dB over the nearest frame;",
-                 "lines: line distance / nearest frame's, motion: median share of the true one")  # fmt: skip
+        notes = (
+            "median over seeds (lowest–highest); PSNR: dB over the nearest frame;",
+            "lines: line distance / nearest frame's, motion: median share of the true one",
+        )
         return Table(title, columns, rows, dict(scores), notes)
 
     def _one(self, name: str, seed: int, truths: Sequence[Sticker]) -> dict[str, float]:

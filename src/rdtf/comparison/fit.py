@@ -190,7 +190,6 @@ class Fit:
             max_grad_norm=config.optimizer.max_grad_norm,
             given_frame_weight=config.given_frame_weight,
             relative_loss_floor=config.relative_loss_floor,
-            moving_weight=config.moving_weight,
             learn=config.learn,
             autocast=autocast(self.precision, self.device),
             ranks=Ranks(device=self.device),

@@ -63,7 +63,8 @@ def match(
         costs = _local_mean(torch.stack(differences, dim=1), _WINDOW)
         price = belief.price * shifts.norm(dim=1)
         likely = ((costs + price[:, None, None]) * -belief.sharpness).softmax(dim=1)
-        step = torch.einsum("nkhw,kd->ndhw", likely, steps)
+        along = [(likely * steps[:, axis, None, None]).sum(dim=1) for axis in (0, 1)]
+        step = torch.stack(along, dim=1)
         motion = _local_mean(motion + step, _SMOOTHING)
         disagreement = (likely * costs).sum(dim=1, keepdim=True)
     return motion[:, None] * shares, disagreement

@@ -120,22 +120,17 @@ def clip_motion(clean: Tensor, given: Tensor, valid: Tensor, patch: int) -> Tens
     """
     size = (clean.shape[3], clean.shape[4])
     moves = (beyond_given(given) & valid).flatten()
-    rows = (
-        moves.nonzero()[:, 0]
-        if moves.device.type == "cpu"
-        else torch.arange(len(moves)).to(moves.device)
-    )
     motion = clean.new_zeros(len(moves), MOTION_CHANNELS, *size, dtype=torch.float32)
-    if len(rows) > 0:
+    # On a GPU to ask which frames these are would make the host wait: there all are matched.
+    rows = moves.nonzero()[:, 0] if moves.device.type == "cpu" else slice(None)
+    if moves.device.type != "cpu" or bool(moves.any()):
         nearest = reference_frames(given)[0][..., 0]
         batch = torch.arange(len(clean), device=clean.device)[:, None]
         frames = clean.transpose(1, 2)
-        references = frames[batch, nearest].flatten(0, 1)[rows]
-        pixels = (
-            F.pixel_shuffle(x.float(), patch) for x in (frames.flatten(0, 1)[rows], references)
-        )
-        motion[rows] = true_motion(*pixels, size)
-        motion = torch.where(moves[:, None, None, None], motion, 0.0)
+        seen, before = frames.flatten(0, 1)[rows], frames[batch, nearest].flatten(0, 1)[rows]
+        unfolded = (F.pixel_shuffle(latents.float(), patch) for latents in (seen, before))
+        motion[rows] = true_motion(*unfolded, size=size)
+    motion = torch.where(moves[:, None, None, None], motion, 0.0)
     return motion.unflatten(0, given.shape).transpose(1, 2)
 
 

@@ -142,9 +142,6 @@ class BatchBuilder:
         durations = merge_durations(self.store.durations_ms(clip), frames)
         if stream(seed, Purpose.AUGMENT, position, 2).random() < config.data.reverse_probability:
             stored = {name: values[::-1].copy() for name, values in stored.items()}
-        colours = stream(seed, Purpose.AUGMENT, position, 3)
-        if colours.random() < config.data.recolour_probability and "pixels" in stored:
-            stored = {"pixels": stored["pixels"][..., [*colours.permutation(3), 3]]}
         draw = draw_task(len(frames), task_weights, stream(seed, Purpose.TASK, position))
         draw = drop_conditions(draw, config, stream(seed, Purpose.DROPOUT, position))
         return Sample(

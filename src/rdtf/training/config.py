@@ -68,7 +68,6 @@ class DataConfig:
     still_share: share of the samples that are single images (text → image), if there are any.
     flip_probability: horizontal flips.
     reverse_probability: played backwards.
-    recolour_probability: red, green and blue of the whole clip in another order.
     subclip_probability: a clip that would fit whole is cut to a random part of it.
     text_dropout, image_dropout: for guidance; independent, so at times neither is seen.
     """
@@ -76,7 +75,6 @@ class DataConfig:
     still_share: float = 0.15
     flip_probability: float = 0.5
     reverse_probability: float = 0.0
-    recolour_probability: float = 0.0
     subclip_probability: float = 0.25
     text_dropout: float = 0.1
     image_dropout: float = 0.05
@@ -167,7 +165,6 @@ class TrainConfig:
     batch_size: int = 8
     given_frame_weight: float = 0.0
     relative_loss_floor: float = 0.0
-    moving_weight: float = 0.0
     learn: str = "all"
     start_from: str = ""
     model: ModelConfig = field(default_factory=ModelConfig)

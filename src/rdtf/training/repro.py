@@ -277,7 +277,6 @@ def _samples(
                 batch,
                 config.given_frame_weight,
                 config.relative_loss_floor,
-                config.moving_weight,
                 config.learn,
             )
         losses = (errors / counts.clamp(min=1)).tolist()

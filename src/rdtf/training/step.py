@@ -156,7 +156,6 @@ def batch_errors(
     batch: Batch,
     given_frame_weight: float = 0.0,
     relative_loss_floor: float = 0.0,
-    moving_weight: float = 0.0,
     learn: str = "all",
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Weighted error sum, unweighted error sum and element count per sample, each `[B]`.
@@ -202,11 +201,6 @@ def batch_errors(
     if relative_loss_floor:
         weight = weight / (blend_error(batch) + relative_loss_floor)
     weighted = weighted + errors * weight
-    if moving_weight:
-        moving = (blended(batch) - batch.clean).abs().div(0.3).clamp(max=1)
-        more = moving_weight * (prediction[:, :channels] - target[:, :channels]).square() * moving
-        more = (more * weights[:, None, :, None, None]).sum(dim=(1, 2, 3, 4))
-        weighted = weighted + more * weight
     return weighted, errors, counts
 
 
@@ -230,18 +224,14 @@ def blend_error(batch: Batch) -> Tensor:
 
     A clip of which nothing is given counts like one whose blend is all wrong.
     """
-    weights = frame_weights(batch.valid, batch.given)
-    errors, counts = masked_error_sum(blended(batch), batch.clean, weights)
-    return errors / counts.clamp(min=1)
-
-
-def blended(batch: Batch) -> Tensor:
-    """The given frames blended by time."""
     indices, distances = reference_frames(batch.given)
     share = (1 / distances.clamp(min=0.25)).nan_to_num(0.0)
     share = share / share.sum(dim=2, keepdim=True).clamp(min=1e-6)
     references = gather_references(batch.clean, indices)
-    return (references * share[..., None, None, None]).sum(dim=2).transpose(1, 2)
+    blend = (references * share[..., None, None, None]).sum(dim=2).transpose(1, 2)
+    weights = frame_weights(batch.valid, batch.given)
+    errors, counts = masked_error_sum(blend, batch.clean, weights)
+    return errors / counts.clamp(min=1)
 
 
 def train_step(
@@ -254,7 +244,6 @@ def train_step(
     max_grad_norm: float,
     given_frame_weight: float,
     relative_loss_floor: float = 0.0,
-    moving_weight: float = 0.0,
     learn: str = "all",
     autocast: contextlib.AbstractContextManager[Any],
     ranks: Ranks,
@@ -274,7 +263,6 @@ def train_step(
                     batch,
                     given_frame_weight,
                     relative_loss_floor,
-                    moving_weight,
                     learn,
                 )
                 loss = weighted.sum() / total

@@ -237,7 +237,6 @@ class Trainer:
                 max_grad_norm=config.optimizer.max_grad_norm,
                 given_frame_weight=config.given_frame_weight,
                 relative_loss_floor=config.relative_loss_floor,
-                moving_weight=config.moving_weight,
                 learn=config.learn,
                 autocast=self.autocast,
                 ranks=self.ranks,
