@@ -168,6 +168,12 @@ def test_composition_and_forward_are_the_same_frames():
     torch.testing.assert_close(composed[1:], frames[1:])
 
 
+def test_latents_without_motion_are_refused():
+    noisy = torch.randn(1, CHANNELS, FRAMES, GRID, GRID)
+    with pytest.raises(ValueError, match="64 channels, this model takes 66"):
+        call(tiny(), noisy, mask(0))
+
+
 def test_without_a_composer_nothing_moves():
     assert tiny(compose=False).state_channels == CHANNELS
 

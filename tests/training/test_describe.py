@@ -65,7 +65,7 @@ def test_what_to_lower_for_a_small_card():
     clips = lean.engine.micro_batch_size
     assert 1 < clips < 512 and clips == values["lean"]["settings"]["engine.micro_batch_size"]
     estimate = memory_estimate(lean, clips, config.max_frames)
-    assert 0.5 * values["lean"]["total"] < estimate.total <= values["lean"]["total"]
+    assert 0.5 * values["lean"]["total"] < estimate.total <= 1.01 * values["lean"]["total"]
 
 
 def test_a_small_card_that_is_never_enough():

@@ -51,7 +51,7 @@ def test_sizes_of_the_presets(name):
 @pytest.mark.parametrize("name", ["nano", "mini", "base"])
 def test_ours_refine_and_weigh_errors_by_what_there_is_to_do(name):
     config = preset(name)
-    assert config.relative_loss_floor == 0.02 and config.objective.logit_mean == 2.0
+    assert config.relative_loss_floor == 0.02 and config.model.motion == "alone"
     widths = config.model.refine_widths
     assert possible_widths(widths, config.representation.patch) == widths
     assert config.representation.patch == 2 ** (len(widths) + 1)  # down to cells of 2 pixels
@@ -123,7 +123,8 @@ def test_models_over_a_trained_autoencoder(encoders, tmp_path):
     assert (config.latent_channels, config.patch, config.latent_size) == (6, 1, 4)
 
     states, masks = text_encoders.encode(["a red cat", ""])
-    latents, frames = torch.zeros(2, 6, 3, 4, 4), torch.ones(2, 3, dtype=torch.bool)
+    frames = torch.ones(2, 3, dtype=torch.bool)
+    latents = torch.zeros(2, denoiser.state_channels, 3, 4, 4)
     out = denoiser(
         latents,
         torch.rand(2),
@@ -144,7 +145,7 @@ def test_as_many_stages_as_the_patches_have_room_for(encoders, patch, widths):
     config = tiny(encoders[:1], canvas=48, **settings)
     denoiser = build_models(config)[0]
     assert tuple(denoiser.config_.refine_widths) == widths
-    latents = torch.zeros(1, 4 * patch**2, 3, 3, 3)
+    latents = torch.zeros(1, denoiser.state_channels, 3, 3, 3)
     frames = torch.tensor([[True, False, True]])
     out = denoiser(latents, torch.rand(1), clean=latents, given=frames, valid=frames | True)
     assert out.shape == latents.shape

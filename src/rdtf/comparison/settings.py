@@ -166,6 +166,8 @@ def train_config(budget: Budget, seed: int, **changes: Any) -> TrainConfig:
         "model.attention_head_dim": budget.attention_head_dim,
         "model.embedding_dim": budget.embedding_dim,
         "model.text_dim": budget.text_dim,
+        # All networks are given the same latents and the same noise.
+        "model.motion": "none",
         "data.still_share": 0.0,
         "data.subclip_probability": 0.0,
         "optimizer.warmup_steps": budget.warmup_steps,

@@ -121,7 +121,6 @@ class Workshop:
             batches=batches(self.train, config, objective),
             tables=tables,
             flops=limits.flops,
-            seconds=limits.seconds,
         )
         fit = Fit(plan, folder, self.device, say)
 

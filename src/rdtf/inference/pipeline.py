@@ -34,9 +34,9 @@ from rdtf.stickers import Sticker
 
 # The model that ships: in the package, so that nothing is downloaded.
 SHIPPED_MODEL = Path(__file__).parents[1] / "weights"
-# Steps of the scheduler where most frames lie between given ones, and elsewhere; docs/model.md says
-# what more of them give.
-STEPS_BETWEEN, DEFAULT_STEPS = 1, 4
+# Steps of the scheduler where most frames lie between given ones, where a clip goes on, and where
+# one still or nothing is given; docs/model.md says what more or less of them give.
+STEPS_BETWEEN, STEPS_BEYOND, DEFAULT_STEPS = 1, 3, 20
 DEFAULT_GUIDANCE_SCALE = 2.0
 
 
@@ -107,6 +107,11 @@ class StickerPipeline(DiffusionPipeline):
     @property
     def _model_config(self) -> Any:
         return self.denoiser.config_
+
+    @property
+    def _motion_channels(self) -> int:
+        """Channels of motion latents behind those of the pixels; adapted U-Nets know none."""
+        return int(getattr(self.denoiser, "motion_channels", 0))
 
     @property
     def _scheduler(self) -> Any:
@@ -253,7 +258,8 @@ class StickerPipeline(DiffusionPipeline):
             request: the clip's slots, and which are known.
             prompt: text; None = the captions that the sticker carries, "" = none.
             num_inference_steps: steps of the scheduler per window. None = 1 where most frames to
-                make lie between given ones, which settle them, else 4.
+                make lie between given ones, which settle them, 3 where several given ones are gone
+                on from, and 20 where motion has to be drawn from one still, or all from text.
             guidance_scale: how strongly to follow the text; 1 = off.
             image_guidance_scale: how strongly to follow the given frames; 1 = off.
             motion_scale: how much further than predicted things move where there is no given
@@ -352,9 +358,8 @@ class StickerPipeline(DiffusionPipeline):
         )
         given = torch.from_numpy(known)[None].to(device)
         clean = encoded.transpose(0, 1)[None].float()
-        # Motion latents, if the model has them, are zero in given frames.
-        missing = self.denoiser.state_channels - clean.shape[1]
-        clean = torch.nn.functional.pad(clean, [0] * 6 + [0, missing])
+        # Motion latents are zero in given frames.
+        clean = torch.nn.functional.pad(clean, [0] * 6 + [0, self._motion_channels])
         return Conditions(
             clean=torch.where(given[:, None, :, None, None], clean, 0.0),
             given=given,
@@ -367,14 +372,14 @@ class StickerPipeline(DiffusionPipeline):
 
     def _shaped(self, noise: Tensor, given: Tensor) -> Tensor:
         """Noise as the denoiser knows it: that of motion latents is smooth."""
-        channels = int(self._model_config.latent_channels)
-        if noise.shape[1] == channels:
+        if self._motion_channels == 0:
             return noise
-        pixels, motion = noise[:, :channels], noise[:, channels:]
+        parts = [noise.shape[1] - self._motion_channels, self._motion_channels]
+        pixels, motion = noise.split(parts, dim=1)
         return torch.cat([pixels, shape_noise(motion, given)], dim=1)
 
     def _decode(self, latents: Tensor, durations_ms: np.ndarray) -> Sticker:
-        latents = latents[:, : int(self._model_config.latent_channels)]
+        latents = latents[:, : latents.shape[1] - self._motion_channels]
         pixels = self.representation.decode(latents[0].transpose(0, 1))
         pixels = (pixels.float().clamp(-1, 1) + 1) / 2
         return Sticker.from_premultiplied(pixels.permute(0, 2, 3, 1).cpu().numpy(), durations_ms)
@@ -384,10 +389,10 @@ def default_steps(known: np.ndarray) -> int:
     """Sampling steps for a clip of which the frames `known`, bool `[F]`, are given."""
     given = np.flatnonzero(known)
     hidden = np.flatnonzero(~known)
-    if len(given) == 0:
+    if len(given) < 2:
         return DEFAULT_STEPS
     between = (hidden > given[0]) & (hidden < given[-1])
-    return STEPS_BETWEEN if between.sum() > len(hidden) / 2 else DEFAULT_STEPS
+    return STEPS_BETWEEN if between.sum() > len(hidden) / 2 else STEPS_BEYOND
 
 
 def _as_sticker(source: Any) -> Sticker:

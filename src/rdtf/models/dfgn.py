@@ -351,6 +351,11 @@ class DFGN(ModelMixin, ConfigMixin):
     def _inputs(
         self, given: Tensor, valid: Tensor, noisy: Tensor, clean: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
+        if noisy.shape[1] != self.state_channels:
+            raise ValueError(
+                f"noisy latents have {noisy.shape[1]} channels, this model takes "
+                f"{self.state_channels}: those of the pixels and {self.motion_channels} of motion"
+            )
         given, noisy, clean = _without_padding(given, valid, noisy, clean)
         return given, noisy, self._pixels(clean)
 

@@ -94,7 +94,7 @@ class Extend(BaseModel):
     seconds: Annotated[float, Field(gt=0, le=600)] | None = None
     frames: Annotated[int, Field(ge=1)] | None = None
     seed: Annotated[int, Field(ge=0)] | None = None
-    steps: Annotated[int, Field(ge=1)] = 4
+    steps: Annotated[int, Field(ge=1)] = 8
 
 
 class JobError(BaseModel):

@@ -39,7 +39,7 @@ class JobSpec:
     request: ClipRequest
     prompt: str = ""
     seeds: tuple[int, ...] = (0,)
-    steps: int = 4
+    steps: int = 8
     guidance: float = 2.0
     image_guidance: float = 1.0
     output: OutputSize = "canvas"

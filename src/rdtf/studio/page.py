@@ -214,7 +214,7 @@ def _make_tab(handlers: Handlers, token: gr.BrowserState) -> _Parts:
             )
             with gr.Row():
                 count = gr.Slider(1, limits.max_variants, 2, step=1, label="Variants")
-                steps = gr.Slider(1, limits.max_steps, 4, step=1, label="Steps")
+                steps = gr.Slider(1, limits.max_steps, 8, step=1, label="Steps")
             with gr.Accordion("Seed, guidance, size", open=False):
                 with gr.Row():
                     seed = gr.Number(-1, label="Seed (-1: a new one)", precision=0)
