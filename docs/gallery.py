@@ -249,7 +249,7 @@ def page(sections: dict[str, list[Shown]], folder: str, settings: str) -> str:
         "Stickers that the model has never seen: truth, what the model made, and naive methods.",
         f"![Truth above, the model's clip below]({folder}/gallery.webp)",
         "*Truth above, the model below: first those whose first frame and caption were given, then "
-        "those of which every 2nd frame was given.*",
+        "those of which every 2nd frame and the last were given.*",
         RULE,
         settings,
         "In the sheets, frames with a blue border were given and all others had to be made. Scores "
@@ -264,7 +264,7 @@ def page(sections: dict[str, list[Shown]], folder: str, settings: str) -> str:
 
 
 _TITLES = {
-    "interpolation": "Interpolation: every 2nd frame given",
+    "interpolation": "Interpolation: every 2nd frame and the last given",
     "prediction": "Prediction: the first half given",
     "image-text": "Image and text: the first frame and a caption given",
     "failures": "Failures: the lowest PSNR against a naive method",

@@ -10,6 +10,7 @@ import torch
 
 from rdtf import StickerPipeline
 from rdtf.data.synthetic import SyntheticStickers
+from rdtf.errors import UserError
 from rdtf.evaluation.evaluate import evaluate
 from rdtf.evaluation.results import MODEL
 from rdtf.inference.pipeline import SHIPPED_MODEL
@@ -48,6 +49,27 @@ def test_a_large_still_is_animated_at_its_own_size(pipeline):
     )
     assert made.frames.shape == (4, 256, 256, 4)
     np.testing.assert_array_equal(made.frames[0], still.frames[0])
+
+
+def test_from_text_alone_it_says_what_it_needs(pipeline):
+    with pytest.raises(UserError, match="give it a still"):
+        pipeline("a cat")
+
+
+def test_a_still_moves_and_stays_what_it_is(pipeline):
+    """Each frame is the still moved: about as much of it, in its own colours, elsewhere."""
+    still = SyntheticStickers(seed=5, count=60, canvas=pipeline.canvas)[7].select([0])
+    made = pipeline(image=still, num_frames=5, generator=torch.Generator().manual_seed(0))
+    frames = made.premultiplied()
+    np.testing.assert_array_equal(made.frames[0], still.frames[0])
+    for frame in frames[1:]:
+        assert np.abs(frame - frames[0]).max() > 0.5
+        assert frame[..., 3].sum() == pytest.approx(frames[0][..., 3].sum(), rel=0.4)
+        painted = frame[..., 3] > 0.99
+        colours = np.abs(
+            frame[painted].mean(axis=0) - frames[0][frames[0][..., 3] > 0.99].mean(axis=0)
+        )
+        assert colours.max() < 0.06
 
 
 def test_what_stands_still_keeps_the_lines_of_the_large_frames(pipeline):

@@ -277,6 +277,8 @@ class StickerPipeline(DiffusionPipeline):
             The clip; its known frames are those of the request (fitted to the canvas, if that is
             the output's size), pixel for pixel.
         """
+        if not request.known.any() and not getattr(self._model_config, "draws", True):
+            raise UserError("this model only moves what it is given; give it a still (--image)")
         large = LargeFrames.of(request, output_size, self.canvas)
         if num_inference_steps is None:
             num_inference_steps = default_steps(request.known)

@@ -107,6 +107,7 @@ class DFGN(ModelMixin, ConfigMixin):
             there only motion is diffused, and what the network draws follows from it, which a
             small network does more cleanly.
         patch: how many pixels a latent cell folds per side; the composer warps unfolded.
+        draws: whether it has learned to draw; one that learned motion only needs a given frame.
     """
 
     _supports_gradient_checkpointing = True
@@ -137,6 +138,7 @@ class DFGN(ModelMixin, ConfigMixin):
         patch: int = 4,
         max_frames: int = 8,
         latent_size: int = 16,
+        draws: bool = True,
     ) -> None:
         super().__init__()
         if compose and prediction != "x":

@@ -184,6 +184,7 @@ def build_denoiser(
         patch=patch,
         max_frames=config.max_frames,
         latent_size=config.canvas // downsampling,
+        draws=config.learn != "motion",
         **model,
     )
 
