@@ -380,9 +380,13 @@ class StickerPipeline(DiffusionPipeline):
         pixels, motion = noise.split(parts, dim=1)
         return torch.cat([pixels, shape_noise(motion, given)], dim=1)
 
+    def decode_pixels(self, latents: Tensor) -> Tensor:
+        """Latents of one clip `[1, C, F, h, w]` → premultiplied pixels `[F, 4, H, W]` in [-1, 1]."""
+        pixels = latents[0, : latents.shape[1] - self._motion_channels]
+        return self.representation.decode(pixels.transpose(0, 1))
+
     def _decode(self, latents: Tensor, durations_ms: np.ndarray) -> Sticker:
-        latents = latents[:, : latents.shape[1] - self._motion_channels]
-        pixels = self.representation.decode(latents[0].transpose(0, 1))
+        pixels = self.decode_pixels(latents)
         pixels = (pixels.float().clamp(-1, 1) + 1) / 2
         return Sticker.from_premultiplied(pixels.permute(0, 2, 3, 1).cpu().numpy(), durations_ms)
 

@@ -149,7 +149,7 @@ class _Steps:
         return latents + (latents - before[2]) * (level / fall) if fall > 1e-6 else latents
 
     def _draw(self, latents: Tensor) -> bytes:
-        pixels = self._pipeline.representation.decode(latents[0].transpose(0, 1))
+        pixels = self._pipeline.decode_pixels(latents)
         pixels = ((pixels.float().clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1).cpu().numpy()
         durations = self._durations_ms[: len(pixels)]
         clip = Sticker.from_premultiplied(pixels, durations)
