@@ -381,7 +381,7 @@ class StickerPipeline(DiffusionPipeline):
         return torch.cat([pixels, shape_noise(motion, given)], dim=1)
 
     def decode_pixels(self, latents: Tensor) -> Tensor:
-        """Latents of one clip `[1, C, F, h, w]` → premultiplied pixels `[F, 4, H, W]` in [-1, 1]."""
+        """Latents `[1, C, F, h, w]` → premultiplied pixels in [-1, 1], `[F, 4, H, W]`."""
         pixels = latents[0, : latents.shape[1] - self._motion_channels]
         return self.representation.decode(pixels.transpose(0, 1))
 
