@@ -57,7 +57,7 @@ def test_from_text_alone_it_says_what_it_needs(pipeline):
 
 
 def test_a_still_moves_and_stays_what_it_is(pipeline):
-    """Each frame is the still moved: about as much of it, in its own colours, elsewhere."""
+    """Each frame is the still moved: about as much of it, elsewhere."""
     still = SyntheticStickers(seed=5, count=60, canvas=pipeline.canvas)[7].select([0])
     made = pipeline(image=still, num_frames=5, generator=torch.Generator().manual_seed(0))
     frames = made.premultiplied()
@@ -65,11 +65,6 @@ def test_a_still_moves_and_stays_what_it_is(pipeline):
     for frame in frames[1:]:
         assert np.abs(frame - frames[0]).max() > 0.5
         assert frame[..., 3].sum() == pytest.approx(frames[0][..., 3].sum(), rel=0.4)
-        painted = frame[..., 3] > 0.99
-        colours = np.abs(
-            frame[painted].mean(axis=0) - frames[0][frames[0][..., 3] > 0.99].mean(axis=0)
-        )
-        assert colours.max() < 0.06
 
 
 def test_what_stands_still_keeps_the_lines_of_the_large_frames(pipeline):

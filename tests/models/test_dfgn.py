@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from unittest.mock import patch
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from rdtf.models import dfgn
+from rdtf.models import dfgn, guide
 from rdtf.models.dfgn import DFGN
 
 from .networks import TEXT_WIDTH, Clip, random_clip, stacked, tiny_dfgn, unused_parameters
@@ -274,7 +275,8 @@ def test_making_all_frames_gives_the_same_hidden_ones(networks, variant, mask, s
     """As on a GPU, where nobody looks at a mask."""
     clip = random_clip(mask).padded(slots)
     some = clip.through(networks[variant])
-    with patch.object(dfgn, "_has_values", return_value=False):
+    blind = partial(patch.object, attribute="has_values", return_value=False)
+    with blind(dfgn), blind(guide):
         every = clip.through(networks[variant])
     hidden = clip.valid[0] & ~clip.given[0]
     torch.testing.assert_close(every[:, :, hidden], some[:, :, hidden], rtol=1e-4, atol=1e-4)

@@ -34,7 +34,7 @@ class Evaluate:
     limit: int | None = 60
     """At most so many clips, spread over the split; 0 = all."""
     steps: int | None = None
-    """Sampling steps. Default: what `rdtf fill` takes for each task: 1, 3 or 20."""
+    """Sampling steps. Default: what `rdtf fill` takes for each task: 1, 2 or 20."""
     guidance_scale: float = 1.0
     """Text guidance; 1 = off."""
     seed: int = 0

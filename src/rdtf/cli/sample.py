@@ -25,7 +25,7 @@ class _Sampling:
     """Run directory of `rdtf train`, or a saved pipeline. Default: the model that ships."""
     steps: int | None = None
     """Sampling steps: fewer are faster. Default: 1 where most frames to make lie between given
-    ones, 3 where a clip goes on, 20 from one still or text."""
+    ones, 2 where a clip goes on, 20 from one still or text."""
     guidance_scale: float | None = None
     """How strongly to follow the text; 1 = off. Default: 2 for generate, else 1."""
     image_guidance_scale: float = 1.0

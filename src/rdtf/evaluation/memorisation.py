@@ -65,6 +65,7 @@ def text_memorisation(
 ) -> list[Nearness]:
     """Generate `limit` of the stickers again from their captions alone, and compare.
 
+    A model that moves and does not draw is given their first frames too, which then don't count.
     Text guidance is the pipeline's own default, as in `rdtf generate`.
 
     Raises:
@@ -73,14 +74,17 @@ def text_memorisation(
     named = [clip for clip in stickers if clip.captions and clip.captions[0].strip()]
     if not named:
         raise DataError("none of the held-out clips has a caption to generate it from")
-    chosen = spread(named, limit)
+    draws = getattr(pipeline, "draws", True)
+    known = [] if draws else [0]
+    chosen = spread([clip for clip in named if clip.num_frames > len(known)], limit)
     generated = []
     for done, clip in enumerate(chosen):
         if progress:
-            progress(done, len(chosen), "text alone")
+            progress(done, len(chosen), "text alone" if draws else "text and first frame")
         generated.append(
             pipeline(
                 clip.captions[0],
+                None if draws else clip.select([0]),
                 num_frames=clip.num_frames,
                 duration_ms=max(1, round(clip.total_ms / clip.num_frames)),
                 num_inference_steps=num_inference_steps,
@@ -89,7 +93,7 @@ def text_memorisation(
         )
     if progress:
         progress(len(chosen), len(chosen), "done")
-    return nearest_training_clips(generated, chosen, training)
+    return nearest_training_clips(generated, chosen, training, known)
 
 
 def _features(clip: Sticker, known: Sequence[int]) -> np.ndarray:

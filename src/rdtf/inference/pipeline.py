@@ -36,7 +36,7 @@ from rdtf.stickers import Sticker
 SHIPPED_MODEL = Path(__file__).parents[1] / "weights"
 # Steps of the scheduler where most frames lie between given ones, where a clip goes on, and where
 # one still or nothing is given; docs/model.md says what more or less of them give.
-STEPS_BETWEEN, STEPS_BEYOND, DEFAULT_STEPS = 1, 3, 20
+STEPS_BETWEEN, STEPS_BEYOND, DEFAULT_STEPS = 1, 2, 20
 DEFAULT_GUIDANCE_SCALE = 2.0
 
 
@@ -107,6 +107,11 @@ class StickerPipeline(DiffusionPipeline):
     @property
     def _model_config(self) -> Any:
         return self.denoiser.config_
+
+    @property
+    def draws(self) -> bool:
+        """Whether it can do without a given frame; one that learned motion only can't."""
+        return bool(getattr(self._model_config, "draws", True))
 
     @property
     def _motion_channels(self) -> int:
@@ -258,7 +263,7 @@ class StickerPipeline(DiffusionPipeline):
             request: the clip's slots, and which are known.
             prompt: text; None = the captions that the sticker carries, "" = none.
             num_inference_steps: steps of the scheduler per window. None = 1 where most frames to
-                make lie between given ones, which settle them, 3 where several given ones are gone
+                make lie between given ones, which settle them, 2 where several given ones are gone
                 on from, and 20 where motion has to be drawn from one still, or all from text.
             guidance_scale: how strongly to follow the text; 1 = off.
             image_guidance_scale: how strongly to follow the given frames; 1 = off.
@@ -277,7 +282,7 @@ class StickerPipeline(DiffusionPipeline):
             The clip; its known frames are those of the request (fitted to the canvas, if that is
             the output's size), pixel for pixel.
         """
-        if not request.known.any() and not getattr(self._model_config, "draws", True):
+        if not request.known.any() and not self.draws:
             raise UserError("this model only moves what it is given; give it a still (--image)")
         large = LargeFrames.of(request, output_size, self.canvas)
         if num_inference_steps is None:

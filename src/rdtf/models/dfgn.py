@@ -8,7 +8,7 @@ noisy latents, given latents, and the condition mask as a channel.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, cast
 
 import torch
@@ -17,13 +17,8 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from rdtf.method.dual_mask import denoiser_input
-from rdtf.models.composer import (
-    NUM_REFERENCES,
-    Composition,
-    FrameComposer,
-    gather_references,
-    reference_frames,
-)
+from rdtf.models.composer import NUM_REFERENCES, Composition, FrameComposer, reference_frames
+from rdtf.models.guide import NUM_HINTS, Guide, by_frame, guide_by, has_values, rows_of
 from rdtf.models.layers import (
     ClipShape,
     ResidualBlock,
@@ -32,17 +27,11 @@ from rdtf.models.layers import (
     sinusoidal_embedding,
     zero_init,
 )
-from rdtf.models.matching import match
-from rdtf.models.motion import MOTION_CHANNELS, MOTION_STD, beyond_given, flow_of_motion
+from rdtf.models.motion import MOTION_CHANNELS, MOTION_STD, flow_of_motion
 from rdtf.models.sti import SpatioTemporalInteraction, TemporalConvolution
 
-# What matching says of each cell: flow to both references, and how well they agree.
-_NUM_HINTS = 2 * NUM_REFERENCES + 1
 # Spread of premultiplied sticker pixels in [-1, 1].
 _DATA_STD = 0.7
-# Beyond the given frames the second nearest lies so much farther back than it does: moved by the
-# same motion, it would be a ghost of the nearest.
-_SECOND_FARTHER = 150.0
 
 
 class Stage(nn.Module):
@@ -65,25 +54,6 @@ class Stage(nn.Module):
     ) -> Tensor:
         x = self.temporal(self.residual(x, embedding), clip)
         return x if self.transformer is None else self.transformer(x, text, text_mask)
-
-
-@dataclass(frozen=True)
-class _Guide:
-    """What the given frames say about each frame, `N = B·F`.
-
-    references: latents `[N, 2, c, h, w]`, zero where nothing is given; distances: `[N, 2]`,
-    infinite there; flow: as matched, `[N, 2, 2, h', w']`, zero beyond the references; hints:
-    `[N, 5, h, w]`; between: whether the frame lies between its references, bool `[N]`; beyond:
-    whether motion latents say where it comes from, bool `[N]`; motion_scale: `[N]`.
-    """
-
-    references: Tensor
-    distances: Tensor
-    flow: Tensor
-    hints: Tensor
-    between: Tensor
-    beyond: Tensor
-    motion_scale: Tensor
 
 
 class DFGN(ModelMixin, ConfigMixin):
@@ -148,7 +118,7 @@ class DFGN(ModelMixin, ConfigMixin):
         input_channels = 2 * latent_channels + 1
         if compose:
             input_channels += NUM_REFERENCES * latent_channels
-            input_channels += _NUM_HINTS
+            input_channels += NUM_HINTS
         self.motion_channels = MOTION_CHANNELS if compose and motion != "none" else 0
         input_channels += self.motion_channels
 
@@ -280,7 +250,7 @@ class DFGN(ModelMixin, ConfigMixin):
             self.composer.unfold(guide.references),
             guide.distances,
             guide.flow,
-            self._pixels(_by_frame(seen)),
+            self._pixels(by_frame(seen)),
             guide.between,
             guide.motion_scale,
         )
@@ -296,7 +266,7 @@ class DFGN(ModelMixin, ConfigMixin):
         text: list[Tensor] | Tensor | None,
         text_mask: list[Tensor] | Tensor | None,
         mean_duration_ms: Tensor | None,
-        guide: _Guide | None,
+        guide: Guide | None,
     ) -> tuple[Tensor, Tensor]:
         """Features `[B·F, C, h, w]`, and the noisy latents as the network sees them."""
         batch, frames = valid.shape
@@ -311,15 +281,15 @@ class DFGN(ModelMixin, ConfigMixin):
         if guide is not None and self.motion_channels:
             pixels, motion = self._seen_beyond(pixels, motion, level, guide)
         seen = torch.cat([pixels, motion], dim=1)
-        folded = _by_frame(denoiser_input(pixels, clean, given))
+        folded = by_frame(denoiser_input(pixels, clean, given))
         if guide is not None:
             folded = torch.cat(
-                [folded, guide.references.flatten(1, 2), guide.hints, _by_frame(motion)], dim=1
+                [folded, guide.references.flatten(1, 2), guide.hints, by_frame(motion)], dim=1
             )
         return self._unet(folded, embedding, text_states, text_keys, clip), seen
 
     def _seen_beyond(
-        self, pixels: Tensor, motion: Tensor, level: Tensor, guide: _Guide
+        self, pixels: Tensor, motion: Tensor, level: Tensor, guide: Guide
     ) -> tuple[Tensor, Tensor]:
         """Motion counts beyond the given frames; if it is alone there, noisy pixels don't."""
         beyond = guide.beyond.view(len(pixels), 1, -1, 1, 1)
@@ -328,16 +298,14 @@ class DFGN(ModelMixin, ConfigMixin):
             pixels = torch.where(beyond, 0.0, pixels)
         return pixels, torch.where(beyond, motion, 0.0)
 
-    def _moved(
-        self, h: Tensor, guide: _Guide, seen: Tensor, level: Tensor
-    ) -> tuple[_Guide, Tensor]:
+    def _moved(self, h: Tensor, guide: Guide, seen: Tensor, level: Tensor) -> tuple[Guide, Tensor]:
         """The guide with flows beyond the given frames, and motion latents `[B·F, M, h, w]`.
 
         The network says how much of the linear guess from the noisy motion to believe at each
         place, for much stands still, and what it lacks. The composer takes motion as it is: what
         would make its pixels right on average is to move less.
         """
-        guess = _by_frame(seen[:, seen.shape[1] - self.motion_channels :]).float()
+        guess = by_frame(seen[:, seen.shape[1] - self.motion_channels :]).float()
         if not self.motion_channels:
             return guide, guess
         out = self.conv_motion(nn.functional.silu(self.norm_motion(h))).float()
@@ -370,45 +338,16 @@ class DFGN(ModelMixin, ConfigMixin):
         """Channels of what is noised and denoised: those of the pixels and of motion."""
         return int(self.config_.latent_channels) + self.motion_channels
 
-    @torch.no_grad()
-    def _guide(self, clean: Tensor, given: Tensor, valid: Tensor, motion_scale: float) -> _Guide:
-        """The references of each frame, and what plain matching makes of them.
-
-        Frames that are not hidden get no hints, whether or not they are left out.
-        """
-        references, distances, offsets = _references(clean, given)
-        height, width = references.shape[-2:]
-        hidden = (valid & ~given).flatten()
-        between = offsets[:, 0] * offsets[:, 1] < 0
-        hints = references.new_zeros(len(references), _NUM_HINTS, height, width)
-        flow = hints[:, :-1].unflatten(1, (NUM_REFERENCES, 2)).float()
-        two = offsets[:, 0] != offsets[:, 1]  # of one frame nothing can be learned
-        rows = _rows(hidden & two)
-        if isinstance(rows, slice) or len(rows) > 0:
-            finest = width * min(self.config_.patch, 4)
-            found, disagreement = match(
-                self.composer.unfold(references[rows]), offsets[rows], finest
-            )
-            facts = torch.cat([found.flatten(1, 2) * width, disagreement], dim=1)
-            facts = nn.functional.adaptive_avg_pool2d(facts, (height, width)).to(hints.dtype)
-            hints[rows] = torch.where(hidden[rows, None, None, None], facts, 0.0)
-            # Beyond the references things may turn or stop: there the network gets the hint only.
-            found = torch.where(between[rows, None, None, None, None], found, 0.0)
-            flow = found.new_zeros(len(references), *found.shape[1:])
-            flow[rows] = found
-        scale = torch.where(between, 1.0, motion_scale)
-        beyond = (beyond_given(given) & valid).flatten()
-        if self.motion_channels:
-            farther = torch.stack([distances[:, 0], distances[:, 0] * _SECOND_FARTHER], dim=1)
-            distances = torch.where(beyond[:, None], farther, distances)
-        return _Guide(references, distances, flow, hints, between, beyond, scale)
+    def _guide(self, clean: Tensor, given: Tensor, valid: Tensor, motion_scale: float) -> Guide:
+        patch, moves = self.config_.patch, self.motion_channels > 0
+        return guide_by(clean, given, valid, motion_scale, patch=patch, moves=moves)
 
     def _composed(
-        self, h: Tensor, guide: _Guide, seen: Tensor, clean: Tensor, hidden: Tensor
+        self, h: Tensor, guide: Guide, seen: Tensor, clean: Tensor, hidden: Tensor
     ) -> Tensor:
         """The composer's frames; on a CPU the hidden ones only, the others are as given."""
-        rows = _rows(hidden)
-        clean = _by_frame(clean)
+        rows = rows_of(hidden)
+        clean = by_frame(clean)
         if isinstance(rows, Tensor) and len(rows) == 0:
             return clean
         parts = (
@@ -416,7 +355,7 @@ class DFGN(ModelMixin, ConfigMixin):
             guide.references,
             guide.distances,
             guide.flow,
-            self._pixels(_by_frame(seen)),
+            self._pixels(by_frame(seen)),
             guide.between,
             guide.motion_scale,
         )
@@ -503,13 +442,7 @@ class DFGN(ModelMixin, ConfigMixin):
 
 def _may_be_padded(valid: Tensor) -> bool:
     """Whether masks are needed."""
-    return not (_has_values(valid) and bool(valid.all()))
-
-
-def _has_values(mask: Tensor) -> bool:
-    """Whether a mask can be looked at for nothing: not on a GPU, nor where a cost is counted."""
-    on_host = mask.device.type == "cpu" and not torch.compiler.is_compiling()
-    return on_host and type(mask) is Tensor
+    return not (has_values(valid) and bool(valid.all()))
 
 
 def _without_padding(
@@ -522,16 +455,6 @@ def _without_padding(
     return given & valid, noisy, clean
 
 
-def _by_frame(x: Tensor) -> Tensor:
-    """`[B, C, F, h, w]` → `[B·F, C, h, w]`."""
-    return x.transpose(1, 2).flatten(0, 1)
-
-
-def _rows(hidden: Tensor) -> Tensor | slice:
-    """Which of the flattened frames `[B·F]` to make; all, where a mask can't be looked at."""
-    return hidden.flatten().nonzero()[:, 0] if _has_values(hidden) else slice(None)
-
-
 def _temporal_layer(channels: int, config: Any) -> nn.Module:
     kernel = tuple(config.sti_kernel)
     if config.temporal_layer == "conv3d":
@@ -539,18 +462,6 @@ def _temporal_layer(channels: int, config: Any) -> nn.Module:
     return SpatioTemporalInteraction(
         channels, config.sti_heads, config.sti_head_dim, kernel, config.sti_conv_layers
     )
-
-
-def _references(clean: Tensor, given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Reference latents `[B·F, 2, C, h, w]` (zero where nothing is given), their distances and
-    signed offsets in time, `[B·F, 2]` each."""
-    indices, distances = reference_frames(given)
-    references = gather_references(clean, indices)
-    exists = distances.isfinite()
-    references = torch.where(exists[..., None, None, None], references, 0.0)
-    frames = torch.arange(given.shape[1], device=given.device)
-    offsets = torch.where(exists, (indices - frames[:, None]).float(), 0.0)
-    return references.flatten(0, 1), distances.flatten(0, 1), offsets.flatten(0, 1)
 
 
 def _broadcast(level: Tensor) -> Tensor:
