@@ -84,11 +84,11 @@ def text_memorisation(
         generated.append(
             pipeline(
                 clip.captions[0],
-                None if draws else clip.select([0]),
                 num_frames=clip.num_frames,
                 duration_ms=max(1, round(clip.total_ms / clip.num_frames)),
                 num_inference_steps=num_inference_steps,
                 generator=torch.Generator().manual_seed(noise_seed(seed, f"{clip_id(clip)}/t2v")),
+                **({} if draws else {"image": clip.select([0])}),
             )
         )
     if progress:
