@@ -252,7 +252,7 @@ def test_the_callback_sees_every_step(pipeline):
     assert [index for index, _, _ in seen] == [0, 1, 2, 3]
     levels = [level for _, level, _ in seen]
     assert levels[0] == 1 and levels == sorted(levels, reverse=True)
-    assert {shape for _, _, shape in seen} == {(1, 64, 3, 8, 8)}
+    assert {shape for _, _, shape in seen} == {(1, 64 + 2, 3, 8, 8)}  # and motion
 
 
 # --------------------------------------------------------------------- saved and loaded
@@ -342,8 +342,9 @@ def test_schedulers_can_be_exchanged(tiny_run, name):
     assert same(result, again) and not same(result, euler)
     assert np.array_equal(result.frames[0], clip(1).frames[0])
     # They solve the same equation, so they arrive near each other; another objective would not.
+    # Not quite as near as pixels alone would: few steps lose some of the motion, each its own part.
     difference = result.premultiplied()[1:] - euler.premultiplied()[1:]
-    assert np.abs(difference).mean() < 0.05
+    assert np.abs(difference).mean() < 0.12
 
 
 def make_clip(pipeline: StickerPipeline, steps: int) -> Sticker:
