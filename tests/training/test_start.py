@@ -27,8 +27,10 @@ def test_starts_as_the_model_that_it_starts_from(tiny_run, training_set, tmp_pat
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
-def test_a_model_without_motion_latents_learns_them(tiny_run, training_set, tmp_path):
+def test_a_model_without_motion_latents_learns_them(training_set, tmp_path):
     """What it knows it keeps; motion, and how it composes by it, are new."""
+    tiny_run = tmp_path / "without"
+    train(tiny_config(steps=1, model__motion="none"), training_set, tiny_run, quiet=True)
     config = adopt(tiny_config(), str(tiny_run))
     config = override(config, {"model.motion": "alone", "steps": 2})
     model, *_ = build_models(config)
