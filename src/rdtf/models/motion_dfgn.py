@@ -1,0 +1,209 @@
+"""DFGN on motion: says where every frame of a clip comes from in one reference frame.
+
+The same stages as the DFGN on pixels, on the 16 × 16 grid of motion latents
+(`models/motion_latents.py`): given frames' motions are given latents, so the dual mask makes one
+network continue a movement, lead up to it, fill it in, or invent it from a single still and text.
+The picture itself enters through a small stem; pixels are moved, never drawn.
+"""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from rdtf.models.affine import NUM_PARAMETERS, backward_flow, grid_positions
+from rdtf.models.clip_unet import ClipUNet
+from rdtf.models.layers import ClipShape, group_norm, sinusoidal_embedding, zero_init
+from rdtf.models.motion_latents import (
+    GRID,
+    affine_of_latents,
+    latents_of_residual,
+    pack,
+    unpack,
+)
+
+_TIME_UNIT_MS = 10.0  # one unit of the sinusoidal embedding's argument
+
+
+class MotionDFGN(ModelMixin, ConfigMixin):
+    """Denoiser of motion latents for clips of any number of frames.
+
+    Args:
+        channels: width of each level, finest (16 × 16) first.
+        layers_per_level: stages per level, down and up.
+        attention_levels: which levels attend within the frame and to the text.
+        embedding_dim, text_dim: widths of the conditioning vector and of the text inside.
+        text_widths: width of the token states of each text encoder.
+        stem_width: channels of the reference picture's features.
+        canvas: side of the reference picture in pixels; a multiple of 16.
+        max_frames: longest clip that it was trained on.
+    """
+
+    _no_split_modules = ("Stage",)
+
+    @register_to_config
+    def __init__(
+        self,
+        channels: tuple[int, ...] = (96, 160, 224),
+        layers_per_level: int = 1,
+        attention_levels: tuple[int, ...] = (1, 2),
+        attention_head_dim: int = 32,
+        expansion: int = 2,
+        embedding_dim: int = 256,
+        text_dim: int = 224,
+        text_widths: tuple[int, ...] = (384,),
+        temporal_layer: str = "sti",
+        sti_heads: int = 4,
+        sti_head_dim: int = 32,
+        sti_kernel: tuple[int, int, int] = (3, 1, 1),
+        sti_conv_layers: int = 2,
+        stem_width: int = 64,
+        canvas: int = 128,
+        max_frames: int = 16,
+    ) -> None:
+        super().__init__()
+        config: Any = self.config
+        if canvas % GRID:
+            raise ValueError(f"canvas {canvas} is no multiple of {GRID}")
+        self.patch = canvas // GRID
+        self.stem = nn.Sequential(
+            nn.Conv2d(4 * self.patch**2 + 2, stem_width, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(stem_width, stem_width, 3, padding=1),
+        )
+        # Noisy and given: residual and affine as fields, two channels each; and the mask.
+        self.unet = ClipUNet(config, 9 + stem_width)
+        self.embed_numbers = nn.Linear(4 * embedding_dim + 2 * NUM_PARAMETERS + 1, embedding_dim)
+        self.embed_frame = nn.Sequential(
+            nn.SiLU(), nn.Linear(embedding_dim, embedding_dim), nn.SiLU(),
+            nn.Linear(embedding_dim, embedding_dim),
+        )  # fmt: skip
+        self.embed_text = nn.ModuleList(
+            nn.Sequential(
+                nn.Linear(width, 2 * text_dim), nn.SiLU(), nn.Linear(2 * text_dim, text_dim)
+            )
+            for width in text_widths
+        )
+        self.pooled_text = nn.Linear(text_dim, embedding_dim)
+        self.null_text = nn.Parameter(torch.zeros(1, 1, text_dim))
+        width, coarse = self.unet.out_channels, self.unet.middle_channels
+        self.norm_out = group_norm(width)
+        self.conv_out = zero_init(nn.Conv2d(width, 4, 3, padding=1))
+        self.affine_out = nn.Sequential(
+            nn.LayerNorm(width + coarse + embedding_dim),
+            nn.Linear(width + coarse + embedding_dim, 256),
+            nn.SiLU(),
+            zero_init(nn.Linear(256, 2 * NUM_PARAMETERS)),
+        )
+
+    @property
+    def config_(self) -> Any:
+        """The registered config, untyped."""
+        return cast(Any, self.config)
+
+    def forward(
+        self,
+        noisy: Tensor,
+        sigma: Tensor,
+        *,
+        clean: Tensor,
+        given: Tensor,
+        valid: Tensor,
+        reference: Tensor,
+        centre: Tensor,
+        times_ms: Tensor,
+        text: list[Tensor] | None = None,
+        text_mask: list[Tensor] | None = None,
+        padded: bool = True,
+    ) -> Tensor:
+        """Predict the clean motion latents of every frame.
+
+        Args:
+            noisy: latents at noise level `sigma`, `[B, F, D]`; sigma: in [0, 1], `[B]`.
+            clean: motion latents, read where given, `[B, F, D]`; zero motion is the reference.
+            given, valid: condition and validity mask, bool `[B, F]`.
+            reference: the reference frame, premultiplied in [−1, 1], `[B, 4, S, S]`.
+            centre: of its alpha, (x, y) in [−1, 1], `[B, 2]`.
+            times_ms: start of each frame relative to the reference, `[B, F]`.
+            text, text_mask: per encoder `[B, T, D]` and bool `[B, T]`.
+            padded: False promises that all frames are valid.
+
+        Returns:
+            `[B, F, D]`; frames outside `valid` hold nothing meaningful.
+        """
+        batch, frames = valid.shape
+        given = given & valid
+        keep = given[..., None]
+        clean = torch.where(keep, clean, 0.0)
+        t = sigma.float()[:, None, None]
+        norm = (1 - t) ** 2 + t**2
+        guess = torch.where(valid[..., None], noisy.float(), 0.0) * ((1 - t) / norm)
+        shown = torch.where(keep, clean, guess)
+
+        text_states, text_keys = self._text(text, text_mask, batch)
+        numbers = self._numbers(sigma, times_ms, valid)
+        affine, _ = unpack(shown)
+        flags = given.to(affine.dtype)[..., None]
+        numbers = torch.cat([numbers, affine * (1 - flags), affine * flags, flags], dim=-1)
+        embedding = self.embed_numbers(numbers.to(self.null_text.dtype))
+        pooled = (text_states * text_keys[..., None]).sum(1) / text_keys.sum(1, keepdim=True)
+        embedding = embedding + self.pooled_text(pooled)[:, None]
+        embedding = self.embed_frame(embedding).flatten(0, 1)
+
+        x = self._fields(shown, given, centre)
+        seen = self._picture(reference, centre)
+        x = torch.cat([x, seen[:, None].expand(-1, frames, -1, -1, -1).flatten(0, 1)], dim=1)
+        clip = ClipShape(batch, frames, valid, padded)
+        h, coarse = self.unet(x.to(self.null_text.dtype), embedding, text_states, text_keys, clip)
+
+        out = self.conv_out(F.silu(self.norm_out(h))).float().unflatten(0, (batch, frames))
+        pooled = torch.cat([h.mean((2, 3)), coarse.mean((2, 3)), embedding], dim=-1)
+        of_affine = self.affine_out(pooled).float().unflatten(0, (batch, frames))
+        belief = pack(of_affine[..., :NUM_PARAMETERS], out[:, :, :2])
+        lacks = pack(of_affine[..., NUM_PARAMETERS:], out[:, :, 2:])
+        return guess * (1 + belief) + (t / norm.sqrt()) * lacks
+
+    def _fields(self, shown: Tensor, given: Tensor, centre: Tensor) -> Tensor:
+        """Affine and residual motion as fields, guessed and given; the mask: `[B·F, 9, h, w]`."""
+        affine, residual = unpack(shown)
+        where = centre[:, None].expand(*shown.shape[:2], 2)
+        with torch.autocast(shown.device.type, enabled=False):
+            flow = backward_flow(affine_of_latents(affine), where, GRID, GRID)
+        fields = torch.cat([residual, latents_of_residual(flow).clamp(-8, 8)], dim=2)
+        mask = given[:, :, None, None, None].to(fields.dtype)
+        plane = mask.expand(-1, -1, 1, GRID, GRID)
+        return torch.cat([fields * (1 - mask), fields * mask, plane], dim=2).flatten(0, 1)
+
+    def _picture(self, reference: Tensor, centre: Tensor) -> Tensor:
+        """Features of the reference, with places relative to its centre, `[B, stem, h, w]`."""
+        folded = F.pixel_unshuffle(reference, self.patch)
+        places = grid_positions(GRID, GRID, centre) - centre[:, :, None, None]
+        return self.stem(torch.cat([folded, places.to(folded.dtype)], dim=1))
+
+    def _numbers(self, sigma: Tensor, times_ms: Tensor, valid: Tensor) -> Tensor:
+        """Noise level, time from the reference, clip length and time between frames `[B, F, …]`."""
+        dim = self.config_.embedding_dim
+        count = valid.sum(dim=1)
+        last = torch.where(valid, times_ms, -torch.inf).amax(1)
+        first = torch.where(valid, times_ms, torch.inf).amin(1)
+        step_ms = (last - first) / (count - 1).clamp(min=1)
+        clip = torch.stack([sigma.float() * 1000, count.float() * 10, step_ms / _TIME_UNIT_MS], 1)
+        clip = sinusoidal_embedding(clip, dim).flatten(1)[:, None].expand(-1, valid.shape[1], -1)
+        frame = sinusoidal_embedding(times_ms / _TIME_UNIT_MS, dim)
+        return torch.cat([clip, frame], dim=-1)
+
+    def _text(
+        self, text: list[Tensor] | None, text_mask: list[Tensor] | None, batch: int
+    ) -> tuple[Tensor, Tensor]:
+        """Token states of all encoders behind a learned null token that is always there."""
+        states = [self.null_text.expand(batch, -1, -1)]
+        masks = [torch.ones(batch, 1, dtype=torch.bool, device=states[0].device)]
+        for embed, state, mask in zip(self.embed_text, text or [], text_mask or [], strict=False):
+            states.append(embed(state.to(self.null_text.dtype)))
+            masks.append(mask)
+        return torch.cat(states, dim=1), torch.cat(masks, dim=1)

@@ -1,0 +1,150 @@
+"""Draws of the motion grammar: verb, amount, speed, side, combination, timing.
+
+The truth is exact: no matching is needed to know how things moved.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rdtf.synthetic.verbs import VERBS, Parameters, Verb
+
+__all__ = ["VERBS", "MotionDraw", "Verb", "draw_motion", "motion_parameters"]
+
+# Words for how much and how fast, and the factors that they stand for.
+AMOUNTS: dict[str, tuple[float, float]] = {
+    "little": (0.4, 0.6),
+    "": (0.8, 1.15),
+    "much": (1.4, 1.7),
+}
+SPEEDS: dict[str, tuple[float, float]] = {
+    "slow": (0.45, 0.65),
+    "": (0.85, 1.15),
+    "fast": (1.6, 2.1),
+}
+_SAID = (0.2, 0.6, 0.2)
+_COMBINED = 0.15
+
+
+@dataclass(frozen=True)
+class MotionDraw:
+    """One motion: what the caption says and what the parameters are made from.
+
+    verbs: one, or two at the same time; amount, speed: keys of AMOUNTS and SPEEDS;
+    amount_factor, speed_factor: numbers drawn for them; side: −1 or 1;
+    loops: the frame behind the last is the first.
+    """
+
+    verbs: tuple[str, ...]
+    amount: str = ""
+    speed: str = ""
+    amount_factor: float = 1.0
+    speed_factor: float = 1.0
+    side: int = 1
+    loops: bool = False
+
+    @property
+    def deform(self) -> str:
+        """The deformation besides the affine motion: "", "ripple", "swirl" or "drip"."""
+        return next((VERBS[verb].deform for verb in self.verbs if VERBS[verb].deform), "")
+
+
+def draw_motion(generator: np.random.Generator) -> MotionDraw:
+    """Draw a motion; a pure function of the generator's state."""
+    names = list(VERBS)
+    first = names[generator.integers(len(names))]
+    verbs = (first,)
+    if generator.random() < _COMBINED and VERBS[first].shares:
+        second = names[generator.integers(len(names))]
+        if second != first and VERBS[second].shares and not _clash(first, second):
+            verbs = (first, second)
+    amount = list(AMOUNTS)[generator.choice(3, p=_SAID)]
+    speed = list(SPEEDS)[generator.choice(3, p=_SAID)]
+    return MotionDraw(
+        verbs=verbs,
+        amount=amount,
+        speed=speed,
+        amount_factor=float(generator.uniform(*AMOUNTS[amount])),
+        speed_factor=float(generator.uniform(*SPEEDS[speed])),
+        side=int(generator.choice([-1, 1])),
+        loops=bool(generator.random() < 0.4),
+    )
+
+
+def _clash(first: str, second: str) -> bool:
+    """Pairs that undo one another."""
+    pair = {first, second}
+    opposites = (
+        {"grow", "shrink"},
+        {"slide left", "slide right"},
+        {"fly", "fall"},
+        {"stretch", "squash"},
+        {"grow", "vanish"},
+    )
+    return any(opposite <= pair for opposite in opposites)
+
+
+def motion_parameters(
+    draw: MotionDraw, times_ms: np.ndarray, total_ms: float, box: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The parameters of every frame, relative to the still.
+
+    Args:
+        times_ms: start of each frame, `[F]`; the still is what is shown at 0.
+        total_ms: of the clip, at which a loop is back at its beginning.
+        box: the still's (centre x, centre y, left, top, right, bottom) in [−1, 1]; the centre is
+            the mean of its alpha.
+
+    Returns:
+        (affine parameters float `[F, 6]`: shift x, shift y of the centre in halves of the canvas,
+        turn in radians, log-scale x, log-scale y, shear; strength of the deformation `[F]`).
+    """
+    affine = np.zeros((len(times_ms), 6))
+    deform = np.zeros(len(times_ms))
+    for name in draw.verbs:
+        verb = VERBS[name]
+        phase = _phase(verb, draw, times_ms, total_ms)
+        parameters = verb.motion(phase)
+        affine += _about_pivot(verb, draw, parameters, box)
+        if "deform" in parameters:
+            deform = deform + np.asarray(parameters["deform"])
+    return affine, deform
+
+
+def _phase(verb: Verb, draw: MotionDraw, times_ms: np.ndarray, total_ms: float) -> np.ndarray:
+    period_ms = verb.period_ms / draw.speed_factor
+    if verb.one_way:
+        if draw.loops:  # there and back
+            return np.sin(np.pi * times_ms / total_ms) ** 2
+        return np.clip(times_ms / min(period_ms, total_ms), 0, 1)
+    if draw.loops:
+        return times_ms / total_ms * max(1, round(total_ms / period_ms))
+    return times_ms / period_ms
+
+
+def _about_pivot(
+    verb: Verb, draw: MotionDraw, parameters: Parameters, box: np.ndarray
+) -> np.ndarray:
+    """Parameters `[F, 6]` about the centre, of a motion about the verb's pivot."""
+    low, high = verb.amounts
+    amount = float(np.clip(draw.amount_factor, low, high))
+    side = draw.side if verb.sided else 1
+
+    def get(name: str, factor: float) -> np.ndarray:
+        return np.asarray(parameters.get(name, 0.0)) * factor
+
+    x, y = get("x", amount * side), get("y", amount)
+    turn, shear = get("turn", amount * side), get("shear", amount * side)
+    log_x, log_y = get("sx", amount), get("sy", amount)
+    if verb.name in ("spin", "roll", "vanish"):
+        turn = get("turn", side)  # whole turns whatever the amount
+    _, centre_y, _, top, _, bottom = box
+    offset = {"centre": 0.0, "bottom": bottom - centre_y, "top": top - centre_y}[verb.pivot]
+    # The pivot lies at (0, offset) from the centre: G (0, offset) = R (shear·o, e^b·o).
+    moved_x, moved_y = shear * offset, np.exp(log_y) * offset
+    cos, sin = np.cos(turn), np.sin(turn)
+    x = x - (cos * moved_x - sin * moved_y)
+    y = y + offset - (sin * moved_x + cos * moved_y)
+    return np.stack(np.broadcast_arrays(x, y, turn, log_x, log_y, shear), axis=-1)

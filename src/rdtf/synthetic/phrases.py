@@ -1,0 +1,50 @@
+"""Captions of the motion grammar: several phrasings of who does what, how much and how fast."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rdtf.synthetic.grammar import VERBS, MotionDraw
+
+_AMOUNT_WORDS = {
+    "little": ("a little", "slightly", "gently", "softly"),
+    "much": ("a lot", "wildly", "strongly", "like crazy"),
+}
+_SPEED_WORDS = {"slow": ("slowly", "in slow motion"), "fast": ("fast", "quickly", "rapidly")}
+_TEMPLATES = (
+    ("{name} {action}", 4.0),
+    ("a {name} {action}", 2.0),
+    ("{name}, {action}", 2.0),
+    ("the {name} is {action}", 1.0),
+    ("{action}", 4.0),
+    ("it is {action}", 0.5),
+    ("{action} {name}", 0.5),
+)
+_JOINTS = (" while ", " and ", ", ")
+
+
+def draw_caption(draw: MotionDraw, name: str, generator: np.random.Generator) -> str:
+    """One caption of a motion over a still called `name` ("" if it has no name)."""
+    action = draw_action(draw, generator)
+    weights = np.array([weight for _, weight in _TEMPLATES])
+    template = _TEMPLATES[generator.choice(len(_TEMPLATES), p=weights / weights.sum())][0]
+    return template.format(name=name, action=action) if name else action
+
+
+def draw_action(draw: MotionDraw, generator: np.random.Generator) -> str:
+    """What it does, with adverbs: "jumping slowly while spinning"."""
+
+    def pick(words: tuple[str, ...]) -> str:
+        return words[min(int(len(words) * generator.random() ** 1.5), len(words) - 1)]
+
+    gerunds = [pick(VERBS[verb].gerunds) for verb in draw.verbs]
+    action = _JOINTS[generator.integers(len(_JOINTS))].join(gerunds)
+    adverbs = []
+    if draw.speed:
+        adverbs.append(pick(_SPEED_WORDS[draw.speed]))
+    if draw.amount:
+        adverbs.append(pick(_AMOUNT_WORDS[draw.amount]))
+    if not adverbs:
+        return action
+    said = " and ".join(adverbs)
+    return f"{said} {action}" if generator.random() < 0.3 else f"{action} {said}"

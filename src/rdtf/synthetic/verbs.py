@@ -1,0 +1,292 @@
+"""The verbs of the motion grammar: what each does to a still over time.
+
+A verb maps a phase to the six affine parameters of a frame, as `models/affine.py` reads them:
+shift (x, y) in halves of the canvas, turn in radians, log-scale along x and y, and shear, about a
+pivot of the still. Every verb is the identity at phase 0, so that the still is the first frame.
+
+Periodic verbs take the number of cycles done; one-way verbs take progress in [0, 1].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+Phase = np.ndarray
+Parameters = dict[str, np.ndarray | float]
+
+_TURN = 2 * np.pi
+
+
+def _sin(cycles: Phase) -> np.ndarray:
+    return np.sin(_TURN * cycles)
+
+
+def _hop(cycles: Phase) -> np.ndarray:
+    """One arc a cycle: 0 at whole cycles, 1 in the middle."""
+    return np.abs(np.sin(np.pi * cycles))
+
+
+def _there_and_back(cycles: Phase) -> np.ndarray:
+    """0 at whole cycles, 1 in the middle, smooth."""
+    return np.sin(np.pi * cycles) ** 2
+
+
+def _ease(progress: Phase) -> np.ndarray:
+    return progress**2 * (3 - 2 * progress)
+
+
+def _jump(p: Phase) -> Parameters:
+    high = 4 * (p % 1) * (1 - p % 1)
+    ground = np.clip(1 - 4 * high, 0, 1) * np.minimum(p * 8, 1)
+    return {"y": -0.45 * high, "sy": 0.1 * high - 0.18 * ground, "sx": 0.12 * ground}
+
+
+def _bounce(p: Phase) -> Parameters:
+    high = _hop(2 * p)
+    ground = np.clip(1 - 2.5 * high, 0, 1) * np.minimum(p * 8, 1)
+    return {"y": -0.16 * high, "sy": -0.4 * ground, "sx": 0.25 * ground}
+
+
+def _roll(p: Phase) -> Parameters:
+    return {"x": 0.6 * _ease(p), "turn": _TURN * _ease(p)}
+
+
+def _tremble(p: Phase) -> Parameters:
+    return {
+        "x": 0.035 * np.sin(_TURN * 7 * p),
+        "y": 0.03 * np.sin(_TURN * 5 * p),
+        "turn": 0.05 * np.sin(_TURN * 6 * p),
+    }
+
+
+def _melt(p: Phase) -> Parameters:
+    return {"sy": -1.1 * _ease(p), "sx": 0.4 * _ease(p), "deform": _ease(p)}
+
+
+def _fly(p: Phase) -> Parameters:
+    return {
+        "y": -1.5 * p**1.6,
+        "x": 0.3 * p,
+        "turn": 0.25 * np.minimum(p * 2, 1),
+        "sy": -0.25 * p,
+        "sx": -0.25 * p,
+    }
+
+
+def _waddle(p: Phase) -> Parameters:
+    return {"turn": 0.2 * _sin(2 * p), "y": -0.06 * np.abs(_sin(2 * p)), "x": 0.25 * p}
+
+
+def _dance(p: Phase) -> Parameters:
+    return {
+        "x": 0.22 * _sin(p),
+        "turn": 0.28 * _sin(p),
+        "sy": -0.22 * np.abs(_sin(2 * p)),
+        "sx": 0.12 * np.abs(_sin(2 * p)),
+    }
+
+
+def _run(p: Phase) -> Parameters:
+    into = np.minimum(p * 4, 1)
+    return {"shear": -0.3 * into, "y": -0.09 * np.abs(_sin(2 * p)), "x": 0.06 * _sin(p)}
+
+
+def _circle(p: Phase) -> Parameters:
+    return {"x": 0.3 * _sin(p), "y": -0.3 * (1 - np.cos(_TURN * p))}
+
+
+def _vanish(p: Phase) -> Parameters:
+    return {"sx": -2.3 * _ease(p), "sy": -2.3 * _ease(p), "turn": _TURN * 0.75 * _ease(p)}
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One verb.
+
+    name: what `--motion` takes.
+    gerunds: phrasings for captions, the plainest first.
+    motion: phase → parameters for amount 1.
+    period_ms: of one cycle (periodic) or of the whole motion (one-way) at normal speed.
+    pivot: what stays in place when it turns or scales: "centre", "bottom" or "top".
+    one_way: it ends elsewhere than it began.
+    sided: x, turn and shear may be mirrored.
+    deform: a smooth deformation besides: "", "ripple", "swirl" or "drip".
+    amounts: least and most amount that looks right.
+    """
+
+    name: str
+    gerunds: tuple[str, ...]
+    motion: Callable[[Phase], Parameters]
+    period_ms: float = 1000.0
+    pivot: str = "centre"
+    one_way: bool = False
+    sided: bool = True
+    deform: str = ""
+    amounts: tuple[float, float] = (0.4, 1.7)
+    shares: bool = True  # whether it can be combined with another verb
+
+
+_ALL = (
+    Verb("jump", ("jumping", "leaping", "jumping up and down"), _jump, 900, "bottom"),
+    Verb("bounce", ("bouncing", "bouncing like a ball"), _bounce, 1100, "bottom"),
+    Verb(
+        "spin",
+        ("spinning", "spinning around", "rotating", "turning around and around", "whirling"),
+        lambda p: {"turn": _TURN * p},
+        1300,
+        amounts=(1.0, 1.0),
+    ),
+    Verb("roll", ("rolling", "rolling away", "rolling along"), _roll, 1300, one_way=True),
+    Verb(
+        "shake",
+        ("shaking", "shaking from side to side", "shaking its head"),
+        lambda p: {"x": 0.13 * _sin(p)},
+        330,
+    ),
+    Verb("tremble", ("trembling", "shivering", "vibrating"), _tremble, 1000),
+    Verb(
+        "nod",
+        ("nodding", "nodding its head", "nodding yes"),
+        lambda p: {"sy": -0.2 * _there_and_back(p), "y": 0.05 * _there_and_back(p)},
+        600,
+        "bottom",
+    ),
+    Verb(
+        "sway",
+        ("swaying", "swaying from side to side", "rocking"),
+        lambda p: {"turn": 0.3 * _sin(p)},
+        1400,
+        "bottom",
+    ),
+    Verb(
+        "swing",
+        ("swinging", "dangling", "swinging like a pendulum"),
+        lambda p: {"turn": 0.5 * _sin(p)},
+        1300,
+        "top",
+    ),
+    Verb(
+        "wobble",
+        ("wobbling", "wobbling like jelly", "jiggling"),
+        lambda p: {"shear": 0.4 * _sin(p)},
+        650,
+        "bottom",
+    ),
+    Verb(
+        "tilt",
+        ("tilting", "leaning over", "tilting to one side"),
+        lambda p: {"turn": 0.5 * _ease(p)},
+        800,
+        one_way=True,
+    ),
+    Verb(
+        "grow",
+        ("growing", "getting bigger", "becoming larger"),
+        lambda p: {"sx": 0.55 * _ease(p), "sy": 0.55 * _ease(p)},
+        1200,
+        one_way=True,
+    ),
+    Verb(
+        "shrink",
+        ("shrinking", "getting smaller", "becoming tiny"),
+        lambda p: {"sx": -0.9 * _ease(p), "sy": -0.9 * _ease(p)},
+        1200,
+        one_way=True,
+    ),
+    Verb(
+        "pulse",
+        ("pulsing", "beating like a heart", "throbbing"),
+        lambda p: {"sx": 0.25 * _there_and_back(p), "sy": 0.25 * _there_and_back(p)},
+        700,
+    ),
+    Verb(
+        "breathe",
+        ("breathing", "breathing calmly", "breathing in and out"),
+        lambda p: {"sy": 0.09 * _there_and_back(p), "sx": -0.03 * _there_and_back(p)},
+        1800,
+        "bottom",
+    ),
+    Verb(
+        "slide left",
+        ("sliding left", "moving to the left", "sliding to the left"),
+        lambda p: {"x": -0.7 * _ease(p)},
+        1000,
+        one_way=True,
+        sided=False,
+    ),
+    Verb(
+        "slide right",
+        ("sliding right", "moving to the right", "sliding to the right"),
+        lambda p: {"x": 0.7 * _ease(p)},
+        1000,
+        one_way=True,
+        sided=False,
+    ),
+    Verb("fly", ("flying away", "taking off", "flying up"), _fly, 1200, one_way=True),
+    Verb(
+        "fall",
+        ("falling", "falling down", "dropping"),
+        lambda p: {"y": 1.4 * p**2},
+        900,
+        one_way=True,
+    ),
+    Verb(
+        "float",
+        ("floating", "hovering", "floating in the air"),
+        lambda p: {"y": -0.13 * _sin(p), "x": 0.04 * _sin(2 * p)},
+        1800,
+    ),
+    Verb(
+        "melt",
+        ("melting", "melting away", "melting into a puddle"),
+        _melt,
+        1500,
+        "bottom",
+        one_way=True,
+        deform="drip",
+    ),
+    Verb(
+        "stretch",
+        ("stretching", "stretching up", "stretching tall"),
+        lambda p: {"sy": 0.45 * _there_and_back(p), "sx": -0.25 * _there_and_back(p)},
+        1000,
+        "bottom",
+    ),
+    Verb(
+        "squash",
+        ("squashing", "getting squashed", "flattening"),
+        lambda p: {"sy": -0.65 * _there_and_back(p), "sx": 0.3 * _there_and_back(p)},
+        1000,
+        "bottom",
+    ),
+    Verb("circle", ("circling", "going in circles", "moving in a circle"), _circle, 1200),
+    Verb("waddle", ("waddling", "walking", "toddling along"), _waddle, 1000, "bottom"),
+    Verb("dance", ("dancing", "dancing happily", "grooving"), _dance, 1000, "bottom"),
+    Verb("run", ("running", "sprinting", "running fast"), _run, 600, "bottom"),
+    Verb("bow", ("bowing", "bowing down", "taking a bow"),
+         lambda p: {"turn": 0.8 * _there_and_back(p)}, 1200, "bottom"),
+    Verb(
+        "ripple",
+        ("rippling", "waving in the wind", "fluttering like a flag"),
+        lambda p: {"deform": p},
+        800,
+        deform="ripple",
+        shares=False,
+    ),
+    Verb(
+        "swirl",
+        ("swirling", "twisting", "twisting like a whirlpool"),
+        lambda p: {"deform": _there_and_back(p)},
+        1300,
+        deform="swirl",
+        shares=False,
+    ),
+    Verb("vanish", ("vanishing", "disappearing", "fading into nothing"), _vanish, 1200,
+         one_way=True),
+)  # fmt: skip
+
+VERBS: dict[str, Verb] = {verb.name: verb for verb in _ALL}
+"""All verbs by name."""

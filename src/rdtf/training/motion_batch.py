@@ -1,0 +1,308 @@
+"""Motion batches on the training device: pictures, motion latents and masks, from draws."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from rdtf.models.affine import backward_flow, fit, grid_positions, relative_to
+from rdtf.models.matching import EXACT, match
+from rdtf.models.motion_latents import (
+    GRID,
+    alpha_box,
+    latents_of_affine,
+    latents_of_residual,
+    pack,
+)
+from rdtf.training.motion_draws import DEFORMS, MotionDraws
+
+_MATCHING_SIDE = 64
+
+
+@dataclass(frozen=True)
+class MotionBatch:
+    """What the motion network is trained on.
+
+    reference: premultiplied in [−1, 1], `[N, 4, S, S]`; centre: `[N, 2]`; clean: latents
+    `[N, F, D]`; cover: how much of each cell holds something, `[N, F, h, w]`; the rest as in
+    `MotionDraws`.
+    """
+
+    reference: Tensor
+    centre: Tensor
+    clean: Tensor
+    cover: Tensor
+    given: Tensor
+    valid: Tensor
+    times_ms: Tensor
+    anchor: Tensor
+    real: Tensor
+
+
+def premultiplied(frames: Tensor) -> Tensor:
+    """uint8 `[..., S, S, 4]` straight → `[..., 4, S, S]` premultiplied in [−1, 1]."""
+    pixels = frames.float() / 255
+    rgb, alpha = pixels.split([3, 1], dim=-1)
+    return (torch.cat([rgb * alpha, alpha], dim=-1) * 2 - 1).movedim(-1, -3)
+
+
+def look(pictures: Tensor, flow: Tensor) -> Tensor:
+    """Pictures `[N, c, H, W]` in [−1, 1] looked at by a flow `[N, 2, h, w]`, as `[N, c, h, w]`.
+
+    Nothing lies beyond the canvas.
+    """
+    height, width = flow.shape[-2:]
+    places = (flow + grid_positions(height, width, flow)).permute(0, 2, 3, 1)
+    return F.grid_sample(pictures + 1, places, align_corners=False) - 1
+
+
+class FlowTable:
+    """Backward flows between any two frames of a clip, found by matching; computed once.
+
+    On a GPU the whole table is filled in one go; elsewhere each row when it is first needed.
+    """
+
+    def __init__(self, frames: Tensor, starts: np.ndarray, counts: np.ndarray) -> None:
+        self.frames = frames
+        self.starts, self.counts = starts, counts
+        offsets = np.concatenate([[0], np.cumsum(np.where(counts > 1, counts * counts, 0))])
+        self.offsets = offsets
+        device = frames.device
+        self._offsets = torch.from_numpy(offsets[:-1]).to(device)
+        self._counts = torch.from_numpy(counts).to(device)
+        self.flows = torch.zeros(
+            int(offsets[-1]), 2, GRID, GRID, dtype=torch.float16, device=device
+        )
+        self._known = np.zeros(len(self.flows), dtype=bool)
+        self._whole = False
+
+    def fill(self, batch: int = 1024) -> None:
+        """Compute everything."""
+        pairs = []
+        for clip, count in enumerate(self.counts):
+            if count > 1:
+                frame, reference = np.divmod(np.arange(count * count), count)
+                pairs.append(np.stack([frame, reference]) + self.starts[clip])
+        frame, reference = np.concatenate(pairs, axis=1)
+        for at in range(0, len(frame), batch):
+            part = slice(at, at + batch)
+            self.flows[part] = self._match(frame[part], reference[part])
+        self._whole = True
+
+    def _match(self, frame: np.ndarray, reference: np.ndarray) -> Tensor:
+        """Row-wise flows of global frame indices, `[n, 2, h, w]`."""
+        pair = [
+            premultiplied(self.frames[torch.from_numpy(index).to(self.frames.device)])
+            for index in (frame, reference)
+        ]
+        pictures = torch.stack(pair, dim=1)
+        if pictures.shape[-1] > _MATCHING_SIDE:
+            pool = pictures.shape[-1] // _MATCHING_SIDE
+            pictures = F.avg_pool2d(pictures.flatten(0, 1), pool).unflatten(0, (len(frame), 2))
+        offsets = pictures.new_tensor([[0.0, 1.0]]).expand(len(frame), 2)
+        flow, _ = match(pictures, offsets, _MATCHING_SIDE, EXACT)
+        return F.adaptive_avg_pool2d(flow[:, 1], GRID).half()
+
+    def rows(self, clip: np.ndarray, local: np.ndarray, reference: np.ndarray) -> Tensor:
+        """Flows `[N, F, 2, h, w]` of frames `local [N, F]` from frame `reference [N]`."""
+        rows = self.offsets[clip][:, None] + local * self.counts[clip][:, None]
+        rows = rows + reference[:, None]
+        if not self._whole:
+            wanted = np.unique(rows)
+            missing = wanted[~self._known[wanted]]
+            if len(missing):
+                owner = np.searchsorted(self.offsets, missing, side="right") - 1
+                inner = missing - self.offsets[owner]
+                frame, other = np.divmod(inner, self.counts[owner])
+                start = self.starts[owner]
+                self.flows[torch.from_numpy(missing).to(self.flows.device)] = self._match(
+                    frame + start, other + start
+                )
+                self._known[missing] = True
+        return self.flows[torch.from_numpy(rows).to(self.flows.device)].float()
+
+
+class MotionAssembler:
+    """Turns draws into batches.
+
+    Args:
+        frames: uint8 `[T, S, S, 4]` straight, on the device.
+        table: flows between the frames of each animated clip.
+    """
+
+    def __init__(self, frames: Tensor, table: FlowTable) -> None:
+        self.frames, self.table = frames, table
+
+    @torch.no_grad()
+    def __call__(self, draws: MotionDraws) -> MotionBatch:
+        device = self.frames.device
+
+        def on_device(array: np.ndarray) -> Tensor:
+            return torch.from_numpy(array).to(device, non_blocking=True)
+
+        anchor, real = on_device(draws.anchor), on_device(draws.real)
+        rows = np.arange(len(draws.real))
+        index = on_device(draws.frame_index[rows, draws.anchor])
+        reference = premultiplied(self.frames[index])
+        flip = on_device(draws.flip)
+        reference = torch.where(flip[:, None, None, None], reference.flip(-1), reference)
+        affine = on_device(draws.affine)
+        then = affine[torch.arange(len(affine), device=device), anchor]
+        rest_box = alpha_box((reference[:, 3] + 1) / 2)
+        posed = look(reference, backward_flow(then, rest_box[:, :2], *reference.shape[-2:]))
+        moved = (then.abs().amax(1) > 0)[:, None, None, None]
+        reference = torch.where(moved, posed, reference)
+        centre = alpha_box((reference[:, 3] + 1) / 2)[:, :2]
+
+        truth = relative_to(affine, then, rest_box[:, :2], centre)
+        residual = self._deformation(draws, truth, centre, rest_box)
+        cover = self._cover_by_motion(reference, truth, centre, residual)
+        if draws.real.any():
+            self._matched(draws, flip, reference, centre, truth, residual, cover)
+        clean = pack(latents_of_affine(truth), latents_of_residual(residual))
+        return MotionBatch(
+            reference=reference,
+            centre=centre,
+            clean=clean,
+            cover=cover,
+            given=on_device(draws.given),
+            valid=on_device(draws.valid),
+            times_ms=on_device(draws.times_ms),
+            anchor=anchor,
+            real=real,
+        )
+
+    def _matched(
+        self,
+        draws: MotionDraws,
+        flip: Tensor,
+        reference: Tensor,
+        centre: Tensor,
+        truth: Tensor,
+        residual: Tensor,
+        cover: Tensor,
+    ) -> None:
+        """Motion of real clips, in place: affine fit of the matched flow, and what is left."""
+        device = reference.device
+        which = np.flatnonzero(draws.real)
+        rows = torch.from_numpy(which).to(device)
+        anchor_local = draws.local[which, draws.anchor[which]]
+        flow = self.table.rows(draws.clip[which], draws.local[which], anchor_local)
+        frames = self.frames[torch.from_numpy(draws.frame_index[which]).to(device)]
+        alpha = frames[..., 3].float().div_(255)
+        alpha = F.adaptive_avg_pool2d(alpha, GRID)
+        mirrored = flip[rows]
+        sign = flow.new_tensor([-1.0, 1.0]).view(1, 1, 2, 1, 1)
+        flow = torch.where(mirrored[:, None, None, None, None], flow.flip(-1) * sign, flow)
+        alpha = torch.where(mirrored[:, None, None, None], alpha.flip(-1), alpha)
+        middle = centre[rows][:, None].expand(*alpha.shape[:2], 2)
+        affine = fit(flow, alpha, middle)
+        field = backward_flow(affine, middle, GRID, GRID)
+        small = F.adaptive_avg_pool2d(reference[rows], 2 * GRID)
+        repeated = small[:, None].expand(-1, alpha.shape[1], -1, -1, -1).flatten(0, 1)
+        ghost = (look(repeated, field.flatten(0, 1))[:, 3] + 1).view_as(alpha) / 2
+        counts = torch.maximum(alpha, ghost)
+        near = F.max_pool2d(counts, 3, stride=1, padding=1).clamp(0, 1)
+        truth[rows] = affine
+        residual[rows] = (flow - field) * (near * 4).clamp(max=1)[:, :, None]
+        cover[rows] = near
+
+    def _deformation(
+        self, draws: MotionDraws, truth: Tensor, centre: Tensor, box: Tensor
+    ) -> Tensor:
+        """Residual flow of the grammar's deformations, `[N, F, 2, h, w]`."""
+        count, slots = draws.deform.shape
+        residual = truth.new_zeros(count, slots, 2, GRID, GRID)
+        which = np.flatnonzero(draws.deform_kind > 0)
+        if len(which) == 0:
+            return residual
+        rows = torch.from_numpy(which).to(truth.device)
+
+        def of(array: np.ndarray) -> Tensor:
+            return torch.from_numpy(array[which]).to(truth.device)
+
+        middle = centre[rows][:, None].expand(len(which), slots, 2)
+        here = grid_positions(GRID, GRID, truth)
+        still = backward_flow(truth[rows], middle, GRID, GRID) + here  # places on the still
+        fields = deformation(
+            still, of(draws.deform_kind), of(draws.deform), of(draws.deform_seed), box[rows]
+        )
+        residual[rows] = fields
+        return residual
+
+    def _cover_by_motion(
+        self, reference: Tensor, truth: Tensor, centre: Tensor, residual: Tensor
+    ) -> Tensor:
+        """Where each frame holds something, by moving the reference's alpha, `[N, F, h, w]`."""
+        count, slots = truth.shape[:2]
+        middle = centre[:, None].expand(count, slots, 2)
+        flow = backward_flow(truth, middle, GRID, GRID) + residual
+        small = F.adaptive_avg_pool2d(reference[:, 3:], 2 * GRID)
+        repeated = small[:, None].expand(-1, slots, -1, -1, -1).flatten(0, 1)
+        cover = (look(repeated, flow.flatten(0, 1))[:, 0] + 1) / 2
+        near = F.max_pool2d(cover[:, None], 3, stride=1, padding=1)
+        return near[:, 0].unflatten(0, (count, slots)).clamp(0, 1)
+
+
+def deformation(still: Tensor, kind: Tensor, strength: Tensor, seed: Tensor, box: Tensor) -> Tensor:
+    """Smooth deformations of the grammar, as flow on top of the affine part.
+
+    Args:
+        still: places on the still `[N, F, 2, h, w]`; kind: index into DEFORMS `[N]`;
+        strength: phase or amount, 0 = none, `[N, F]`; seed: in [0, 1], `[N]`;
+        box: of the still's alpha, `[N, 6]`.
+
+    Returns:
+        `[N, F, 2, h, w]`.
+    """
+    x, y = still.unbind(2)
+    centre_x, centre_y, left, top, right, bottom = (
+        edge[:, None, None, None] for edge in box.unbind(-1)
+    )
+    amount, phase = strength[..., None, None], seed[:, None, None, None]
+    width = (right - left).clamp(min=0.2)
+    height = (bottom - top).clamp(min=0.2)
+    along = ((x - left) / width).clamp(-0.2, 1.2)
+    turn = 2 * torch.pi
+
+    wave = torch.sin(turn * (1.2 * along - amount)) - torch.sin(turn * 1.2 * along)
+    ripple = torch.stack([torch.zeros_like(wave), 0.11 * along.clamp(min=0) * wave], dim=2)
+
+    off_x, off_y = x - centre_x, y - centre_y
+    radius = (off_x**2 + off_y**2).sqrt() / (0.6 * torch.maximum(width, height))
+    angle = -2.0 * amount * (1 - radius).clamp(min=0) ** 2
+    cos, sin = angle.cos(), angle.sin()
+    swirl = torch.stack(
+        [cos * off_x - sin * off_y - off_x, sin * off_x + cos * off_y - off_y], dim=2
+    )
+
+    low = ((y - top) / height).clamp(0, 1.2)
+    drops = torch.sin(turn * (2.0 * along + phase))
+    drip = torch.stack(
+        [
+            0.05 * amount * torch.sin(turn * (low + phase)),
+            -0.16 * amount * low * (0.5 + 0.5 * drops),
+        ],
+        dim=2,
+    )
+    fields = torch.stack([torch.zeros_like(ripple), ripple, swirl, drip], dim=1)
+    assert len(DEFORMS) == fields.shape[1]
+    rows = torch.arange(len(kind), device=kind.device)
+    return fields[rows, kind]
+
+
+def batch_inputs(batch: MotionBatch) -> dict[str, Any]:
+    """What the network is told of a batch besides noise and text."""
+    return {
+        "clean": batch.clean,
+        "given": batch.given,
+        "valid": batch.valid,
+        "reference": batch.reference,
+        "centre": batch.centre,
+        "times_ms": batch.times_ms,
+    }

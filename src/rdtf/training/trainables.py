@@ -1,0 +1,362 @@
+"""What the resident loop can train: motion, and drawing of stills."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from rdtf.data.clip_store import StoredClip
+from rdtf.models.motion_latents import LATENT_DIM, motion_noise, unpack
+from rdtf.training.motion_batch import MotionAssembler, MotionBatch, batch_inputs, premultiplied
+from rdtf.training.motion_draws import MotionDrawer, MotionDraws
+
+
+@dataclass(frozen=True)
+class FlowConfig:
+    """Rectified flow: σ = sigmoid(N(mean, std)); errors of x count (least / max(σ, least))²."""
+
+    logit_mean: float = 0.6
+    logit_std: float = 1.2
+    least_sigma: float = 0.5
+
+    def draw(self, count: int, generator: torch.Generator) -> Tensor:
+        normal = torch.randn(count, generator=generator, device=generator.device)
+        return (normal * self.logit_std + self.logit_mean).sigmoid()
+
+    def weight(self, sigma: Tensor) -> Tensor:
+        return (self.least_sigma / sigma.clamp(min=self.least_sigma)).square()
+
+
+class TextFeed:
+    """Captions → token states of one frozen encoder, padded to a fixed length.
+
+    Args:
+        tokenizer, model: as `transformers` loads them.
+        length: tokens; longer captions are cut.
+    """
+
+    def __init__(self, tokenizer: Any, model: nn.Module, length: int = 24) -> None:
+        self.tokenizer, self.model, self.length = tokenizer, model, length
+
+    def tokens(self, captions: Sequence[str]) -> dict[str, np.ndarray]:
+        found = self.tokenizer(
+            list(captions),
+            padding="max_length",
+            truncation=True,
+            max_length=self.length,
+            return_tensors="np",
+        )
+        has_text = np.array([bool(caption.strip()) for caption in captions])
+        return {
+            "input_ids": found["input_ids"],
+            "attention_mask": found["attention_mask"],
+            "has_text": has_text,
+        }
+
+    @torch.no_grad()
+    def states(
+        self, tokens: Mapping[str, np.ndarray], device: torch.device
+    ) -> tuple[Tensor, Tensor]:
+        """States `[N, T, D]` and mask bool `[N, T]`."""
+        ids = torch.from_numpy(tokens["input_ids"]).to(device, non_blocking=True)
+        mask = torch.from_numpy(tokens["attention_mask"]).to(device, non_blocking=True)
+        with torch.autocast(device.type, enabled=False):
+            states = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
+        has_text = torch.from_numpy(tokens["has_text"]).to(device, non_blocking=True)
+        return states, mask.bool() & has_text[:, None]
+
+
+class TrainMotion:
+    """Motion latents under the dual mask.
+
+    Errors are relative to how much the clip moves, and count where something is.
+
+    Args:
+        lengths: (frames, batch size, share) of the kinds of batches.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        drawer: MotionDrawer,
+        assembler: MotionAssembler | None,
+        text: TextFeed,
+        flow: FlowConfig,
+        lengths: Sequence[tuple[int, int, float]] = ((8, 32, 1.0),),
+        seed: int = 0,
+    ) -> None:
+        self.network, self.drawer, self.assembler = network, drawer, assembler
+        self.text, self.flow, self.lengths, self.seed = text, flow, lengths, seed
+        self.forward = network
+
+    def draw(self, index: int, progress: float) -> tuple[MotionDraws, dict[str, np.ndarray]]:
+        generator = np.random.Generator(np.random.Philox(key=[self.seed + 1, index]))
+        shares = np.array([share for *_, share in self.lengths])
+        kind = generator.choice(len(shares), p=shares / shares.sum())
+        frames, count, _ = self.lengths[kind]
+        draws = self.drawer.batch(index, count, frames, progress)
+        return draws, self.text.tokens(draws.captions)
+
+    def loss(self, draws: Any, index: int) -> tuple[Tensor, dict[str, Tensor]]:
+        assert self.assembler is not None
+        drawn, tokens = draws
+        with torch.autocast(self.assembler.frames.device.type, enabled=False):
+            batch = self.assembler(drawn)
+        device = batch.clean.device
+        states, mask = self.text.states(tokens, device)
+        generator = torch.Generator(device).manual_seed(self.seed * 1_000_003 + index)
+        sigma = self.flow.draw(len(batch.clean), generator)
+        per_sample = self.errors(batch, states, mask, sigma, generator)
+        weighted = per_sample * self.flow.weight(sigma)[:, None]
+        loss = weighted.sum(1).mean()
+        real = batch.real.float()
+        count = real.sum().clamp(min=1)
+        other = (1 - real).sum().clamp(min=1)
+        return loss, {
+            "affine_real": (per_sample[:, 0] * real).sum().detach() / count,
+            "field_real": (per_sample[:, 1] * real).sum().detach() / count,
+            "affine_verb": (per_sample[:, 0] * (1 - real)).sum().detach() / other,
+            "field_verb": (per_sample[:, 1] * (1 - real)).sum().detach() / other,
+        }
+
+    def errors(
+        self,
+        batch: MotionBatch,
+        states: Tensor,
+        mask: Tensor,
+        sigma: Tensor,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """Relative squared error of the affine part and of the residual, `[N, 2]`."""
+        shape = (*batch.valid.shape, LATENT_DIM)
+        white = torch.randn(shape, generator=generator, device=sigma.device)
+        noise = motion_noise(white, batch.anchor)
+        t = sigma[:, None, None]
+        noisy = (1 - t) * batch.clean + t * noise
+        inputs = batch_inputs(batch)
+        jitter = torch.randn(shape, generator=generator, device=sigma.device)
+        is_anchor = torch.arange(shape[1], device=sigma.device) == batch.anchor[:, None]
+        jitter = torch.where(is_anchor[..., None], 0.0, jitter * self.drawer.mix.given_noise)
+        inputs["clean"] = batch.clean + jitter
+        predicted = self.forward(noisy, sigma, text=[states], text_mask=[mask], **inputs)
+        hidden = (batch.valid & ~batch.given).float()
+        frames = hidden.sum(1).clamp(min=1)
+        error = (predicted.float() - batch.clean).square()
+        affine, residual = unpack(error)
+        affine_truth, residual_truth = unpack(batch.clean.square())
+        cover = (0.05 + 0.95 * batch.cover)[:, :, None]
+
+        def of_affine(x: Tensor) -> Tensor:
+            return (x.mean(-1) * hidden).sum(1) / frames
+
+        def of_residual(x: Tensor) -> Tensor:
+            per_frame = (x * cover).sum((2, 3, 4)) / (2 * cover.sum((2, 3, 4)))
+            return (per_frame * hidden).sum(1) / frames
+
+        size = torch.stack([of_affine(affine_truth), of_residual(residual_truth)], dim=1)
+        found = torch.stack([of_affine(affine), of_residual(residual)], dim=1)
+        return found / (size + 0.01).sqrt()
+
+
+class TrainDrawing:
+    """Text → still: a clip of one frame, in pixel patches, rectified flow with x-prediction."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        frames: Tensor | None,
+        clips: Sequence[StoredClip],
+        text: TextFeed,
+        flow: FlowConfig,
+        sources: Mapping[str, float],
+        batch_size: int = 64,
+        patch: int = 4,
+        text_dropout: float = 0.1,
+        seed: int = 0,
+    ) -> None:
+        self.network, self.frames, self.clips, self.text = network, frames, clips, text
+        self.flow, self.batch_size, self.patch = flow, batch_size, patch
+        self.text_dropout, self.seed = text_dropout, seed
+        self.forward = network
+        by_source: dict[str, list[int]] = {}
+        for index, clip in enumerate(clips):
+            by_source.setdefault(clip.source, []).append(index)
+        names = [name for name in by_source if sources.get(name, 0) > 0]
+        self.rows = [by_source[name] for name in names]
+        shares = np.array([sources[name] for name in names])
+        self.shares = shares / shares.sum()
+
+    def draw(self, index: int, progress: float) -> dict[str, Any]:
+        generator = np.random.Generator(np.random.Philox(key=[self.seed, index]))
+        rows, captions, flips = [], [], []
+        for _ in range(self.batch_size):
+            group = self.rows[generator.choice(len(self.shares), p=self.shares)]
+            clip = self.clips[group[generator.integers(len(group))]]
+            rows.append(clip.start + int(generator.integers(clip.count)))
+            said = clip.captions[generator.integers(len(clip.captions))] if clip.captions else ""
+            captions.append("" if generator.random() < self.text_dropout else said)
+            sided = any(word in said.lower() for word in ("left", "right"))
+            flips.append(generator.random() < 0.5 and not sided)
+        place = np.stack(
+            [
+                np.exp(generator.uniform(-0.15, 0.12, self.batch_size)),
+                generator.uniform(-0.08, 0.08, self.batch_size),
+                generator.uniform(-0.08, 0.08, self.batch_size),
+            ],
+            axis=1,
+        ).astype(np.float32)
+        place[generator.random(self.batch_size) < 0.5] = (1, 0, 0)
+        return {
+            "rows": np.array(rows),
+            "flips": np.array(flips),
+            "place": place,
+            "tokens": self.text.tokens(captions),
+        }
+
+    def loss(self, draws: Any, index: int) -> tuple[Tensor, dict[str, Tensor]]:
+        assert self.frames is not None
+        device = self.frames.device
+        states, mask = self.text.states(draws["tokens"], device)
+        with torch.autocast(device.type, enabled=False):
+            pixels = self._pixels(draws, device)
+        clean = F.pixel_unshuffle(pixels, self.patch)[:, :, None]
+        generator = torch.Generator(device).manual_seed(self.seed * 1_000_003 + index)
+        sigma = self.flow.draw(len(clean), generator)
+        noise = torch.randn(clean.shape, generator=generator, device=device)
+        t = sigma.view(-1, 1, 1, 1, 1)
+        valid = torch.ones(len(clean), 1, dtype=torch.bool, device=device)
+        predicted = self.forward(
+            (1 - t) * clean + t * noise,
+            sigma,
+            clean=torch.zeros_like(clean),
+            given=~valid,
+            valid=valid,
+            text=[states],
+            text_mask=[mask],
+        )
+        error = (predicted.float() - clean).square().mean((1, 2, 3, 4))
+        return (error * self.flow.weight(sigma)).mean(), {"x": error.detach().mean()}
+
+    def _pixels(self, draws: Mapping[str, Any], device: torch.device) -> Tensor:
+        """Pictures, some of them mirrored, scaled and shifted a little, `[N, 4, S, S]`."""
+        pixels = premultiplied(self.frames[torch.from_numpy(draws["rows"]).to(device)])  # pyright: ignore[reportOptionalSubscript]
+        flips = torch.from_numpy(draws["flips"]).to(device)[:, None, None, None]
+        pixels = torch.where(flips, pixels.flip(-1), pixels)
+        place = torch.from_numpy(draws["place"]).to(device)
+        scale, shift = place[:, :1, None], place[:, 1:, None]
+        eye = torch.eye(2, device=device).expand(len(pixels), 2, 2)
+        theta = torch.cat([eye * scale, shift], dim=2)
+        grid = F.affine_grid(theta, list(pixels.shape), align_corners=False)
+        placed = F.grid_sample(pixels + 1, grid, align_corners=False) - 1
+        same = (place == place.new_tensor([1.0, 0.0, 0.0])).all(1)[:, None, None, None]
+        return torch.where(same, pixels, placed)
+
+
+class TrainBetween:
+    """Frames between given ones, in one step: the composer corrects what matching finds.
+
+    Errors are absolute differences of pixels and of their edges, so that a clean choice of one
+    reference costs less than a double exposure of two.
+
+    Args:
+        sources: weight of each collection of animated clips.
+        frames_per_clip: slots; shorter clips are padded.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        frames: Tensor | None,
+        clips: Sequence[StoredClip],
+        text: TextFeed,
+        sources: Mapping[str, float],
+        batch_size: int = 16,
+        frames_per_clip: int = 7,
+        patch: int = 8,
+        seed: int = 0,
+    ) -> None:
+        self.network, self.frames, self.clips, self.text = network, frames, clips, text
+        self.batch_size, self.slots, self.patch, self.seed = (
+            batch_size,
+            frames_per_clip,
+            patch,
+            seed,
+        )
+        self.forward = network
+        by_source: dict[str, list[int]] = {}
+        for index, clip in enumerate(clips):
+            if clip.count >= 3:
+                by_source.setdefault(clip.source, []).append(index)
+        names = [name for name in by_source if sources.get(name, 0) > 0]
+        self.rows = [by_source[name] for name in names]
+        shares = np.array([sources[name] for name in names])
+        self.shares = shares / shares.sum()
+
+    def draw(self, index: int, progress: float) -> dict[str, Any]:
+        generator = np.random.Generator(np.random.Philox(key=[self.seed, index]))
+        count, slots = self.batch_size, self.slots
+        rows = np.zeros((count, slots), dtype=np.int64)
+        given = np.zeros((count, slots), dtype=bool)
+        valid = np.zeros((count, slots), dtype=bool)
+        duration_ms = np.zeros(count, dtype=np.float32)
+        for row in range(count):
+            group = self.rows[generator.choice(len(self.shares), p=self.shares)]
+            clip = self.clips[group[generator.integers(len(group))]]
+            stride = int(generator.integers(1, min(3, (clip.count - 1) // 2) + 1))
+            length = min(slots, (clip.count - 1) // stride + 1)
+            gap = int(generator.choice([2, 3, length - 1], p=[0.5, 0.3, 0.2]))
+            gap = min(gap, length - 1)
+            length = (length - 1) // gap * gap + 1
+            start = int(generator.integers(clip.count - (length - 1) * stride))
+            local = start + stride * np.arange(length)
+            if generator.random() < 0.5:
+                local = local[::-1]
+            rows[row, :length] = clip.start + local
+            given[row, :length:gap], valid[row, :length] = True, True
+            duration_ms[row] = clip.total_ms / clip.count * stride
+        return {
+            "rows": rows,
+            "given": given,
+            "valid": valid,
+            "duration_ms": duration_ms,
+            "flips": generator.random(count) < 0.5,
+        }
+
+    def loss(self, draws: Any, index: int) -> tuple[Tensor, dict[str, Tensor]]:
+        assert self.frames is not None
+        device = self.frames.device
+        on = {name: torch.from_numpy(array).to(device) for name, array in draws.items()}
+        with torch.autocast(device.type, enabled=False):
+            pixels = premultiplied(self.frames[on["rows"]])
+            flips = on["flips"].view(-1, 1, 1, 1, 1)
+            pixels = torch.where(flips, pixels.flip(-1), pixels)
+            clean = F.pixel_unshuffle(pixels, self.patch).transpose(1, 2)
+        generator = torch.Generator(device).manual_seed(self.seed * 1_000_003 + index)
+        noise = torch.randn(clean.shape, generator=generator, device=device)
+        given, valid = on["given"], on["valid"]
+        made = self.forward(
+            noise,
+            torch.ones(len(clean), device=device),
+            clean=torch.where(given[:, None, :, None, None], clean, 0.0),
+            given=given,
+            valid=valid,
+            mean_duration_ms=on["duration_ms"],
+        )
+        made = F.pixel_shuffle(made.float().transpose(1, 2), self.patch)
+        hidden = (valid & ~given).float()
+        error = (made - pixels).abs().mean((2, 3, 4))
+        edges = sum(
+            (made.diff(dim=axis) - pixels.diff(dim=axis)).abs().mean((2, 3, 4)) for axis in (3, 4)
+        )
+        total = ((error + 1.5 * edges) * hidden).sum(1) / hidden.sum(1).clamp(min=1)
+        # Relative to how far apart the given frames are: still clips are easy and many.
+        apart = (pixels - pixels[:, :1]).abs().mean((2, 3, 4)).amax(1)
+        loss = (total / (apart + 0.02).sqrt()).mean()
+        shown = (error * hidden).sum() / hidden.sum()
+        return loss, {"x": shown.detach()}
