@@ -183,7 +183,8 @@ class MotionDFGN(ModelMixin, ConfigMixin):
         """Features of the reference, with places relative to its centre, `[B, stem, h, w]`."""
         folded = F.pixel_unshuffle(reference, self.patch)
         places = grid_positions(GRID, GRID, centre) - centre[:, :, None, None]
-        return self.stem(torch.cat([folded, places.to(folded.dtype)], dim=1))
+        seen = torch.cat([folded, places.to(folded.dtype)], dim=1)
+        return self.stem(seen.to(self.null_text.dtype))
 
     def _numbers(self, sigma: Tensor, times_ms: Tensor, valid: Tensor) -> Tensor:
         """Noise level, time from the reference, clip length and time between frames `[B, F, …]`."""

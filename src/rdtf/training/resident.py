@@ -7,6 +7,7 @@ checkpoint. It needs torch, numpy and safetensors only.
 
 from __future__ import annotations
 
+import copy
 import json
 import math
 import multiprocessing
@@ -25,6 +26,7 @@ class Trainable(Protocol):
     """What the loop needs: a network, host-side draws, and a loss of them."""
 
     network: nn.Module
+    forward: Any
 
     def draw(self, index: int, progress: float) -> Any:
         """What batch `index` is made of; runs in a worker, a pure function of its arguments."""
@@ -55,7 +57,8 @@ class RunConfig:
     clip_norm: float = 1.0
     ema: float = 0.999
     workers: int = 0
-    precision: str = "fp32"
+    precision: str = "fp32"  # "amp" = autocast to bf16; "bf16" = a copy in bf16, masters in fp32
+    compile: bool = False
     log_seconds: float = 15.0
     save_seconds: float = 120.0
     seed: int = 0
@@ -104,6 +107,13 @@ class ResidentRun:
             betas=(0.9, config.beta2),
             fused=device.type == "cuda",
         )
+        if config.precision == "bf16":
+            trainable.forward = copy.deepcopy(network).bfloat16()
+            self.copies = list(trainable.forward.parameters())
+        else:
+            self.copies = self.parameters
+        if config.compile:
+            trainable.forward = torch.compile(trainable.forward, dynamic=False)
         self.average = [p.detach().clone() for p in self.parameters]
         self.step, self.spent_seconds = 0, 0.0
         self.progress = multiprocessing.Value("d", 0.0)
@@ -156,12 +166,19 @@ class ResidentRun:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         autocast = torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.config.precision == "bf16"
+            self.device.type, torch.bfloat16, enabled=self.config.precision == "amp"
         )
+        if self.copies is not self.parameters:
+            with torch.no_grad():
+                torch._foreach_copy_(self.copies, self.parameters)
         with autocast:
             loss, numbers = self.trainable.loss(draws, self.step)
-        self.optimizer.zero_grad(set_to_none=True)
+        for parameter in self.copies:
+            parameter.grad = None
         loss.backward()
+        if self.copies is not self.parameters:
+            for parameter, fast in zip(self.parameters, self.copies, strict=True):
+                parameter.grad = None if fast.grad is None else fast.grad.float()
         norm = nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
         # A step whose gradient is no number is left out; the host need not wait to know.
         for parameter in self.parameters:

@@ -231,10 +231,11 @@ class TrainDrawing:
         noise = torch.randn(clean.shape, generator=generator, device=device)
         t = sigma.view(-1, 1, 1, 1, 1)
         valid = torch.ones(len(clean), 1, dtype=torch.bool, device=device)
+        noisy = ((1 - t) * clean + t * noise).to(self.forward.dtype)
         predicted = self.forward(
-            (1 - t) * clean + t * noise,
+            noisy,
             sigma,
-            clean=torch.zeros_like(clean),
+            clean=torch.zeros_like(noisy),
             given=~valid,
             valid=valid,
             text=[states],
