@@ -345,7 +345,7 @@ class StickerPipeline(DiffusionPipeline):
         for row in np.flatnonzero(kept).tolist():
             pair = slots[references[row].tolist()]
             large.compose(
-                int(slots[row]), pair, composition.rows(row), frames[pair], frames[slots[row]]
+                int(slots[row]), pair, composition.rows(row), frames[pair], frames[slots[row]][None]
             )
 
     def _conditions(

@@ -119,6 +119,11 @@ class Composition:
             self.between[pick],
         )
 
+    def in_float32(self) -> Composition:
+        """The same in float32."""
+        parts = (self.flow, self.weights, self.share, self.added)
+        return Composition(*(part.float() for part in parts), self.between)
+
     def apply(self, references: Tensor) -> Tensor:
         """The frames: references `[N, 2, c, H', W']` of any size → `[N, c, H', W']`."""
         size = references.shape[-2:]
