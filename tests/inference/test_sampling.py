@@ -14,6 +14,7 @@ from torch import Tensor
 from models.networks import random_clip, stacked, tiny_dfgn
 from rdtf.inference.sampling import Conditions, sample
 from rdtf.method.objective import Objective, ObjectiveConfig, build_objective
+from rdtf.models.motion import MOTION_CHANNELS
 from rdtf.training.config import ModelConfig, TrainConfig
 from rdtf.training.presets import build_scheduler
 
@@ -228,6 +229,32 @@ def test_scales_multiply_what_text_and_given_frames_add(text_scale, image_scale)
     out = sampled(velocity, FLOW_V, told, steps=1, **scales)
     expected = noise_like(told) - (image_scale + 4.0 * text_scale)
     torch.testing.assert_close(out[:, :, 1], expected[:, :, 1])
+
+
+@pytest.mark.parametrize("prediction", ["x", "v"])
+def test_image_guidance_leaves_motion_alone(prediction):
+    """Without given frames predicted motion is 0: the scale would be a factor of it."""
+    told = conditions([True, False, False])
+    clean = torch.nn.functional.pad(told.clean, [0] * 6 + [0, MOTION_CHANNELS])
+    told = replace(told, clean=clean)
+    network = tiny_dfgn(motion="joint") if prediction == "x" else _MovingVelocity()
+    config = ObjectiveConfig("flow", prediction)
+    plain, guided = (
+        sampled(network, config, told, steps=1, image_guidance_scale=scale) for scale in (1.0, 3.0)
+    )
+    pixels = told.clean.shape[1] - MOTION_CHANNELS
+    assert torch.equal(plain[:, pixels:], guided[:, pixels:])
+    assert plain[:, pixels:, 1:].abs().max() > 0.1
+    assert (plain - guided)[:, :pixels, 1:].abs().max() > 1e-3
+
+
+class _MovingVelocity:
+    """Predicts something for pixels and motion alike, if frames are given."""
+
+    motion_channels = MOTION_CHANNELS
+
+    def __call__(self, noisy: Tensor, _: Tensor, *, given: Tensor, **__: Any) -> Tensor:
+        return noisy * float(given.any()) + 1.0
 
 
 @pytest.fixture(scope="module")

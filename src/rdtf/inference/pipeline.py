@@ -266,7 +266,8 @@ class StickerPipeline(DiffusionPipeline):
                 make lie between given ones, which settle them, 2 where several given ones are gone
                 on from, and 20 where motion has to be drawn from one still, or all from text.
             guidance_scale: how strongly to follow the text; 1 = off.
-            image_guidance_scale: how strongly to follow the given frames; 1 = off.
+            image_guidance_scale: how strongly what is drawn follows the given frames; 1 = off.
+                Motion is not guided by them. A model that only moves what it is given refuses it.
             motion_scale: how much further than predicted things move where there is no given
                 frame on both sides; 1 = as predicted.
             generator: a CPU generator gives the same sticker on every device.
@@ -284,6 +285,10 @@ class StickerPipeline(DiffusionPipeline):
         """
         if not request.known.any() and not self.draws:
             raise UserError("this model only moves what it is given; give it a still (--image)")
+        if image_guidance_scale != 1.0 and not self.draws:
+            raise UserError(
+                "this model draws nothing that image guidance could guide; leave it at 1 (off)"
+            )
         large = LargeFrames.of(request, output_size, self.canvas)
         if num_inference_steps is None:
             num_inference_steps = default_steps(request.known)

@@ -99,7 +99,8 @@ def sample_traced(
 
     Args:
         noise: standard normal, the start; also the noise of the re-imposed frames.
-        guidance_scale, image_guidance_scale: 1 = off (and no extra evaluation).
+        guidance_scale, image_guidance_scale: 1 = off (and no extra evaluation). Image guidance is
+            of pixels only: motion without given frames is zero, so it would multiply motion.
         generator: for schedulers that add noise in their steps.
         callback: called after each step with (index, noise level, latents).
     """
@@ -109,7 +110,8 @@ def sample_traced(
     steps = float(scheduler.config.num_train_timesteps)
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(0)  # or it searches for the timestep, and the host waits
-    guidance = _Guidance(guidance_scale, image_guidance_scale, conditions)
+    motion_channels = int(getattr(model, "motion_channels", 0))
+    guidance = _Guidance(guidance_scale, image_guidance_scale, conditions, motion_channels)
     given = conditions.given[:, None, :, None, None]
     latents = noise * float(getattr(scheduler, "init_noise_sigma", 1.0))
     level = noise.new_ones(len(noise))
@@ -145,8 +147,11 @@ class _Guidance:
     What there is to guide by is looked up once: to ask at every step would make the host wait.
     """
 
-    def __init__(self, text_scale: float, image_scale: float, conditions: Conditions) -> None:
+    def __init__(
+        self, text_scale: float, image_scale: float, conditions: Conditions, motion_channels: int
+    ) -> None:
         self.text_scale, self.image_scale = text_scale, image_scale
+        self.motion_channels = motion_channels
         self.has_text, self.has_image = conditions.has_text, conditions.has_image
 
     def output(
@@ -167,8 +172,12 @@ class _Guidance:
         if not guide_text and not guide_image:
             return full
         without_text = output(text=False, image=self.has_image) if self.has_text else full
-        guided = without_text + self.text_scale * (full - without_text)
+        guided = full
+        if guide_text:
+            guided = without_text + self.text_scale * (full - without_text)
         if guide_image:
             nothing = output(text=False, image=False)
-            guided = guided + (self.image_scale - 1.0) * (without_text - nothing)
+            added = (self.image_scale - 1.0) * (without_text - nothing)
+            added[:, added.shape[1] - self.motion_channels :] = 0.0
+            guided = guided + added
         return guided
