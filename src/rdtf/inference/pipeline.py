@@ -12,7 +12,7 @@ import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor
 
-from rdtf.errors import UserError
+from rdtf.errors import ConfigError, UserError
 from rdtf.inference.large import LargeFrames
 from rdtf.inference.requests import (
     DEFAULT_DURATION_MS,
@@ -24,8 +24,9 @@ from rdtf.inference.requests import (
     predict_request,
 )
 from rdtf.inference.sampling import Conditions, Sampled, StepCallback, sample_traced
+from rdtf.inference.schedulers import is_flow, objective_of
 from rdtf.inference.windows import plan_windows
-from rdtf.method.objective import Objective, ObjectiveConfig, build_objective
+from rdtf.method.objective import Objective
 from rdtf.models.dfgn import DFGN
 from rdtf.models.motion import shape_noise
 from rdtf.models.representation import Representation, as_representation
@@ -52,6 +53,7 @@ class StickerPipeline(DiffusionPipeline):
             `AutoencoderKL`).
         text_encoders: the frozen text encoders.
         scheduler: a diffusers scheduler that fits the objective; exchangeable by its config.
+        process: what the denoiser was trained on, "flow" or "ddpm"; by default the scheduler's.
     """
 
     model_cpu_offload_seq = "text_encoders->denoiser->autoencoder"
@@ -59,14 +61,25 @@ class StickerPipeline(DiffusionPipeline):
     denoiser: DFGN
     text_encoders: TextEncoders
 
-    def __init__(self, denoiser: Any, autoencoder: Any, text_encoders: Any, scheduler: Any) -> None:
+    def __init__(
+        self,
+        denoiser: Any,
+        autoencoder: Any,
+        text_encoders: Any,
+        scheduler: Any,
+        process: str | None = None,
+    ) -> None:
         super().__init__()
+        process = process or ("flow" if is_flow(scheduler) else "ddpm")
+        if process == "ddpm" and denoiser.config_.compose:
+            raise ConfigError("a model that composes needs a rectified flow, not the DDPM process")
         self.register_modules(
             denoiser=denoiser,
             autoencoder=autoencoder,
             text_encoders=text_encoders,
             scheduler=scheduler,
         )
+        self.register_to_config(process=process)
 
     @classmethod
     def from_pretrained(
@@ -124,20 +137,8 @@ class StickerPipeline(DiffusionPipeline):
 
     def _objective(self) -> Objective:
         """The training objective, read back from the scheduler and the denoiser."""
-        config = self._scheduler.config
-        # Flow-matching schedulers, and others (UniPC, DPM-Solver++) that are set to a flow.
-        is_flow = "FlowMatch" in type(self._scheduler).__name__
-        if is_flow or config.get("prediction_type") == "flow_prediction":
-            return build_objective(ObjectiveConfig("flow", self._model_config.prediction))
-        return build_objective(
-            ObjectiveConfig(
-                "ddpm",
-                self._model_config.prediction,
-                num_train_timesteps=config.num_train_timesteps,
-                beta_start=config.beta_start,
-                beta_end=config.beta_end,
-            )
-        )
+        process = cast(Any, self.config).process
+        return objective_of(self._scheduler, self._model_config.prediction, process)
 
     # -------------------------------------------------------------- the tasks
 

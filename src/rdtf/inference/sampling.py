@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rdtf.inference.schedulers import noise_levels, set_timesteps, step_options
 from rdtf.method.objective import Objective
 
 StepCallback = Callable[[int, float, Tensor], None]
@@ -89,6 +89,7 @@ def sample_traced(
     num_inference_steps: int,
     guidance_scale: float = 1.0,
     image_guidance_scale: float = 1.0,
+    eta: float = 0.0,
     generator: torch.Generator | None = None,
     callback: StepCallback | None = None,
 ) -> Sampled:
@@ -101,44 +102,31 @@ def sample_traced(
         noise: standard normal, the start; also the noise of the re-imposed frames.
         guidance_scale, image_guidance_scale: 1 = off (and no extra evaluation). Image guidance is
             of pixels only: motion without given frames is zero, so it would multiply motion.
+        eta: DDIM's: 0 = no noise is added in its steps, 1 = as much as DDPM adds.
         generator: for schedulers that add noise in their steps.
         callback: called after each step with (index, noise level, latents).
     """
-    takes_generator = "generator" in inspect.signature(scheduler.step).parameters
-    extra = {"generator": generator} if takes_generator else {}
-    _set_timesteps(scheduler, num_inference_steps, noise.device)
-    steps = float(scheduler.config.num_train_timesteps)
-    if hasattr(scheduler, "set_begin_index"):
-        scheduler.set_begin_index(0)  # or it searches for the timestep, and the host waits
+    extra = step_options(scheduler, generator, eta)
+    set_timesteps(scheduler, num_inference_steps, noise.device)
+    levels = noise_levels(scheduler, noise.device)
+    scales = hasattr(scheduler, "scale_model_input")  # flow-match Euler has nothing to scale
     motion_channels = int(getattr(model, "motion_channels", 0))
     guidance = _Guidance(guidance_scale, image_guidance_scale, conditions, motion_channels)
     given = conditions.given[:, None, :, None, None]
     latents = noise * float(getattr(scheduler, "init_noise_sigma", 1.0))
-    level = noise.new_ones(len(noise))
-    noisy = latents
+    seen, level, one = latents, noise.new_ones(len(noise)), noise.new_ones(())
     for index, timestep in enumerate(scheduler.timesteps):
-        level = (timestep.float() / steps).expand(len(noise)).to(noise.device)
-        imposed = objective.add_noise(conditions.clean, noise, level)
+        # Some schedulers keep their latents larger than the network sees them.
+        scale = scheduler.scale_model_input(one, timestep) if scales else one
+        level = levels[index].expand(len(noise))
+        imposed = objective.add_noise(conditions.clean, noise, level) / scale
         noisy = torch.where(given, imposed, latents)
-        output = guidance.output(model, objective, conditions, noisy, level)
+        seen = noisy * scale
+        output = guidance.output(model, objective, conditions, seen, level)
         latents = scheduler.step(output, timestep, noisy, **extra).prev_sample
         if callback is not None:
             callback(index, float(level[0]), latents)
-    return Sampled(torch.where(given, conditions.clean, latents), noisy, level)
-
-
-def _set_timesteps(scheduler: Any, steps: int, device: torch.device) -> None:
-    """N noise levels from 1 down to 1/N, before the scheduler's shift.
-
-    Left alone, the flow scheduler spaces them down to .001: the last evaluation would see nearly
-    finished latents and be wasted.
-    """
-    takes_sigmas = "sigmas" in inspect.signature(scheduler.set_timesteps).parameters
-    if takes_sigmas and "FlowMatch" in type(scheduler).__name__:
-        sigmas = [1 - index / steps for index in range(steps)]
-        scheduler.set_timesteps(sigmas=sigmas, device=device)
-    else:
-        scheduler.set_timesteps(steps, device=device)
+    return Sampled(torch.where(given, conditions.clean, latents), seen, level)
 
 
 class _Guidance:
