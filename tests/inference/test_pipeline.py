@@ -431,7 +431,7 @@ MISTAKES = {
     "at least 1 ms": lambda pipe: pipe("a cat", duration_ms=0, **FAST),
     "0…2": lambda pipe: pipe("a cat", clip(1), num_frames=3, image_index=3, **FAST),
     "does not exist": lambda pipe: pipe("a cat", "no/such/file.png", **FAST),
-    "a sticker, a file or RGBA": lambda pipe: pipe("a cat", 17, **FAST),
+    "a sticker, a file, an image or RGBA": lambda pipe: pipe("a cat", 17, **FAST),
     "uint8": lambda pipe: pipe("a cat", np.zeros((8, 8, 4)), **FAST),
     "must be [F, H, W, 4]": lambda pipe: pipe("a cat", np.zeros((8, 8, 3), np.uint8), **FAST),
     "factor must be 2 or more": lambda pipe: pipe.interpolate(clip(), 1, **FAST),

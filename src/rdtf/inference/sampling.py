@@ -9,10 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rdtf.inference.options import StepCallback
 from rdtf.inference.schedulers import noise_levels, set_timesteps, step_options
 from rdtf.method.objective import Objective
-
-StepCallback = Callable[[int, float, Tensor], None]
 
 
 @dataclass(frozen=True)
@@ -20,8 +19,9 @@ class Conditions:
     """What the denoiser is told besides the noisy latents.
 
     clean: `[B, C, F, h, w]`, read where given; given, valid: bool `[B, F]`;
-    text, text_mask: per encoder `[B, T, D]` and bool `[B, T]`; mean_duration_ms: `[B]`;
-    motion_scale: see `DFGN.forward`.
+    text, text_mask: per encoder `[B, T, D]` and bool `[B, T]`; negative_text, negative_mask: what
+    text guidance leads away from, instead of no text; mean_duration_ms: `[B]`; motion_scale: see
+    `DFGN.forward`.
     """
 
     clean: Tensor
@@ -30,11 +30,15 @@ class Conditions:
     mean_duration_ms: Tensor
     text: list[Tensor] = field(default_factory=list)
     text_mask: list[Tensor] = field(default_factory=list)
+    negative_text: list[Tensor] = field(default_factory=list)
+    negative_mask: list[Tensor] = field(default_factory=list)
     motion_scale: float = 1.0
 
     @property
     def has_text(self) -> bool:
-        return any(bool(mask.any()) for mask in self.text_mask)
+        """Whether there is text to guide by, or away from."""
+        masks = (*self.text_mask, *self.negative_mask)
+        return any(bool(mask.any()) for mask in masks)
 
     @property
     def has_image(self) -> bool:
@@ -49,7 +53,7 @@ class Conditions:
         text: bool = True,
         image: bool = True,
     ) -> Any:
-        """The network's prediction with or without its text and its given frames."""
+        """The network's prediction with its text (or the negative one) and its given frames."""
         extra = {} if self.motion_scale == 1.0 else {"motion_scale": self.motion_scale}
         return model(
             noisy,
@@ -57,8 +61,8 @@ class Conditions:
             clean=self.clean,
             given=self.given if image else torch.zeros_like(self.given),
             valid=self.valid,
-            text=self.text if text else [],
-            text_mask=self.text_mask if text else [],
+            text=self.text if text else self.negative_text,
+            text_mask=self.text_mask if text else self.negative_mask,
             mean_duration_ms=self.mean_duration_ms,
             **extra,
         )
@@ -104,28 +108,33 @@ def sample_traced(
             of pixels only: motion without given frames is zero, so it would multiply motion.
         eta: DDIM's: 0 = no noise is added in its steps, 1 = as much as DDPM adds.
         generator: for schedulers that add noise in their steps.
-        callback: called after each step with (index, noise level, latents).
+        callback: called after each step with (index, noise level, latents); a tensor that it
+            returns takes the latents' place.
     """
     extra = step_options(scheduler, generator, eta)
     set_timesteps(scheduler, num_inference_steps, noise.device)
-    levels = noise_levels(scheduler, noise.device)
+    # Numbers of the host, which then never waits for the device.
+    levels = noise_levels(scheduler, torch.device("cpu")).tolist()
     scales = hasattr(scheduler, "scale_model_input")  # flow-match Euler has nothing to scale
     motion_channels = int(getattr(model, "motion_channels", 0))
     guidance = _Guidance(guidance_scale, image_guidance_scale, conditions, motion_channels)
     given = conditions.given[:, None, :, None, None]
     latents = noise * float(getattr(scheduler, "init_noise_sigma", 1.0))
     seen, level, one = latents, noise.new_ones(len(noise)), noise.new_ones(())
-    for index, timestep in enumerate(scheduler.timesteps):
+    for index, (timestep, level_of_step) in enumerate(
+        zip(scheduler.timesteps, levels, strict=True)
+    ):
         # Some schedulers keep their latents larger than the network sees them.
         scale = scheduler.scale_model_input(one, timestep) if scales else one
-        level = levels[index].expand(len(noise))
+        level = torch.full_like(level, level_of_step)
         imposed = objective.add_noise(conditions.clean, noise, level) / scale
         noisy = torch.where(given, imposed, latents)
         seen = noisy * scale
         output = guidance.output(model, objective, conditions, seen, level)
         latents = scheduler.step(output, timestep, noisy, **extra).prev_sample
         if callback is not None:
-            callback(index, float(level[0]), latents)
+            changed = callback(index, level_of_step, latents)
+            latents = changed if isinstance(changed, Tensor) else latents
     return Sampled(torch.where(given, conditions.clean, latents), seen, level)
 
 
@@ -154,7 +163,7 @@ class _Guidance:
             prediction = conditions.predict(model, noisy, level, text=text, image=image)
             return objective.model_output(prediction, noisy, level)
 
-        full = output(text=self.has_text, image=self.has_image)
+        full = output(text=True, image=self.has_image)
         guide_text = self.has_text and self.text_scale != 1.0
         guide_image = self.has_image and self.image_scale != 1.0
         if not guide_text and not guide_image:

@@ -91,13 +91,9 @@ class PipelineRunner:
         """One clip for each seed; cancelling is seen at the next denoising step."""
         import torch
 
-        from rdtf.inference.windows import plan_windows
-
         pipeline = self.pipeline()
-        windows = sum(1 for _ in plan_windows(spec.request.known.tolist(), pipeline.max_frames))
-        total = max(1, windows) * spec.steps * len(spec.seeds)
         made: list[Sticker] = []
-        steps = _Steps(pipeline, watch, total)
+        steps = _Steps(pipeline, watch, len(spec.seeds))
         for variant, seed in enumerate(spec.seeds):
             watch.check()
             steps.begin(variant, spec.request.durations_ms)
@@ -119,8 +115,8 @@ class PipelineRunner:
 class _Steps:
     """The sampling loop's callback: counts, draws previews now and then, hears of cancelling."""
 
-    def __init__(self, pipeline: StickerPipeline, watch: Watch, total: int) -> None:
-        self._pipeline, self._watch, self._total = pipeline, watch, total
+    def __init__(self, pipeline: StickerPipeline, watch: Watch, variants: int) -> None:
+        self._pipeline, self._watch, self._variants = pipeline, watch, variants
         self._done, self._variant, self._drawn_at = 0, 0, -_PREVIEW_EVERY_S
         self._before: tuple[int, float, Tensor] | None = None
         self._durations_ms: Any = None
@@ -137,7 +133,8 @@ class _Steps:
             if now - self._drawn_at >= _PREVIEW_EVERY_S:
                 self._drawn_at = now
                 preview = self._draw(estimate)
-        self._watch.step(self._done, self._total, preview, self._variant)
+        total = self._pipeline.num_timesteps * self._variants
+        self._watch.step(self._done, total, preview, self._variant)
 
     def _estimate(self, index: int, level: float, latents: Tensor) -> Tensor:
         """Where the clip is heading. Along a flow two points give the straight line to its end."""
