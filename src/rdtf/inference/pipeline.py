@@ -439,7 +439,7 @@ class StickerPipeline(DiffusionPipeline):
         motion_scale: float,
     ) -> Conditions:
         """One window as the denoiser's conditions, batch of one."""
-        device = self.device
+        device = self._execution_device
         pixels = Sticker(frames, durations_ms).premultiplied() * 2 - 1
         encoded, _ = self.representation.encode(
             torch.from_numpy(pixels).permute(0, 3, 1, 2).to(device)
@@ -458,6 +458,7 @@ class StickerPipeline(DiffusionPipeline):
             negative_text=negative_texts[0],
             negative_mask=negative_texts[1],
             motion_scale=motion_scale if self._model_config.compose else 1.0,
+            dtype=next(self.denoiser.parameters()).dtype,
         )
 
     def _shaped(self, noise: Tensor, given: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +22,8 @@ class Conditions:
     clean: `[B, C, F, h, w]`, read where given; given, valid: bool `[B, F]`;
     text, text_mask: per encoder `[B, T, D]` and bool `[B, T]`; negative_text, negative_mask: what
     text guidance leads away from, instead of no text; mean_duration_ms: `[B]`; motion_scale: see
-    `DFGN.forward`.
+    `DFGN.forward`; dtype: what the network's weights are. These tensors stay float32: a network of
+    half precision computes under autocast, so that given pixels keep all their bits.
     """
 
     clean: Tensor
@@ -33,6 +35,7 @@ class Conditions:
     negative_text: list[Tensor] = field(default_factory=list)
     negative_mask: list[Tensor] = field(default_factory=list)
     motion_scale: float = 1.0
+    dtype: torch.dtype = torch.float32
 
     @property
     def has_text(self) -> bool:
@@ -55,17 +58,19 @@ class Conditions:
     ) -> Any:
         """The network's prediction with its text (or the negative one) and its given frames."""
         extra = {} if self.motion_scale == 1.0 else {"motion_scale": self.motion_scale}
-        return model(
-            noisy,
-            level,
-            clean=self.clean,
-            given=self.given if image else torch.zeros_like(self.given),
-            valid=self.valid,
-            text=self.text if text else self.negative_text,
-            text_mask=self.text_mask if text else self.negative_mask,
-            mean_duration_ms=self.mean_duration_ms,
-            **extra,
-        )
+        half = self.dtype in (torch.bfloat16, torch.float16)
+        with torch.autocast(noisy.device.type, self.dtype) if half else nullcontext():
+            return model(
+                noisy,
+                level,
+                clean=self.clean,
+                given=self.given if image else torch.zeros_like(self.given),
+                valid=self.valid,
+                text=self.text if text else self.negative_text,
+                text_mask=self.text_mask if text else self.negative_mask,
+                mean_duration_ms=self.mean_duration_ms,
+                **extra,
+            )
 
 
 @dataclass(frozen=True)
@@ -161,7 +166,7 @@ class _Guidance:
     ) -> Tensor:
         def output(*, text: bool, image: bool) -> Tensor:
             prediction = conditions.predict(model, noisy, level, text=text, image=image)
-            return objective.model_output(prediction, noisy, level)
+            return objective.model_output(prediction.float(), noisy, level)
 
         full = output(text=True, image=self.has_image)
         guide_text = self.has_text and self.text_scale != 1.0
