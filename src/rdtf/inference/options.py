@@ -31,8 +31,10 @@ class SamplingOptions:
         eta: noise that DDIM adds in its steps, 0 to 1; other schedulers have none.
         motion_scale: how much further than predicted things move where there is no given frame on
             both sides; 1 = as predicted.
-        negative_prompt: what the text guidance leads away from; without guidance it says nothing.
-        generator: noise is drawn with it. A CPU generator gives the same sticker on every device.
+        negative_prompt: what the text guidance leads away from, for all or a list with one for each
+            prompt; without guidance it says nothing.
+        generator: noise is drawn with it, for all or a list with one for each sticker. A CPU
+            generator gives the same sticker on every device.
         callback: called after each step with (index in the window, noise level, latents).
         callback_on_step_end: diffusers' callback, called after each step with (pipeline, index of
             `pipeline.num_timesteps` steps, timestep, {name: tensor}); tensors of the dictionary
@@ -52,7 +54,7 @@ class SamplingOptions:
     image_guidance_scale: float | None = None
     eta: float | None = None
     motion_scale: float = 1.0
-    negative_prompt: str | None = None
+    negative_prompt: str | Sequence[str] | None = None
     generator: torch.Generator | Sequence[torch.Generator] | None = None
     callback: StepCallback | None = None
     callback_on_step_end: StepEndCallback | None = None
@@ -81,7 +83,9 @@ class SamplingOptions:
             if getattr(self, name) is not None:
                 real(name, getattr(self, name), 0, 1 if name == "eta" else None)
         real("motion_scale", self.motion_scale)
-        text("negative_prompt", self.negative_prompt)
+        negatives = self.negative_prompt
+        for negative in negatives if isinstance(negatives, (list, tuple)) else [negatives]:
+            text("negative_prompt", negative)
         for name in ("callback", "callback_on_step_end"):
             value = getattr(self, name)
             if value is not None and not callable(value):

@@ -342,6 +342,8 @@ class StickerPipeline(DiffusionPipeline):
         generator: torch.Generator | None,
     ) -> Job:
         """What to do for one sticker; refuses what the model can't."""
+        if not isinstance(request, ClipRequest):
+            raise UserError(f"complete takes a request, not {type(request).__name__}")
         options = options.resolved(self.sampling_defaults[family_of(request.known)])
         if not request.known.any() and not self.draws:
             raise UserError("this model only moves what it is given; give it a still (--image)")

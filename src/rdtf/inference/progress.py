@@ -31,6 +31,8 @@ class StepWatch:
         timestep = self._pipeline.scheduler.timesteps[index]
         names = self._options.callback_on_step_end_tensor_inputs
         answer = callback(self._pipeline, self._count, timestep, dict.fromkeys(names, latents))
+        if answer is not None and not isinstance(answer, dict):
+            raise UserError("callback_on_step_end must give back a dictionary of tensors, or None")
         changed = (answer or {}).get("latents", latents)
         if not isinstance(changed, Tensor) or changed.shape != latents.shape:
             raise UserError(
