@@ -23,6 +23,7 @@ from rdtf.inference.defaults import (
 )
 from rdtf.inference.jobs import Job, as_list, as_sticker, generators, one_each, paired
 from rdtf.inference.large import LargeFrames
+from rdtf.inference.latents import clean_latents, start_noise, to_frames
 from rdtf.inference.options import CALLBACK_TENSORS, SamplingOptions, StepEndCallback
 from rdtf.inference.progress import StepWatch
 from rdtf.inference.requests import (
@@ -40,7 +41,6 @@ from rdtf.inference.schedulers import is_flow, objective_of, set_timesteps
 from rdtf.inference.windows import plan_windows
 from rdtf.method.objective import Objective
 from rdtf.models.dfgn import DFGN
-from rdtf.models.motion import shape_noise
 from rdtf.models.representation import Representation, as_representation
 from rdtf.models.text import TextEncoders
 from rdtf.stickers import Sticker
@@ -378,9 +378,9 @@ class StickerPipeline(DiffusionPipeline):
                 frames[slots], known[slots], durations_ms, *texts, options.motion_scale
             )
             sampled = self._sample(conditions, job, watch)
-            made = self._decode(sampled.latents, durations_ms)
+            made = to_frames(self.decode_pixels(sampled.latents))
             kept = np.isin(window.slots, window.make)
-            frames[slots[kept]] = made.frames[kept]
+            frames[slots[kept]] = made[kept]
             known[slots[kept]] = True
             if large is not None:
                 self._enlarge(large, frames, slots, kept, conditions, sampled)
@@ -391,14 +391,15 @@ class StickerPipeline(DiffusionPipeline):
 
     def _sample(self, conditions: Conditions, job: Job, watch: StepWatch) -> Sampled:
         """One window's latents."""
-        source = _HOST if job.generator is None else job.generator.device
-        noise = torch.randn(conditions.clean.shape, generator=job.generator, device=source)
+        noise = start_noise(
+            conditions.clean, conditions.given, self._motion_channels, job.generator
+        )
         return sample_traced(
             self.denoiser,
             self._objective(),
             self._scheduler,
             conditions,
-            self._shaped(noise.to(conditions.clean.device), conditions.given),
+            noise,
             generator=job.generator,
             callback=watch,
             **job.options.sampling,
@@ -442,16 +443,11 @@ class StickerPipeline(DiffusionPipeline):
     ) -> Conditions:
         """One window as the denoiser's conditions, batch of one."""
         device = self._execution_device
-        pixels = Sticker(frames, durations_ms).premultiplied() * 2 - 1
-        encoded, _ = self.representation.encode(
-            torch.from_numpy(pixels).permute(0, 3, 1, 2).to(device)
+        clean, given = clean_latents(
+            self.representation, frames, known, self._motion_channels, device
         )
-        given = torch.from_numpy(known)[None].to(device)
-        clean = encoded.transpose(0, 1)[None].float()
-        # Motion latents are zero in given frames.
-        clean = torch.nn.functional.pad(clean, [0] * 6 + [0, self._motion_channels])
         return Conditions(
-            clean=torch.where(given[:, None, :, None, None], clean, 0.0),
+            clean=clean,
             given=given,
             valid=torch.ones_like(given),
             mean_duration_ms=torch.tensor([float(durations_ms.mean())], device=device),
@@ -463,20 +459,7 @@ class StickerPipeline(DiffusionPipeline):
             dtype=next(self.denoiser.parameters()).dtype,
         )
 
-    def _shaped(self, noise: Tensor, given: Tensor) -> Tensor:
-        """Noise as the denoiser knows it: that of motion latents is smooth."""
-        if self._motion_channels == 0:
-            return noise
-        parts = [noise.shape[1] - self._motion_channels, self._motion_channels]
-        pixels, motion = noise.split(parts, dim=1)
-        return torch.cat([pixels, shape_noise(motion, given)], dim=1)
-
     def decode_pixels(self, latents: Tensor) -> Tensor:
         """Latents `[1, C, F, h, w]` → premultiplied pixels in [-1, 1], `[F, 4, H, W]`."""
         pixels = latents[0, : latents.shape[1] - self._motion_channels]
         return self.representation.decode(pixels.transpose(0, 1))
-
-    def _decode(self, latents: Tensor, durations_ms: np.ndarray) -> Sticker:
-        pixels = self.decode_pixels(latents)
-        pixels = (pixels.float().clamp(-1, 1) + 1) / 2
-        return Sticker.from_premultiplied(pixels.permute(0, 2, 3, 1).cpu().numpy(), durations_ms)

@@ -20,7 +20,7 @@ references of any resolution.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -121,8 +121,13 @@ class Composition:
 
     def in_float32(self) -> Composition:
         """The same in float32."""
-        parts = (self.flow, self.weights, self.share, self.added)
-        return Composition(*(part.float() for part in parts), self.between)
+        return replace(
+            self,
+            flow=self.flow.float(),
+            weights=self.weights.float(),
+            share=self.share.float(),
+            added=self.added.float(),
+        )
 
     def apply(self, references: Tensor) -> Tensor:
         """The frames: references `[N, 2, c, H', W']` of any size → `[N, c, H', W']`."""

@@ -146,10 +146,10 @@ class _Steps:
         return latents + (latents - before[2]) * (level / fall) if fall > 1e-6 else latents
 
     def _draw(self, latents: Tensor) -> bytes:
-        pixels = self._pipeline.decode_pixels(latents)
-        pixels = ((pixels.float().clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1).cpu().numpy()
-        durations = self._durations_ms[: len(pixels)]
-        clip = Sticker.from_premultiplied(pixels, durations)
+        from rdtf.inference.latents import to_frames
+
+        frames = to_frames(self._pipeline.decode_pixels(latents))
+        clip = Sticker(frames, self._durations_ms[: len(frames)])
         if clip.width > _PREVIEW_SIDE:
             clip = clip.fit_canvas(_PREVIEW_SIDE)
         return encode_sticker(clip, ".webp", lossless=False, quality=70)
