@@ -13,6 +13,7 @@ Model = io.Custom("RDTF_MODEL")
 Durations = io.Custom("RDTF_DURATIONS")
 CATEGORY = "stickers"
 _MAX_SEED = 2**64 - 1
+_BY_TASK = -1.0
 
 
 def _clip_inputs() -> list[Any]:
@@ -47,25 +48,32 @@ def _timing_inputs() -> list[Any]:
     ]
 
 
-def _sampling_inputs(guidance_scale: float = 1.0) -> list[Any]:
+def _sampling_inputs() -> list[Any]:
     return [
         io.String.Input("prompt", default="", multiline=True, tooltip="What it shows."),
-        io.Int.Input("steps", default=20, min=1, max=1000, tooltip="Fewer are faster."),
+        io.Int.Input(
+            "steps",
+            default=0,
+            min=0,
+            max=1000,
+            tooltip="Fewer are faster; 0 = the model's default for the task.",
+        ),
         io.Float.Input(
             "guidance_scale",
-            default=guidance_scale,
-            min=0.0,
+            default=_BY_TASK,
+            min=_BY_TASK,
             max=20.0,
             step=0.1,
-            tooltip="How strongly to follow the text; 1 = off.",
+            tooltip="How strongly to follow the text; 1 = off, -1 = the model's default.",
         ),
         io.Float.Input(
             "image_guidance_scale",
-            default=1.0,
-            min=0.0,
+            default=_BY_TASK,
+            min=_BY_TASK,
             max=20.0,
             step=0.1,
-            tooltip="How strongly to follow the given frames; 1 = off.",
+            tooltip="How strongly what is drawn follows the given frames; 1 = off, "
+            "-1 = the model's default.",
         ),
         io.Boolean.Input("loop", default=False, tooltip="The last frame leads back to the first."),
         io.Combo.Input(
@@ -102,16 +110,26 @@ def _sampling(
     import torch
     from comfy.utils import ProgressBar
 
-    bar = ProgressBar(steps)
+    bar = ProgressBar(max(steps, 1))
+
+    def move(pipeline: Any, index: int, timestep: Any, tensors: Any) -> dict[str, Any]:
+        bar.update_absolute(index + 1, pipeline.num_timesteps)
+        return tensors
+
     return {
-        "num_inference_steps": steps,
-        "guidance_scale": guidance_scale,
-        "image_guidance_scale": image_guidance_scale,
+        "num_inference_steps": steps or None,
+        "guidance_scale": _unless_by_task(guidance_scale),
+        "image_guidance_scale": _unless_by_task(image_guidance_scale),
         "loop": loop,
         "output_size": size,
         "generator": torch.Generator().manual_seed(seed),
-        "callback": lambda index, level, latents: bar.update_absolute(index + 1, steps),
+        "callback_on_step_end": move,
     }
+
+
+def _unless_by_task(scale: float) -> float | None:
+    """Anything below 0 stands for the model's default, which no number of the node could say."""
+    return None if scale < 0 else scale
 
 
 def _result(sticker: Any, alpha: Any) -> Any:
@@ -183,7 +201,7 @@ class GenerateSticker(io.ComfyNode):
                 ),
                 io.Int.Input("duration_ms", default=100, min=1, max=60_000),
                 io.Combo.Input("alpha", options=list(ALPHA_KINDS), default="straight"),
-                *_sampling_inputs(guidance_scale=2.0),
+                *_sampling_inputs(),
             ],
             outputs=_clip_outputs(),
         )

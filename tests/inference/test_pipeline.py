@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+from diffusers.schedulers.scheduling_euler_discrete import EulerDiscreteScheduler
 from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
     FlowMatchEulerDiscreteScheduler,
 )
@@ -20,11 +22,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixtures_runs import CANVAS, MAX_FRAMES, tiny_config
-from rdtf.errors import CheckpointError, UserError
+from models.networks import perturb
+from rdtf.errors import CheckpointError, ConfigError, UserError
 from rdtf.inference.pipeline import StickerPipeline
 from rdtf.stickers import Sticker
+from rdtf.training.presets import build_models, build_scheduler
 from rdtf.training.run import load_pipeline
-from rdtf.training.train import train
 
 
 def clip(num_frames: int = 4, size: int = CANVAS, **fields: Any) -> Sticker:
@@ -347,25 +350,70 @@ def test_schedulers_can_be_exchanged(tiny_run, name):
     assert np.abs(difference).mean() < 0.12
 
 
+@pytest.mark.parametrize(
+    ("kind", "options", "message"),
+    [
+        (DDIMScheduler, {}, "trained on a rectified flow"),
+        (DPMSolverMultistepScheduler, {}, "trained on a rectified flow"),
+        (DPMSolverMultistepScheduler, {"prediction_type": "epsilon"}, "a rectified flow"),
+    ],
+)
+def test_a_scheduler_of_another_process_is_refused(saved, kind, options, message):
+    pipeline = StickerPipeline.from_pretrained(saved)
+    pipeline.scheduler = flow_scheduler(kind, **options)
+    with pytest.raises(ConfigError, match=message) as caught:
+        make(pipeline)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_scheduler_of_another_prediction_is_refused(ddpm_pipeline):
+    pipeline = ddpm_pipeline("eps")
+    for kind in (DDIMScheduler, EulerDiscreteScheduler):  # their own schedule is another
+        pipeline.scheduler = kind()
+        with pytest.raises(ConfigError, match="from_config"):
+            make(pipeline)
+
+
+def test_a_composing_model_of_the_papers_process_is_refused(pipeline):
+    """Its composer weighs noisy frames by the levels of a flow."""
+    scheduler = build_scheduler(
+        tiny_config(objective__kind="ddpm", objective__prediction="eps", model__compose=False)
+    )
+    parts = {**pipeline.components, "scheduler": scheduler}
+    with pytest.raises(ConfigError, match="rectified flow"):
+        StickerPipeline(**parts)
+    with pytest.raises(ConfigError, match="needs objective"):
+        tiny_config(objective__kind="ddpm")
+
+
 def make_clip(pipeline: StickerPipeline, steps: int) -> Sticker:
     result = pipeline("a cat", clip(1), generator=seeded(), num_inference_steps=steps)
     assert isinstance(result, Sticker)
     return result
 
 
+@pytest.fixture(scope="module")
+def ddpm_pipeline(pipeline) -> Callable[[str], StickerPipeline]:
+    """A tiny model of the paper's process, as it comes out of a run that has learned nothing."""
+
+    def build(prediction: str) -> StickerPipeline:
+        config = tiny_config(
+            objective__kind="ddpm", objective__prediction=prediction, model__compose=False
+        )
+        torch.manual_seed(0)
+        denoiser, autoencoder, text_encoders = build_models(config)
+        perturb(denoiser, std=0.05).eval()
+        return StickerPipeline(denoiser, autoencoder, text_encoders, build_scheduler(config))
+
+    return build
+
+
 @pytest.mark.parametrize("prediction", ["eps", "v", "x"])
-def test_the_schedule_of_the_paper(training_set, tmp_path, prediction):
-    config = tiny_config(
-        steps=2, objective__kind="ddpm", objective__prediction=prediction, model__compose=False
-    )
-    train(config, training_set, tmp_path / "run", quiet=True)
-    pipeline = load_pipeline(tmp_path / "run" / "pipeline")
+def test_the_schedule_of_the_paper(ddpm_pipeline, prediction):
+    pipeline = ddpm_pipeline(prediction)
     assert isinstance(pipeline.scheduler, DDIMScheduler)
-    for scheduler in (
-        pipeline.scheduler,
-        DPMSolverMultistepScheduler.from_config(pipeline.scheduler.config),
-    ):
-        pipeline.scheduler = scheduler
+    for kind in (DDIMScheduler, DPMSolverMultistepScheduler, EulerDiscreteScheduler):
+        pipeline.scheduler = kind.from_config(pipeline.scheduler.config)
         result = pipeline.fill(clip(4), [0, 3], generator=seeded(), num_inference_steps=3)
         assert np.array_equal(result.frames[[0, 3]], clip(4).frames[[0, 3]])
 
@@ -383,7 +431,7 @@ MISTAKES = {
     "at least 1 ms": lambda pipe: pipe("a cat", duration_ms=0, **FAST),
     "0…2": lambda pipe: pipe("a cat", clip(1), num_frames=3, image_index=3, **FAST),
     "does not exist": lambda pipe: pipe("a cat", "no/such/file.png", **FAST),
-    "a sticker, a file or RGBA": lambda pipe: pipe("a cat", 17, **FAST),
+    "a sticker, a file, an image or RGBA": lambda pipe: pipe("a cat", 17, **FAST),
     "uint8": lambda pipe: pipe("a cat", np.zeros((8, 8, 4)), **FAST),
     "must be [F, H, W, 4]": lambda pipe: pipe("a cat", np.zeros((8, 8, 3), np.uint8), **FAST),
     "factor must be 2 or more": lambda pipe: pipe.interpolate(clip(), 1, **FAST),

@@ -1,19 +1,17 @@
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import pytest
 import torch
-from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
-from diffusers.schedulers.scheduling_flow_match_heun_discrete import (
-    FlowMatchHeunDiscreteScheduler,
-)
 from torch import Tensor
 
 from models.networks import random_clip, stacked, tiny_dfgn
 from rdtf.inference.sampling import Conditions, sample
 from rdtf.method.objective import Objective, ObjectiveConfig, build_objective
+from rdtf.models.motion import MOTION_CHANNELS
 from rdtf.training.config import ModelConfig, TrainConfig
 from rdtf.training.presets import build_scheduler
 
@@ -91,9 +89,29 @@ def test_exact_flow_prediction_leads_to_the_clean_latents(prediction, shift, ste
     torch.testing.assert_close(out, truth, rtol=1e-4, atol=1e-4)
 
 
-def test_flow_scheduler_can_be_exchanged():
-    scheduler = FlowMatchHeunDiscreteScheduler.from_config(scheduler_of(FLOW_X).config)
-    out, truth = recovered(FLOW_X, 6, scheduler)
+MULTISTEP_FLOW = {"prediction_type": "flow_prediction", "use_flow_sigmas": True}
+FLOW_SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "Euler": ("FlowMatchEulerDiscreteScheduler", {}),
+    "Euler, shifted": ("FlowMatchEulerDiscreteScheduler", {"shift": 3.0}),
+    "Euler, stochastic": ("FlowMatchEulerDiscreteScheduler", {"stochastic_sampling": True}),
+    "Euler, Karras": ("FlowMatchEulerDiscreteScheduler", {"use_karras_sigmas": True}),
+    "Heun": ("FlowMatchHeunDiscreteScheduler", {}),
+    "DPM-Solver++": ("DPMSolverMultistepScheduler", MULTISTEP_FLOW),
+    "DPM-Solver++, single": ("DPMSolverSinglestepScheduler", MULTISTEP_FLOW),
+    "UniPC": ("UniPCMultistepScheduler", MULTISTEP_FLOW),
+}
+
+
+def exchanged(config: ObjectiveConfig, kind: str, options: dict[str, Any]) -> Any:
+    """As users exchange schedulers: by the config of the one that the model has."""
+    own = scheduler_of(config).config
+    return getattr(importlib.import_module("diffusers"), kind).from_config(own, **options)
+
+
+@pytest.mark.parametrize("steps", [4, 9])
+@pytest.mark.parametrize("name", FLOW_SCHEDULERS)
+def test_flow_schedulers_can_be_exchanged(name, steps):
+    out, truth = recovered(FLOW_X, steps, exchanged(FLOW_X, *FLOW_SCHEDULERS[name]))
     torch.testing.assert_close(out, truth, rtol=1e-3, atol=1e-3)
 
 
@@ -109,11 +127,34 @@ def test_exact_ddpm_prediction_leads_to_the_clean_latents(config, steps):
     assert torch.corrcoef(torch.stack([error.flatten(), start.flatten()]))[0, 1] > 0.95
 
 
-@pytest.mark.parametrize("config", DDPM, ids=lambda config: config.prediction)
-def test_ddpm_scheduler_can_be_exchanged(config):
-    scheduler = DPMSolverMultistepScheduler.from_config(scheduler_of(config).config)
-    out, truth = recovered(config, 10, scheduler)
-    torch.testing.assert_close(out, truth, rtol=0, atol=0.15)
+#: And how near they come; DDIM and those that end as it does stop at the noise of timestep 0.
+DDPM_SCHEDULERS: dict[str, float] = {
+    "DDIMScheduler": 0.15,
+    "DDPMScheduler": 0.15,
+    "PNDMScheduler": 0.15,
+    "DPMSolverMultistepScheduler": 1e-3,
+    "DPMSolverSinglestepScheduler": 1e-3,
+    "UniPCMultistepScheduler": 1e-3,
+    "EulerDiscreteScheduler": 1e-3,
+    "EulerAncestralDiscreteScheduler": 1e-3,
+    "HeunDiscreteScheduler": 1e-3,
+    "LMSDiscreteScheduler": 1e-3,
+    "KDPM2DiscreteScheduler": 1e-3,
+}
+
+
+@pytest.mark.parametrize("config", DDPM[:2], ids=lambda config: config.prediction)
+@pytest.mark.parametrize("kind", DDPM_SCHEDULERS)
+def test_ddpm_schedulers_can_be_exchanged(kind, config):
+    out, truth = recovered(config, 10, exchanged(config, kind, {}))
+    torch.testing.assert_close(out, truth, rtol=0, atol=DDPM_SCHEDULERS[kind])
+
+
+@pytest.mark.parametrize("kind", ["DPMSolverMultistepScheduler", "EulerDiscreteScheduler"])
+def test_schedulers_of_a_predicted_picture(kind):
+    config = DDPM[2]
+    out, truth = recovered(config, 10, exchanged(config, kind, {}))
+    torch.testing.assert_close(out, truth, rtol=0, atol=1e-3)
 
 
 # ------------------------------------------------------------------ given frames
@@ -228,6 +269,32 @@ def test_scales_multiply_what_text_and_given_frames_add(text_scale, image_scale)
     out = sampled(velocity, FLOW_V, told, steps=1, **scales)
     expected = noise_like(told) - (image_scale + 4.0 * text_scale)
     torch.testing.assert_close(out[:, :, 1], expected[:, :, 1])
+
+
+@pytest.mark.parametrize("prediction", ["x", "v"])
+def test_image_guidance_leaves_motion_alone(prediction):
+    """Without given frames predicted motion is 0: the scale would be a factor of it."""
+    told = conditions([True, False, False])
+    clean = torch.nn.functional.pad(told.clean, [0] * 6 + [0, MOTION_CHANNELS])
+    told = replace(told, clean=clean)
+    network = tiny_dfgn(motion="joint") if prediction == "x" else _MovingVelocity()
+    config = ObjectiveConfig("flow", prediction)
+    plain, guided = (
+        sampled(network, config, told, steps=1, image_guidance_scale=scale) for scale in (1.0, 3.0)
+    )
+    pixels = told.clean.shape[1] - MOTION_CHANNELS
+    assert torch.equal(plain[:, pixels:], guided[:, pixels:])
+    assert plain[:, pixels:, 1:].abs().max() > 0.1
+    assert (plain - guided)[:, :pixels, 1:].abs().max() > 1e-3
+
+
+class _MovingVelocity:
+    """Predicts something for pixels and motion alike, if frames are given."""
+
+    motion_channels = MOTION_CHANNELS
+
+    def __call__(self, noisy: Tensor, _: Tensor, *, given: Tensor, **__: Any) -> Tensor:
+        return noisy * float(given.any()) + 1.0
 
 
 @pytest.fixture(scope="module")

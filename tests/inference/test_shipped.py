@@ -56,6 +56,13 @@ def test_from_text_alone_it_says_what_it_needs(pipeline):
         pipeline("a cat")
 
 
+def test_it_refuses_to_guide_by_the_image(pipeline):
+    """It draws nothing; and of motion, guidance by the given frames would be a factor."""
+    still = SyntheticStickers(seed=5, count=1, canvas=pipeline.canvas)[0].select([0])
+    with pytest.raises(UserError, match="image guidance"):
+        pipeline(image=still, image_guidance_scale=2.0)
+
+
 def test_a_still_moves_and_stays_what_it_is(pipeline):
     """Each frame is the still moved: about as much of it, elsewhere."""
     still = SyntheticStickers(seed=5, count=60, canvas=pipeline.canvas)[7].select([0])

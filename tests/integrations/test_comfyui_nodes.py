@@ -230,6 +230,21 @@ def test_models_are_loaded_from_runs_and_told_apart_by_their_age(comfy, tiny_run
             node.execute(path=path, device="auto")
 
 
+def test_steps_and_guidance_are_the_models_by_the_task(comfy, pipeline):
+    """What the nodes send while nothing was changed in them."""
+    sticker = clip(2, CANVAS).with_durations(100)
+    image, mask = tensors(sticker)
+    inputs = {"model": pipeline, "image": image, "mask": mask, "prompt": "a cat", "seed": 3}
+    generator = torch.Generator().manual_seed(3)
+    smooth = sticker_of(execute(comfy, "RDTFInterpolate", **inputs))
+    assert comfy.progress == [(1, 1)]
+    own = pipeline.interpolate(sticker, 2, prompt="a cat", generator=generator)
+    assert np.array_equal(smooth.frames, own.frames)
+    comfy.progress.clear()
+    execute(comfy, "RDTFGenerate", **{**inputs, "image": image[:1], "mask": mask[:1]}, num_frames=3)
+    assert comfy.progress == [(done, 20) for done in range(1, 21)]
+
+
 # -------------------------------------------------------------------------------- workflows
 
 

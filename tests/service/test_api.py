@@ -22,6 +22,7 @@ from fixtures_service import (
     still,
     wait_for_steps,
 )
+from rdtf.inference.pipeline import StickerPipeline
 from rdtf.service.limits import Limits
 from rdtf.stickers import decode_sticker, encode_sticker
 
@@ -133,6 +134,28 @@ def test_remix_keeps_given_frames_and_seed(core, client, pipeline):
     (clip,) = direct(pipeline, wanted)
     made = decode_sticker(content(client, video).content)
     np.testing.assert_array_equal(made.frames, clip.frames)
+
+
+def test_steps_and_guidance_are_the_models_by_the_task(make_core, client_of, pipeline):
+    """As on the command line: nothing is said, and the model's own table is taken."""
+    steps = {"generation": 3, "interpolation": 5, "prediction": 2}
+    table = {family: {"num_inference_steps": count} for family, count in steps.items()}
+    core = make_core(source=lambda: StickerPipeline(**pipeline.components, sampling=table))
+    client = client_of(core)
+    stills = [SMALL, data_url(png(still(16, 2)))]
+    asked = {
+        "generation": {"prompt": "a cat", "frames": 3},
+        "interpolation": {"task": "interpolate", "input_reference": stills},
+        "prediction": {"task": "predict", "after": 1, "input_reference": CLIP},
+    }
+    made = [(family, make(core, client, body)["id"]) for family, body in asked.items()]
+    longer = {"video": {"id": made[1][1]}, "frames": 1}
+    extended = client.post("/v1/videos/extensions", json=longer).json()
+    assert finished(core, client, extended)["status"] == "completed"
+    for family, video in [*made, ("prediction", extended["id"])]:
+        job = core.queue._jobs[video]
+        assert (job.spec.steps, job.spec.guidance, job.spec.image_guidance) == (None, None, None)
+        assert (job.steps_done, job.steps_total) == (steps[family], steps[family])
 
 
 def test_extensions_go_on_behind(core, client):

@@ -55,6 +55,20 @@ def make(handlers, token, prompt="a cat", steps=2, variants=1, seed=3, size="can
     return collect(handlers.make(token, prompt, steps, variants, seed, 2.0, 1.0, size))
 
 
+def test_steps_and_guidance_are_the_models_by_the_task(handlers, token, pipeline):
+    """What the page sends while its fields are as they were: 0 steps and no guidance."""
+    handlers.upload(token, encode_sticker(moving_disc(pipeline.canvas, 3), ".gif"), "start", 1)
+    collect(handlers.make(token, "a cat", 0, 1, 3, None, None, "canvas"))
+    job = handlers.session(token).job
+    assert (job.spec.steps, job.spec.guidance, job.spec.image_guidance) == (None, None, None)
+    assert (job.state, job.steps_total) == (JobState.COMPLETED, 1)  # one frame, between two
+    handlers.select(token, press("select", 2, on=True))
+    collect(handlers.regenerate(token, "", 0, 11))
+    job = handlers.session(token).job
+    assert (job.spec.steps, job.spec.guidance) == (None, None)
+    assert (job.state, job.steps_total) == (JobState.COMPLETED, 2)  # the last: the clip goes on
+
+
 def test_drop_choose_make_edit_export(handlers, token, pipeline):
     clip = moving_disc(pipeline.canvas, 4)
     strip, words, notice = handlers.upload(token, encode_sticker(clip, ".gif"), "start", 1)

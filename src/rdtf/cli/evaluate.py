@@ -34,9 +34,9 @@ class Evaluate:
     limit: int | None = 60
     """At most so many clips, spread over the split; 0 = all."""
     steps: int | None = None
-    """Sampling steps. Default: what `rdtf fill` takes for each task: 1, 2 or 20."""
-    guidance_scale: float = 1.0
-    """Text guidance; 1 = off."""
+    """Sampling steps. Default: the model's for each task, as everywhere."""
+    guidance_scale: float | None = None
+    """Text guidance; 1 = off. Default: the model's for each task."""
     seed: int = 0
     """Settles the noise of every clip and task."""
     memorisation: int = 0

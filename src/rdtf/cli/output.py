@@ -38,6 +38,12 @@ def progress_bar(description: str) -> Any:
     return update
 
 
+def quiet_beside_terminals(pipeline: Any) -> Any:
+    """`pipeline`, with a progress bar only if stderr is a terminal."""
+    pipeline.set_progress_bar_config(disable=not sys.stderr.isatty())
+    return pipeline
+
+
 def check_output(path: Path, suffixes: tuple[str, ...]) -> None:
     """Refuse an output that can't be written before any work is done."""
     from rdtf.errors import UserError

@@ -24,12 +24,15 @@ class _Sampling:
     model: Path | None = None
     """Run directory of `rdtf train`, or a saved pipeline. Default: the model that ships."""
     steps: int | None = None
-    """Sampling steps: fewer are faster. Default: 1 where most frames to make lie between given
-    ones, 2 where a clip goes on, 20 from one still or text."""
+    """Sampling steps: fewer are faster. Default: the model's for the task; those of the model that
+    ships: 1 where most frames to make lie between given ones, 2 where a clip goes on, 20 from one
+    still or text."""
     guidance_scale: float | None = None
-    """How strongly to follow the text; 1 = off. Default: 2 for generate, else 1."""
-    image_guidance_scale: float = 1.0
-    """How strongly to follow the given frames; 1 = off."""
+    """How strongly to follow the text; 1 = off. Default: the model's for the task; of the model
+    that ships: 2 from one still or text, else 1."""
+    image_guidance_scale: float | None = None
+    """How strongly what is drawn follows the given frames; 1 = off. Default: the model's for the
+    task. A model that only moves what it is given has none."""
     size: str = "canvas"
     """Size of the result: canvas (the model's), input (that of the given frames, kept as they
     are), or the pixels of a square's side, e.g. 512."""
@@ -46,7 +49,7 @@ class _Sampling:
         """The pipeline and its sampling options; refuses a bad output before loading anything."""
         import torch
 
-        from rdtf.cli.output import check_output
+        from rdtf.cli.output import check_output, quiet_beside_terminals
         from rdtf.training.run import load_pipeline
 
         check_output(self.out, WRITABLE)
@@ -54,14 +57,13 @@ class _Sampling:
             check_output(self.sheet, (".png",))
         options: dict[str, Any] = {
             "num_inference_steps": self.steps,
+            "guidance_scale": self.guidance_scale,
             "image_guidance_scale": self.image_guidance_scale,
             "output_size": int(self.size) if self.size.isdecimal() else self.size,
             "loop": self.loop,
             "generator": torch.Generator().manual_seed(self.seed % 2**64),
         }
-        if self.guidance_scale is not None:
-            options["guidance_scale"] = self.guidance_scale
-        return load_pipeline(self.model), options
+        return quiet_beside_terminals(load_pipeline(self.model)), options
 
     def _finish(self, sticker: Sticker) -> None:
         from rdtf.cli.output import show

@@ -63,16 +63,14 @@ class LargeFrames:
             references: the slots of its two reference frames, int `[2]`.
             composition: how the model put it together.
             small_references: the same two frames on the canvas, straight RGBA `[2, S, S, 4]`.
-            made: the finished frame on the canvas, `[S, S, 4]`. Where guidance made it another than
-                what the composition says, that is added.
+            made: the finished frame on the canvas, `[1, S, S, 4]`. Where guidance made it another
+                than what the composition says, that is added.
         """
-        small = composition.apply(_pixels(small_references)[None])
-        large = composition.apply(_pixels(self.frames[references])[None])
-        guided = F.interpolate(_pixels(made[None]) - small, size=large.shape[-2:], mode="bilinear")
-        # Eight bits of the finished frame are no guidance.
-        large = large + torch.where(guided.abs() > 2 / 255, guided, 0.0)
-        pixels = (large[0].permute(1, 2, 0).clamp(-1, 1) + 1) / 2
-        sticker = Sticker.from_premultiplied(pixels.numpy()[None], np.ones(1, dtype=np.int64))
+        large = composed_large(
+            composition, _pixels(self.frames[references]), _pixels(small_references), _pixels(made)
+        )
+        pixels = (large.permute(1, 2, 0).clamp(-1, 1) + 1) / 2
+        sticker = Sticker.from_premultiplied(pixels.cpu().numpy()[None], np.ones(1, dtype=np.int64))
         self.frames[slot] = sticker.frames[0]
 
     def finished(self, request: ClipRequest, output_size: str | int) -> np.ndarray:
@@ -80,6 +78,32 @@ class LargeFrames:
         if output_size == "input":
             return at_request_size(self.frames, request)
         return self.frames
+
+
+def composed_large(
+    composition: Composition, references: Tensor, small_references: Tensor, made: Tensor
+) -> Tensor:
+    """One frame, composed of large references where the composition lies (a GPU, or not).
+
+    Args:
+        composition: one row, on any device and of any floating type.
+        references, small_references: `[2, 4, H, W]` and `[2, 4, S, S]`, premultiplied in [-1, 1].
+        made: the finished frame on the canvas, `[1, 4, S, S]`.
+
+    Returns:
+        float32 `[4, H, W]` on the composition's device.
+    """
+    composition = composition.in_float32()
+    device = composition.flow.device
+    references, small_references, made = (
+        pixels.to(device) for pixels in (references, small_references, made)
+    )
+    small = composition.apply(small_references[None])
+    large = composition.apply(references[None])
+    guided = F.interpolate(made - small, size=large.shape[-2:], mode="bilinear")
+    # Eight bits of the finished frame are no guidance.
+    large = large + torch.where(guided.abs() > 2 / 255, guided, 0.0)
+    return large[0]
 
 
 def _pixels(frames: np.ndarray) -> Tensor:

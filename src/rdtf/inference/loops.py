@@ -22,7 +22,7 @@ def close_loop(
     Args:
         num_frames: how many to make, 1 or more. By default as many as the jump is usual steps too
             large (none if it is no jump), and at most half of the model's window.
-        sampling: see `StickerPipeline.complete`.
+        sampling: see `SamplingOptions`.
 
     Raises:
         UserError: a clip of one frame.

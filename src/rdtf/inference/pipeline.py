@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,32 +12,42 @@ import torch
 from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor
 
-from rdtf.errors import UserError
+from rdtf.errors import ConfigError, UserError
+from rdtf.inference.checks import text, whole
+from rdtf.inference.defaults import (
+    SamplingTable,
+    default_sampling,
+    family_of,
+    table_from_dict,
+    table_to_dict,
+)
+from rdtf.inference.jobs import Job, as_list, as_sticker, generators, one_each, paired
 from rdtf.inference.large import LargeFrames
+from rdtf.inference.latents import clean_latents, start_noise, to_frames
+from rdtf.inference.options import CALLBACK_TENSORS, SamplingOptions, StepEndCallback
+from rdtf.inference.progress import StepWatch
 from rdtf.inference.requests import (
     DEFAULT_DURATION_MS,
     ClipRequest,
+    Durations,
     blank_request,
     fill_request,
     interpolate_request,
     place,
     predict_request,
 )
-from rdtf.inference.sampling import Conditions, Sampled, StepCallback, sample_traced
+from rdtf.inference.sampling import Conditions, Sampled, sample_traced
+from rdtf.inference.schedulers import is_flow, objective_of, set_timesteps
 from rdtf.inference.windows import plan_windows
-from rdtf.method.objective import Objective, ObjectiveConfig, build_objective
+from rdtf.method.objective import Objective
 from rdtf.models.dfgn import DFGN
-from rdtf.models.motion import shape_noise
 from rdtf.models.representation import Representation, as_representation
 from rdtf.models.text import TextEncoders
 from rdtf.stickers import Sticker
 
 # The model that ships: in the package, so that nothing is downloaded.
 SHIPPED_MODEL = Path(__file__).parents[1] / "weights"
-# Steps of the scheduler where most frames lie between given ones, where a clip goes on, and where
-# one still or nothing is given; docs/model.md says what more or less of them give.
-STEPS_BETWEEN, STEPS_BEYOND, DEFAULT_STEPS = 1, 2, 20
-DEFAULT_GUIDANCE_SCALE = 2.0
+_HOST = torch.device("cpu")
 
 
 class StickerPipeline(DiffusionPipeline):
@@ -52,21 +62,43 @@ class StickerPipeline(DiffusionPipeline):
             `AutoencoderKL`).
         text_encoders: the frozen text encoders.
         scheduler: a diffusers scheduler that fits the objective; exchangeable by its config.
+        process: what the denoiser was trained on, "flow" or "ddpm"; by default the scheduler's.
+        sampling: default steps and guidance per family of tasks, as `model_index.json` keeps them;
+            see `sampling_defaults`.
     """
 
+    _callback_tensor_inputs = CALLBACK_TENSORS  # where diffusers' tools look for them
     model_cpu_offload_seq = "text_encoders->denoiser->autoencoder"
 
     denoiser: DFGN
     text_encoders: TextEncoders
 
-    def __init__(self, denoiser: Any, autoencoder: Any, text_encoders: Any, scheduler: Any) -> None:
+    def __init__(
+        self,
+        denoiser: Any,
+        autoencoder: Any,
+        text_encoders: Any,
+        scheduler: Any,
+        process: str | None = None,
+        sampling: Mapping[str, Any] | None = None,
+    ) -> None:
         super().__init__()
+        process = process or ("flow" if is_flow(scheduler) else "ddpm")
+        if process == "ddpm" and denoiser.config_.compose:
+            raise ConfigError("a model that composes needs a rectified flow, not the DDPM process")
         self.register_modules(
             denoiser=denoiser,
             autoencoder=autoencoder,
             text_encoders=text_encoders,
             scheduler=scheduler,
         )
+        table = (
+            default_sampling(process, denoiser.config_.compose)
+            if sampling is None
+            else table_from_dict(sampling)
+        )
+        self._num_timesteps = 0
+        self.register_to_config(process=process, sampling=table_to_dict(table))
 
     @classmethod
     def from_pretrained(
@@ -105,6 +137,16 @@ class StickerPipeline(DiffusionPipeline):
         return int(self._model_config.max_frames)
 
     @property
+    def sampling_defaults(self) -> SamplingTable:
+        """Family of tasks → the steps and guidance that are taken where none are given."""
+        return table_from_dict(cast(Any, self.config).sampling)
+
+    @property
+    def num_timesteps(self) -> int:
+        """Sampling steps of the last call, or of the one that runs, over all its windows."""
+        return self._num_timesteps
+
+    @property
     def _model_config(self) -> Any:
         return self.denoiser.config_
 
@@ -124,70 +166,79 @@ class StickerPipeline(DiffusionPipeline):
 
     def _objective(self) -> Objective:
         """The training objective, read back from the scheduler and the denoiser."""
-        config = self._scheduler.config
-        # Flow-matching schedulers, and others (UniPC, DPM-Solver++) that are set to a flow.
-        is_flow = "FlowMatch" in type(self._scheduler).__name__
-        if is_flow or config.get("prediction_type") == "flow_prediction":
-            return build_objective(ObjectiveConfig("flow", self._model_config.prediction))
-        return build_objective(
-            ObjectiveConfig(
-                "ddpm",
-                self._model_config.prediction,
-                num_train_timesteps=config.num_train_timesteps,
-                beta_start=config.beta_start,
-                beta_end=config.beta_end,
-            )
-        )
+        process = cast(Any, self.config).process
+        return objective_of(self._scheduler, self._model_config.prediction, process)
 
     # -------------------------------------------------------------- the tasks
 
     def __call__(
         self,
-        prompt: str | None = None,
-        image: Sticker | np.ndarray | str | Path | None = None,
+        prompt: str | Sequence[str | None] | None = None,
+        image: Any = None,
         *,
         num_frames: int | None = None,
         image_index: int = 0,
-        duration_ms: int = DEFAULT_DURATION_MS,
+        duration_ms: float = DEFAULT_DURATION_MS,
         num_stickers_per_prompt: int = 1,
-        guidance_scale: float = DEFAULT_GUIDANCE_SCALE,
+        negative_prompt: str | Sequence[str] | None = None,
+        num_inference_steps: int | None = None,
+        guidance_scale: float | None = None,
+        image_guidance_scale: float | None = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        callback_on_step_end: StepEndCallback | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = CALLBACK_TENSORS,
         **sampling: Any,
     ) -> Sticker | list[Sticker]:
         """Generation: from text (t2v), a still (i2v), or both (it2v).
 
+        Stickers of a batch are made one after the other: each is the same as alone.
+
         Args:
-            prompt: what to show; None or "" = no text.
-            image: a still, a path to one, or `uint8 [H, W, 4]` RGBA. It becomes frame
-                `image_index` and comes back unchanged at the model's canvas.
+            prompt: what to show; None or "" = no text. A list gives a list of stickers.
+            image: a still (sticker, path, PIL image, or `uint8 [H, W, 4]` RGBA), or a list of them,
+                as long as that of the prompts. It becomes frame `image_index` and comes back
+                unchanged at the model's canvas.
             num_frames: default 8 or what the model was trained on, whichever is less.
-            duration_ms: how long each frame is shown.
-            num_stickers_per_prompt: more than one gives a list.
-            guidance_scale: text guidance; 1 = off.
-            sampling: see `complete`; `loop=True` makes a loop.
+            duration_ms: how long each frame is shown; parts of milliseconds are spread.
+            num_stickers_per_prompt: more than one gives a list; those of a prompt are neighbours.
+            negative_prompt: one for all, or a list with one for each prompt.
+            generator: one for all, or a list with one for each sticker.
+            sampling: `loop=True` makes a loop; these and the others: see `SamplingOptions`.
 
         Returns:
-            A `Sticker`, or a list of them if more than one was asked for.
+            A `Sticker`, or a list of them if lists or more than one were given.
+
+        Raises:
+            UserError: an argument that does not fit; a `ValueError`.
+            TypeError: an argument that there is not.
         """
-        if not (prompt or "").strip() and image is None:
-            raise UserError("nothing to start from: give a prompt, an image, or both")
-        if num_frames is None:
-            num_frames = min(8, self.max_frames)
-        request = blank_request(num_frames, (self.canvas, self.canvas), duration_ms)
-        if image is not None:
-            still = _as_sticker(image).select([0])
-            request = place(still, [image_index], num_frames, duration_ms)
-        generator = sampling.pop("generator", None)
-        stickers = [
-            self.complete(
-                request,
-                prompt,
-                guidance_scale=guidance_scale,
-                generator=_nth_generator(generator, index),
-                **sampling,
-            )
-            for index in range(num_stickers_per_prompt)
+        options = SamplingOptions.of(
+            num_inference_steps=num_inference_steps,
+            guidance_scale=guidance_scale,
+            image_guidance_scale=image_guidance_scale,
+            negative_prompt=negative_prompt,
+            generator=generator,
+            callback_on_step_end=callback_on_step_end,
+            callback_on_step_end_tensor_inputs=callback_on_step_end_tensor_inputs,
+            **sampling,
+        )
+        per_prompt = whole("num_stickers_per_prompt", num_stickers_per_prompt, 1)
+        frames = min(8, self.max_frames) if num_frames is None else num_frames
+        asked = [
+            (self._generation(picture, image_index, frames, duration_ms), words)
+            for words, picture in paired(prompt, image)
+            for _ in range(per_prompt)
         ]
-        return stickers[0] if num_stickers_per_prompt == 1 else stickers
+        stickers = self._make(asked, options, per_prompt)
+        several = per_prompt > 1 or as_list(prompt) is not None or as_list(image) is not None
+        return stickers if several else stickers[0]
+
+    def _generation(
+        self, image: Any, image_index: int, num_frames: int, duration_ms: float
+    ) -> ClipRequest:
+        if image is None:
+            return blank_request(num_frames, (self.canvas, self.canvas), duration_ms)
+        return place(as_sticker(image).select([0]), [image_index], num_frames, duration_ms)
 
     def fill(
         self,
@@ -196,7 +247,7 @@ class StickerPipeline(DiffusionPipeline):
         *,
         prompt: str | None = None,
         num_frames: int | None = None,
-        durations_ms: Sequence[int] | int | None = None,
+        durations_ms: Durations | None = None,
         **sampling: Any,
     ) -> Sticker:
         """Keep the frames at `known`, make all others.
@@ -204,7 +255,7 @@ class StickerPipeline(DiffusionPipeline):
         If `sticker` holds just the given frames, they are placed at `known` and `num_frames` (or
         the last of `known`) says how long the clip is.
         """
-        request = fill_request(_as_sticker(sticker), known, num_frames, durations_ms)
+        request = fill_request(as_sticker(sticker), known, num_frames, durations_ms)
         return self.complete(request, prompt, **sampling)
 
     def interpolate(
@@ -221,7 +272,7 @@ class StickerPipeline(DiffusionPipeline):
         With `loop` also between the last and the first. A last frame that repeats the first, as
         many files have, is left out then; its time goes to the first.
         """
-        request = interpolate_request(_as_sticker(sticker), factor, loop)
+        request = interpolate_request(as_sticker(sticker), factor, loop)
         return self.complete(request, prompt, loop=loop, **sampling)
 
     def predict(
@@ -237,93 +288,126 @@ class StickerPipeline(DiffusionPipeline):
 
         With `loop=True` they lead from its end back to its beginning.
         """
-        request = predict_request(_as_sticker(sticker), after, before)
+        request = predict_request(as_sticker(sticker), after, before)
         return self.complete(request, prompt, **sampling)
 
     # ------------------------------------------------------------ the one act
 
-    @torch.no_grad()
     def complete(
         self,
         request: ClipRequest,
         prompt: str | None = None,
-        *,
-        num_inference_steps: int | None = None,
-        guidance_scale: float = 1.0,
-        image_guidance_scale: float = 1.0,
-        motion_scale: float = 1.0,
-        generator: torch.Generator | None = None,
-        callback: StepCallback | None = None,
-        output_size: str | int = "canvas",
-        loop: bool = False,
+        **sampling: Any,
     ) -> Sticker:
         """Make the frames of `request` that are not known.
 
         Args:
             request: the clip's slots, and which are known.
             prompt: text; None = the captions that the sticker carries, "" = none.
-            num_inference_steps: steps of the scheduler per window. None = 1 where most frames to
-                make lie between given ones, which settle them, 2 where several given ones are gone
-                on from, and 20 where motion has to be drawn from one still, or all from text.
-            guidance_scale: how strongly to follow the text; 1 = off.
-            image_guidance_scale: how strongly to follow the given frames; 1 = off.
-            motion_scale: how much further than predicted things move where there is no given
-                frame on both sides; 1 = as predicted.
-            generator: a CPU generator gives the same sticker on every device.
-            callback: called after each step with (index, noise level, latents).
-            output_size: "canvas" = all frames at the model's canvas; "input" = at the size of the
-                given frames, which then are the very pixels that came in; a number = a square of
-                so many pixels. Above the canvas, made frames are composed of the given frames'
-                own pixels, as far as they show what was given.
-            loop: the last frame leads back to the first, which is not repeated at the end;
-                `Sticker.seam_error` says how well it does.
+            sampling: see `SamplingOptions`.
 
         Returns:
             The clip; its known frames are those of the request (fitted to the canvas, if that is
             the output's size), pixel for pixel.
         """
+        return self._make([(request, prompt)], SamplingOptions.of(**sampling))[0]
+
+    def _make(
+        self,
+        asked: Sequence[tuple[ClipRequest, str | None]],
+        options: SamplingOptions,
+        per_prompt: int = 1,
+    ) -> list[Sticker]:
+        """A sticker for each request and prompt, one after the other."""
+        negatives = one_each("negative_prompt", options.negative_prompt, len(asked), per_prompt)
+        each = zip(asked, negatives, generators(options.generator, len(asked)), strict=True)
+        jobs = [self._job(*pair, negative, options, source) for pair, negative, source in each]
+        self._num_timesteps = sum(
+            len(job.windows)
+            * set_timesteps(self._scheduler, cast(int, job.options.num_inference_steps), _HOST)
+            for job in jobs
+        )
+        with cast(Any, self).progress_bar(total=self._num_timesteps) as bar:
+            watch = StepWatch(self, options, bar)
+            stickers = [self._complete(job, watch) for job in jobs]
+        self.maybe_free_model_hooks()
+        return stickers
+
+    def _job(
+        self,
+        request: ClipRequest,
+        prompt: str | None,
+        negative: str | None,
+        options: SamplingOptions,
+        generator: torch.Generator | None,
+    ) -> Job:
+        """What to do for one sticker; refuses what the model can't."""
+        if not isinstance(request, ClipRequest):
+            raise UserError(f"complete takes a request, not {type(request).__name__}")
+        options = options.resolved(self.sampling_defaults[family_of(request.known)])
         if not request.known.any() and not self.draws:
             raise UserError("this model only moves what it is given; give it a still (--image)")
-        large = LargeFrames.of(request, output_size, self.canvas)
-        if num_inference_steps is None:
-            num_inference_steps = default_steps(request.known)
-        if num_inference_steps < 1:
-            raise UserError(f"steps must be at least 1, got {num_inference_steps}")
-        caption = (request.captions[0] if request.captions else "") if prompt is None else prompt
-        text, text_mask = self.text_encoders.encode([caption]) if caption.strip() else ([], [])
+        if options.image_guidance_scale != 1.0 and not self.draws:
+            raise UserError(
+                "this model draws nothing that image guidance could guide; leave it at 1 (off)"
+            )
+        if prompt is None and request.captions:
+            prompt = request.captions[0]
+        windows = plan_windows(request.known.tolist(), self.max_frames, options.loop)
+        return Job(
+            request=request,
+            caption=text("prompt", prompt),
+            negative=text("negative_prompt", negative),
+            options=options,
+            windows=tuple(windows),
+            generator=generator,
+        )
+
+    @torch.no_grad()
+    def _complete(self, job: Job, watch: StepWatch) -> Sticker:
+        """One sticker: its windows, each given what is there already."""
+        request, options = job.request, job.options
+        large = LargeFrames.of(request, options.output_size, self.canvas)
+        texts = self._encoded(job.caption), self._encoded(job.negative)
         fitted = Sticker(request.frames, request.durations_ms).fit_canvas(self.canvas)
         frames, known = fitted.frames.copy(), request.known.copy()
-
-        for window in plan_windows(known.tolist(), self.max_frames, loop):
+        for window in job.windows:
             slots = np.array(window.slots) % request.num_frames
             durations_ms = np.array(window.durations_ms(request.durations_ms.tolist()))
             conditions = self._conditions(
-                frames[slots], known[slots], durations_ms, text, text_mask, motion_scale
+                frames[slots], known[slots], durations_ms, *texts, options.motion_scale
             )
-            shape = conditions.clean.shape
-            noise = torch.randn(shape, generator=generator, device=_device_of(generator))
-            noise = self._shaped(noise.to(conditions.clean.device), conditions.given)
-            sampled = sample_traced(
-                self.denoiser,
-                self._objective(),
-                self._scheduler,
-                conditions,
-                noise,
-                num_inference_steps=num_inference_steps,
-                guidance_scale=guidance_scale,
-                image_guidance_scale=image_guidance_scale,
-                generator=generator,
-                callback=callback,
-            )
-            made = self._decode(sampled.latents, durations_ms)
+            sampled = self._sample(conditions, job, watch)
+            made = to_frames(self.decode_pixels(sampled.latents))
             kept = np.isin(window.slots, window.make)
-            frames[slots[kept]] = made.frames[kept]
+            frames[slots[kept]] = made[kept]
             known[slots[kept]] = True
             if large is not None:
                 self._enlarge(large, frames, slots, kept, conditions, sampled)
         if large is not None:
-            frames = large.finished(request, output_size)
-        return Sticker(frames, request.durations_ms, captions=(caption,) if caption else ())
+            frames = large.finished(request, options.output_size)
+        captions = (job.caption,) if job.caption else ()
+        return Sticker(frames, request.durations_ms, captions=captions)
+
+    def _sample(self, conditions: Conditions, job: Job, watch: StepWatch) -> Sampled:
+        """One window's latents."""
+        noise = start_noise(
+            conditions.clean, conditions.given, self._motion_channels, job.generator
+        )
+        return sample_traced(
+            self.denoiser,
+            self._objective(),
+            self._scheduler,
+            conditions,
+            noise,
+            generator=job.generator,
+            callback=watch,
+            **job.options.sampling,
+        )
+
+    def _encoded(self, caption: str) -> tuple[list[Tensor], list[Tensor]]:
+        """Token states and masks per encoder; nothing of an empty text."""
+        return self.text_encoders.encode([caption]) if caption.strip() else ([], [])
 
     def _enlarge(
         self,
@@ -345,7 +429,7 @@ class StickerPipeline(DiffusionPipeline):
         for row in np.flatnonzero(kept).tolist():
             pair = slots[references[row].tolist()]
             large.compose(
-                int(slots[row]), pair, composition.rows(row), frames[pair], frames[slots[row]]
+                int(slots[row]), pair, composition.rows(row), frames[pair], frames[slots[row]][None]
             )
 
     def _conditions(
@@ -353,77 +437,29 @@ class StickerPipeline(DiffusionPipeline):
         frames: np.ndarray,
         known: np.ndarray,
         durations_ms: np.ndarray,
-        text: list[Tensor],
-        text_mask: list[Tensor],
-        motion_scale: float = 1.0,
+        texts: tuple[list[Tensor], list[Tensor]],
+        negative_texts: tuple[list[Tensor], list[Tensor]],
+        motion_scale: float,
     ) -> Conditions:
         """One window as the denoiser's conditions, batch of one."""
-        device = self.device
-        pixels = Sticker(frames, durations_ms).premultiplied() * 2 - 1
-        encoded, _ = self.representation.encode(
-            torch.from_numpy(pixels).permute(0, 3, 1, 2).to(device)
+        device = self._execution_device
+        clean, given = clean_latents(
+            self.representation, frames, known, self._motion_channels, device
         )
-        given = torch.from_numpy(known)[None].to(device)
-        clean = encoded.transpose(0, 1)[None].float()
-        # Motion latents are zero in given frames.
-        clean = torch.nn.functional.pad(clean, [0] * 6 + [0, self._motion_channels])
         return Conditions(
-            clean=torch.where(given[:, None, :, None, None], clean, 0.0),
+            clean=clean,
             given=given,
             valid=torch.ones_like(given),
             mean_duration_ms=torch.tensor([float(durations_ms.mean())], device=device),
-            text=text,
-            text_mask=text_mask,
+            text=texts[0],
+            text_mask=texts[1],
+            negative_text=negative_texts[0],
+            negative_mask=negative_texts[1],
             motion_scale=motion_scale if self._model_config.compose else 1.0,
+            dtype=next(self.denoiser.parameters()).dtype,
         )
-
-    def _shaped(self, noise: Tensor, given: Tensor) -> Tensor:
-        """Noise as the denoiser knows it: that of motion latents is smooth."""
-        if self._motion_channels == 0:
-            return noise
-        parts = [noise.shape[1] - self._motion_channels, self._motion_channels]
-        pixels, motion = noise.split(parts, dim=1)
-        return torch.cat([pixels, shape_noise(motion, given)], dim=1)
 
     def decode_pixels(self, latents: Tensor) -> Tensor:
         """Latents `[1, C, F, h, w]` → premultiplied pixels in [-1, 1], `[F, 4, H, W]`."""
         pixels = latents[0, : latents.shape[1] - self._motion_channels]
         return self.representation.decode(pixels.transpose(0, 1))
-
-    def _decode(self, latents: Tensor, durations_ms: np.ndarray) -> Sticker:
-        pixels = self.decode_pixels(latents)
-        pixels = (pixels.float().clamp(-1, 1) + 1) / 2
-        return Sticker.from_premultiplied(pixels.permute(0, 2, 3, 1).cpu().numpy(), durations_ms)
-
-
-def default_steps(known: np.ndarray) -> int:
-    """Sampling steps for a clip of which the frames `known`, bool `[F]`, are given."""
-    given = np.flatnonzero(known)
-    hidden = np.flatnonzero(~known)
-    if len(given) < 2:
-        return DEFAULT_STEPS
-    between = (hidden > given[0]) & (hidden < given[-1])
-    return STEPS_BETWEEN if between.sum() > len(hidden) / 2 else STEPS_BEYOND
-
-
-def _as_sticker(source: Any) -> Sticker:
-    """A sticker, a file, or RGBA array(s) `uint8 [H, W, 4]` → a sticker."""
-    if isinstance(source, (str, Path)):
-        return Sticker.load(source)
-    if isinstance(source, (list, tuple)):
-        source = np.stack(source)
-    if isinstance(source, np.ndarray):
-        frames = source[None] if source.ndim == 3 else source
-        return Sticker(frames, np.full(len(frames), DEFAULT_DURATION_MS))
-    if not isinstance(source, Sticker):
-        raise UserError(f"a sticker, a file or RGBA frames are needed, not {type(source).__name__}")
-    return source
-
-
-def _nth_generator(generator: Any, index: int) -> Any:
-    """One generator for all, or a list with one each."""
-    return generator[index] if isinstance(generator, (list, tuple)) else generator
-
-
-def _device_of(generator: torch.Generator | None) -> torch.device:
-    return generator.device if generator is not None else torch.device("cpu")

@@ -10,10 +10,13 @@ from itertools import pairwise
 import numpy as np
 
 from rdtf.errors import UserError
+from rdtf.inference.checks import real, whole
 from rdtf.stickers import Sticker
 from rdtf.stickers.canvas import fitted_size
 
 DEFAULT_DURATION_MS = 100
+#: In milliseconds: one for all frames, or one for each.
+Durations = float | Sequence[float] | np.ndarray
 
 
 @dataclass(frozen=True)
@@ -34,10 +37,9 @@ class ClipRequest:
         return len(self.known)
 
 
-def blank_request(
-    num_frames: int, size: tuple[int, int], durations_ms: Sequence[int] | int
-) -> ClipRequest:
+def blank_request(num_frames: int, size: tuple[int, int], durations_ms: Durations) -> ClipRequest:
     """Nothing given: text alone. `size` is (height, width)."""
+    num_frames = whole("number of frames", num_frames)
     if num_frames < 1:
         raise UserError(f"a clip needs at least 1 frame, {num_frames} were asked for")
     return ClipRequest(
@@ -51,10 +53,10 @@ def place(
     sticker: Sticker,
     positions: Sequence[int],
     num_frames: int,
-    durations_ms: Sequence[int] | int,
+    durations_ms: Durations,
 ) -> ClipRequest:
     """Put frame i of `sticker` at slot `positions[i]`."""
-    positions = [int(position) for position in positions]
+    positions = [whole("position of a given frame", position) for position in positions]
     request = blank_request(num_frames, (sticker.height, sticker.width), durations_ms)
     if sorted(set(positions)) != positions or not positions:
         raise UserError(f"given frames must be ascending and distinct, got {positions}")
@@ -71,15 +73,15 @@ def fill_request(
     sticker: Sticker,
     known: Sequence[int],
     num_frames: int | None = None,
-    durations_ms: Sequence[int] | int | None = None,
+    durations_ms: Durations | None = None,
 ) -> ClipRequest:
     """Keep the frames of `sticker` at `known`; make the others.
 
     If the sticker holds just the given frames (as many as `known` has, and the last of them lies
     beyond its end or `num_frames` is larger), they are placed at `known` in order.
     """
-    known = [int(index) for index in known]
-    total = num_frames
+    known = [whole("known frame", index) for index in known]
+    total = None if num_frames is None else whole("number of frames", num_frames)
     if total is None:
         total = max(sticker.num_frames, max(known, default=0) + 1)
     if len(known) == sticker.num_frames and total > sticker.num_frames:
@@ -100,6 +102,7 @@ def interpolate_request(sticker: Sticker, factor: int, loop: bool = False) -> Cl
 
     In a loop the first follows on the last, so there are new frames between these too.
     """
+    factor = whole("factor", factor)
     if factor < 2:
         raise UserError(f"factor must be 2 or more, got {factor}")
     if loop:
@@ -129,6 +132,7 @@ def without_closing_copy(sticker: Sticker) -> Sticker:
 
 def predict_request(sticker: Sticker, after: int = 0, before: int = 0) -> ClipRequest:
     """`after` new frames behind the clip, `before` in front of it, at its median duration."""
+    after, before = whole("after", after), whole("before", before)
     if after < 0 or before < 0 or after + before == 0:
         raise UserError("say how many frames to predict: after=N or before=N, N at least 1")
     median = int(np.median(sticker.durations_ms))
@@ -148,12 +152,14 @@ def _extended(durations_ms: np.ndarray, total: int) -> list[int]:
     return [*durations_ms.tolist(), *[median] * (total - len(durations_ms))][:total]
 
 
-def _durations(durations_ms: Sequence[int] | int, num_frames: int) -> np.ndarray:
-    if isinstance(durations_ms, int):
-        durations_ms = [durations_ms] * num_frames
+def _durations(durations_ms: Durations, num_frames: int) -> np.ndarray:
+    """Whole milliseconds of each frame; parts of them go from frame to frame, so none are lost."""
+    if not isinstance(durations_ms, (Sequence, np.ndarray)) or isinstance(durations_ms, str):
+        durations_ms = [real("frame duration", durations_ms)] * num_frames
     if len(durations_ms) != num_frames:
         raise UserError(f"{num_frames} frames need {num_frames} durations, got {len(durations_ms)}")
-    return np.asarray(durations_ms, dtype=np.int64)
+    ends = np.cumsum([0.0, *(real("frame duration", duration) for duration in durations_ms)])
+    return np.diff(np.rint(ends).astype(np.int64))
 
 
 def at_request_size(made: np.ndarray, request: ClipRequest) -> np.ndarray:

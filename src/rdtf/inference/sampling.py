@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from rdtf.inference.options import StepCallback
+from rdtf.inference.schedulers import noise_levels, set_timesteps, step_options
 from rdtf.method.objective import Objective
-
-StepCallback = Callable[[int, float, Tensor], None]
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,10 @@ class Conditions:
     """What the denoiser is told besides the noisy latents.
 
     clean: `[B, C, F, h, w]`, read where given; given, valid: bool `[B, F]`;
-    text, text_mask: per encoder `[B, T, D]` and bool `[B, T]`; mean_duration_ms: `[B]`;
-    motion_scale: see `DFGN.forward`.
+    text, text_mask: per encoder `[B, T, D]` and bool `[B, T]`; negative_text, negative_mask: what
+    text guidance leads away from, instead of no text; mean_duration_ms: `[B]`; motion_scale: see
+    `DFGN.forward`; dtype: what the network's weights are. These tensors stay float32: a network of
+    half precision computes under autocast, so that given pixels keep all their bits.
     """
 
     clean: Tensor
@@ -30,11 +32,16 @@ class Conditions:
     mean_duration_ms: Tensor
     text: list[Tensor] = field(default_factory=list)
     text_mask: list[Tensor] = field(default_factory=list)
+    negative_text: list[Tensor] = field(default_factory=list)
+    negative_mask: list[Tensor] = field(default_factory=list)
     motion_scale: float = 1.0
+    dtype: torch.dtype = torch.float32
 
     @property
     def has_text(self) -> bool:
-        return any(bool(mask.any()) for mask in self.text_mask)
+        """Whether there is text to guide by, or away from."""
+        masks = (*self.text_mask, *self.negative_mask)
+        return any(bool(mask.any()) for mask in masks)
 
     @property
     def has_image(self) -> bool:
@@ -49,19 +56,21 @@ class Conditions:
         text: bool = True,
         image: bool = True,
     ) -> Any:
-        """The network's prediction with or without its text and its given frames."""
+        """The network's prediction with its text (or the negative one) and its given frames."""
         extra = {} if self.motion_scale == 1.0 else {"motion_scale": self.motion_scale}
-        return model(
-            noisy,
-            level,
-            clean=self.clean,
-            given=self.given if image else torch.zeros_like(self.given),
-            valid=self.valid,
-            text=self.text if text else [],
-            text_mask=self.text_mask if text else [],
-            mean_duration_ms=self.mean_duration_ms,
-            **extra,
-        )
+        half = self.dtype in (torch.bfloat16, torch.float16)
+        with torch.autocast(noisy.device.type, self.dtype) if half else nullcontext():
+            return model(
+                noisy,
+                level,
+                clean=self.clean,
+                given=self.given if image else torch.zeros_like(self.given),
+                valid=self.valid,
+                text=self.text if text else self.negative_text,
+                text_mask=self.text_mask if text else self.negative_mask,
+                mean_duration_ms=self.mean_duration_ms,
+                **extra,
+            )
 
 
 @dataclass(frozen=True)
@@ -89,6 +98,7 @@ def sample_traced(
     num_inference_steps: int,
     guidance_scale: float = 1.0,
     image_guidance_scale: float = 1.0,
+    eta: float = 0.0,
     generator: torch.Generator | None = None,
     callback: StepCallback | None = None,
 ) -> Sampled:
@@ -99,44 +109,38 @@ def sample_traced(
 
     Args:
         noise: standard normal, the start; also the noise of the re-imposed frames.
-        guidance_scale, image_guidance_scale: 1 = off (and no extra evaluation).
+        guidance_scale, image_guidance_scale: 1 = off (and no extra evaluation). Image guidance is
+            of pixels only: motion without given frames is zero, so it would multiply motion.
+        eta: DDIM's: 0 = no noise is added in its steps, 1 = as much as DDPM adds.
         generator: for schedulers that add noise in their steps.
-        callback: called after each step with (index, noise level, latents).
+        callback: called after each step with (index, noise level, latents); a tensor that it
+            returns takes the latents' place.
     """
-    takes_generator = "generator" in inspect.signature(scheduler.step).parameters
-    extra = {"generator": generator} if takes_generator else {}
-    _set_timesteps(scheduler, num_inference_steps, noise.device)
-    steps = float(scheduler.config.num_train_timesteps)
-    if hasattr(scheduler, "set_begin_index"):
-        scheduler.set_begin_index(0)  # or it searches for the timestep, and the host waits
-    guidance = _Guidance(guidance_scale, image_guidance_scale, conditions)
+    extra = step_options(scheduler, generator, eta)
+    set_timesteps(scheduler, num_inference_steps, noise.device)
+    # Numbers of the host, which then never waits for the device.
+    levels = noise_levels(scheduler, torch.device("cpu")).tolist()
+    scales = hasattr(scheduler, "scale_model_input")  # flow-match Euler has nothing to scale
+    motion_channels = int(getattr(model, "motion_channels", 0))
+    guidance = _Guidance(guidance_scale, image_guidance_scale, conditions, motion_channels)
     given = conditions.given[:, None, :, None, None]
     latents = noise * float(getattr(scheduler, "init_noise_sigma", 1.0))
-    level = noise.new_ones(len(noise))
-    noisy = latents
-    for index, timestep in enumerate(scheduler.timesteps):
-        level = (timestep.float() / steps).expand(len(noise)).to(noise.device)
-        imposed = objective.add_noise(conditions.clean, noise, level)
+    seen, level, one = latents, noise.new_ones(len(noise)), noise.new_ones(())
+    for index, (timestep, level_of_step) in enumerate(
+        zip(scheduler.timesteps, levels, strict=True)
+    ):
+        # Some schedulers keep their latents larger than the network sees them.
+        scale = scheduler.scale_model_input(one, timestep) if scales else one
+        level = torch.full_like(level, level_of_step)
+        imposed = objective.add_noise(conditions.clean, noise, level) / scale
         noisy = torch.where(given, imposed, latents)
-        output = guidance.output(model, objective, conditions, noisy, level)
+        seen = noisy * scale
+        output = guidance.output(model, objective, conditions, seen, level)
         latents = scheduler.step(output, timestep, noisy, **extra).prev_sample
         if callback is not None:
-            callback(index, float(level[0]), latents)
-    return Sampled(torch.where(given, conditions.clean, latents), noisy, level)
-
-
-def _set_timesteps(scheduler: Any, steps: int, device: torch.device) -> None:
-    """N noise levels from 1 down to 1/N, before the scheduler's shift.
-
-    Left alone, the flow scheduler spaces them down to .001: the last evaluation would see nearly
-    finished latents and be wasted.
-    """
-    takes_sigmas = "sigmas" in inspect.signature(scheduler.set_timesteps).parameters
-    if takes_sigmas and "FlowMatch" in type(scheduler).__name__:
-        sigmas = [1 - index / steps for index in range(steps)]
-        scheduler.set_timesteps(sigmas=sigmas, device=device)
-    else:
-        scheduler.set_timesteps(steps, device=device)
+            changed = callback(index, level_of_step, latents)
+            latents = changed if isinstance(changed, Tensor) else latents
+    return Sampled(torch.where(given, conditions.clean, latents), seen, level)
 
 
 class _Guidance:
@@ -145,8 +149,11 @@ class _Guidance:
     What there is to guide by is looked up once: to ask at every step would make the host wait.
     """
 
-    def __init__(self, text_scale: float, image_scale: float, conditions: Conditions) -> None:
+    def __init__(
+        self, text_scale: float, image_scale: float, conditions: Conditions, motion_channels: int
+    ) -> None:
         self.text_scale, self.image_scale = text_scale, image_scale
+        self.motion_channels = motion_channels
         self.has_text, self.has_image = conditions.has_text, conditions.has_image
 
     def output(
@@ -159,16 +166,20 @@ class _Guidance:
     ) -> Tensor:
         def output(*, text: bool, image: bool) -> Tensor:
             prediction = conditions.predict(model, noisy, level, text=text, image=image)
-            return objective.model_output(prediction, noisy, level)
+            return objective.model_output(prediction.float(), noisy, level)
 
-        full = output(text=self.has_text, image=self.has_image)
+        full = output(text=True, image=self.has_image)
         guide_text = self.has_text and self.text_scale != 1.0
         guide_image = self.has_image and self.image_scale != 1.0
         if not guide_text and not guide_image:
             return full
         without_text = output(text=False, image=self.has_image) if self.has_text else full
-        guided = without_text + self.text_scale * (full - without_text)
+        guided = full
+        if guide_text:
+            guided = without_text + self.text_scale * (full - without_text)
         if guide_image:
             nothing = output(text=False, image=False)
-            guided = guided + (self.image_scale - 1.0) * (without_text - nothing)
+            added = (self.image_scale - 1.0) * (without_text - nothing)
+            added[:, added.shape[1] - self.motion_channels :] = 0.0
+            guided = guided + added
         return guided

@@ -20,7 +20,7 @@ references of any resolution.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -117,6 +117,16 @@ class Composition:
             self.share[pick],
             self.added[pick],
             self.between[pick],
+        )
+
+    def in_float32(self) -> Composition:
+        """The same in float32."""
+        return replace(
+            self,
+            flow=self.flow.float(),
+            weights=self.weights.float(),
+            share=self.share.float(),
+            added=self.added.float(),
         )
 
     def apply(self, references: Tensor) -> Tensor:

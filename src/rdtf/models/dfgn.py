@@ -14,6 +14,7 @@ from typing import Any, cast
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
 from rdtf.method.dual_mask import denoiser_input
@@ -219,6 +220,7 @@ class DFGN(ModelMixin, ConfigMixin):
                 out = torch.cat([pixels, out.to(pixels.dtype)], dim=1)
         return out.unflatten(0, valid.shape).transpose(1, 2)
 
+    @apply_forward_hook
     def composition(
         self,
         noisy: Tensor,

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.modeling_utils import ModelMixin
+from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
 from rdtf.errors import ConfigError
@@ -52,8 +53,8 @@ class PixelPatches(ModelMixin, ConfigMixin):
     def __init__(self, patch: int = 4) -> None:
         super().__init__()
         self.patch = patch
-        # diffusers asks a model for its dtype and device, which it reads off a parameter.
-        self.register_buffer("anchor", torch.zeros(1))
+        # diffusers and accelerate read a model's dtype and device off a parameter.
+        self.anchor = nn.Parameter(torch.zeros(1), requires_grad=False)
 
     @property
     def fingerprint(self) -> str:
@@ -67,10 +68,12 @@ class PixelPatches(ModelMixin, ConfigMixin):
     def downsampling(self) -> int:
         return self.patch
 
+    @apply_forward_hook
     def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
         """Pixels `[N, 4, H, W]` → (latents, None): there is no posterior to sample."""
         return F.pixel_unshuffle(pixels, self.patch), None
 
+    @apply_forward_hook
     def decode(self, latents: Tensor) -> Tensor:
         """Latents `[N, C, h, w]` → pixels `[N, 4, H, W]`."""
         return F.pixel_shuffle(latents, self.patch)
@@ -131,6 +134,11 @@ class RGBAAutoencoder(AutoencoderKL):
         return cast(Any, AutoencoderKL.decode(self, cast(Any, latents))).sample
 
 
+def _log_variance(scale: float) -> Tensor:
+    """What a scale adds to the log-variance."""
+    return 2 * torch.log(torch.tensor(scale))
+
+
 class LearnedLatents:
     """An `RGBAAutoencoder` as a `Representation`: scaled latents, alpha included."""
 
@@ -155,12 +163,13 @@ class LearnedLatents:
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
         """Scaled mean and log-variance of the posterior."""
-        mean, logvar = self.autoencoder.posterior(pixels)
-        return mean * self.scale, logvar + 2 * torch.log(torch.tensor(self.scale))
+        mean, logvar = self.autoencoder.posterior(pixels.to(self.autoencoder.dtype))
+        return mean.float() * self.scale, logvar.float() + _log_variance(self.scale)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        return self.autoencoder.reconstruct(latents / self.scale).clamp(-1, 1)
+        latents = (latents / self.scale).to(self.autoencoder.dtype)
+        return self.autoencoder.reconstruct(latents).float().clamp(-1, 1)
 
 
 class PublicLatents:
@@ -195,13 +204,14 @@ class PublicLatents:
         """Premultiplied RGBA in [-1, 1] → RGB on white → scaled mean and log-variance."""
         color, alpha = (pixels[:, :3] + 1) / 2, (pixels[:, 3:] + 1) / 2
         on_white = color + (1 - alpha)
-        distribution = cast(Any, self.autoencoder.encode(on_white * 2 - 1)).latent_dist
-        log_scale = 2 * torch.log(torch.tensor(self.scale))
-        return distribution.mean * self.scale, distribution.logvar + log_scale
+        encoded: Any = self.autoencoder.encode((on_white * 2 - 1).to(self.autoencoder.dtype))
+        mean, logvar = encoded.latent_dist.mean.float(), encoded.latent_dist.logvar.float()
+        return mean * self.scale, logvar + _log_variance(self.scale)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        on_white = cast(Any, self.autoencoder.decode(cast(Any, latents / self.scale))).sample
+        latents = (latents / self.scale).to(self.autoencoder.dtype)
+        on_white = cast(Any, self.autoencoder.decode(cast(Any, latents))).sample.float()
         return white_matte((on_white.clamp(-1, 1) + 1) / 2) * 2 - 1
 
 

@@ -19,7 +19,8 @@ from typing import Any
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
-from torch import Tensor
+from diffusers.utils.accelerate_utils import apply_forward_hook
+from torch import Tensor, nn
 
 from rdtf.errors import ConfigError
 
@@ -110,6 +111,11 @@ class TextEncoder:
         self._loaded[1].to(device)
         return self
 
+    def move(self, device: torch.device | str) -> None:
+        """As `to`, if the weights are loaded: else they are loaded where they are first used."""
+        if "_loaded" in vars(self):
+            self.to(device)
+
 
 class TextEncoders(ModelMixin, ConfigMixin):
     """The encoders of one model, joined along the token axis by the denoiser.
@@ -122,16 +128,24 @@ class TextEncoders(ModelMixin, ConfigMixin):
         super().__init__()
         # A plain tuple, not a ModuleList: the encoders' weights are not ours to save.
         self.encoders = tuple(TextEncoder(name, max_tokens) for name in names)
-        # diffusers reads a model's dtype and device off its tensors.
-        self.register_buffer("anchor", torch.zeros(1))
+        # diffusers and accelerate read a model's dtype and device off a parameter.
+        self.anchor = nn.Parameter(torch.zeros(1), requires_grad=False)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """Moves the encoders along, as far as they are loaded; they keep their own precision."""
+        moved = super()._apply(fn, recurse)
+        for encoder in self.encoders:
+            encoder.move(self.anchor.device)
+        return moved
 
     @property
     def widths(self) -> tuple[int, ...]:
         return tuple(encoder.width for encoder in self.encoders)
 
+    @apply_forward_hook
     def encode(self, captions: list[str]) -> tuple[list[Tensor], list[Tensor]]:
         """Captions → states `[N, T, D]` and masks bool `[N, T]` per encoder, on this device."""
-        device = self.get_buffer("anchor").device
+        device = self.anchor.device
         pairs = [encoder.to(device).encode(captions) for encoder in self.encoders]
         return [states for states, _ in pairs], [mask for _, mask in pairs]
 

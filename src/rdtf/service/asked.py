@@ -57,15 +57,12 @@ def to_spec(
         raise
     except UserError as error:
         raise ServiceError(str(error)) from error
-    guidance = asked.guidance
-    if guidance is None:
-        guidance = 2.0 if asked.task == "generate" else 1.0
     return JobSpec(
         request=request,
         prompt=asked.prompt,
         seeds=new_seeds(asked.seed, 1),
         steps=asked.steps,
-        guidance=guidance,
+        guidance=asked.guidance,
         image_guidance=asked.image_guidance,
         output=output,
         platform=_platform(asked),

@@ -91,13 +91,9 @@ class PipelineRunner:
         """One clip for each seed; cancelling is seen at the next denoising step."""
         import torch
 
-        from rdtf.inference.windows import plan_windows
-
         pipeline = self.pipeline()
-        windows = sum(1 for _ in plan_windows(spec.request.known.tolist(), pipeline.max_frames))
-        total = max(1, windows) * spec.steps * len(spec.seeds)
         made: list[Sticker] = []
-        steps = _Steps(pipeline, watch, total)
+        steps = _Steps(pipeline, watch, len(spec.seeds))
         for variant, seed in enumerate(spec.seeds):
             watch.check()
             steps.begin(variant, spec.request.durations_ms)
@@ -119,8 +115,8 @@ class PipelineRunner:
 class _Steps:
     """The sampling loop's callback: counts, draws previews now and then, hears of cancelling."""
 
-    def __init__(self, pipeline: StickerPipeline, watch: Watch, total: int) -> None:
-        self._pipeline, self._watch, self._total = pipeline, watch, total
+    def __init__(self, pipeline: StickerPipeline, watch: Watch, variants: int) -> None:
+        self._pipeline, self._watch, self._variants = pipeline, watch, variants
         self._done, self._variant, self._drawn_at = 0, 0, -_PREVIEW_EVERY_S
         self._before: tuple[int, float, Tensor] | None = None
         self._durations_ms: Any = None
@@ -137,7 +133,8 @@ class _Steps:
             if now - self._drawn_at >= _PREVIEW_EVERY_S:
                 self._drawn_at = now
                 preview = self._draw(estimate)
-        self._watch.step(self._done, self._total, preview, self._variant)
+        total = self._pipeline.num_timesteps * self._variants
+        self._watch.step(self._done, total, preview, self._variant)
 
     def _estimate(self, index: int, level: float, latents: Tensor) -> Tensor:
         """Where the clip is heading. Along a flow two points give the straight line to its end."""
@@ -149,10 +146,10 @@ class _Steps:
         return latents + (latents - before[2]) * (level / fall) if fall > 1e-6 else latents
 
     def _draw(self, latents: Tensor) -> bytes:
-        pixels = self._pipeline.decode_pixels(latents)
-        pixels = ((pixels.float().clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1).cpu().numpy()
-        durations = self._durations_ms[: len(pixels)]
-        clip = Sticker.from_premultiplied(pixels, durations)
+        from rdtf.inference.latents import to_frames
+
+        frames = to_frames(self._pipeline.decode_pixels(latents))
+        clip = Sticker(frames, self._durations_ms[: len(frames)])
         if clip.width > _PREVIEW_SIDE:
             clip = clip.fit_canvas(_PREVIEW_SIDE)
         return encode_sticker(clip, ".webp", lossless=False, quality=70)

@@ -54,11 +54,15 @@ class CreateVideo(BaseModel):
     seed: Annotated[int, Field(ge=0)] | None = Field(
         default=None, description="The same seed gives the same sticker; default: a new one."
     )
-    steps: Annotated[int, Field(ge=1)] = Field(default=20, description="Denoising steps.")
-    guidance: float | None = Field(
-        default=None, description="Of the text; 1 = off. Default 2 for generate, else 1."
+    steps: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Denoising steps; default: the model's for the task."
     )
-    image_guidance: float = Field(default=1.0, description="Of the given frames; 1 = off.")
+    guidance: float | None = Field(
+        default=None, description="Of the text; 1 = off. Default: the model's for the task."
+    )
+    image_guidance: float | None = Field(
+        default=None, description="Of the given frames; 1 = off. Default: the model's."
+    )
     known: list[int] | None = Field(default=None, description="fill: frames to keep, from 0.")
     factor: Annotated[int, Field(ge=2)] = Field(
         default=2, description="interpolate: 2 = one between."
@@ -94,7 +98,7 @@ class Extend(BaseModel):
     seconds: Annotated[float, Field(gt=0, le=600)] | None = None
     frames: Annotated[int, Field(ge=1)] | None = None
     seed: Annotated[int, Field(ge=0)] | None = None
-    steps: Annotated[int, Field(ge=1)] = 8
+    steps: Annotated[int, Field(ge=1)] | None = None
 
 
 class JobError(BaseModel):

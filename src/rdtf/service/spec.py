@@ -28,8 +28,8 @@ class JobSpec:
         request: the slots, and which frames are given.
         prompt: text; "" = none.
         seeds: one variant for each.
-        steps: denoising steps per window.
-        guidance, image_guidance: 1 = off.
+        steps: denoising steps per window. guidance, image_guidance: 1 = off. None = the model's
+            default for the task.
         output: size of the result.
         platform: id of the export that is made of each variant; "webp" is the clip itself.
         task: what it was called by the client; decides nothing.
@@ -39,9 +39,9 @@ class JobSpec:
     request: ClipRequest
     prompt: str = ""
     seeds: tuple[int, ...] = (0,)
-    steps: int = 8
-    guidance: float = 2.0
-    image_guidance: float = 1.0
+    steps: int | None = None
+    guidance: float | None = None
+    image_guidance: float | None = None
     output: OutputSize = "canvas"
     platform: str = "webp"
     task: str = "generate"
@@ -70,10 +70,12 @@ def check_spec(spec: JobSpec, limits: Limits) -> JobSpec:
     request = spec.request
     check_prompt(spec.prompt, limits)
     _within("frames", request.num_frames, 1, limits.max_frames)
-    _within("steps", spec.steps, 1, limits.max_steps)
+    if spec.steps is not None:
+        _within("steps", spec.steps, 1, limits.max_steps)
     _within("variants", len(spec.seeds), 1, limits.max_variants)
     for name in ("guidance", "image_guidance"):
-        _within(name, getattr(spec, name), 0.0, _MAX_GUIDANCE)
+        if getattr(spec, name) is not None:
+            _within(name, getattr(spec, name), 0.0, _MAX_GUIDANCE)
     for seed in spec.seeds:
         _within("seed", seed, 0, MAX_SEED)
     _within("frame_ms", int(request.durations_ms.min()), *_DURATIONS_MS)

@@ -127,8 +127,8 @@ class Handlers:
         steps: float,
         variants: float,
         seed: float | None,
-        guidance: float,
-        image_guidance: float,
+        guidance: float | None,
+        image_guidance: float | None,
         size: str,
     ) -> AsyncIterator[tuple[str, str]]:
         """Make the frames that are not given. Yields progress and variants."""
@@ -155,8 +155,8 @@ class Handlers:
         steps: float,
         variants: float,
         seed: float | None,
-        guidance: float,
-        image_guidance: float,
+        guidance: float | None,
+        image_guidance: float | None,
         size: str,
     ) -> JobSpec:
         output: OutputSize = "input" if size == "input" and session.board.size else "canvas"
@@ -165,9 +165,9 @@ class Handlers:
             request=session.board.request(self.core.runner.canvas),
             prompt=check_prompt(prompt.strip(), self.core.limits),
             seeds=new_seeds(first, max(1, whole(variants, "variants"))),
-            steps=whole(steps, "steps"),
-            guidance=float(guidance),
-            image_guidance=float(image_guidance),
+            steps=_steps(steps),
+            guidance=_guidance(guidance),
+            image_guidance=_guidance(image_guidance),
             output=output,
             previews=True,
         )
@@ -295,8 +295,7 @@ class Handlers:
                     request=request,
                     prompt=check_prompt(prompt.strip(), self.core.limits),
                     seeds=new_seeds(first, 1),
-                    steps=whole(steps, "steps"),
-                    guidance=1.0,
+                    steps=_steps(steps),
                     output="input",
                     task="fill",
                     previews=True,
@@ -435,6 +434,19 @@ def export_options(
     return exporting.make_options(
         float(outline_px or 0), bool(trim), close, float(speed or 1), time, background or ""
     )
+
+
+def _steps(value: Any) -> int | None:
+    """Denoising steps; 0 or nothing = the model's own for the task."""
+    return None if value is None else whole(value, "steps") or None
+
+
+def _guidance(value: Any) -> float | None:
+    """A guidance scale; nothing = the model's own for the task."""
+    try:
+        return None if value is None else float(value)
+    except (TypeError, ValueError) as error:
+        raise UserError("guidance must be a number") from error
 
 
 def whole(value: Any, what: str) -> int:

@@ -214,7 +214,9 @@ def _make_tab(handlers: Handlers, token: gr.BrowserState) -> _Parts:
             )
             with gr.Row():
                 count = gr.Slider(1, limits.max_variants, 2, step=1, label="Variants")
-                steps = gr.Slider(1, limits.max_steps, 8, step=1, label="Steps")
+                steps = gr.Slider(
+                    0, limits.max_steps, 0, step=1, label="Steps (0: as the task needs)"
+                )
             with gr.Accordion("Seed, guidance, size", open=False):
                 with gr.Row():
                     seed = gr.Number(-1, label="Seed (-1: a new one)", precision=0)
@@ -224,8 +226,8 @@ def _make_tab(handlers: Handlers, token: gr.BrowserState) -> _Parts:
                         label="Size",
                     )
                 with gr.Row():
-                    guidance = gr.Slider(0, 10, 2, step=0.1, label="Guidance by the text")
-                    image_guidance = gr.Slider(0, 10, 1, step=0.1, label="… by the given frames")
+                    guidance = _guidance("Guidance by the text (1: off)")
+                    image_guidance = _guidance("… by the given frames (1: off)")
             with gr.Row(elem_classes="go-row"):
                 go = gr.Button("Make", variant="primary", scale=3, elem_id="go")
                 stop = gr.Button("Cancel", scale=1, elem_id="stop", min_width=90)
@@ -289,6 +291,13 @@ def _lengths(handlers: Handlers, token: str) -> tuple[int, float]:
     board = handlers.session(token).board
     mean = sum(board.durations_ms) / board.num_frames
     return board.num_frames, min(500, max(20, round(mean / 10) * 10))
+
+
+def _guidance(label: str) -> gr.Number:
+    """A number that may stay empty: then the model's own for the task is taken."""
+    return gr.Number(
+        None, label=label, placeholder="as the task needs", minimum=0, maximum=30, step=0.1
+    )
 
 
 def _heading(title: str, words: str) -> None:

@@ -197,6 +197,11 @@ class TrainConfig:
                 "model.compose needs objective.prediction x: it composes clean frames; "
                 "set model.compose=false"
             )
+        if self.model.compose and self.objective.kind == "ddpm":
+            raise ConfigError(
+                "model.compose needs objective.kind flow: it weighs noisy frames by the levels of "
+                "a rectified flow; set model.compose=false"
+            )
         if self.learn == "motion" and not (self.model.compose and self.model.motion != "none"):
             raise ConfigError("learn=motion needs motion latents: set model.motion=alone")
 

@@ -25,7 +25,7 @@ def resolve_precision(precision: str, device: torch.device) -> str:
     if precision != "auto":
         return precision
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported() else "fp32"
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     native = [
         getattr(torch.cpu, name)
         for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")

@@ -96,6 +96,7 @@ class Trainer:
         self.pipeline = StickerPipeline(
             self.model, autoencoder, text_encoders, build_scheduler(config)
         ).to(self.device)
+        self.pipeline.set_progress_bar_config(disable=True)  # the trainer has its own
         compile_blocks(self.model, engine.compile, self.device)
         self.parallel_model = parallelize(self.model, self.ranks, engine.parallel)
 

@@ -1,0 +1,113 @@
+"""How to sample: the options that all methods of the pipeline share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rdtf.errors import UserError
+from rdtf.inference.checks import real, text, whole
+from rdtf.inference.defaults import TaskSampling
+
+StepCallback = Callable[[int, float, Tensor], Any]
+StepEndCallback = Callable[[Any, int, Any, dict[str, Tensor]], dict[str, Tensor] | None]
+#: What `callback_on_step_end` may ask for and replace.
+CALLBACK_TENSORS = ("latents",)
+
+
+@dataclass(frozen=True)
+class SamplingOptions:
+    """How to sample. What is None is the model's default for the task.
+
+    Args:
+        num_inference_steps: steps of the scheduler per window.
+        guidance_scale: how strongly to follow the text; 1 = off, and without a second evaluation.
+        image_guidance_scale: how strongly what is drawn follows the given frames; 1 = off. Motion
+            is not guided by them. A model that only moves what it is given refuses it.
+        eta: noise that DDIM adds in its steps, 0 to 1; other schedulers have none.
+        motion_scale: how much further than predicted things move where there is no given frame on
+            both sides; 1 = as predicted.
+        negative_prompt: what the text guidance leads away from, for all or a list with one for each
+            prompt; without guidance it says nothing.
+        generator: noise is drawn with it, for all or a list with one for each sticker. A CPU
+            generator gives the same sticker on every device.
+        callback: called after each step with (index in the window, noise level, latents).
+        callback_on_step_end: diffusers' callback, called after each step with (pipeline, index of
+            `pipeline.num_timesteps` steps, timestep, {name: tensor}); tensors of the dictionary
+            that it returns replace the pipeline's.
+        callback_on_step_end_tensor_inputs: which tensors it gets; there are "latents"
+            `[1, C, F, h, w]`.
+        output_size: "canvas" = all frames at the model's canvas; "input" = at the size of the given
+            frames, which then are the very pixels that came in; a number = a square of so many
+            pixels. Above the canvas, made frames are composed of the given frames' own pixels, as
+            far as they show what was given.
+        loop: the last frame leads back to the first, which is not repeated at the end;
+            `Sticker.seam_error` says how well it does.
+    """
+
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    image_guidance_scale: float | None = None
+    eta: float | None = None
+    motion_scale: float = 1.0
+    negative_prompt: str | Sequence[str] | None = None
+    generator: torch.Generator | Sequence[torch.Generator] | None = None
+    callback: StepCallback | None = None
+    callback_on_step_end: StepEndCallback | None = None
+    callback_on_step_end_tensor_inputs: Sequence[str] = CALLBACK_TENSORS
+    output_size: str | int = "canvas"
+    loop: bool = False
+
+    @classmethod
+    def of(cls, **values: Any) -> SamplingOptions:
+        """Checked options.
+
+        Raises:
+            TypeError: an option that there is not.
+            UserError: a value that does not fit.
+        """
+        names = [field.name for field in fields(cls)]
+        unknown = sorted(set(values) - set(names))
+        if unknown:
+            raise TypeError(f"there is no option {unknown[0]!r}; there are {', '.join(names)}")
+        return cls(**values)
+
+    def __post_init__(self) -> None:
+        if self.num_inference_steps is not None:
+            whole("steps", self.num_inference_steps, 1)
+        for name in ("guidance_scale", "image_guidance_scale", "eta"):
+            if getattr(self, name) is not None:
+                real(name, getattr(self, name), 0, 1 if name == "eta" else None)
+        real("motion_scale", self.motion_scale)
+        negatives = self.negative_prompt
+        for negative in negatives if isinstance(negatives, (list, tuple)) else [negatives]:
+            text("negative_prompt", negative)
+        for name in ("callback", "callback_on_step_end"):
+            value = getattr(self, name)
+            if value is not None and not callable(value):
+                raise UserError(f"{name} must be a function, not {type(value).__name__}")
+        unknown = [
+            name for name in self.callback_on_step_end_tensor_inputs if name not in CALLBACK_TENSORS
+        ]
+        if unknown:
+            raise UserError(
+                f"callback_on_step_end can't get {unknown[0]!r}; there are "
+                f"{', '.join(CALLBACK_TENSORS)}"
+            )
+
+    def resolved(self, defaults: TaskSampling) -> SamplingOptions:
+        """With the model's defaults for a task where nothing was said."""
+        unset = {
+            name: value for name, value in vars(defaults).items() if getattr(self, name) is None
+        }
+        return replace(self, **unset)
+
+    @property
+    def sampling(self) -> dict[str, Any]:
+        """The numbers of resolved options, as the sampling loop takes them."""
+        names = ("num_inference_steps", "guidance_scale", "image_guidance_scale", "eta")
+        return {name: getattr(self, name) for name in names}
