@@ -105,7 +105,7 @@ def sample_traced(
     """
     takes_generator = "generator" in inspect.signature(scheduler.step).parameters
     extra = {"generator": generator} if takes_generator else {}
-    _set_timesteps(scheduler, num_inference_steps, noise.device)
+    set_timesteps(scheduler, num_inference_steps, noise.device)
     steps = float(scheduler.config.num_train_timesteps)
     if hasattr(scheduler, "set_begin_index"):
         scheduler.set_begin_index(0)  # or it searches for the timestep, and the host waits
@@ -125,7 +125,7 @@ def sample_traced(
     return Sampled(torch.where(given, conditions.clean, latents), noisy, level)
 
 
-def _set_timesteps(scheduler: Any, steps: int, device: torch.device) -> None:
+def set_timesteps(scheduler: Any, steps: int, device: torch.device | str | None = None) -> None:
     """N noise levels from 1 down to 1/N, before the scheduler's shift.
 
     Left alone, the flow scheduler spaces them down to .001: the last evaluation would see nearly
