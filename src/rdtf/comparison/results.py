@@ -2,7 +2,8 @@
 
 Clips differ far more than methods do, and seeds differ too. Intervals are 95 % percentiles of a
 bootstrap that draws seeds and clips anew, each on its own, with a fixed seed of its own; with one
-seed they are over clips only. Differences are taken clip by clip and seed by seed before that.
+seed they are over clips only. So are medians, of ratios. Differences are taken clip by clip and
+seed by seed before that.
 """
 
 from __future__ import annotations
@@ -48,11 +49,16 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Group:
-    """Scores of one method at one point, seed by seed; all over the same clips."""
+    """Scores of one method at one point, seed by seed; all over the same clips.
+
+    name: of the row; method, point: of the runs, "" for naive rows.
+    """
 
     name: str
     label: str
     by_seed: Mapping[int, Scores] = field(default_factory=dict)
+    method: str = ""
+    point: str = ""
 
     def values(self, task: str, metric: str, seeds: Sequence[int] | None = None) -> np.ndarray:
         """`[S, N]`: seeds × clips; NaN where a clip has no such score."""

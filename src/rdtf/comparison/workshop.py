@@ -166,19 +166,19 @@ class Workshop:
     # ------------------------------------------------------------------------ limits
 
     def _limits(self, job: Job, tables: Mapping[str, FlopTable]) -> Limits:
-        """RDTF has its steps; all others its FLOPs, and then its seconds, of the same seed."""
+        """The DFGN has its steps; all others its FLOPs, then its seconds, of the same seed."""
         if job.method.name == REFERENCE:
             return Limits(steps=self.budget.steps)
         reference = self._reference(job.seed)
         spent = reference["passed"]["flops"]
         steps = self._expected_steps(job.method, tables, reference)
         if job.is_variant:
-            return Limits(steps, spent["flops"], two_points=False, curves=False)
+            return Limits(steps, spent["flops"], is_variant=True)
         return Limits(steps, spent["flops"], spent["seconds"])
 
     def _reference(self, seed: int) -> dict[str, Any]:
         result = self.result(Job(METHODS[REFERENCE], seed))
-        assert result is not None, "RDTF comes first in every seed"
+        assert result is not None, "the DFGN comes first in every seed"
         return result
 
     def _expected_steps(
