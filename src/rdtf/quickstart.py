@@ -47,9 +47,11 @@ never seen: their kind with that motion was held out. Given frames are marked; a
 One model does every task. Only the frames that are given tell it which one to do: none or one \
 (generation), every second or third (interpolation), the first or last half (prediction)."""
 _NOTES = (
-    "Scores are of hidden frames only, on white. The naive rows repeat the nearest given frame, or "
-    "blend the two nearest. PSNR rewards blur, so a blend scores well and looks like a double "
-    "exposure; line distance (lower is better) follows the drawing's lines.",
+    "Scores are of hidden frames only, on white. The untrained row is the same network before its "
+    "first step: what it scores, moving the given frames brings and not the training. The naive "
+    "rows repeat the nearest given frame, or blend the two nearest. PSNR rewards blur, so a blend "
+    "scores well and looks like a double exposure; line distance (lower is better) follows the "
+    "drawing's lines.",
     "Minutes on a CPU show the method move, not what it can do: text alone (the last examples) "
     "needs far longer than a first frame or two do. `rdtf train` goes on for as long as you like.",
     "{machine}",
@@ -140,6 +142,7 @@ def _show_shipped(path: Path, seed: int) -> Path:
         tasks=("interpolation", "post_frame_prediction", "it2v"),
         seed=seed,
         num_examples=_NUM_SHIPPED,
+        untrained=False,
     )
     return write_report(
         path,
