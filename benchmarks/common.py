@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import os
-import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from rdtf.training.device import resolve_precision
+from rdtf.training.device import device_name, processor_name, resolve_precision
 
 
 @dataclass(frozen=True)
@@ -50,15 +48,13 @@ def say(text: str) -> None:
 
 def machine(device: torch.device) -> str:
     """What the numbers are of: processor, its vector units, threads, load, torch, and the date."""
-    name = _processor()
-    if device.type == "cuda":
-        name = f"{torch.cuda.get_device_name(device)} beside {name}"
-    units = torch.backends.cpu.get_cpu_capability()
+    beside = f" beside {processor_name()}" if device.type == "cuda" else ""
     bf16 = "bf16" if has_bf16(device) else "no bf16"
-    parts = (name, f"{units}, {bf16}", f"{torch.get_num_threads()} threads",
-             f"load {os.getloadavg()[0]:.1f} before", f"torch {torch.__version__}",
-             date.today().isoformat())  # fmt: skip
-    return ", ".join(parts)
+    load = f"load {os.getloadavg()[0]:.1f} before"
+    return (
+        f"{device_name(device)}{beside}, {bf16}, {load}, torch {torch.__version__}, "
+        f"{date.today().isoformat()}"
+    )
 
 
 def has_bf16(device: torch.device) -> bool:
@@ -69,16 +65,7 @@ def has_bf16(device: torch.device) -> bool:
 def refuse_emulation(precision: str, device: torch.device) -> None:
     """Leave with one line where `precision` would be emulated."""
     if precision == "bf16" and not has_bf16(device):
-        raise SystemExit(f"benchmarks: {_processor()} has no bf16 units; use --precision fp32")
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+        raise SystemExit(f"benchmarks: {processor_name()} has no bf16 units; use --precision fp32")
 
 
 def side_by_side(

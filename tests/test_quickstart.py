@@ -17,6 +17,7 @@ from rdtf.evaluation.naive import NAIVE_ROWS
 from rdtf.evaluation.tasks import EVALUATION_TASKS
 from rdtf.evaluation.untrained import UNTRAINED
 from rdtf.quickstart import quickstart
+from rdtf.training.device import processor_name
 from rdtf.training.run import load_config
 from rdtf.training.train import train
 
@@ -27,6 +28,7 @@ def assert_complete(out: Path, result: dict[str, Any]) -> None:
     assert result["report"] == str(out / "report.html")
     assert "<script" not in page and not re.search(r'(src|href)="(?!data:|#)', page)
     assert page.count("data:image/") > 4 and "Training loss" in page
+    assert processor_name() in page
     assert "text to clip, nothing given" in page and "{" not in page.split("<main")[1]
     with Image.open(out / "examples.png") as picture:
         assert min(picture.size) > 64

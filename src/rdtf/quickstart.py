@@ -23,6 +23,7 @@ from rdtf.fileio import write_json
 from rdtf.stickers import Sticker
 from rdtf.training.config import TrainConfig, override
 from rdtf.training.curves import run_curves
+from rdtf.training.device import default_device, device_name
 from rdtf.training.presets import preset
 from rdtf.training.run import CONFIG_FILE, load_config, load_pipeline
 from rdtf.training.train import measure_seconds_per_step, plan_steps, train
@@ -207,9 +208,8 @@ def _text_examples(
 
 
 def _machine(steps: int, seconds: float) -> str:
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     return (
-        f"Machine: {device}, {torch.get_num_threads()} threads, torch {torch.__version__}; "
+        f"Machine: {device_name(default_device())}, torch {torch.__version__}; "
         f"this call trained for {seconds:.0f} s, the run is at step {steps}."
     )
 

@@ -22,6 +22,7 @@ from rdtf.data.prepare import prepare
 from rdtf.data.synthetic import SyntheticStickers
 from rdtf.evaluation.naive import NAIVE_ROWS
 from rdtf.method.objective import build_objective
+from rdtf.training.device import processor_name
 from rdtf.training.run import locked
 
 from .micro import BUDGET, SETTINGS, TWO, SignalWhen, arguments
@@ -66,6 +67,7 @@ def test_results_are_there_and_whole(finished):
     assert "<script" not in page and not re.search(r'(src|href)="(?!data:|#)', page)
     for words in ("equal training FLOPs", "equal wall-clock", "pre-training, apart"):
         assert words in page and words in (finished / "tables.md").read_text("utf-8")
+    assert processor_name() in found["runs"]["dfgn-0"]["device"] and processor_name() in page
     with Image.open(finished / "sheet.png") as picture:
         assert min(picture.size) > 64
 

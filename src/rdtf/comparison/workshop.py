@@ -28,7 +28,12 @@ from rdtf.method.objective import build_objective
 from rdtf.models.representation import as_representation
 from rdtf.models.text import TextEncoders
 from rdtf.training.config import to_dict
-from rdtf.training.device import default_device, resolve_precision, settle_kernels
+from rdtf.training.device import (
+    default_device,
+    device_name,
+    resolve_precision,
+    settle_kernels,
+)
 from rdtf.training.presets import build_autoencoder
 from rdtf.training.store import PreparedStore
 
@@ -159,9 +164,7 @@ class Workshop:
 
     @property
     def device_name(self) -> str:
-        if self.device.type == "cuda":
-            return f"{torch.cuda.get_device_name(self.device)}, torch {torch.__version__}"
-        return f"CPU, {torch.get_num_threads()} threads, torch {torch.__version__}"
+        return f"{device_name(self.device)}, torch {torch.__version__}"
 
     # ------------------------------------------------------------------------ limits
 
