@@ -30,7 +30,7 @@ from rdtf.training.train import measure_seconds_per_step, plan_steps, train
 
 _MIN_MINUTES = 0.5
 # What the parts take: scoring and the report in seconds at one minute and per minute after it.
-_SCORING_SHARE = 0.12
+_SCORING_SHARE = 0.14
 _STICKERS_PER_MINUTE = 250
 # Validation and samples along the way cost about as much as this many steps; a run of a minute has
 # none, or it would spend its time on watching a model that has not learned anything yet.
@@ -104,7 +104,7 @@ def quickstart(
     evaluation = score_model(
         pipeline,
         stickers,
-        limit=max(4, min(24, int(2.5 * minutes))),
+        limit=max(4, min(24, int(2 * minutes))),
         num_inference_steps=_SAMPLING_STEPS,
         seed=seed,
         num_examples=3,

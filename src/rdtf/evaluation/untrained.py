@@ -27,5 +27,7 @@ def untrained_copy(pipeline: Any, seed: int = 0) -> Any:
         torch.manual_seed(int(stream(seed, Purpose.INIT).integers(2**31)))
         fresh = type(old).from_config(old.config)
     made = copy.copy(pipeline)
-    made.denoiser = fresh.to(device=old.device, dtype=old.dtype).eval()
+    if fresh.dtype != old.dtype:  # diffusers warns of any cast
+        fresh = fresh.to(old.dtype)
+    made.denoiser = fresh.to(old.device).eval()
     return made
