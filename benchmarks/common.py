@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import platform
+import os
 import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
-from pathlib import Path
 from typing import Any
 
 import torch
+
+from rdtf.training.device import device_name, processor_name, resolve_precision
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ class Table:
     values: Mapping[str, Any]
     notes: Sequence[str] = field(default=())
 
-    def text(self) -> str:
-        """Columns aligned, numbers as given."""
+    def text(self, where: str) -> str:
+        """Columns aligned, numbers as given, under what they were measured on."""
         lines = [list(self.columns), *[list(row) for row in self.rows]]
         widths = [max(len(line[column]) for line in lines) for column in range(len(self.columns))]
         drawn = [
@@ -34,7 +35,9 @@ class Table:
             for line in lines
         ]
         drawn.insert(1, "  ".join("-" * width for width in widths))
-        return "\n".join([self.title, "", *drawn, *[f"  {note}" for note in self.notes]])
+        return "\n".join(
+            [self.title, f"on {where}", "", *drawn, *[f"  {note}" for note in self.notes]]
+        )
 
 
 def say(text: str) -> None:
@@ -44,24 +47,25 @@ def say(text: str) -> None:
 
 
 def machine(device: torch.device) -> str:
-    """Processor, threads, torch, and whether bf16 is multiplied natively; with the date."""
-    if device.type == "cuda":
-        name = torch.cuda.get_device_name(device)
-    else:
-        name = f"{_processor()}, {torch.get_num_threads()} threads"
-    from rdtf.training.device import resolve_precision
+    """What the numbers are of: processor, its vector units, threads, load, torch, and the date."""
+    beside = f" beside {processor_name()}" if device.type == "cuda" else ""
+    bf16 = "bf16" if has_bf16(device) else "no bf16"
+    load = f"load {os.getloadavg()[0]:.1f} before"
+    return (
+        f"{device_name(device)}{beside}, {bf16}, {load}, torch {torch.__version__}, "
+        f"{date.today().isoformat()}"
+    )
 
-    native = "native bf16" if resolve_precision("auto", device) == "bf16" else "bf16 emulated"
-    return f"{name}, {native}, torch {torch.__version__}, {date.today().isoformat()}"
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether the hardware multiplies bf16; emulated products tell nothing and take minutes."""
+    return resolve_precision("auto", device) == "bf16"
 
 
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+def refuse_emulation(precision: str, device: torch.device) -> None:
+    """Leave with one line where `precision` would be emulated."""
+    if precision == "bf16" and not has_bf16(device):
+        raise SystemExit(f"benchmarks: {processor_name()} has no bf16 units; use --precision fp32")
 
 
 def side_by_side(

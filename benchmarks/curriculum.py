@@ -36,7 +36,7 @@ class CurriculumCost:
     """Which preset's model and batch."""
     batch: int = 8
     """Clips per step."""
-    runs: int = 7
+    runs: int = 3
     """Timed runs; medians count."""
 
     def run(self) -> Table:

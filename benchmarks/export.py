@@ -31,7 +31,7 @@ class ExportTime:
     """Sticker files to take besides, by as many frames."""
     frames: int = 8
     """Frames of each clip."""
-    runs: int = 5
+    runs: int = 3
     """Exports that count, after one to warm up; the median is told."""
 
     def run(self) -> Table:

@@ -35,13 +35,13 @@ class Loading:
     """Which preset's canvas, batch and model."""
     data: Path | None = None
     """A prepared training set; synthetic stickers if none is named."""
-    workers: tuple[int, ...] = (0, 1, 2)
+    workers: tuple[int, ...] = (0, 2)
     """Numbers of loader processes to try."""
     steps: int = 60
     """Steps to load for each number of workers."""
-    train_steps: int = 5
+    train_steps: int = 3
     """Steps to train; the median counts."""
-    stickers: int = 400
+    stickers: int = 200
     """Synthetic stickers to make where no data is named."""
 
     def run(self) -> Table:

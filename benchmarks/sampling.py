@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.common import Table, ratio_text, say, side_by_side
+from benchmarks.common import Table, ratio_text, refuse_emulation, say, side_by_side
 from benchmarks.rivals import (
     count,
     our_denoiser,
@@ -30,16 +30,17 @@ class Sampling:
     presets: tuple[str, ...] = ("nano", "mini")
     """Sizes to compare at."""
     precision: str = "fp32"
-    """fp32 or bf16 (autocast)."""
+    """fp32 or bf16 (autocast, where the hardware has it)."""
     batch: int = 1
     """Clips at once."""
-    runs: int = 9
+    runs: int = 5
     """Rounds that count, after one to warm up."""
     num_inference_steps: int = 4
     """How many denoising steps a clip is reckoned to take, without guidance."""
 
     def run(self) -> Table:
         device = default_device()
+        refuse_emulation(self.precision, device)
         rows, values = [], {}
         for name in self.presets:
             say(f"sampling with {name}")

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from benchmarks.common import Table, machine
+from benchmarks.memory import Memory
 from benchmarks.rivals import count, our_denoiser, preset_latents, their_unet
+from benchmarks.sampling import Sampling
+from benchmarks.throughput import Throughput
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -35,6 +41,28 @@ def test_throughput():
     values = benchmark("throughput", *options, "--layers", "1")["throughput"]["nano fp32"]
     assert set(values) == {"rdtf", "UNet3D, 1 a level"}
     assert all(one["clips_per_second"] > 0 for one in values.values())
+
+
+def test_bf16_is_never_emulated(monkeypatch):
+    """Where the processor has no bf16 units it is left out, and asking for it alone is refused."""
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
+    options: dict[str, Any] = {"presets": ("nano",), "batch": 1, "runs": 1}
+    table = Throughput(**options, layers=()).run()
+    assert set(table.values) == {"nano fp32"} and "bf16 is left out" in table.notes[-1]
+    for benchmark in (Sampling(precision="bf16"), Memory(precision="bf16")):
+        with pytest.raises(SystemExit, match="has no bf16 units"):
+            benchmark.run()
+    assert ", no bf16, " in machine(torch.device("cpu"))
+
+
+def test_the_processor_stands_beside_every_number():
+    """Its name, its vector units, and what else it was doing."""
+    where = machine(torch.device("cpu"))
+    assert torch.backends.cpu.get_cpu_capability() in where and "threads" in where
+    assert re.search(r"load \d", where) and re.search(r"\d{4}-\d\d-\d\d", where)
+    text = Table("Speed", ("network", "ms"), [("ours", "3")], {}).text(where)
+    assert text.splitlines()[:2] == ["Speed", f"on {where}"]
 
 
 def test_sampling_and_curriculum():

@@ -15,7 +15,9 @@ from rdtf.data.synthetic import SyntheticStickers
 from rdtf.errors import ConfigError, UserError
 from rdtf.evaluation.naive import NAIVE_ROWS
 from rdtf.evaluation.tasks import EVALUATION_TASKS
+from rdtf.evaluation.untrained import UNTRAINED
 from rdtf.quickstart import quickstart
+from rdtf.training.device import processor_name
 from rdtf.training.run import load_config
 from rdtf.training.train import train
 
@@ -26,13 +28,15 @@ def assert_complete(out: Path, result: dict[str, Any]) -> None:
     assert result["report"] == str(out / "report.html")
     assert "<script" not in page and not re.search(r'(src|href)="(?!data:|#)', page)
     assert page.count("data:image/") > 4 and "Training loss" in page
+    assert processor_name() in page
     assert "text to clip, nothing given" in page and "{" not in page.split("<main")[1]
     with Image.open(out / "examples.png") as picture:
         assert min(picture.size) > 64
     scores = (out / "scores.json").read_text("utf-8")
     tasks, methods = map(set, zip(*(row.split("/") for row in result["scores"]), strict=True))
     assert tasks <= set(EVALUATION_TASKS) and {"interpolation", "it2v"} <= tasks
-    assert methods >= set(NAIVE_ROWS) and all(name in scores for name in methods)
+    assert methods >= {UNTRAINED, *NAIVE_ROWS} and all(name in scores for name in methods)
+    assert page.count(f">{UNTRAINED}</th>") >= 2 * len(tasks)  # the scores, and the differences
     assert json.loads(scores)["settings"]["num_clips"] >= 1
     assert (out / "run" / "pipeline" / "model_index.json").is_file()
     assert not [path for path in out.iterdir() if path.name.startswith(".tmp")]
@@ -63,7 +67,8 @@ def test_from_nothing(tmp_path, capsys):
     assert not left.value.code
     printed = capsys.readouterr()
     assert_complete(out, json.loads(printed.out))
-    assert [line[:3] for line in printed.err.splitlines()] == ["1/4", "2/4", "3/4", "4/4"]
+    steps = [line[:3] for line in printed.err.splitlines() if line[:1].isdigit()]
+    assert steps == ["1/5", "2/5", "3/5", "4/5", "5/5"]
     config = load_config(out / "run")
     assert config.preset == "nano" and config.steps >= 20
     with pytest.raises(SystemExit) as left:

@@ -23,13 +23,14 @@ from rdtf.fileio import write_json
 from rdtf.stickers import Sticker
 from rdtf.training.config import TrainConfig, override
 from rdtf.training.curves import run_curves
+from rdtf.training.device import default_device, device_name
 from rdtf.training.presets import preset
 from rdtf.training.run import CONFIG_FILE, load_config, load_pipeline
 from rdtf.training.train import measure_seconds_per_step, plan_steps, train
 
 _MIN_MINUTES = 0.5
 # What the parts take: scoring and the report in seconds at one minute and per minute after it.
-_SCORING_SHARE = 0.12
+_SCORING_SHARE = 0.14
 _STICKERS_PER_MINUTE = 250
 # Validation and samples along the way cost about as much as this many steps; a run of a minute has
 # none, or it would spend its time on watching a model that has not learned anything yet.
@@ -47,9 +48,11 @@ never seen: their kind with that motion was held out. Given frames are marked; a
 One model does every task. Only the frames that are given tell it which one to do: none or one \
 (generation), every second or third (interpolation), the first or last half (prediction)."""
 _NOTES = (
-    "Scores are of hidden frames only, on white. The naive rows repeat the nearest given frame, or "
-    "blend the two nearest. PSNR rewards blur, so a blend scores well and looks like a double "
-    "exposure; line distance (lower is better) follows the drawing's lines.",
+    "Scores are of hidden frames only, on white. The untrained row is the same network before its "
+    "first step: what it scores, moving the given frames brings and not the training. The naive "
+    "rows repeat the nearest given frame, or blend the two nearest. PSNR rewards blur, so a blend "
+    "scores well and looks like a double exposure; line distance (lower is better) follows the "
+    "drawing's lines.",
     "Minutes on a CPU show the method move, not what it can do: text alone (the last examples) "
     "needs far longer than a first frame or two do. `rdtf train` goes on for as long as you like.",
     "{machine}",
@@ -101,7 +104,7 @@ def quickstart(
     evaluation = score_model(
         pipeline,
         stickers,
-        limit=max(4, min(24, int(2.5 * minutes))),
+        limit=max(4, min(24, int(2 * minutes))),
         num_inference_steps=_SAMPLING_STEPS,
         seed=seed,
         num_examples=3,
@@ -140,6 +143,7 @@ def _show_shipped(path: Path, seed: int) -> Path:
         tasks=("interpolation", "post_frame_prediction", "it2v"),
         seed=seed,
         num_examples=_NUM_SHIPPED,
+        untrained=False,
     )
     return write_report(
         path,
@@ -204,9 +208,8 @@ def _text_examples(
 
 
 def _machine(steps: int, seconds: float) -> str:
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "CPU"
     return (
-        f"Machine: {device}, {torch.get_num_threads()} threads, torch {torch.__version__}; "
+        f"Machine: {device_name(default_device())}, torch {torch.__version__}; "
         f"this call trained for {seconds:.0f} s, the run is at step {steps}."
     )
 

@@ -86,8 +86,16 @@ def test_result_keeps_the_given_frame_and_starts_where_it_says(kind, start_level
     out, model = run(kind, FrameSimilarityPrior(start_level), batch)
     assert out[:, :, 0].equal(batch.clean[:, :, 0]) and out.isfinite().all()
     assert model.levels == sorted(model.levels, reverse=True)
-    assert model.levels[0] <= start_level
+    assert model.levels[0] <= start_level + 1e-6
     assert len(model.levels) == (5 if start_level == 1.0 else 3)
+
+
+@pytest.mark.parametrize("start_level", [1.0, 0.8, 0.3])
+def test_levels_of_a_flow_are_evenly_spaced(start_level):
+    """As without the prior: the last of them is one step above zero."""
+    _, model = run("flow", FrameSimilarityPrior(start_level), clips([[True, False]]), steps=10)
+    count = round(10 * start_level)
+    assert model.levels == pytest.approx([(count - n) / 10 for n in range(count)], abs=1e-3)
 
 
 @pytest.mark.parametrize("kind", SCHEDULERS)

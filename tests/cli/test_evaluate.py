@@ -28,10 +28,11 @@ def test_evaluate_scores_every_task_beside_the_naive_rows(rdtf, tiny_run, traini
     text = json.dumps(ended.json)
     for name in (*EVALUATION_TASKS, *NAIVE_ROWS):
         assert name in text
+    assert [row["method"] for row in ended.json["rows"]][:2] == ["model", "untrained"]
     assert ended.json["settings"]["num_clips"] == 2
     page = report.read_text("utf-8")
     assert "<script" not in page and not re.search(r'(src|href)="(?!data:|#)', page)
-    assert page.count("data:image/") > 4
+    assert page.count("data:image/") > 4 and page.count(">untrained</th>") > len(EVALUATION_TASKS)
     with Image.open(sheet) as picture:
         assert min(picture.size) > 64
     assert sorted(path.name for path in report.parent.iterdir()) == ["scores.html"]
@@ -71,7 +72,13 @@ def test_scores_are_the_same_each_time_and_people_get_a_table(rdtf, tiny_run, tr
     other = rdtf(*command, "--split", "train", "--seed", 1, "--json").json
     assert without_seconds(other) != without_seconds(first)
     table = rdtf(*command).out
-    assert "PSNR" in table and all(name in table for name in ("model", *NAIVE_ROWS))
+    rows = ("model", "untrained", *NAIVE_ROWS)
+    assert "PSNR" in table and all(name in table for name in rows)
+    left_out = rdtf(*command, "--split", "train", "--no-untrained", "--json").json
+    assert "untrained" not in {row["method"] for row in left_out["rows"]}
+    assert [row for row in without_seconds(first)["rows"] if row["method"] != "untrained"] == (
+        without_seconds(left_out)["rows"]
+    )
 
 
 MISTAKES = {

@@ -33,7 +33,7 @@ SETTINGS = (
     "sampling_steps=2",
 )
 BUDGET = budget_named("tiny", SETTINGS)
-TWO = ("rdtf", "customize-a-video")
+TWO = ("dfgn", "customize-a-video")
 
 
 def arguments(out: Path, *more: object) -> tuple[object, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import shutil
 from pathlib import Path
@@ -13,12 +14,15 @@ from PIL import Image
 from cli.conftest import content
 from rdtf.comparison.compare import compare
 from rdtf.comparison.jobs import Request
-from rdtf.comparison.methods import DEFAULT_METHODS
+from rdtf.comparison.methods import COMPOSER, DEFAULT_METHODS, METHODS, REFERENCE, build_network
 from rdtf.comparison.results import COMPARED
+from rdtf.comparison.tables import all_tables
 from rdtf.comparison.variants import distinct_variants
 from rdtf.data.prepare import prepare
 from rdtf.data.synthetic import SyntheticStickers
 from rdtf.evaluation.naive import NAIVE_ROWS
+from rdtf.method.objective import build_objective
+from rdtf.training.device import processor_name
 from rdtf.training.run import locked
 
 from .micro import BUDGET, SETTINGS, TWO, SignalWhen, arguments
@@ -34,6 +38,17 @@ def scores(out: Path, run: str, point: str = "flops"):
     return read(out / "runs" / run / f"{point}.json")["rows"]
 
 
+@pytest.fixture(scope="module")
+def composed(finished, tmp_path_factory) -> Path:
+    """`finished`, gone on with: a second seed, and the DFGN with the composer."""
+    out = tmp_path_factory.mktemp("composed") / "out"
+    shutil.copytree(finished, out)
+    compare(
+        BUDGET, out, Request([REFERENCE, COMPOSER], seeds=2, ablation=False), say=lambda _: None
+    )
+    return out
+
+
 # ------------------------------------------------------------------------------ results
 
 
@@ -44,7 +59,7 @@ def test_results_are_there_and_whole(finished):
     assert found["complete"] is True
     for point in ("flops", "time"):
         rows = found["scores"][point]
-        assert {row["method"] for row in rows} == {*TWO, *NAIVE_ROWS}
+        assert {row["method"] for row in rows} == {*TWO, "dfgn, untrained", *NAIVE_ROWS}
         assert {row["task"] for row in rows} == {"it2v", "interpolation", "post_frame_prediction"}
         assert all(set(row["scores"]) == set(COMPARED) for row in rows)
     assert set(found["pretraining"]) == {"video"}
@@ -52,8 +67,62 @@ def test_results_are_there_and_whole(finished):
     assert "<script" not in page and not re.search(r'(src|href)="(?!data:|#)', page)
     for words in ("equal training FLOPs", "equal wall-clock", "pre-training, apart"):
         assert words in page and words in (finished / "tables.md").read_text("utf-8")
+    assert processor_name() in found["runs"]["dfgn-0"]["device"] and processor_name() in page
     with Image.open(finished / "sheet.png") as picture:
         assert min(picture.size) > 64
+
+
+def test_what_training_did_not_do_stands_beside_what_it_did(workshop, finished):
+    """The untrained rows are the networks before their first step; no composer in the headline."""
+    assert not METHODS[REFERENCE].config(BUDGET, 0).model.compose
+    method, out = METHODS[REFERENCE], finished
+    network = build_network(method, BUDGET, 0, workshop.sizes, None)
+    network.begin("sampling")
+    config = method.config(BUDGET, 0)
+    fresh = workshop.scorer.score(method, network, build_objective(config.objective), config, 0)
+    assert [row["scores"] for row in scores(out, "dfgn-0", "untrained")] == [
+        {name: None if math.isnan(value) else value for name, value in row["scores"].items()}
+        for row in fresh.rows
+    ]
+    assert scores(out, "customize-a-video-0", "untrained") != scores(out, "customize-a-video-0")
+    findings = workshop.findings(Request(TWO, seeds=1, ablation=False).jobs())
+    for table in all_tables(findings):
+        if any("PSNR" in header for header in table.headers):
+            rows = [row[1] for row in table.rows]
+            assert f"{method.label}, untrained" in rows, table.title
+            assert not any("composer" in row for row in rows)
+
+
+def test_the_composer_is_in_an_appendix_with_a_row_of_its_own_before_training(composed):
+    tables = (composed / "tables.md").read_text("utf-8").split("### ")
+    label = METHODS[COMPOSER].label
+    assert label not in "".join(t for t in tables if t.startswith(("Scores", "More scores")))
+    (appendix,) = [t for t in tables if t.startswith("Appendix: with the frame composer")]
+    assert f"| {label} |" in appendix and f"| {label}, untrained |" in appendix
+    assert f"| {METHODS[REFERENCE].label}, untrained |" in appendix
+    found = read(composed / "results.json")["scores"]
+    assert COMPOSER not in {row["method"] for row in [*found["flops"], *found["time"]]}
+    assert {COMPOSER, f"{COMPOSER}, untrained"} < {row["method"] for row in found["composer"]}
+
+
+def test_clips_stand_beside_flops(finished):
+    """What a base saw in pre-training, and what it sees on the target."""
+    found, text = read(finished / "results.json"), (finished / "tables.md").read_text("utf-8")
+    base, run = found["pretraining"]["video"], found["runs"]["customize-a-video-0"]["passed"]
+    clips = f"{base['clips']} + {run['flops']['clips']}"
+    tflop = f"{base['flops'] / 1e12:.3f} + {run['flops']['flops'] / 1e12:.3f}"
+    assert f"| {clips} | {tflop} |" in text and f"| {base['clips']} + 0 |" in text
+    assert "× the DFGN's clips" in text
+
+
+def test_a_folder_with_another_headline_is_refused(refused, finished, tmp_path):
+    """Its budget are another network's FLOPs."""
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    config = read(out / "config.json")
+    del config["reference"]
+    (out / "config.json").write_text(json.dumps(config))
+    assert "started with another reference" in refused(*arguments(out))
 
 
 def test_given_frames_come_back_from_every_method(finished):
@@ -86,13 +155,13 @@ def test_everything(rdtf, tmp_path):
     found = read(out / "results.json")
     assert {row["method"] for row in found["scores"]["ablation"]} == set(variants)
     assert set(found["pretraining"]) == {"motion", "image", "video"}
-    budget = found["runs"]["rdtf-0"]["passed"]["flops"]["flops"]
+    budget = found["runs"]["dfgn-0"]["passed"]["flops"]["flops"]
     for name, run in found["runs"].items():
         used = run["passed"]["flops"]
         assert budget <= used["flops"] <= budget + 2 * used["flops"] / used["step"], name
     for cost in found["pretraining"].values():
         assert cost["flops"] >= BUDGET.pretrain_factor * budget
-    assert scores(out, "linear-0") != scores(out, "rdtf-paper-0")
+    assert scores(out, "linear-0") != scores(out, "dfgn-0")
 
 
 # ------------------------------------------------------------------- stopping, going on
@@ -100,7 +169,7 @@ def test_everything(rdtf, tmp_path):
 
 def test_no_time_at_all(rdtf, finished, tmp_path):
     shutil.copytree(finished / "data", tmp_path / "out" / "data")
-    ended = rdtf(*arguments(tmp_path / "out", "--max-seconds", 0, "--methods", "rdtf", "--json"))
+    ended = rdtf(*arguments(tmp_path / "out", "--max-seconds", 0, "--methods", "dfgn", "--json"))
     assert ended.status == 0
     assert (ended.json["reason"], ended.json["runs_done"]) == ("time is up", 0)
     assert "Incomplete" in (tmp_path / "out" / "tables.md").read_text("utf-8")
@@ -119,7 +188,7 @@ def test_a_signal_changes_nothing_about_the_results(finished, tmp_path, words):
     assert not (out / "report.html").exists()
     again = compare(BUDGET, out, request, say=lambda line: None)
     assert again["reason"] == "finished"
-    for run in ("rdtf-0", "customize-a-video-0"):
+    for run in ("dfgn-0", "customize-a-video-0"):
         assert scores(out, run) == scores(finished, run)
     bases = "bases/video/unet/diffusion_pytorch_model.safetensors"
     assert (out / bases).read_bytes() == (finished / bases).read_bytes()
@@ -128,22 +197,21 @@ def test_a_signal_changes_nothing_about_the_results(finished, tmp_path, words):
 def test_a_signal_ends_the_program_with_its_status(rdtf, finished, tmp_path, monkeypatch):
     out = tmp_path / "out"
     shutil.copytree(finished / "data", out / "data")
-    monkeypatch.setattr("rdtf.cli.output.note", SignalWhen("rdtf, seed 0: scoring"))
-    ended = rdtf(*arguments(out, "--methods", "rdtf", "--no-ablation"))
+    monkeypatch.setattr("rdtf.cli.output.note", SignalWhen("dfgn, seed 0: scoring at step 4"))
+    ended = rdtf(*arguments(out, "--methods", "dfgn", "--no-ablation"))
     assert ended.status == 75 and "interrupted: 0 of 1" in ended.out
 
 
-def test_more_seeds_and_methods_may_be_added(finished, tmp_path):
-    out = tmp_path / "out"
-    shutil.copytree(finished, out)
-    before = content(out / "runs" / "rdtf-0")
-    more = Request(["rdtf", "rdtf-paper"], seeds=2, ablation=False)
+def test_more_seeds_and_methods_may_be_added(finished, composed):
+    out = composed
+    before = content(finished / "runs" / "dfgn-0")
+    more = Request(["dfgn", "dfgn-composer"], seeds=2, ablation=False)
     found = compare(BUDGET, out, more, say=lambda line: None)
     assert found["runs_done"] == found["runs"] == 4
-    assert content(out / "runs" / "rdtf-0") == before
-    assert scores(out, "rdtf-1") != scores(out, "rdtf-0")
+    assert content(out / "runs" / "dfgn-0") == before
+    assert scores(out, "dfgn-1") != scores(out, "dfgn-0")
     rows = read(out / "results.json")["scores"]["flops"]
-    assert all(row["seeds"] == [0, 1] for row in rows if row["method"] == "rdtf")
+    assert all(row["seeds"] == [0, 1] for row in rows if row["method"] == "dfgn")
 
 
 # ----------------------------------------------------------------------------- mistakes

@@ -56,7 +56,7 @@ def test_a_concept_that_is_held_out_must_not_be_in_the_source(workshop):
 # ------------------------------------------------------------------------------ batches
 
 
-def builder(workshop, kind=EqualLengthBatches, seed=0, name="rdtf"):
+def builder(workshop, kind=EqualLengthBatches, seed=0, name="dfgn"):
     config = METHODS[name].config(BUDGET, seed)
     return kind(workshop.train, config, build_objective(config.objective))
 

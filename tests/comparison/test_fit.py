@@ -45,7 +45,7 @@ def run(workshop, method, folder, *, stop_at: int = -1, **limits) -> Fit:
     return fit
 
 
-@pytest.mark.parametrize("name", ["rdtf", "customize-a-video", "full-fine-tuning"])
+@pytest.mark.parametrize("name", ["dfgn", "customize-a-video", "full-fine-tuning"])
 def test_stopping_changes_nothing(with_bases, tmp_path, name):
     """At every step in turn, the first one and those around a change of stage included."""
     method = METHODS[name]
@@ -68,7 +68,7 @@ def test_stopping_changes_nothing(with_bases, tmp_path, name):
 
 
 def test_milestones_come_with_whatever_is_used_up_first(workshop, tmp_path):
-    fit = make_fit(workshop, METHODS["rdtf"], tmp_path)
+    fit = make_fit(workshop, METHODS["dfgn"], tmp_path)
     passed = []
     milestones = [
         Milestone("start", flops=0.0),
@@ -83,7 +83,7 @@ def test_milestones_come_with_whatever_is_used_up_first(workshop, tmp_path):
 
 
 def test_flops_are_those_of_the_batches(workshop, tmp_path):
-    fit = make_fit(workshop, METHODS["rdtf"], tmp_path)
+    fit = make_fit(workshop, METHODS["dfgn"], tmp_path)
     fit.run([Milestone("end", steps=5)], lambda m, f: {}, Watch(StopSignals()))
     (table,) = fit.plan.tables.values()
     expected = sum(count * table.per_batch(*shape) for shape, count in fit.shapes.items())
@@ -91,7 +91,7 @@ def test_flops_are_those_of_the_batches(workshop, tmp_path):
 
 
 def test_the_deadline_is_kept_before_a_step(workshop, tmp_path):
-    fit = make_fit(workshop, METHODS["rdtf"], tmp_path)
+    fit = make_fit(workshop, METHODS["dfgn"], tmp_path)
     with pytest.raises(Stopped, match="time is up"):
         fit.run([Milestone("end", steps=5)], lambda m, f: {}, Watch(StopSignals(), deadline=0.0))
     assert fit.step == 0 and (tmp_path / "checkpoints").is_dir()
@@ -129,15 +129,15 @@ def test_what_a_stage_has_learned_stays_as_its_average(workshop, tmp_path):
 
 
 def test_a_run_that_diverges_is_told(workshop, tmp_path):
-    fit = make_fit(workshop, METHODS["rdtf"], tmp_path)
+    fit = make_fit(workshop, METHODS["dfgn"], tmp_path)
     with torch.no_grad():
         next(iter(fit.network.parameters())).fill_(float("nan"))
-    with pytest.raises(UserError, match="rdtf diverged at step"):
+    with pytest.raises(UserError, match="dfgn diverged at step"):
         fit.run([Milestone("end", steps=20)], lambda m, f: {}, Watch(StopSignals()))
 
 
 def test_a_checkpoint_of_another_network_is_refused(workshop, tmp_path):
-    run(workshop, METHODS["rdtf"], tmp_path / "run").save()
+    run(workshop, METHODS["dfgn"], tmp_path / "run").save()
     with pytest.raises(UserError, match="does not fit"):
-        make_fit(workshop, METHODS["rdtf-paper"], tmp_path / "run")
+        make_fit(workshop, METHODS["dfgn-composer"], tmp_path / "run")
     shutil.rmtree(tmp_path / "run")

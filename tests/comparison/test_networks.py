@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
-from rdtf.comparison.flops import FlopTable, clip_inputs, count_flops
+from rdtf.comparison.flops import FlopTable, clip_inputs, count_flops, flop_counter
 from rdtf.comparison.methods import (
+    COMPOSER,
     METHODS,
-    REFERENCE,
     Sizes,
     build_network,
     new_base,
@@ -21,14 +20,15 @@ from rdtf.comparison.pretrain import KINDS, pretraining
 from rdtf.comparison.settings import BUDGETS
 from rdtf.comparison.variants import VARIANTS, distinct_variants, same_schedule, variant_label
 from rdtf.method.objective import ObjectiveConfig, build_objective
+from rdtf.models.matching import match, warp
 
 from .micro import BUDGET
 
 CHANNELS, SIZE, WIDTH = 256, 4, 384
 SIZES = Sizes(CHANNELS, SIZE, WIDTH)
 NETWORKS = {
-    "rdtf": METHODS["rdtf"],
-    "rdtf-paper": METHODS["rdtf-paper"],
+    "dfgn": METHODS["dfgn"],
+    "dfgn-composer": METHODS["dfgn-composer"],
     "unet-from-scratch": METHODS["unet-from-scratch"],
     "pretrain-image": pretraining("image"),
     **{variant.name: variant for variant in VARIANTS[:2]},
@@ -82,7 +82,7 @@ def test_adapters_train_a_small_part_and_leave_the_base(bases, name):
 
 
 def test_the_same_seed_gives_the_same_network(bases):
-    for name in ("rdtf", "simda"):
+    for name in ("dfgn", "simda"):
         one, two, other = (
             build_network(METHODS[name], BUDGET, seed, SIZES, bases).own_parameters()
             for seed in (0, 0, 1)
@@ -97,7 +97,7 @@ def test_the_same_seed_gives_the_same_network(bases):
 def counted(network: torch.nn.Module, frames: int, tokens: int) -> tuple[int, int]:
     """Forward and both passes of two clips, counted by torch."""
     inputs = clip_inputs(2, CHANNELS, frames, SIZE, tokens, WIDTH)
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+    with sdpa_kernel(SDPBackend.MATH), flop_counter() as counter:
         loss = network(**inputs).sum()
         forward = counter.get_total_flops()
         loss.backward()
@@ -110,7 +110,9 @@ def table_of(network: torch.nn.Module) -> FlopTable:
     )
 
 
-@pytest.mark.parametrize("name", ["rdtf", "conv3d", "unet-from-scratch", "pretrain-image"])
+@pytest.mark.parametrize(
+    "name", ["dfgn", "dfgn-composer", "conv3d", "unet-from-scratch", "pretrain-image"]
+)
 def test_tables_hold_for_sizes_that_were_not_counted(name):
     network = built(name)
     table = table_of(network)
@@ -135,8 +137,36 @@ def test_tables_of_adapters_count_what_their_gradients_need(bases, name):
         assert table_of(network).forward_per_clip(6, 3) < table.forward_per_clip(6, 3)
 
 
+def test_matching_and_warping_count_as_reading():
+    """A warp of [1, 2, 6, 6] reads four values a result; torch's own counter sees nothing."""
+    image, flow = torch.zeros(1, 2, 6, 6), torch.zeros(1, 2, 3, 3, requires_grad=True)
+    with flop_counter() as counter:
+        warped = warp(image, flow)
+        resized, read = 8 * flow.numel() * 4, 8 * image.numel()
+        assert counter.get_total_flops() == resized + read
+        warped.sum().backward()
+        assert counter.get_total_flops() == 2 * resized + 3 * read
+
+
+def test_the_composer_pays_for_matching_every_frame():
+    """Also in clips of which one frame is given, where a CPU can tell that there is none to do."""
+    frames, side = 6, SIZE * BUDGET.patch
+    pair = torch.zeros(frames, 2, 4, side, side)
+    with flop_counter() as counter:
+        match(pair, torch.tensor([[-1.0, 1.0]]).expand(frames, -1), SIZE * min(BUDGET.patch, 4))
+    searched = counter.get_total_flops()
+    inputs = clip_inputs(1, CHANNELS, frames, SIZE, 3, WIDTH)
+    spared = {**inputs, "given": torch.arange(frames)[None] < 1}  # a CPU may look at it
+    with torch.no_grad(), flop_counter() as counter:
+        built("dfgn-composer")(**inputs)
+        counted_all = counter.get_total_flops()
+        built("dfgn-composer")(**spared)
+        less = counter.get_total_flops() - counted_all
+    assert searched > 0 and counted_all - less >= searched
+
+
 def test_a_table_survives_its_file():
-    table = table_of(built("rdtf"))
+    table = table_of(built("dfgn"))
     assert FlopTable.from_dict(table.to_dict()) == table
     assert table.per_clip(4, 5) > table.per_clip(4, 3) > table.per_clip(3, 3)
 
@@ -191,7 +221,7 @@ def test_the_linear_guess_is_the_best_one():
 
 def test_the_ablation_takes_the_steps_of_the_papers_tables():
     names = [variant.name for variant in VARIANTS]
-    assert names == ["conv3d", "sti", "dual-mask", "linear", "static", "rdtf-paper"]
+    assert names == ["conv3d", "sti", "dual-mask", "linear", "static", "dfgn"]
     settings = [variant.config(BUDGET, 0) for variant in VARIANTS]
     assert [c.model.temporal_layer for c in settings] == ["conv3d"] + ["sti"] * 5
     assert [v.dual_mask for v in VARIANTS] == [False, False] + [True] * 4
@@ -199,7 +229,7 @@ def test_the_ablation_takes_the_steps_of_the_papers_tables():
     modes = [c.curriculum.mode for c in settings[2:]]
     assert modes == ["none", "linear", "static", "adaptive"]
     assert not any(c.model.compose for c in settings)
-    assert METHODS[REFERENCE].config(BUDGET, 0).model.compose
+    assert METHODS[COMPOSER].config(BUDGET, 0).model.compose
 
 
 def test_schedules_that_coincide_are_trained_once():

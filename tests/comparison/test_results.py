@@ -59,6 +59,21 @@ def test_the_median_is_over_clips_of_the_mean_over_seeds():
     assert median_estimate(values).value == 1.0
 
 
+def test_intervals_of_medians_cover_both_seeds_and_clips():
+    """Seeds that differ widen the interval of a motion ratio as they widen that of a mean."""
+    generator = np.random.default_rng(0)
+    clips = generator.normal(1, 0.1, size=(1, 60)).repeat(3, axis=0)
+    narrow, wide = (median_estimate(clips + shift * np.array([[-1.0], [0.0], [1.0]]))
+                    for shift in (0.0, 0.5))  # fmt: skip
+    assert wide.value == pytest.approx(narrow.value)
+    assert wide.high - wide.low > 5 * (narrow.high - narrow.low)
+    assert wide.low < 0.7 and wide.high > 1.3
+    one = median_estimate(clips[:1])
+    assert (one.low, one.high) == pytest.approx((narrow.low, narrow.high), abs=0.02)
+    clips[1:, :30] = math.nan  # seeds that have no ratio for a clip don't count for it
+    assert np.isfinite([median_estimate(clips).low, median_estimate(clips).high]).all()
+
+
 def test_set_distance_of_seeds_is_their_mean():
     generator = np.random.default_rng(1)
     truth = generator.normal(size=(20, 8))

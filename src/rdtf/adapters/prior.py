@@ -23,6 +23,7 @@ from torch import Tensor
 from rdtf.adapters.clips import nearest_given
 from rdtf.errors import ConfigError
 from rdtf.inference.sampling import Conditions, sample
+from rdtf.inference.schedulers import set_timesteps
 from rdtf.method.objective import Objective
 
 
@@ -92,7 +93,7 @@ class _LateStart:
         return getattr(self._scheduler, name)
 
     def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
-        self._scheduler.set_timesteps(num_inference_steps, device=device)
+        set_timesteps(self._scheduler, num_inference_steps, device)
         timesteps = self._scheduler.timesteps
         limit = self._start_level * float(self._scheduler.config.num_train_timesteps)
         above = int((timesteps > limit + 1e-4).sum())

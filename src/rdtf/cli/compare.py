@@ -1,4 +1,4 @@
-"""`rdtf compare`: RDTF from scratch against adapters of a larger pre-trained U-Net."""
+"""`rdtf compare`: the DFGN from scratch against adapters of a larger pre-trained U-Net."""
 
 from __future__ import annotations
 
@@ -13,12 +13,14 @@ INTERRUPTED = 75
 
 @dataclass
 class Compare:
-    """Measure RDTF from scratch against tuning of a larger pre-trained U-Net, same data and budget.
+    """Measure the DFGN from scratch against tuning of a larger U-Net, same data and budget.
 
-    Pre-trains U-Nets of about four times RDTF's size on a source domain, tunes each on the target
-    (I2V-Adapter, SimDA, Customize-A-Video, all of it), and trains RDTF on the same target clips
-    with the same FLOPs; then the ablation of the paper. Without --target and --source it draws
-    synthetic stickers that share no kind and no style. Needs peft (`pip install 'rdtf[adapters]'`).
+    Pre-trains U-Nets of about four times the DFGN's size on a source domain, tunes each on the
+    target (I2V-Adapter, SimDA, Customize-A-Video, all of it), and trains the DFGN on the same
+    target clips with the same FLOPs; then the ablation of the paper. Every table has an untrained
+    row; the frame composer, which is not the paper's, is in an appendix. Without --target and
+    --source it draws synthetic stickers that share no kind and no style. Needs peft
+    (`pip install 'rdtf[adapters]'`).
 
     Budgets: tiny (minutes on two CPU cores: shows that it runs), small (an hour or more), full (a
     GPU). The same command again goes on where it stopped. Ends with status 0 when all is done or
@@ -38,7 +40,7 @@ class Compare:
     seeds: int | None = None
     """How many seeds; default: 1 for tiny, else 3. More can be added later."""
     methods: tuple[str, ...] = ()
-    """Which; default: all. RDTF, whose cost is the budget, is always one of them."""
+    """Which; default: all. The DFGN, whose cost is the budget, is always one of them."""
     no_ablation: bool = False
     """Leave out the ablation (temporal layer, dual mask, curriculum)."""
     max_seconds: float | None = None

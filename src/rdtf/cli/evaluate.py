@@ -1,4 +1,4 @@
-"""`rdtf evaluate`: scores on hidden frames, beside the naive rows."""
+"""`rdtf evaluate`: scores on hidden frames, beside the untrained and the naive rows."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 class Evaluate:
     """Score a model on held-out clips: PSNR, SSIM and line distance of the hidden frames.
 
-    Naive methods stand beside it: repeat the nearest given frame, blend the two nearest, and move
-    them along their optical flow (if OpenCV is installed). Below the scores: what a good model
-    should reach, and whether this one does.
+    Beside it stand the same network untrained, and naive methods: repeat the nearest given frame,
+    blend the two nearest, and move them along their optical flow (if OpenCV is installed). Below
+    the scores: what a good model should reach, and whether this one does.
 
     Example: rdtf evaluate --data DATA --limit 0
     """
@@ -39,6 +39,8 @@ class Evaluate:
     """Text guidance; 1 = off. Default: the model's for each task."""
     seed: int = 0
     """Settles the noise of every clip and task."""
+    no_untrained: bool = False
+    """Leave out the row of the same network with fresh weights: half the time."""
     memorisation: int = 0
     """Also generate this many held-out clips from their text alone, and tell whether they are
     copies of training clips; 0 = off."""
@@ -105,6 +107,7 @@ class Evaluate:
             seed=self.seed,
             progress=progress_bar("evaluate"),
             num_examples=2 if self.report or self.sheet else 0,
+            untrained=not self.no_untrained,
         )
         return self._with_memorisation(evaluation, pipeline, stickers)
 

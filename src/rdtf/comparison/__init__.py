@@ -1,9 +1,10 @@
-"""`rdtf compare`: RDTF from scratch against adapters of a larger pre-trained U-Net.
+"""`rdtf compare`: the DFGN from scratch against adapters of a larger pre-trained U-Net.
 
 The claim of the RDTF paper (Tables 1 to 4): with the same data and means, a compact model trained
 from scratch with dual mask and curriculum beats parameter-efficient tuning of a larger pre-trained
 one. Here that is measured: same target clips, same training FLOPs, and the same wall-clock as a
-second column.
+second column. What scores well before any training proves nothing about training, so every table
+has an untrained row, and the frame composer, which is not the paper's, is in an appendix.
 
 `settings`              the budgets
 `domains`               target and source stickers, which share no kind and no style

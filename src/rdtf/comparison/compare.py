@@ -5,7 +5,8 @@ OUT/data/             synthetic stickers of both domains, if they are not named
 OUT/bases/KIND/       the pre-trained U-Nets; KIND.json = what they cost
 OUT/flops.json        operations per clip of every network
 OUT/naive/            scores of the naive rows
-OUT/runs/NAME-SEED/   flops.json, time.json: scores at the two points; result.json: the run
+OUT/runs/NAME-SEED/   untrained.json, flops.json, time.json: scores before training on the target
+                      and at the two points; result.json: the run
 OUT/report.html, tables.md, results.json, sheet.png
 """
 
@@ -20,6 +21,7 @@ from typing import Any
 from rdtf.comparison.domains import Domains, open_domains
 from rdtf.comparison.fit import Stopped, Watch
 from rdtf.comparison.jobs import Request
+from rdtf.comparison.methods import REFERENCE
 from rdtf.comparison.report import write_results
 from rdtf.comparison.settings import Budget
 from rdtf.comparison.workshop import Workshop
@@ -88,6 +90,7 @@ def _check_config(out: Path, budget: Budget, domains: Domains) -> None:
             key: list(value) if isinstance(value, tuple) else value
             for key, value in asdict(budget).items()
         },
+        "reference": REFERENCE,
         "source": domains.source.fingerprint,
         "target": domains.target.fingerprint,
     }
@@ -103,6 +106,6 @@ def _check_config(out: Path, budget: Budget, domains: Domains) -> None:
             old = saved["budget"].get(key)
             raise ConfigError(f"{out} was started with {key} = {old}, not {value}; "
                               "use another --out")  # fmt: skip
-    for key in ("source", "target"):
+    for key in ("reference", "source", "target"):
         if saved.get(key) != wanted[key]:
             raise ConfigError(f"{out} was started with another {key}; use another --out")

@@ -10,8 +10,8 @@ from typing import Any
 
 from rdtf.comparison.domains import Domains
 from rdtf.comparison.flops import FlopTable
-from rdtf.comparison.jobs import EQUAL_FLOPS, EQUAL_TIME, Job
-from rdtf.comparison.methods import METHODS, REFERENCE
+from rdtf.comparison.jobs import EQUAL_FLOPS, EQUAL_TIME, UNTRAINED, Job
+from rdtf.comparison.methods import COMPOSER, METHODS, REFERENCE
 from rdtf.comparison.results import NO_SEED, Group
 from rdtf.comparison.scoring import Scorer, Scores
 from rdtf.comparison.settings import Budget
@@ -52,13 +52,29 @@ class Findings:
 
     @cached_property
     def at_flops(self) -> list[Group]:
-        """Every method when its FLOPs are used up."""
-        return self._methods(EQUAL_FLOPS)
+        """Every method when its FLOPs are used up, but for the composer."""
+        return [group for group in self._methods(EQUAL_FLOPS) if group.name != COMPOSER]
 
     @cached_property
     def at_time(self) -> list[Group]:
-        """Every method when RDTF's seconds are used up; RDTF itself at its end."""
-        return self._methods(EQUAL_TIME)
+        """Every method when the DFGN's seconds are used up; the DFGN itself at its end."""
+        return [group for group in self._methods(EQUAL_TIME) if group.name != COMPOSER]
+
+    @cached_property
+    def composer(self) -> list[Group]:
+        """The DFGN with the frame composer when its FLOPs are used up, and before any training."""
+        groups = [*self._methods(EQUAL_FLOPS), *self.untrained]
+        return [group for group in groups if group.method == COMPOSER]
+
+    @cached_property
+    def untrained(self) -> list[Group]:
+        """Every method before its first step on the target."""
+        return self._methods(UNTRAINED)
+
+    @cached_property
+    def untrained_reference(self) -> list[Group]:
+        """The DFGN of the headline before its first step: a row of every table."""
+        return [group for group in self.untrained if group.method == REFERENCE]
 
     @cached_property
     def ablation(self) -> list[Group]:
@@ -73,28 +89,33 @@ class Findings:
 
     def _methods(self, point: str) -> list[Group]:
         names = dict.fromkeys(job.method.name for job in self.jobs if not job.is_variant)
-        groups = [
-            self._group(name, METHODS[name].label, EQUAL_FLOPS if name == REFERENCE else point)
-            for name in METHODS
-            if name in names
-        ]
+        groups = []
+        for name in (name for name in METHODS if name in names):
+            label = METHODS[name].label
+            if point == UNTRAINED:
+                label += ", not tuned" if METHODS[name].pretrained_base else ", untrained"
+            # The reference ends where its FLOPs do; that is its equal time, too.
+            ends = point == EQUAL_TIME and name == REFERENCE
+            groups.append(self._group(name, label, EQUAL_FLOPS if ends else point))
         return [group for group in groups if group.by_seed]
 
     def _group(self, name: str, label: str, point: str) -> Group:
-        """Runs of one name at a point; those that were made for the ablation only have no time."""
+        """Runs of one name at a point; those that were made for the ablation have one only."""
         seeds = {
             job.seed: self.out / "runs" / job.name
             for job in self.jobs
             if job.method.name == name and job.name in self.results
         }
         return Group(
-            name,
+            f"{name}, untrained" if point == UNTRAINED else name,
             label,
             {
                 seed: Scores.load(folder, point)
                 for seed, folder in seeds.items()
                 if (folder / f"{point}.json").is_file()
             },
+            method=name,
+            point=point,
         )
 
     def runs_of(self, name: str) -> list[Mapping[str, Any]]:

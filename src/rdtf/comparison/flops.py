@@ -4,18 +4,21 @@ The usual "three times the forward pass" is wrong for adapters: the gradient has
 the frozen layers down to the deepest adapter, but frozen weights need none of their own, so it is
 about twice; and a bypassed layer costs nothing. So a forward and a backward pass are run and their
 operations counted: multiplications and additions of convolutions, matrix products and attention,
-frozen parts included. The optimizer and everything element by element are left out.
+frozen parts included. So are pooling, resizing and warping, of which the frame composer and its
+matching are made: for every result as many as values are read for it, a product and a sum each. The
+optimizer and everything element by element are left out.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -28,8 +31,8 @@ class FlopTable:
     """Operations of a batch of clips: quadratic in frames, linear in text tokens.
 
     Layers work per clip, per frame, on pairs of frames, and on pairs of a frame and a token, so a
-    few counts settle all lengths. forward, training: counts at `_LENGTHS` × `_TOKENS` for `clips`
-    clips; a little is computed once for all of them.
+    few counts settle all lengths. forward, training: counts at `_LENGTHS` ×
+    `_TOKENS` for `clips` clips; a little is computed once for all of them.
     """
 
     clips: int
@@ -72,8 +75,10 @@ def count_flops(
 ) -> FlopTable:
     """The table of a network in its present stage, for batches of `clips`; clears its gradients.
 
-    One frame is given. (I2V-Adapter projects each given frame that is looked at once more, which
-    changes its count by less than one per cent with more of them.)
+    One frame is given, and nobody looks at which, as on a GPU: the composer searches all frames for
+    motion and composes them all, as it must where it can't tell the hidden ones. (I2V-Adapter
+    projects each given frame that is looked at once more, which changes its count by less than one
+    per cent with more of them.)
     """
     device = next(network.parameters()).device
     count = functools.partial(
@@ -99,13 +104,60 @@ def _count(
 ) -> tuple[int, int]:
     """Operations of the forward pass, and of both, over a batch."""
     inputs = clip_inputs(clips, channels, frames, size, tokens, text_width, device)
-    counter = FlopCounterMode(display=False)
+    counter = flop_counter()
     # Fused attention has no operations that the counter knows on every device; this form has.
     with torch.random.fork_rng(), sdpa_kernel(SDPBackend.MATH), counter:
         loss = network(**inputs).square().mean()
         forward = counter.get_total_flops()
         loss.backward()
     return forward, counter.get_total_flops()
+
+
+def flop_counter() -> FlopCounterMode:
+    """Counts what the module's description says, between `with` and its end."""
+    return FlopCounterMode(display=False, custom_mapping=_READING)
+
+
+def _bilinear(*_: Any, out_shape: Any, **__: Any) -> int:
+    """Four values for every result."""
+    return 8 * math.prod(out_shape)
+
+
+def _bilinear_backward(grad: Any, *_: Any, **__: Any) -> int:
+    return 8 * math.prod(grad)
+
+
+def _warp_backward(grad: Any, *_: Any, **__: Any) -> int:
+    """To what was read, and to where."""
+    return 16 * math.prod(grad)
+
+
+def _pool(_: Any, kernel: Any, *__: Any, out_shape: Any, **___: Any) -> int:
+    sides = [kernel] if isinstance(kernel, int) else list(kernel)
+    return 2 * math.prod(sides if len(sides) == 2 else sides * 2) * math.prod(out_shape)
+
+
+def _pool_backward(grad: Any, read: Any, kernel: Any, *_: Any, **__: Any) -> int:
+    return _pool(read, kernel, out_shape=grad)
+
+
+def _adaptive_pool(read: Any, *_: Any, **__: Any) -> int:
+    return 2 * math.prod(read)
+
+
+_READING: dict[Any, Any] = {
+    torch.ops.aten.grid_sampler_2d: _bilinear,
+    torch.ops.aten.grid_sampler_2d_backward: _warp_backward,
+    torch.ops.aten.upsample_bilinear2d: _bilinear,
+    torch.ops.aten.upsample_bilinear2d_backward: _bilinear_backward,
+    torch.ops.aten.avg_pool2d: _pool,
+    torch.ops.aten.avg_pool2d_backward: _pool_backward,
+    torch.ops.aten._adaptive_avg_pool2d: _adaptive_pool,
+}
+
+
+class _Unread(Tensor):
+    """A mask whose values no layer looks at to save work (`rdtf.models.guide.has_values`)."""
 
 
 def clip_inputs(
@@ -124,7 +176,7 @@ def clip_inputs(
             "noisy": torch.zeros(shape),
             "level": torch.full((batch,), 0.5),
             "clean": torch.zeros(shape),
-            "given": torch.arange(frames).expand(batch, -1) < 1,
+            "given": (torch.arange(frames).expand(batch, -1) < 1).as_subclass(_Unread),
             "valid": torch.ones(batch, frames, dtype=torch.bool),
             "text": [torch.zeros(batch, tokens, text_width)],
             "text_mask": [torch.ones(batch, tokens, dtype=torch.bool)],

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from rdtf.comparison.fit import Milestone
-from rdtf.comparison.methods import METHODS, PAPER, Method, choose_methods
+from rdtf.comparison.methods import Method, choose_methods
 from rdtf.comparison.variants import distinct_variants
 
 CURVE_SHARES = (0.0, 0.25, 0.5, 1.0)  # of the FLOPs: where the held-out error is looked at
-EQUAL_FLOPS, EQUAL_TIME = "flops", "time"
+UNTRAINED, EQUAL_FLOPS, EQUAL_TIME = "untrained", "flops", "time"  # where runs are scored
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,13 @@ class Request:
     max_seconds: float | None = None
 
     def jobs(self) -> list[Job]:
-        """Methods seed by seed, RDTF first (it sets the budget), then the ablation."""
+        """Methods seed by seed, the DFGN first (it sets the budget), then the ablation."""
         methods = choose_methods(self.methods)
         variants = distinct_variants() if self.ablation else []
         jobs = [Job(method, seed) for seed in range(self.seeds) for method in methods]
         done = {method.name for method in methods}
-        # RDTF as in the paper is the ablation's last row, and is trained once.
         jobs += [
-            Job(METHODS[PAPER] if variant.name == PAPER else variant, seed, variant.name != PAPER)
+            Job(variant, seed, is_variant=True)
             for seed in range(self.seeds)
             for variant in variants
             if variant.name not in done
@@ -53,28 +52,34 @@ class Request:
 
 @dataclass(frozen=True)
 class Limits:
-    """How far a run goes. `steps` alone: the reference; else FLOPs, and seconds."""
+    """How far a run goes, and where it is looked at.
+
+    `steps` alone: the reference; else FLOPs, and seconds. A variant of the ablation is looked at
+    when its FLOPs are used up, and nowhere else.
+    """
 
     steps: int
     flops: float = float("inf")
     seconds: float = float("inf")
-    two_points: bool = True
-    curves: bool = True
+    is_variant: bool = False
 
     def milestones(self) -> list[Milestone]:
         return list(self._milestones())
 
     def _milestones(self) -> Iterator[Milestone]:
         is_reference = self.flops == float("inf")
-        for share in CURVE_SHARES if self.curves else ():
+        if self.is_variant:
+            yield Milestone(EQUAL_FLOPS, flops=self.flops)
+            return
+        yield Milestone(UNTRAINED, steps=0)
+        for share in CURVE_SHARES:
             name = f"curve-{share:g}"
             if is_reference:
                 yield Milestone(name, steps=round(share * self.steps))
             else:
                 yield Milestone(name, flops=share * self.flops)
         if is_reference:
-            yield Milestone("flops", steps=self.steps)
+            yield Milestone(EQUAL_FLOPS, steps=self.steps)
             return
-        yield Milestone("flops", flops=self.flops)
-        if self.two_points:
-            yield Milestone("time", seconds=self.seconds)
+        yield Milestone(EQUAL_FLOPS, flops=self.flops)
+        yield Milestone(EQUAL_TIME, seconds=self.seconds)

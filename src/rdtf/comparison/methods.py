@@ -19,8 +19,10 @@ from rdtf.randomness import Purpose, stream
 from rdtf.training.config import TrainConfig
 from rdtf.training.presets import build_denoiser
 
-REFERENCE = "rdtf"
-PAPER = "rdtf-paper"
+# The paper's network as far as it is the paper's: DFGN, dual mask, adaptive curriculum; with
+# rectified flow instead of eps, and pixel patches instead of a public autoencoder.
+REFERENCE = "dfgn"
+COMPOSER = "dfgn-composer"  # not the paper's, and good before any training: in the appendix
 CONTROL = "unet-from-scratch"  # tells what pre-training brings
 
 
@@ -28,10 +30,11 @@ CONTROL = "unet-from-scratch"  # tells what pre-training brings
 class Method:
     """One row of the comparison.
 
-    label: for tables; learning_rate: constant after the warm-up; base: kind of U-Net, "" for RDTF;
+    label: for tables; learning_rate: constant after the warm-up; base: kind of U-Net, "" for the
+        DFGN;
     adapter: its name in `rdtf.adapters`, with `settings`; pretrained: whether the U-Net is.
-    changes: of RDTF's `TrainConfig`; dual_mask: off, it is `SingleTask`.
-    stage_tasks: stage → task weights; a stage without them follows RDTF's curriculum.
+    changes: of the DFGN's `TrainConfig`; dual_mask: off, it is `SingleTask`.
+    stage_tasks: stage → task weights; a stage without them follows the adaptive curriculum.
     prior: where sampling starts, for I2V-Adapter.
     """
 
@@ -48,12 +51,17 @@ class Method:
     prior: FrameSimilarityPrior | None = None
 
     @property
+    def pretrained_base(self) -> str:
+        """Kind of the pre-trained U-Net that it starts from; "" if it starts from scratch."""
+        return self.base if self.pretrained else ""
+
+    @property
     def network_key(self) -> str:
         """The same for methods that train the same network in the same way, whatever it is fed."""
         if self.adapter:
             return f"{self.adapter} on {self.base}"
         model = (f"{key}={value}" for key, value in self.changes.items() if "model__" in key)
-        return " ".join(["rdtf", *sorted(model)])
+        return " ".join(["dfgn", *sorted(model)])
 
     def config(self, budget: Budget, seed: int, steps: int | None = None) -> TrainConfig:
         """The config of a run; `steps` is the horizon of the curriculum."""
@@ -86,8 +94,7 @@ class TaskMix(Curriculum):
 
 _MOTION = {"base": "motion", "stage_tasks": {"tune": GIVEN_TASKS}}
 _ALL = (
-    Method(REFERENCE, "RDTF, from scratch", 1e-3),
-    Method(PAPER, "RDTF as in the paper (no composer)", 1e-3, changes={"model__compose": False}),
+    Method(REFERENCE, "DFGN, flow, pixel patches", 1e-3, changes={"model__compose": False}),
     Method(
         "i2v-adapter",
         "I2V-Adapter on the motion U-Net",
@@ -130,13 +137,14 @@ _ALL = (
         pretrained=False,
         **_MOTION,
     ),
+    Method(COMPOSER, "DFGN with the frame composer", 1e-3),
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}
 DEFAULT_METHODS = tuple(METHODS)
 
 
 def choose_methods(names: Sequence[str]) -> list[Method]:
-    """Methods by name, in the order of the tables; RDTF, whose cost is the budget, is always in."""
+    """Methods by name, in the order of the tables; the DFGN, whose cost is the budget, is in."""
     for name in names:
         if name not in METHODS:
             raise ConfigError(f"method {name!r} is unknown; choose from {', '.join(METHODS)}")
@@ -191,7 +199,7 @@ def _from_scratch(method: Method, budget: Budget, seed: int, sizes: Sizes) -> Tr
 
 
 def new_base(kind: str, budget: Budget, sizes: Sizes) -> Any:
-    """A U-Net of the wanted ratio to RDTF's size, untrained."""
+    """A U-Net of the wanted ratio to the DFGN's size, untrained."""
     return small_base(
         kind,
         round(budget.base_ratio * reference_parameters(budget, sizes)),
@@ -203,6 +211,6 @@ def new_base(kind: str, budget: Budget, sizes: Sizes) -> Any:
 
 
 def reference_parameters(budget: Budget, sizes: Sizes) -> int:
-    """Parameters of RDTF at this budget."""
+    """Parameters of the DFGN at this budget."""
     with torch.device("meta"):
         return _from_scratch(METHODS[REFERENCE], budget, 0, sizes).num_parameters

@@ -1,4 +1,4 @@
-"""What is trained and sampled: RDTF's network, an adapted U-Net, or RDTF without the dual mask.
+"""What is trained and sampled: the DFGN, an adapted U-Net, or the DFGN without the dual mask.
 
 All have one face (`Trainee`), so that one loop trains them and one sampler samples them.
 """
@@ -78,7 +78,7 @@ class Tuned(Trainee):
 
 
 class SingleTask(Trainee):
-    """RDTF without the dual mask: one task, no mask channel, no loss mask.
+    """The DFGN without the dual mask: one task, no mask channel, no loss mask.
 
     It is shown the clean first frame in its condition channels and zeros for all other frames, as
     in the released code; the plane that tells given from hidden stays zero. So other given frames

@@ -2,7 +2,8 @@
 
 Clips differ far more than methods do, and seeds differ too. Intervals are 95 % percentiles of a
 bootstrap that draws seeds and clips anew, each on its own, with a fixed seed of its own; with one
-seed they are over clips only. Differences are taken clip by clip and seed by seed before that.
+seed they are over clips only. So are medians, of ratios. Differences are taken clip by clip and
+seed by seed before that.
 """
 
 from __future__ import annotations
@@ -48,11 +49,16 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Group:
-    """Scores of one method at one point, seed by seed; all over the same clips."""
+    """Scores of one method at one point, seed by seed; all over the same clips.
+
+    name: of the row; method, point: of the runs, "" for naive rows.
+    """
 
     name: str
     label: str
     by_seed: Mapping[int, Scores] = field(default_factory=dict)
+    method: str = ""
+    point: str = ""
 
     def values(self, task: str, metric: str, seeds: Sequence[int] | None = None) -> np.ndarray:
         """`[S, N]`: seeds × clips; NaN where a clip has no such score."""
@@ -97,15 +103,26 @@ def mean_estimate(values: np.ndarray) -> Estimate:
 
 
 def median_estimate(values: np.ndarray) -> Estimate:
-    """Median over clips of each clip's mean over seeds; the interval is over clips."""
+    """Median over clips of each clip's mean over seeds, of `[S, N]`; where finite."""
     finite = np.isfinite(values)
-    counted = finite.any(axis=0)
-    if not counted.any():
+    if not finite.any():
         return Estimate(*[math.nan] * 3)
-    by_clip = np.where(finite, values, 0.0).sum(axis=0)[counted] / finite.sum(axis=0)[counted]
-    generator = np.random.default_rng(0)
-    chosen = generator.integers(len(by_clip), size=(_NUM_RESAMPLES, len(by_clip)))
-    return Estimate(float(np.median(by_clip)), *_percentiles(np.median(by_clip[chosen], axis=1)))
+    zeroed = np.where(finite, values, 0.0)
+    over_seeds, over_clips = _draws(*values.shape)
+    by_clip = _ratio(over_seeds @ zeroed, over_seeds @ finite)
+    # The clips of each resample, `[R, N]`: one that was drawn twice is there twice.
+    clips = np.tile(np.arange(values.shape[1]), (_NUM_RESAMPLES, 1)).ravel()
+    drawn = np.repeat(clips, over_clips.astype(int).ravel()).reshape(_NUM_RESAMPLES, -1)
+    resampled = np.take_along_axis(by_clip, drawn, axis=1)
+    counted = np.isfinite(resampled).any(axis=1)
+    medians = np.nanmedian(resampled[counted], axis=1)
+    value = np.nanmedian(_ratio(zeroed.sum(axis=0), finite.sum(axis=0)))
+    return Estimate(float(value), *_percentiles(medians))
+
+
+def _ratio(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Means from sums and counts; NaN where nothing was counted."""
+    return np.where(counts > 0, sums / np.maximum(counts, 1), math.nan)
 
 
 def distance_estimate(terms: np.ndarray) -> Estimate:

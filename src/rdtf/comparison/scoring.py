@@ -31,6 +31,7 @@ from rdtf.evaluation.naive import NaiveRow
 from rdtf.evaluation.sets import clip_features, clip_maps, nearest_distances
 from rdtf.fileio import atomic_path, read_json, write_json
 from rdtf.inference.sampling import Conditions, sample
+from rdtf.inference.schedulers import set_timesteps
 from rdtf.method.objective import Objective
 from rdtf.models.representation import Representation
 from rdtf.stickers import Sticker
@@ -203,7 +204,7 @@ def _steps_for(scheduler: Any, prior: FrameSimilarityPrior, wanted: int) -> int:
     """Steps of the whole schedule of which `wanted` lie at or below the prior's start."""
     limit = prior.start_level * float(scheduler.config.num_train_timesteps)
     for steps in range(wanted, 20 * wanted + 20):
-        scheduler.set_timesteps(steps)
+        set_timesteps(scheduler, steps)
         if int((scheduler.timesteps <= limit + 1e-4).sum()) >= wanted:
             return steps
     return wanted

@@ -17,13 +17,13 @@ class Budget:
     """A comparison's size.
 
     canvas, patch, max_frames: pixels a side, pixels per latent cell and side, longest clip.
-    channels, embedding_dim, text_dim: of RDTF's network (`rdtf.models.dfgn.DFGN`).
-    base_ratio: parameters of the larger U-Nets over RDTF's.
-    steps, batch_size: of RDTF; what FLOPs that takes is everybody's budget.
+    channels, embedding_dim, text_dim: of the DFGN (`rdtf.models.dfgn.DFGN`).
+    base_ratio: parameters of the larger U-Nets over the DFGN's.
+    steps, batch_size: of the DFGN; what FLOPs that takes is everybody's budget.
     warmup_steps, ema_decay: for all methods. The rate stays constant after the warm-up, because a
         run is scored at two points; the average of the weights stands in for a decay.
     learning_rate_scale: times each method's own rate (`rdtf.comparison.methods`).
-    pretrain_factor: FLOPs of each U-Net's pre-training over RDTF's.
+    pretrain_factor: FLOPs of each U-Net's pre-training over the DFGN's.
     target_count, source_count: synthetic stickers to draw, where no training set is named.
     captions: most captions per synthetic sticker.
     held_out: clips to score on; curve_clips: of them, for the curves; reference_clips: training
@@ -96,7 +96,7 @@ BUDGETS: dict[str, Budget] = {
     ),
     # About an hour on two CPU cores.
     "small": Budget(),
-    # For a GPU: RDTF is the preset nano.
+    # For a GPU: the DFGN is the preset nano without its composer.
     "full": Budget(
         name="full",
         canvas=64,

@@ -11,7 +11,7 @@ import numpy as np
 from rdtf.comparison.clips import TASKS
 from rdtf.comparison.findings import Findings
 from rdtf.comparison.jobs import EQUAL_FLOPS, EQUAL_TIME
-from rdtf.comparison.methods import METHODS, PAPER, REFERENCE
+from rdtf.comparison.methods import COMPOSER, METHODS, REFERENCE
 from rdtf.comparison.results import (
     COMPARED,
     NO_SEED,
@@ -31,7 +31,9 @@ _DIFFERENCES = ("psnr", "ssim", "line_distance", SET_DISTANCE)
 _ARROWS = {"higher": " ↑", "lower": " ↓", "one": " →1", "none": ""}
 _SCORE_NOTE = (
     "Hidden frames only; mean over clips and seeds, of ratios the median; 95 % bootstrap interval "
-    "over seeds and clips in brackets. Clips differ more than methods: read the differences too."
+    "over seeds and clips in brackets (with one seed, over clips). Clips differ more than methods: "
+    "read the differences too. Untrained: before the first step; what is no better is not learned. "
+    "Clips, TFLOP: seen and spent in training, in pre-training + on the target."
 )
 POINT_TITLES = {
     EQUAL_FLOPS: "equal training FLOPs",
@@ -44,8 +46,7 @@ def all_tables(findings: Findings) -> list[Table]:
     tables = []
     for point, groups in ((EQUAL_FLOPS, findings.at_flops), (EQUAL_TIME, findings.at_time)):
         tables.append(score_table(findings, groups, f"Scores at {POINT_TITLES[point]}", HEADLINE))
-        for name in (REFERENCE, PAPER):
-            tables.append(difference_table(findings, groups, name, point))
+        tables.append(difference_table(findings, groups, REFERENCE, point))
     tables.append(cost_table(findings))
     tables.append(pretraining_table(findings))
     if findings.ablation:
@@ -54,7 +55,20 @@ def all_tables(findings: Findings) -> list[Table]:
         tables.append(steps_table(findings))
     title = f"More scores at {POINT_TITLES[EQUAL_FLOPS]}"
     tables.append(score_table(findings, findings.at_flops, title, MORE))
-    return [table for table in tables if table.rows]
+    return [table for table in [*tables, *appendix(findings)] if table.rows]
+
+
+def appendix(findings: Findings) -> list[Table]:
+    """What every network does before training, and the frame composer, which is not the paper's."""
+    title = "Appendix: every network before its first step on the target"
+    others = [group for group in findings.untrained if group.method != REFERENCE]
+    tables = [score_table(findings, others, title, HEADLINE)]
+    if findings.composer:
+        title = f"Appendix: with the frame composer, at {POINT_TITLES[EQUAL_FLOPS]}"
+        tables.append(score_table(findings, findings.composer, title, HEADLINE))
+        groups = [*findings.composer, *findings.at_flops]
+        tables.append(difference_table(findings, groups, COMPOSER, EQUAL_FLOPS))
+    return tables
 
 
 # ------------------------------------------------------------------------------- scores
@@ -68,9 +82,9 @@ def score_table(
     *,
     naive: bool = True,
 ) -> Table:
-    """Rows: methods, and below them the naive rows; grouped by task. The best is marked."""
+    """Rows: methods, below them the untrained and naive ones; by task. The best is marked."""
     truth, rows = findings.scorer.reference.truth, []
-    shown = [*groups, *(findings.naive if naive else [])]
+    shown = [*groups, *findings.untrained_reference, *(findings.naive if naive else [])]
     for task in TASKS:
         cells = {
             metric: [estimate(group, task, metric, truth[task]) for group in shown]
@@ -78,8 +92,10 @@ def score_table(
         }
         for index, group in enumerate(shown):
             marked = [_score_cell(cells[metric], index, metric) for metric in metrics]
-            rows.append([TASK_LABELS[task], group.label, *marked, _counts(group, truth[task])])
-    headers = ["task", "method", *(_header(metric) for metric in metrics), "seeds × clips"]
+            rows.append([TASK_LABELS[task], group.label, *marked, *_spent(findings, group),
+                         _counts(group, truth[task])])  # fmt: skip
+    headers = ["task", "method", *(_header(metric) for metric in metrics), "clips", "TFLOP",
+               "seeds × clips"]  # fmt: skip
     return Table(title[:1].upper() + title[1:], headers, rows if groups else [], _SCORE_NOTE)
 
 
@@ -103,6 +119,19 @@ def _header(metric: str) -> str:
     return COMPARED[metric].label + _ARROWS[COMPARED[metric].better]
 
 
+def _spent(findings: Findings, group: Group) -> tuple[str, str]:
+    """Clips that were seen and TFLOP that were spent, of pre-training and of training."""
+    if not group.method:
+        return "–", "–"
+    used = _mean_used(findings.runs_of(group.method), group.point)
+    clips, tflop = f"{used['clips']:,.0f}", f"{used['flops'] / 1e12:.3f}"
+    kind = METHODS[group.method].pretrained_base if group.method in METHODS else ""
+    if kind:
+        base = findings.bases[kind]
+        return f"{base['clips']:,} + {clips}", f"{base['flops'] / 1e12:.3f} + {tflop}"
+    return clips, tflop
+
+
 def _counts(group: Group, truth: np.ndarray) -> str:
     seeds = "–" if NO_SEED in group.by_seed else str(len(group.by_seed))
     return f"{seeds} × {len(truth)}"
@@ -111,7 +140,8 @@ def _counts(group: Group, truth: np.ndarray) -> str:
 def difference_table(findings: Findings, groups: Sequence[Group], name: str, point: str) -> Table:
     """One method minus each other; marked where the whole interval is on its better side."""
     own = next((group for group in groups if group.name == name), None)
-    others = [] if own is None else [g for g in (*groups, *findings.naive) if g.name != name]
+    below = [*findings.untrained_reference, *findings.naive]
+    others = [] if own is None else [group for group in (*groups, *below) if group.name != name]
     truth, rows = findings.scorer.reference.truth, []
     for task in TASKS:
         for other in others:
@@ -146,7 +176,8 @@ def cost_table(findings: Findings) -> Table:
     """What every method is, and what it spent; means over seeds."""
     frames, tokens = findings.budget.max_frames, _usual_tokens(findings)
     rows = []
-    for group in findings.at_flops:
+    trained = [group for group in findings.composer if group.point == EQUAL_FLOPS]
+    for group in (*findings.at_flops, *trained):
         runs = findings.runs_of(group.name)
         stages = findings.flops[METHODS[group.name].network_key]
         costs = [(t.forward_per_clip(frames, tokens), t.per_clip(frames, tokens))
@@ -181,7 +212,7 @@ def cost_table(findings: Findings) -> Table:
     note = (
         f"Operations of a clip of {frames} frames and {tokens} text tokens, frozen parts included; "
         "two numbers where training has two stages. Steps, clips, TFLOP and seconds: of tuning on "
-        "the target alone, when the FLOPs of RDTF are used up, and when its seconds are."
+        "the target alone, when the FLOPs of the DFGN are used up, and when its seconds are."
     )
     return Table("Cost of training on the target", headers, rows, note)
 
@@ -211,6 +242,7 @@ def pretraining_table(findings: Findings) -> Table:
             f"{cost['step']}",
             f"{cost['clips']}",
             f"{cost['flops'] / 1e12:.3f}",
+            f"{cost['clips'] / reference['clips']:.1f}" if reference else "–",
             f"{cost['flops'] / reference['flops']:.1f}" if reference else "–",
             f"{cost['seconds']:.0f}",
             "–" if cost["loss"] is None else f"{cost['loss']:.3f}",
@@ -218,8 +250,11 @@ def pretraining_table(findings: Findings) -> Table:
         for kind, cost in findings.bases.items()
     ]
     headers = ["base", "pre-trained on", "parameters (M)", "steps", "clips", "TFLOP",
-               "× RDTF's FLOPs", "seconds", "loss at the end"]  # fmt: skip
-    note = "On the source domain, once for all seeds; on top of what tuning costs."
+               "× the DFGN's clips", "× its FLOPs", "seconds", "loss at the end"]  # fmt: skip
+    note = (
+        "On the source domain, once for all seeds; on top of what tuning costs. For equal FLOPs a "
+        "larger network sees fewer clips: a base may have seen fewer than the DFGN on the target."
+    )
     return Table("Cost of pre-training, apart", headers, rows, note)
 
 

@@ -1,8 +1,8 @@
 """The ablation, in the manner of the paper's Tables 3 and 4.
 
 All are trained from scratch, without the frame composer (which is not the paper's), with the same
-training FLOPs as RDTF. The steps are the paper's: the temporal layer, then the dual mask, then the
-curriculum.
+training FLOPs as the DFGN. The steps are the paper's: the temporal layer, then the dual mask, then
+the curriculum.
 
 *Without the dual mask* is the model that the paper starts from, said plainly: no condition mask
 (one task, first frame and text → clip; the network sees the clean first frame and no mask
@@ -15,10 +15,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rdtf.comparison.methods import METHODS, PAPER, Method
+from rdtf.comparison.methods import METHODS, REFERENCE, Method
 from rdtf.method.curriculum import Curriculum, CurriculumConfig
 
-_RATE = METHODS[PAPER].learning_rate
+_RATE = METHODS[REFERENCE].learning_rate
 
 
 def _variant(name: str, label: str, *, dual_mask: bool = True, **changes: object) -> Method:
@@ -26,7 +26,7 @@ def _variant(name: str, label: str, *, dual_mask: bool = True, **changes: object
     return Method(name, label, _RATE, changes=changes, dual_mask=dual_mask)
 
 
-# The last row is RDTF as in the paper, which the comparison trains anyway.
+# The last row is the DFGN that the comparison trains anyway.
 VARIANTS: tuple[Method, ...] = (
     _variant(
         "conv3d",
@@ -38,7 +38,7 @@ VARIANTS: tuple[Method, ...] = (
     _variant("dual-mask", "STI + dual mask, curriculum none", curriculum__mode="none"),
     _variant("linear", "… + linear curriculum", curriculum__mode="linear"),
     _variant("static", "… + static curriculum", curriculum__mode="static"),
-    Method(PAPER, "… + adaptive curriculum", _RATE, changes=METHODS[PAPER].changes),
+    Method(REFERENCE, "… + adaptive curriculum", _RATE, changes=METHODS[REFERENCE].changes),
 )
 
 

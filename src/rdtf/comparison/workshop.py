@@ -28,7 +28,12 @@ from rdtf.method.objective import build_objective
 from rdtf.models.representation import as_representation
 from rdtf.models.text import TextEncoders
 from rdtf.training.config import to_dict
-from rdtf.training.device import default_device, resolve_precision, settle_kernels
+from rdtf.training.device import (
+    default_device,
+    device_name,
+    resolve_precision,
+    settle_kernels,
+)
 from rdtf.training.presets import build_autoencoder
 from rdtf.training.store import PreparedStore
 
@@ -159,26 +164,24 @@ class Workshop:
 
     @property
     def device_name(self) -> str:
-        if self.device.type == "cuda":
-            return f"{torch.cuda.get_device_name(self.device)}, torch {torch.__version__}"
-        return f"CPU, {torch.get_num_threads()} threads, torch {torch.__version__}"
+        return f"{device_name(self.device)}, torch {torch.__version__}"
 
     # ------------------------------------------------------------------------ limits
 
     def _limits(self, job: Job, tables: Mapping[str, FlopTable]) -> Limits:
-        """RDTF has its steps; all others its FLOPs, and then its seconds, of the same seed."""
+        """The DFGN has its steps; all others its FLOPs, then its seconds, of the same seed."""
         if job.method.name == REFERENCE:
             return Limits(steps=self.budget.steps)
         reference = self._reference(job.seed)
         spent = reference["passed"]["flops"]
         steps = self._expected_steps(job.method, tables, reference)
         if job.is_variant:
-            return Limits(steps, spent["flops"], two_points=False, curves=False)
+            return Limits(steps, spent["flops"], is_variant=True)
         return Limits(steps, spent["flops"], spent["seconds"])
 
     def _reference(self, seed: int) -> dict[str, Any]:
         result = self.result(Job(METHODS[REFERENCE], seed))
-        assert result is not None, "RDTF comes first in every seed"
+        assert result is not None, "the DFGN comes first in every seed"
         return result
 
     def _expected_steps(

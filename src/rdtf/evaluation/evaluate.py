@@ -17,6 +17,7 @@ from rdtf.evaluation.optical_flow import optical_flow_rows
 from rdtf.evaluation.records import MODEL, Record
 from rdtf.evaluation.results import Evaluation
 from rdtf.evaluation.tasks import EVALUATION_TASKS, evaluation_tasks, hidden_frames
+from rdtf.evaluation.untrained import UNTRAINED
 from rdtf.stickers import Sticker
 
 Progress = Callable[[int, int, str], None]
@@ -52,6 +53,7 @@ def evaluate(
     progress: Progress | None = None,
     limit: int | None = None,
     num_examples: int = 0,
+    untrained: Filler | None = None,
 ) -> Evaluation:
     """Score `pipe` and the naive rows on held-out clips.
 
@@ -69,6 +71,8 @@ def evaluate(
         progress: called as `progress(done, total, what)` before each clip and task, and at the end.
         limit: at most so many clips, spread evenly over `stickers`.
         num_examples: so many clips per task are kept, with all results, in `.examples`.
+        untrained: the same model before training (`rdtf.evaluation.untrained`), for a row of its
+            own: same clips, same noise, same options.
 
     Raises:
         ConfigError: unknown task, or a model that returns another size or number of frames.
@@ -82,7 +86,8 @@ def evaluate(
             f"none of the {len(clips)} clips has frames to hide; give clips of 2 or more"
         )
     options = _given(num_inference_steps=num_inference_steps, guidance_scale=guidance_scale)
-    methods = _methods(pipe, options, seed)
+    models = {MODEL: pipe} | ({} if untrained is None else {UNTRAINED: untrained})
+    methods = _methods(models, options, seed)
 
     records: list[Record] = []
     examples: dict[str, list[Example]] = {task: [] for task in tasks}
@@ -130,19 +135,25 @@ def _jobs(
         yield from ((clip, task, possible[task]) for task in tasks if task in possible)
 
 
-def _methods(pipe: Filler, options: Mapping[str, Any], seed: int) -> dict[str, _Fill]:
-    """Name → function of (clip with blanked frames, known, task); the model comes first."""
+def _methods(
+    models: Mapping[str, Filler], options: Mapping[str, Any], seed: int
+) -> dict[str, _Fill]:
+    """Name → function of (clip with blanked frames, known, task); models come first."""
 
-    def model(clip: Sticker, known: Sequence[int], noise_key: str) -> Sticker:
-        prompt = clip.captions[0] if clip.captions else None
-        generator = torch.Generator().manual_seed(noise_seed(seed, noise_key))
-        return pipe.fill(clip, known=known, prompt=prompt, generator=generator, **options)
+    def model(pipe: Filler) -> _Fill:
+        def fill(clip: Sticker, known: Sequence[int], noise_key: str) -> Sticker:
+            prompt = clip.captions[0] if clip.captions else None
+            generator = torch.Generator().manual_seed(noise_seed(seed, noise_key))
+            return pipe.fill(clip, known=known, prompt=prompt, generator=generator, **options)
+
+        return fill
 
     def naive(fill: Callable[[Sticker, Sequence[int]], Sticker]) -> _Fill:
         return lambda clip, known, noise_key: fill(clip, known)
 
     rows = {**NAIVE_ROWS, **optical_flow_rows()}
-    return {MODEL: model, **{name: naive(fill) for name, fill in rows.items()}}
+    own = {name: model(pipe) for name, pipe in models.items()}
+    return {**own, **{name: naive(fill) for name, fill in rows.items()}}
 
 
 def _run(

@@ -22,6 +22,7 @@ from rdtf.evaluation.naive import BLEND, NEAREST
 from rdtf.evaluation.optical_flow import OPTICAL_FLOW
 from rdtf.evaluation.records import MODEL, Record, interval
 from rdtf.evaluation.tables import Table
+from rdtf.evaluation.untrained import UNTRAINED
 
 MOVES_ABOVE = 0.05  # share of the true motion above which a generated clip counts as moving
 _MOVING = ", upper half of motion"
@@ -86,10 +87,11 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Goal:
-    """A target and what was reached."""
+    """A target and what was reached; `untrained`: what was before training, if that was run."""
 
     target: Target
     reached: Estimate
+    untrained: Estimate = Estimate()
 
     @property
     def met(self) -> bool:
@@ -118,6 +120,7 @@ class Goal:
             "bound": self.target.bound,
             "limit": self.target.limit,
             "target": str(self.target),
+            "untrained": self.untrained.value,
             "met": self.met,
             "sure": self.sure,
         }
@@ -130,8 +133,17 @@ def find_goals(records: Sequence[Record], copy_ratios: Sequence[float] = ()) -> 
         records: of any tasks and methods; what was not run has no goal.
         copy_ratios: of generated clips, see `rdtf.evaluation.memorisation`.
     """
-    clips = _Clips(records)
-    reached = {
+    before = _reached(_Clips(records, UNTRAINED), ())
+    return [
+        Goal(TARGETS[name], found, before[name])
+        for name, found in _reached(_Clips(records), copy_ratios).items()
+        if found.n
+    ]
+
+
+def _reached(clips: _Clips, copy_ratios: Sequence[float]) -> dict[str, Estimate]:
+    """What each of `TARGETS` is about, of one model."""
+    return {
         "over_blend": clips.difference(("interpolation",), BLEND),
         "over_nearest": clips.difference(("interpolation",), NEAREST),
         "lines_blend": clips.line_ratio(("interpolation",), BLEND),
@@ -145,23 +157,27 @@ def find_goals(records: Sequence[Record], copy_ratios: Sequence[float] = ()) -> 
         "drift": _median(255 * clips.of_model("it2v", "colour_drift")),
         "copies": _median(_finite(copy_ratios)),
     }
-    return [Goal(TARGETS[name], found) for name, found in reached.items() if found.n]
 
 
 def goals_table(goals: Sequence[Goal]) -> Table:
     """Value with interval, target, whether it is met, and over how many clips."""
-    rows = [_row(goal) for goal in goals]
+    told = any(goal.untrained.n for goal in goals)
+    rows = [_row(goal, told) for goal in goals]
     note = (
         "Hidden frames only; 95% bootstrap interval over clips in brackets. Differences and ratios "
         "are of the same clips; prediction pools both directions. Upper half of motion: clips that "
-        "truly move as much as the median clip or more. Unsure: the interval reaches across."
+        "truly move as much as the median clip or more. Unsure: the interval reaches across. "
+        "Untrained: the same network with fresh weights; what it meets, training did not bring."
     )
-    return Table("Goals", ["task", "goal", "value", "target", "met", "n"], rows, note)
+    headers = ["task", "goal", "value", *["untrained"] * told, "target", "met", "n"]
+    return Table("Goals", headers, rows, note)
 
 
-def _row(goal: Goal) -> list[str]:
-    target, reached = goal.target, goal.reached
-    return [target.task, target.name, _value(goal), str(target), goal.verdict, str(reached.n)]
+def _row(goal: Goal, told: bool) -> list[str]:
+    target, reached, before = goal.target, goal.reached, goal.untrained
+    untrained = [target.number(before.value) if before.n else "–"] if told else []
+    return [target.task, target.name, _value(goal), *untrained, str(target), goal.verdict,
+            str(reached.n)]  # fmt: skip
 
 
 def _value(goal: Goal) -> str:
@@ -176,10 +192,11 @@ def _value(goal: Goal) -> str:
 
 
 class _Clips:
-    """The records by task, method and clip."""
+    """The records by task, method and clip; "the model" is one of the methods."""
 
-    def __init__(self, records: Sequence[Record]) -> None:
+    def __init__(self, records: Sequence[Record], model: str = MODEL) -> None:
         self._records = {(r.task, r.method, r.clip): r for r in records}
+        self._model = model
 
     def difference(self, tasks: Sequence[str], baseline: str, *, moving: bool = False) -> Estimate:
         """Mean PSNR of the model minus that of the baseline."""
@@ -197,7 +214,7 @@ class _Clips:
             [
                 record.scores[metric]
                 for record in self._records.values()
-                if (record.task, record.method) == (task, MODEL)
+                if (record.task, record.method) == (task, self._model)
                 and (record.true_motion > 0 or not moving)
             ]
         )
@@ -208,7 +225,7 @@ class _Clips:
         motion: dict[str, float] = {}
         for (task, method, clip), record in self._records.items():
             other = self._records.get((task, baseline, clip))
-            if task in tasks and method == MODEL and other is not None:
+            if task in tasks and method == self._model and other is not None:
                 rows.setdefault(clip, []).append((record.scores[metric], other.scores[metric]))
                 motion[clip] = record.true_motion
         least = float(np.median(list(motion.values()))) if moving and motion else 0.0

@@ -13,6 +13,7 @@ from rdtf.data.splits import Split
 from rdtf.errors import DataError
 from rdtf.evaluation.evaluate import evaluate
 from rdtf.evaluation.results import Evaluation
+from rdtf.evaluation.untrained import untrained_copy
 from rdtf.stickers import Sticker
 
 
@@ -50,7 +51,10 @@ def spread_frames(sticker: Sticker, max_frames: int) -> Sticker:
     return sticker.select(frames).with_durations(np.array(durations))
 
 
-def score_model(pipeline: Any, stickers: list[Sticker], **options: Any) -> Evaluation:
-    """`evaluate` without the progress bars of diffusers."""
+def score_model(
+    pipeline: Any, stickers: list[Sticker], *, untrained: bool = True, **options: Any
+) -> Evaluation:
+    """`evaluate` without the progress bars of diffusers, beside the same model `untrained`."""
     pipeline.set_progress_bar_config(disable=True)
-    return evaluate(pipeline, stickers, **options)
+    fresh = untrained_copy(pipeline) if untrained else None
+    return evaluate(pipeline, stickers, untrained=fresh, **options)

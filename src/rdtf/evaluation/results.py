@@ -96,12 +96,13 @@ class Evaluation:
         ]
         note = (
             "Hidden frames only. Mean over clips, 95% bootstrap interval in brackets; the motion "
-            "ratio is a median. ↑ higher is better, ↓ lower is better, →1 should be 1."
+            "ratio is a median. ↑ higher is better, ↓ lower is better, →1 should be 1. Untrained: "
+            "the same network with fresh weights; what is no better, training did not bring."
         )
         return Table("Scores", headers, cells, note)
 
     def comparison_table(self, metrics: Sequence[str] = HEADLINE_METRICS[:3]) -> Table:
-        """The model minus each naive row on the same clips, with the interval of the difference."""
+        """The model minus each other row on the same clips, with the interval of the difference."""
         others = [row for row in self.rows if row.method != MODEL]
         cells = [
             [
@@ -116,7 +117,7 @@ class Evaluation:
         ]
         headers = ["task", "model minus", *(_header(metric) for metric in metrics)]
         note = "Same clips, 95% bootstrap interval; marked where the model is clearly better."
-        return Table("Model against naive rows", headers, cells, note)
+        return Table("Model against untrained and naive rows", headers, cells, note)
 
     @property
     def goals(self) -> list[Goal]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import platform
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +15,24 @@ from rdtf.errors import ConfigError
 def default_device() -> torch.device:
     """The GPU if there is one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def device_name(device: torch.device) -> str:
+    """What computes, for people who read numbers: the GPU, or the processor and its threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    units = torch.backends.cpu.get_cpu_capability()
+    return f"{processor_name()}, {units}, {torch.get_num_threads()} threads"
+
+
+def processor_name() -> str:
+    """The processor's model, as the system names it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
 
 
 def resolve_precision(precision: str, device: torch.device) -> str:
