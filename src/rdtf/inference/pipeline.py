@@ -27,6 +27,7 @@ from rdtf.inference.sampling import Conditions, Sampled, StepCallback, sample_tr
 from rdtf.inference.windows import plan_windows
 from rdtf.method.objective import Objective, ObjectiveConfig, build_objective
 from rdtf.models.dfgn import DFGN
+from rdtf.models.loading import own_memory
 from rdtf.models.motion import shape_noise
 from rdtf.models.representation import Representation, as_representation
 from rdtf.models.text import TextEncoders
@@ -86,7 +87,10 @@ class StickerPipeline(DiffusionPipeline):
             raise UserError(f"{path} holds no saved pipeline; a run keeps its own in RUN/pipeline")
         # Without the second, diffusers asks on stderr for a package that these sizes don't need.
         defaults = {"use_safetensors": True, "low_cpu_mem_usage": False}
-        return super().from_pretrained(str(path), **{**defaults, **kwargs})
+        loaded = super().from_pretrained(str(path), **{**defaults, **kwargs})
+        for component in loaded.components.values():
+            own_memory(component)
+        return loaded
 
     # ------------------------------------------------------------- what it is
 

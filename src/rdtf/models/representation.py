@@ -18,6 +18,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from rdtf.errors import ConfigError
+from rdtf.models.loading import OwnMemory
 
 
 class Representation(Protocol):
@@ -76,7 +77,7 @@ class PixelPatches(ModelMixin, ConfigMixin):
         return F.pixel_shuffle(latents, self.patch)
 
 
-class RGBAAutoencoder(AutoencoderKL):
+class RGBAAutoencoder(OwnMemory, AutoencoderKL):
     """A KL autoencoder over premultiplied RGBA, trained from scratch (`rdtf train-autoencoder`).
 
     `[N, 4, H, W]` ↔ `[N, latent_channels, H/8, W/8]`. Latents come out scaled to unit variance by
