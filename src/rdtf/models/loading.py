@@ -44,11 +44,14 @@ def load_pretrained(kind: Any, location: Path | str, **options: Any) -> Any:
 
 
 class OwnMemory:
-    """Put before `ModelMixin`: `from_pretrained` gives weights in memory of their own."""
+    """Put before `ModelMixin`: `from_pretrained` gives weights in memory of their own.
+
+    From safetensors files, unless told otherwise.
+    """
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
-        loaded = super().from_pretrained(*args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
+        loaded = super().from_pretrained(*args, **{"use_safetensors": True, **kwargs})  # pyright: ignore[reportAttributeAccessIssue]
         own_memory(loaded[0] if isinstance(loaded, tuple) else loaded)  # with its loading info
         return loaded
 
