@@ -74,7 +74,7 @@ def state(run: Path) -> dict[str, Any]:
 
 @pytest.mark.parametrize("name", ["ddp", "ddp-micro", "fsdp"])
 def test_the_first_gradient_is_the_same(runs, name):
-    """1 × 8, 2 × 4 and 2 × 2 accumulated twice. Adam's first moment is a tenth of the gradient."""
+    """1 × 4, 2 × 2 and 2 × 1 accumulated twice. Adam's first moment is a tenth of the gradient."""
     actual, expected = (
         load_step(run, 1).load("optimizer") for run in (runs / name, runs / "alone")
     )

@@ -26,7 +26,7 @@ from rdtf.training.trainer import Trainer
 
 CONFIG = {
     "steps": 6,
-    "batch_size": 8,
+    "batch_size": 4,
     "save_every": 1,
     "keep_checkpoints": 0,
     "validate_every": 3,
@@ -44,7 +44,7 @@ def main(data: Path, folder: Path) -> None:
         train(config, data, folder / "ddp", quiet=True)
         cut = dataclasses.replace(config, engine=dataclasses.replace(config.engine, num_workers=1))
         interrupt_and_resume(cut, data, folder / "ddp-resumed", ranks)
-        train(tiny_config(**CONFIG, micro_batch_size=2), data, folder / "ddp-micro", quiet=True)
+        train(tiny_config(**CONFIG, micro_batch_size=1), data, folder / "ddp-micro", quiet=True)
 
         train(fsdp, data, folder / "fsdp", quiet=True)
         interrupt_and_resume(fsdp, data, folder / "fsdp-resumed", ranks)
