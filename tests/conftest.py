@@ -19,16 +19,6 @@ settings.register_profile("rdtf", deadline=None, max_examples=60)
 settings.load_profile("rdtf")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share a comparison go to one worker (`--dist loadgroup`): it is costly to make."""
-    for item in items:
-        if item.path.parent.name == "comparison" and "finished" in getattr(
-            item, "fixturenames", ()
-        ):
-            item.add_marker(pytest.mark.xdist_group("comparison"))
-
-
 @pytest.fixture(scope="session")
 def real_stickers() -> Path:
     """A folder of real stickers beside the repository; tests that need it are skipped without."""

@@ -20,8 +20,6 @@ from rdtf.training.train import train
 
 from .two_ranks import CONFIG, HALF, STEPS
 
-# On one worker: what they share takes half a minute to make.
-pytestmark = pytest.mark.xdist_group("ranks")
 SCRIPT = Path(__file__).with_name("two_ranks.py")
 
 
