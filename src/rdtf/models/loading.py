@@ -1,9 +1,9 @@
 """Weights from safetensors files, in memory of their own.
 
 `safetensors` gives views of the file, and the length of the file's header decides at which
-addresses they lie: multiples of 8 bytes. Matrix products and convolutions of MKL and oneDNN add in
-another order where an address is no multiple of 64, so a loaded model would differ from the saved
-one in the last bits of a float. All weights are therefore copied to where torch puts new tensors.
+addresses they lie: multiples of 8 bytes. Matrix products of MKL add in another order where an
+address is no multiple of 64, so a loaded model would differ from the saved one in the last bits of
+a float. All weights are therefore copied to where torch puts new tensors.
 The file may then be replaced or deleted, too.
 """
 
