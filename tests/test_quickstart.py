@@ -83,5 +83,5 @@ def test_mistakes(tmp_path):
     (tmp_path / "file").write_text("in the way")
     for out in (tmp_path / "file", tmp_path / "file" / "quick"):
         with pytest.raises(UserError):
-            quickstart(out, minutes=0.5, num_stickers=4, say=lambda line: None)
+            quickstart(out, minutes=0.5, num_stickers=4, say=pytest.fail)  # before any work
     assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -19,7 +19,7 @@ from rdtf.evaluation.held_out import held_out_stickers, score_model
 from rdtf.evaluation.records import MODEL
 from rdtf.evaluation.report import write_report
 from rdtf.evaluation.results import Evaluation
-from rdtf.fileio import write_json
+from rdtf.fileio import ensure_folder, write_json
 from rdtf.stickers import Sticker
 from rdtf.training.config import TrainConfig, override
 from rdtf.training.curves import run_curves
@@ -73,6 +73,7 @@ def quickstart(
     """
     if minutes < _MIN_MINUTES:
         raise ConfigError(f"quickstart needs at least {_MIN_MINUTES} minutes, got {minutes}")
+    ensure_folder(out)
     started = time.monotonic()
     deadline = started + minutes * 60
 

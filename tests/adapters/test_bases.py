@@ -8,6 +8,7 @@ import pytest
 import torch
 from diffusers import MotionAdapter
 
+from misaligned import misalign, misaligned
 from rdtf.adapters import load_base, published_base, small_base
 from rdtf.adapters.common import BASE_CLASSES, spatial_blocks
 from rdtf.errors import ConfigError
@@ -57,10 +58,10 @@ def test_saved_base_loads(tmp_path: Path, kind, inside):
     """From its own folder, or out of a pipeline's."""
     base: Any = tiny_base(kind)
     base.save_pretrained(tmp_path / inside)
-    batch = clips([[False, False]])
-    torch.testing.assert_close(
-        plain(load_base(kind, tmp_path).eval(), batch), plain(base, batch), rtol=0, atol=0
-    )
+    misalign(tmp_path)
+    batch, loaded = clips([[False, False]]), load_base(kind, tmp_path).eval()
+    assert not misaligned(loaded)
+    torch.testing.assert_close(plain(loaded, batch), plain(base, batch), rtol=0, atol=0)
 
 
 def test_motion_modules_join_an_image_base(tmp_path: Path):

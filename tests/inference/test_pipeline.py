@@ -22,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fixtures_runs import CANVAS, MAX_FRAMES, tiny_config
+from misaligned import misalign, misaligned
 from models.networks import perturb
 from rdtf.errors import CheckpointError, ConfigError, UserError
 from rdtf.inference.pipeline import StickerPipeline
@@ -277,6 +278,14 @@ def make(pipeline: StickerPipeline) -> Sticker:
 def test_a_saved_pipeline_makes_the_same(pipeline, saved):
     assert same(make(StickerPipeline.from_pretrained(saved)), make(pipeline))
     assert same(make(load_pipeline(saved)), make(pipeline))
+
+
+def test_loaded_weights_lie_like_new_ones(pipeline, tmp_path):
+    pipeline.save_pretrained(tmp_path)
+    misalign(tmp_path)
+    loaded = StickerPipeline.from_pretrained(tmp_path)
+    modules = [part for part in loaded.components.values() if isinstance(part, torch.nn.Module)]
+    assert len(modules) == 3 and not [name for part in modules for name in misaligned(part)]
 
 
 def test_the_run_and_its_pipeline_folder_are_the_same_model(tiny_run, pipeline):

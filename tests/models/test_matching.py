@@ -153,3 +153,13 @@ def test_flow_is_in_halves_of_the_canvas(right, down):
     columns = (torch.arange(14) + right).clamp(0, 13)
     expected = picture[:, :, rows][..., columns]
     torch.testing.assert_close(warped, expected, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("size, finest", [((64, 64), 32), ((16, 16), 64), ((48, 96), 32)])
+def test_without_contents_the_shapes_are_the_same(size, finest):
+    """What it costs is counted on the meta device."""
+    pair = moved_pair(2, 0, 0, size)
+    found = match(pair, offsets((-1, 1)), finest)
+    shapes = match(pair.to("meta"), offsets((-1, 1)).to("meta"), finest)
+    assert [part.shape for part in found] == [part.shape for part in shapes]
+    assert all(part.is_meta for part in shapes)

@@ -126,7 +126,7 @@ for checkpointing in (True, False):  # the peak of a process never falls
     model(**inputs(CONFIG, 8, batch=2)).square().sum().backward()
     print(memory("VmHWM") - before)
 """
-CONFIG = preset("nano")
+CONFIG = tiny_config(canvas=128, max_frames=8)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="measured with /proc")

@@ -11,7 +11,6 @@ from rdtf.data.dataset import PreparedDataset
 from rdtf.training.config import TrainConfig, override
 from rdtf.training.costs import memory_estimate, state_memory, training_flops
 from rdtf.training.describe import describe_run
-from rdtf.training.presets import preset
 
 CPU = torch.device("cpu")
 
@@ -56,20 +55,20 @@ def test_a_small_card_that_is_enough():
 
 
 def test_what_to_lower_for_a_small_card():
-    config = override(preset("nano"), {"batch_size": 512})
+    config = tiny_config(canvas=256, batch_size=64)
     values = describe_run(config, device=CPU)
     assert values["memory_bytes"]["total"] > 8e9 > values["lean"]["total"]
     line = next(line for line in values["text"].splitlines() if "For a card of 8 GB" in line)
     lean = override(config, dict(re.findall(r"(engine\.\w+)=(\w+)", line)))
     assert lean.engine.gradient_checkpointing and lean.engine.offload_ema
     clips = lean.engine.micro_batch_size
-    assert 1 < clips < 512 and clips == values["lean"]["settings"]["engine.micro_batch_size"]
+    assert 1 < clips < 64 and clips == values["lean"]["settings"]["engine.micro_batch_size"]
     estimate = memory_estimate(lean, clips, config.max_frames)
     assert 0.5 * values["lean"]["total"] < estimate.total <= 1.01 * values["lean"]["total"]
 
 
 def test_a_small_card_that_is_never_enough():
-    config = override(preset("nano"), {"canvas": 4096, "engine.gradient_checkpointing": True})
+    config = tiny_config(canvas=4096, gradient_checkpointing=True)
     values = describe_run(config, device=CPU)
     assert values["lean"] is None and "Too much for a card of 8 GB" in values["text"]
     assert values["hardware_flops_per_clip"] == values["training_flops_per_clip"] * 4 // 3

@@ -74,7 +74,9 @@ def test_paper_is_table_six():
 
 
 @needs_default_encoder
-@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize(
+    "name", ["nano", *(pytest.param(name, marks=pytest.mark.slow) for name in [*PRESETS][1:])]
+)
 def test_description_adds_up(name):
     values = describe_run(preset(name))
     assert values["parameters"] == sum(values["parameters_by_part"].values())

@@ -18,7 +18,7 @@ from rdtf.training.run import load_pipeline
 from rdtf.training.tracking import read_metrics
 from rdtf.training.train import train
 
-from .two_ranks import CONFIG
+from .two_ranks import CONFIG, HALF, STEPS
 
 SCRIPT = Path(__file__).with_name("two_ranks.py")
 
@@ -47,7 +47,7 @@ def tensors(checkpoint: Checkpoint) -> dict[str, torch.Tensor]:
     }
 
 
-def assert_close(actual: Path, expected: Path, step: int = 6) -> None:
+def assert_close(actual: Path, expected: Path, step: int = STEPS) -> None:
     """The same run but for the order in which floats were added.
 
     Adam's first steps are as long for a tiny gradient as for a large one, so rounding shows in
@@ -69,12 +69,12 @@ def assert_close(actual: Path, expected: Path, step: int = 6) -> None:
 
 
 def state(run: Path) -> dict[str, Any]:
-    return load_step(run, 6).state
+    return load_step(run, STEPS).state
 
 
 @pytest.mark.parametrize("name", ["ddp", "ddp-micro", "fsdp"])
 def test_the_first_gradient_is_the_same(runs, name):
-    """1 × 8, 2 × 4 and 2 × 2 accumulated twice. Adam's first moment is a tenth of the gradient."""
+    """1 × 4, 2 × 2 and 2 × 1 accumulated twice. Adam's first moment is a tenth of the gradient."""
     actual, expected = (
         load_step(run, 1).load("optimizer") for run in (runs / name, runs / "alone")
     )
@@ -107,8 +107,8 @@ def test_the_curriculum_saw_the_same(runs, name):
 
 @pytest.mark.parametrize("kind", ["ddp", "fsdp"])
 def test_resuming_on_as_many_ranks_is_exact(runs, kind):
-    whole = tensors(load_step(runs / kind, 6))
-    resumed = tensors(load_step(runs / f"{kind}-resumed", 6))
+    whole = tensors(load_step(runs / kind, STEPS))
+    resumed = tensors(load_step(runs / f"{kind}-resumed", STEPS))
     assert whole.keys() == resumed.keys()
     for name, value in whole.items():
         assert torch.equal(resumed[name], value), name
@@ -120,16 +120,16 @@ def test_what_one_rank_saved_two_go_on_from(runs):
 
 def test_what_shards_saved_one_rank_goes_on_from(runs, training_set, tmp_path):
     shutil.copytree(runs / "fsdp", tmp_path / "run")
-    for step in (4, 5, 6):
+    for step in range(HALF + 1, STEPS + 1):
         shutil.rmtree(tmp_path / "run" / "checkpoints" / f"step-{step:08d}")
-    assert train(tiny_config(**CONFIG), training_set, tmp_path / "run", quiet=True).step == 6
+    assert train(tiny_config(**CONFIG), training_set, tmp_path / "run", quiet=True).step == STEPS
     assert_close(tmp_path / "run", runs / "alone")
 
 
 @pytest.mark.parametrize("name", ["ddp", "fsdp"])
 def test_the_pipeline_is_whole(runs, name):
     actual = load_pipeline(runs / name / "pipeline").denoiser.state_dict()
-    expected = load_step(runs / name, 6)
+    expected = load_step(runs / name, STEPS)
     averages = expected.load(f"ema-{expected.state['ema_index']}")
     for key, value in averages.items():
         assert torch.equal(actual[key], value), key
@@ -138,5 +138,5 @@ def test_the_pipeline_is_whole(runs, name):
 def test_one_rank_writes_for_all(runs):
     for name in ("ddp", "fsdp"):
         rows = read_metrics(runs / name, "train")
-        assert [row["step"] for row in rows] == [1, 2, 3, 4, 5, 6]
+        assert [row["step"] for row in rows] == list(range(1, STEPS + 1))
     assert not (runs / "refused").exists()

@@ -54,7 +54,7 @@ class StopAt:
 def run_once(config: TrainConfig, data: Path, run: Path, stop: StopAt | None = None) -> TrainResult:
     """One start of the program: everything is read from `run` again."""
     _, store, val = open_stores(data, config)
-    hooks: tuple[Any, ...] = ((2, validation_hook(val, clips_per_task=1)),)
+    hooks: tuple[Any, ...] = ((4, validation_hook(val, clips_per_task=1)),)
     if stop is not None:
         hooks += ((1, stop),)
     return Trainer(config, store, run, hooks=hooks, quiet=True).train()

@@ -24,12 +24,13 @@ from rdtf.training.store import open_stores
 from rdtf.training.train import train
 from rdtf.training.trainer import Trainer
 
+STEPS, HALF = 4, 2
 CONFIG = {
-    "steps": 6,
-    "batch_size": 8,
+    "steps": STEPS,
+    "batch_size": 4,
     "save_every": 1,
     "keep_checkpoints": 0,
-    "validate_every": 3,
+    "validate_every": STEPS,
     "curriculum__mode": "adaptive",
 }
 
@@ -44,11 +45,11 @@ def main(data: Path, folder: Path) -> None:
         train(config, data, folder / "ddp", quiet=True)
         cut = dataclasses.replace(config, engine=dataclasses.replace(config.engine, num_workers=1))
         interrupt_and_resume(cut, data, folder / "ddp-resumed", ranks)
-        train(tiny_config(**CONFIG, micro_batch_size=2), data, folder / "ddp-micro", quiet=True)
+        train(tiny_config(**CONFIG, micro_batch_size=1), data, folder / "ddp-micro", quiet=True)
 
         train(fsdp, data, folder / "fsdp", quiet=True)
         interrupt_and_resume(fsdp, data, folder / "fsdp-resumed", ranks)
-        go_on_from_the_third_step(fsdp, data, folder / "alone", folder / "fsdp-from-one", ranks)
+        go_on_from_half_way(fsdp, data, folder / "alone", folder / "fsdp-from-one", ranks)
 
         refuse(tiny_config(batch_size=3), data, folder, ranks, "can't be shared by 2 ranks")
         muon = tiny_config(parallel="fsdp", optimizer__name="muon")
@@ -66,24 +67,24 @@ def interrupt_and_resume(config: TrainConfig, data: Path, run: Path, ranks: Rank
     """A signal that reaches one rank only stops both, at the same step."""
 
     def stop(trainer: Trainer) -> None:
-        if trainer.step == 2 and ranks.rank == 1:
+        if trainer.step == HALF and ranks.rank == 1:
             os.kill(os.getpid(), signal.SIGTERM)
 
     store = open_stores(data, config)[1]
     result = Trainer(config, store, run, ranks=ranks, hooks=((1, stop),), quiet=True).train()
-    assert (result.step, result.reason) == (2, "interrupted"), result
+    assert (result.step, result.reason) == (HALF, "interrupted"), result
     assert train(config, data, run, quiet=True).reason == "finished"
 
 
-def go_on_from_the_third_step(
+def go_on_from_half_way(
     config: TrainConfig, data: Path, source: Path, run: Path, ranks: Ranks
 ) -> None:
     if ranks.is_main:
         shutil.copytree(source, run)
-        for step in (4, 5, 6):
+        for step in range(HALF + 1, STEPS + 1):
             shutil.rmtree(run / "checkpoints" / f"step-{step:08d}")
     ranks.wait()
-    assert train(config, data, run, quiet=True).step == 6
+    assert train(config, data, run, quiet=True).step == STEPS
 
 
 def refuse(config: TrainConfig, data: Path, folder: Path, ranks: Ranks, message: str) -> None:

@@ -23,6 +23,7 @@ from torch import nn
 from rdtf.adapters.common import BASE_CLASSES
 from rdtf.errors import ConfigError
 from rdtf.fileio import read_json
+from rdtf.models.loading import load_pretrained
 
 # Widths of the levels of a small U-Net, finest first, grow in about these proportions.
 _PROPORTIONS = (1.0, 2.0, 3.0)
@@ -71,13 +72,7 @@ def _load(base_class: Any, folder: Path, dtype: torch.dtype | None) -> nn.Module
         raise ConfigError(f"base folder {folder} holds a {saved_as}, not a {base_class.__name__}")
     options: dict[str, Any] = {} if dtype is None else {"torch_dtype": dtype}
     try:
-        return base_class.from_pretrained(
-            str(folder),
-            use_safetensors=True,
-            local_files_only=True,
-            low_cpu_mem_usage=False,
-            **options,
-        )
+        return load_pretrained(base_class, folder, local_files_only=True, **options)
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         raise ConfigError(f"base can't be loaded from {folder}: {error}") from error
 

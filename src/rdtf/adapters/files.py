@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from rdtf.errors import CheckpointError
 from rdtf.fileio import atomic_folder, read_json, write_json
+from rdtf.models.loading import load_tensors
 
 FORMAT_VERSION = 1
 WEIGHTS, CONFIG = "adapter.safetensors", "adapter.json"
@@ -71,7 +72,7 @@ def read_adapter(folder: Path | str, name: str | None = None) -> SavedAdapter:
     if name is not None and kind != name:
         raise CheckpointError(f"{folder} holds a {kind}, not a {name}")
     try:
-        tensors = load_file(folder / WEIGHTS)
+        tensors = load_tensors(folder / WEIGHTS)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{folder / WEIGHTS} can't be read: {error}; save it anew") from error
     return SavedAdapter(kind, settings, base_class, tensors)

@@ -23,12 +23,12 @@ from typing import Any, ClassVar, cast
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from rdtf.adapters.clips import Anchors, ClipContext, anchors
 from rdtf.adapters.common import AdaptedUNet, cast_config, spatial_blocks
 from rdtf.errors import ConfigError
+from rdtf.models.loading import load_tensors
 
 ContentEncoder = Callable[[Tensor], Tensor]
 
@@ -153,7 +153,7 @@ def load_content_branch(base: nn.Module, file: Path | str) -> None:
     """
     parts: dict[str, dict[str, Tensor]] = {"image_proj": {}, "ip_adapter": {}}
     try:
-        for name, tensor in load_file(file).items():
+        for name, tensor in load_tensors(file).items():
             part, rest = name.split(".", 1)
             parts[part][rest] = tensor
         cast(Any, base)._load_ip_adapter_weights([parts], low_cpu_mem_usage=False)

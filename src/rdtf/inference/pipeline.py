@@ -41,6 +41,7 @@ from rdtf.inference.schedulers import is_flow, objective_of, set_timesteps
 from rdtf.inference.windows import plan_windows
 from rdtf.method.objective import Objective
 from rdtf.models.dfgn import DFGN
+from rdtf.models.loading import own_memory
 from rdtf.models.representation import Representation, as_representation
 from rdtf.models.text import TextEncoders
 from rdtf.stickers import Sticker
@@ -118,7 +119,10 @@ class StickerPipeline(DiffusionPipeline):
             raise UserError(f"{path} holds no saved pipeline; a run keeps its own in RUN/pipeline")
         # Without the second, diffusers asks on stderr for a package that these sizes don't need.
         defaults = {"use_safetensors": True, "low_cpu_mem_usage": False}
-        return super().from_pretrained(str(path), **{**defaults, **kwargs})
+        loaded = super().from_pretrained(str(path), **{**defaults, **kwargs})
+        for component in loaded.components.values():
+            own_memory(component)
+        return loaded
 
     # ------------------------------------------------------------- what it is
 

@@ -58,9 +58,7 @@ def objective_of(scheduler: Any, prediction: str, kind: str) -> Objective:
     )
 
 
-def set_timesteps(
-    scheduler: Any, steps: int, device: torch.device | str | None = None
-) -> int:
+def set_timesteps(scheduler: Any, steps: int, device: torch.device | str | None = None) -> int:
     """Plan `steps` steps and begin with the first; returns how often the network is asked.
 
     Flow schedulers get N noise levels from 1 down to 1/N, before their shift: left alone, they

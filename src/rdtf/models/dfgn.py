@@ -28,6 +28,7 @@ from rdtf.models.layers import (
     sinusoidal_embedding,
     zero_init,
 )
+from rdtf.models.loading import OwnMemory
 from rdtf.models.motion import MOTION_CHANNELS, MOTION_STD, flow_of_motion
 from rdtf.models.sti import SpatioTemporalInteraction, TemporalConvolution
 
@@ -57,7 +58,7 @@ class Stage(nn.Module):
         return x if self.transformer is None else self.transformer(x, text, text_mask)
 
 
-class DFGN(ModelMixin, ConfigMixin):
+class DFGN(OwnMemory, ModelMixin, ConfigMixin):
     """Denoiser for clips of any number of frames.
 
     Args (the presets in `rdtf.training.presets` set them):

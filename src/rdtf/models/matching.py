@@ -55,7 +55,11 @@ def match(
     shares = _shares(offsets)[:, :, None, None, None]
     motion = references.new_zeros(len(references), 2, 1, 1)
     disagreement = motion[:, :1]
-    for level, pair in enumerate(_pyramid(references, finest_side)):
+    levels = _pyramid(references, finest_side)
+    if references.is_meta:  # only the shape is asked for, and the search is a thousand operations
+        shape = (len(references), 2, *levels[-1].shape[-2:])
+        return motion.new_empty(shape)[:, None] * shares, motion.new_empty(shape)[:, :1]
+    for level, pair in enumerate(levels):
         motion = F.interpolate(motion, size=pair.shape[-2:], mode="bilinear")
         shifts = _shifts(_COARSE_RADIUS if level == 0 else _FINE_RADIUS, motion)
         steps = _in_halves(shifts, *pair.shape[-2:])

@@ -19,6 +19,7 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
 from rdtf.errors import ConfigError
+from rdtf.models.loading import OwnMemory
 
 
 class Representation(Protocol):
@@ -79,7 +80,7 @@ class PixelPatches(ModelMixin, ConfigMixin):
         return F.pixel_shuffle(latents, self.patch)
 
 
-class RGBAAutoencoder(AutoencoderKL):
+class RGBAAutoencoder(OwnMemory, AutoencoderKL):
     """A KL autoencoder over premultiplied RGBA, trained from scratch (`rdtf train-autoencoder`).
 
     `[N, 4, H, W]` ↔ `[N, latent_channels, H/8, W/8]`. Latents come out scaled to unit variance by

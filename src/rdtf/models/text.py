@@ -23,6 +23,7 @@ from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
 from rdtf.errors import ConfigError
+from rdtf.models.loading import load_pretrained
 
 DEFAULT_ENCODER = "all-MiniLM-L6-v2"
 DEFAULT_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
@@ -64,7 +65,7 @@ class TextEncoder:
     def _load(self, kind: Any, **options: Any) -> Any:
         location = self.location
         try:
-            return kind.from_pretrained(location, **options)
+            return load_pretrained(kind, location, **options)
         except (OSError, ValueError) as error:
             raise ConfigError(f"text encoder {self.name!r} can't be loaded: {error}") from error
 

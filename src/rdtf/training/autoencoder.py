@@ -9,19 +9,20 @@ from __future__ import annotations
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from rdtf.data.dataset import PreparedDataset
 from rdtf.data.pixelcache import PixelCache, ensure_pixels_cache
 from rdtf.errors import CheckpointError, ConfigError, DataError, UserError
 from rdtf.fileio import atomic_folder, ensure_folder, read_json, write_json
+from rdtf.models.loading import load_pretrained, load_tensors
 from rdtf.models.representation import LearnedLatents, RGBAAutoencoder
 from rdtf.randomness import DataOrder, Purpose, normal, stream
 from rdtf.training.checkpoint import load_optimizer, optimizer_tensors
@@ -214,11 +215,8 @@ def _open(config: AutoencoderConfig, out: Path) -> tuple[RGBAAutoencoder, int, d
     state = read_json(out / _STATE_FILE, "autoencoder state")
     try:
         saved, step = {**state["config"], "steps": config.steps}, int(state["step"])
-        model = cast(
-            RGBAAutoencoder,
-            RGBAAutoencoder.from_pretrained(out, use_safetensors=True, low_cpu_mem_usage=False),
-        )
-        moments = load_file(out / _OPTIMIZER_FILE)
+        model = load_pretrained(RGBAAutoencoder, out)
+        moments = load_tensors(out / _OPTIMIZER_FILE)
     except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise CheckpointError(
             f"autoencoder {out} is damaged: {error}; use another --out"

@@ -26,7 +26,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from rdtf.errors import CheckpointError, ConfigError, UserError
@@ -40,6 +40,7 @@ from rdtf.fileio import (
     write_json,
     write_text,
 )
+from rdtf.models.loading import load_tensors
 
 FORMAT_VERSION = 2
 _STATE, _MANIFEST, _SUFFIX = "state.json", "MANIFEST.json", ".safetensors"
@@ -86,7 +87,7 @@ class Checkpoint:
                 f"checkpoint {self.folder} has no {stem!r}; it has {', '.join(self.stems)}"
             )
         try:
-            return load_file(self.folder / f"{stem}{_SUFFIX}")
+            return load_tensors(self.folder / f"{stem}{_SUFFIX}")
         except (OSError, SafetensorError) as error:
             raise CheckpointError(
                 f"{stem} of checkpoint {self.folder} can't be read: {error}"

@@ -16,6 +16,7 @@ from rdtf.errors import ConfigError
 from rdtf.method.curriculum import CurriculumConfig
 from rdtf.method.objective import ObjectiveConfig
 from rdtf.models.dfgn import DFGN
+from rdtf.models.loading import load_pretrained
 from rdtf.models.refinement import possible_widths
 from rdtf.models.representation import PixelPatches, RGBAAutoencoder, as_representation
 from rdtf.models.text import TextEncoders
@@ -154,9 +155,8 @@ def build_autoencoder(config: TrainConfig) -> nn.Module:
             f"representation {representation.kind} needs a folder with its weights: "
             f"--set representation.path=FOLDER (now {representation.path!r})"
         )
-    options = {"use_safetensors": True, "low_cpu_mem_usage": False}
     try:
-        return kinds[representation.kind].from_pretrained(representation.path, **options)
+        return load_pretrained(kinds[representation.kind], representation.path)
     except (OSError, TypeError, ValueError) as error:
         raise ConfigError(
             f"representation {representation.kind} can't be loaded from {representation.path}: "

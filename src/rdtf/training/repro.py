@@ -19,11 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from rdtf.errors import CheckpointError
 from rdtf.fileio import atomic_folder, delete_folder, ensure_folder, read_json, write_json
+from rdtf.models.loading import load_tensors
 from rdtf.training.checkpoint import load_weights, write_tensors
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def load_repro(folder: Path | str) -> Repro:
         if head["version"] > _VERSION:
             raise CheckpointError(f"{folder} was written by a newer rdtf; update rdtf")
         batches = [
-            _put_together(load_file(folder / f"batch-{index}.safetensors"), row)
+            _put_together(load_tensors(folder / f"batch-{index}.safetensors"), row)
             for index, row in enumerate(head["batches"])
         ]
         return Repro(int(head["step"]), batches, head["info"])
@@ -205,7 +205,7 @@ def _build_model(folder: Path, config: Any, batch: Batch) -> nn.Module:
         text_widths=tuple(states.shape[-1] for states in batch.text),
     )
     try:
-        weights = load_file(folder / _MODEL)
+        weights = load_tensors(folder / _MODEL)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"repro {folder} is damaged: {error!r}") from error
     load_weights(model, weights, f"repro {folder}")

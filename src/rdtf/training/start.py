@@ -49,14 +49,13 @@ def adopt(config: TrainConfig, source: str) -> TrainConfig:
 
 def load_start(model: nn.Module, source: str) -> None:
     """Copy the weights of `source` into a model of the same shape."""
-    from safetensors.torch import load_file
-
+    from rdtf.models.loading import load_tensors
     from rdtf.training.checkpoint import load_weights
 
     path = _pipeline_folder(source) / "denoiser" / "diffusion_pytorch_model.safetensors"
     if not path.is_file():
         raise CheckpointError(f"model {source} has no weights at {path}")
-    weights = load_file(path)
+    weights = load_tensors(path)
     if hasattr(model, "conv_motion") and "conv_motion.weight" not in weights:
         weights = _without_motion(model, weights)
     buffers = dict(model.named_buffers())
