@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks.percentile import TRENDS, Percentile
 from benchmarks.rivals import count, our_denoiser, preset_latents, their_unet
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,6 +45,12 @@ def test_sampling_and_curriculum():
     assert set(values["parts_seconds"]) == {
         "draw tasks and masks", "feed the curriculum", "condition mask", "loss mask"
     }  # fmt: skip
+
+
+def test_percentile():
+    values = Percentile(seeds=1, steps=200).run().values
+    assert set(values) == set(TRENDS)
+    assert all(len(one["quarters"]) == 4 for one in values.values())
 
 
 @pytest.mark.slow

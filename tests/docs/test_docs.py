@@ -193,5 +193,6 @@ def test_the_figures_can_be_drawn(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
     importlib.import_module("figures").main(["--steps", "4", "--out", str(tmp_path)])
     drawn = {path.name for path in tmp_path.iterdir()}
-    assert drawn == {"tasks.png", "windows.png", "noise.png", "curriculum.png", "sti.png"}
+    names = ("tasks", "windows", "motion", "noise", "curriculum", "sti")
+    assert drawn == {f"{name}.png" for name in names}
     assert all((ROOT / "docs" / "images" / file).is_file() for file in drawn)
