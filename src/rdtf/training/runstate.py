@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from rdtf.training.checkpoint import (
+    MEASURE,
     Retention,
     load_latest,
     load_weights,
@@ -39,6 +40,7 @@ def save_run_state(trainer: Trainer) -> None:
         "ema_updates": trainer.ema.num_updates,
         "ema_index": trainer.ema_index,
         "best_loss": trainer.best_loss if math.isfinite(trainer.best_loss) else None,
+        "best_measure": MEASURE,
         "seconds": trainer.seconds,
         "config": to_dict(trainer.config),
         "data": trainer.fingerprint,
@@ -71,7 +73,8 @@ def load_run_state(trainer: Trainer) -> None:
         trainer.pending = StepResult.from_state(state["pending"])
     trainer.gate.strikes.fill_(state["strikes"])
     trainer.ema_index = int(state["ema_index"])
-    trainer.best_loss = math.inf if state["best_loss"] is None else float(state["best_loss"])
+    comparable = state["best_loss"] is not None and state.get("best_measure") == MEASURE
+    trainer.best_loss = float(state["best_loss"]) if comparable else math.inf
     trainer.seconds = float(state["seconds"])
     trainer.step = trainer.saved_step = checkpoint.step
 

@@ -21,7 +21,7 @@ from rdtf.method.objective import Objective
 from rdtf.method.tasks import TASKS
 from rdtf.models.composer import gather_references, reference_frames
 from rdtf.models.motion import MOTION_CHANNELS, beyond_given, clip_motion, shape_noise
-from rdtf.training.config import OptimizerConfig
+from rdtf.training.config import OptimizerConfig, TrainConfig
 from rdtf.training.optimizers import Optimizer
 from rdtf.training.packing import Batch
 from rdtf.training.parallel import clip_gradients, last_of_step
@@ -204,6 +204,15 @@ def batch_errors(
     return weighted, errors, counts
 
 
+def loss_options(config: TrainConfig) -> dict[str, Any]:
+    """What of a config decides the loss, as arguments of `batch_errors`."""
+    return {
+        "given_frame_weight": config.given_frame_weight,
+        "relative_loss_floor": config.relative_loss_floor,
+        "learn": config.learn,
+    }
+
+
 def num_motion_channels(model: nn.Module) -> int:
     """How many channels of motion latents a network has, wrapped for several ranks or not."""
     return int(getattr(_unwrapped(model), "motion_channels", 0))
@@ -280,12 +289,14 @@ def train_step(
 
 def element_count(batches: Sequence[Batch], given_frame_weight: float) -> Tensor:
     """Weighted latent elements that the loss counts in these micro-batches, a scalar."""
-    counts = []
-    for batch in batches:
-        weights = frame_weights(batch.valid, batch.given, given_frame_weight)
-        channels, _, height, width = batch.clean.shape[1:]
-        counts.append(weights.sum() * (channels * height * width))
-    return torch.stack(counts).sum()
+    return torch.stack([elements_per_sample(b, given_frame_weight).sum() for b in batches]).sum()
+
+
+def elements_per_sample(batch: Batch, given_frame_weight: float) -> Tensor:
+    """Weighted latent elements that the loss counts in each sample, `[B]`."""
+    channels, _, height, width = batch.clean.shape[1:]
+    weights = frame_weights(batch.valid, batch.given, given_frame_weight)
+    return weights.sum(dim=1) * (channels * height * width)
 
 
 def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:

@@ -33,7 +33,7 @@ from rdtf.training.ranks import Ranks
 from rdtf.training.runstate import load_run_state, save_run_state
 from rdtf.training.signals import StopSignals
 from rdtf.training.start import load_start
-from rdtf.training.step import StepResult, UpdateGate, learning_rate, train_step
+from rdtf.training.step import StepResult, UpdateGate, learning_rate, loss_options, train_step
 from rdtf.training.tracking import Tracker, check_trackers
 
 Hook = Callable[["Trainer"], None]
@@ -235,9 +235,7 @@ class Trainer:
                 batches,
                 self.gate,
                 max_grad_norm=config.optimizer.max_grad_norm,
-                given_frame_weight=config.given_frame_weight,
-                relative_loss_floor=config.relative_loss_floor,
-                learn=config.learn,
+                **loss_options(config),
                 autocast=self.autocast,
                 ranks=self.ranks,
             )
