@@ -42,6 +42,7 @@ def save_run_state(trainer: Trainer) -> None:
         "best_loss": trainer.best_loss if math.isfinite(trainer.best_loss) else None,
         "best_measure": MEASURE,
         "seconds": trainer.seconds,
+        "max_seconds": trainer.max_seconds,
         "config": to_dict(trainer.config),
         "data": trainer.fingerprint,
     }
@@ -75,7 +76,7 @@ def load_run_state(trainer: Trainer) -> None:
     trainer.ema_index = int(state["ema_index"])
     comparable = state["best_loss"] is not None and state.get("best_measure") == MEASURE
     trainer.best_loss = float(state["best_loss"]) if comparable else math.inf
-    trainer.seconds = float(state["seconds"])
+    trainer.seconds, trainer.max_seconds = float(state["seconds"]), state.get("max_seconds")
     trainer.step = trainer.saved_step = checkpoint.step
 
 

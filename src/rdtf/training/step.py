@@ -299,9 +299,19 @@ def elements_per_sample(batch: Batch, given_frame_weight: float) -> Tensor:
     return weights.sum(dim=1) * (channels * height * width)
 
 
-def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
-    """Warm-up, constant, linear decay to zero over the last `decay_share` of the run."""
-    warmup = min(1.0, (step + 1) / max(config.warmup_steps, 1))
-    decay_steps = config.decay_share * steps
-    decay = min(1.0, max(steps - step, 0) / decay_steps) if decay_steps > 0 else 1.0
-    return config.learning_rate * warmup * decay
+# What part of its time a run that is planned for a time warms up at most.
+_WARMUP_SHARE = 0.1
+
+
+def learning_rate(config: OptimizerConfig, step: int, steps: int, time_share: float = 0.0) -> float:
+    """Warm-up, constant, linear decay to zero over the last `decay_share` of the run.
+
+    Args:
+        steps: of the whole run.
+        time_share: how much of its time has passed, in [0, 1], if the run is planned for a time:
+            it ends with its steps or its time, whichever is over first.
+    """
+    warmup = max((step + 1) / max(config.warmup_steps, 1), time_share / _WARMUP_SHARE)
+    left = min(max(steps - step, 0) / steps, 1.0 - time_share)
+    decay = left / config.decay_share if config.decay_share > 0 else 1.0
+    return config.learning_rate * min(warmup, 1.0) * min(decay, 1.0)
