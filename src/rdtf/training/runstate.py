@@ -74,8 +74,8 @@ def load_run_state(trainer: Trainer) -> None:
         trainer.pending = StepResult.from_state(state["pending"])
     trainer.gate.strikes.fill_(state["strikes"])
     trainer.ema_index = int(state["ema_index"])
-    comparable = state["best_loss"] is not None and state.get("best_measure") == MEASURE
-    trainer.best_loss = float(state["best_loss"]) if comparable else math.inf
+    best = state["best_loss"] if state.get("best_measure") == MEASURE else None
+    trainer.best_loss = math.inf if best is None else float(best)
     trainer.seconds, trainer.max_seconds = float(state["seconds"]), state.get("max_seconds")
     trainer.step = trainer.saved_step = checkpoint.step
 

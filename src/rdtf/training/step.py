@@ -20,6 +20,8 @@ from rdtf.method.dual_mask import frame_weights, masked_error_sum
 from rdtf.method.objective import Objective
 from rdtf.method.tasks import TASKS
 from rdtf.models.composer import gather_references, reference_frames
+from rdtf.models.dfgn import DFGN
+from rdtf.models.guide import Known
 from rdtf.models.motion import MOTION_CHANNELS, beyond_given, clip_motion, shape_noise
 from rdtf.training.config import OptimizerConfig, TrainConfig
 from rdtf.training.optimizers import Optimizer
@@ -170,7 +172,9 @@ def batch_errors(
         motion = clip_motion(clean, batch.given, batch.valid, _patch(model))
         clean = torch.cat([clean, motion], dim=1)
         noise = torch.cat([noise, shape_noise(batch.motion_noise, batch.given)], dim=1)
-    only = {"motion_only": True} if learn == "motion" else {}
+    extra: dict[str, Any] = {"motion_only": True} if learn == "motion" else {}
+    if isinstance(_unwrapped(model), DFGN):
+        extra["known"] = Known(padded=min(batch.num_frames) < batch.valid.shape[1])
     prediction = model(
         objective.add_noise(clean, noise, batch.level),
         batch.level,
@@ -180,7 +184,7 @@ def batch_errors(
         text=batch.text,
         text_mask=batch.text_mask,
         mean_duration_ms=batch.mean_duration_ms,
-        **only,
+        **extra,
     )
     target = objective.target(clean, noise, batch.level)
     weighted = torch.zeros(len(clean), device=clean.device)
