@@ -276,7 +276,7 @@ def test_making_all_frames_gives_the_same_hidden_ones(networks, variant, mask, s
     clip = random_clip(mask).padded(slots)
     some = clip.through(networks[variant])
     blind = partial(patch.object, attribute="has_values", return_value=False)
-    with blind(dfgn), blind(guide):
+    with blind(guide):
         every = clip.through(networks[variant])
     hidden = clip.valid[0] & ~clip.given[0]
     torch.testing.assert_close(every[:, :, hidden], some[:, :, hidden], rtol=1e-4, atol=1e-4)

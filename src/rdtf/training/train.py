@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from rdtf.data.dataset import PreparedDataset
 from rdtf.fileio import atomic_folder, remove_leftovers
 from rdtf.training.config import TrainConfig
 from rdtf.training.curves import write_run_report
@@ -46,7 +45,8 @@ def train(
     """
     out, began = Path(out), time.monotonic()
     with open_ranks() as ranks:
-        dataset, train_store, val_store = _open_stores(Path(data), config, ranks)
+        # No rank waits for another's caches at a barrier, which would give up after half an hour.
+        dataset, train_store, val_store = open_stores(Path(data), config, ranks.device)
         with _claimed(out, ranks):
             check_config(out, config, dataset.fingerprint)
             trainer = Trainer(
@@ -71,18 +71,6 @@ def train(
                 save_pipeline(trainer, out / "pipeline")
             ranks.wait()
     return result
-
-
-def _open_stores(
-    data: Path, config: TrainConfig, ranks: Ranks
-) -> tuple[PreparedDataset, PreparedStore, PreparedStore | None]:
-    """The main rank first: it builds the caches that the others then find."""
-    if not ranks.is_main:
-        ranks.wait()
-    stores = open_stores(data, config)
-    if ranks.is_main:
-        ranks.wait()
-    return stores
 
 
 @contextlib.contextmanager
