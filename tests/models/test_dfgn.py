@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from rdtf.models import dfgn, guide
+from rdtf.models import guide
 from rdtf.models.dfgn import DFGN
 
 from .networks import TEXT_WIDTH, Clip, random_clip, stacked, tiny_dfgn, unused_parameters
