@@ -24,6 +24,7 @@ def main() -> None:
     from benchmarks.export import ExportTime
     from benchmarks.loading import Loading
     from benchmarks.memory import Memory
+    from benchmarks.percentile import Percentile
     from benchmarks.sampling import Sampling
     from benchmarks.throughput import Throughput
     from rdtf.training.device import default_device
@@ -34,6 +35,7 @@ def main() -> None:
         "sampling": Sampling,
         "loading": Loading,
         "curriculum": CurriculumCost,
+        "percentile": Percentile,
         "export": ExportTime,
         "ablations": Ablations,
     }

@@ -14,6 +14,7 @@ import pytest
 import torch
 from benchmarks.common import Table, machine
 from benchmarks.memory import Memory
+from benchmarks.percentile import TRENDS, Percentile
 from benchmarks.rivals import count, our_denoiser, preset_latents, their_unet
 from benchmarks.sampling import Sampling
 from benchmarks.throughput import Throughput
@@ -72,6 +73,12 @@ def test_sampling_and_curriculum():
     assert set(values["parts_seconds"]) == {
         "draw tasks and masks", "feed the curriculum", "condition mask", "loss mask"
     }  # fmt: skip
+
+
+def test_percentile():
+    values = Percentile(seeds=1, steps=200).run().values
+    assert set(values) == set(TRENDS)
+    assert all(len(one["quarters"]) == 4 for one in values.values())
 
 
 @pytest.mark.slow

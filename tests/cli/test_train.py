@@ -42,7 +42,7 @@ def test_options_reach_the_config(rdtf, training_set, tmp_path):
 def test_time_is_up(rdtf, training_set, tmp_path):
     ended = rdtf(
         *("train", "nano", "--data", training_set, "--out", tmp_path),
-        *("--steps", 9, "--max-seconds", 0, *tiny_arguments()),
+        *("--steps", 9, "--stop-after", 0, *tiny_arguments()),
     )
     assert ended.status == 0 and "time is up at step 0 of 9" in ended.out
     assert load_pipeline(tmp_path / "pipeline").canvas == 32

@@ -20,6 +20,9 @@ from rdtf.data.textcache import ensure_text_cache
 from rdtf.errors import DataError
 from rdtf.models.representation import LearnedLatents, PixelPatches, RGBAAutoencoder
 from rdtf.models.text import TextEncoder
+from rdtf.training.config import override
+from rdtf.training.presets import preset
+from rdtf.training.store import open_stores
 
 
 @pytest.fixture
@@ -124,6 +127,37 @@ def test_each_representation_has_its_own_latents(copy):
     assert patches.mean_rows.min() >= -1 and patches.mean_rows.max() <= 1
     ensure_latents_cache(copy, PixelPatches(patch=2), 16)
     assert len(list(copy.path.glob("cache/latents-*"))) == 2
+
+
+class Elsewhere(PixelPatches):
+    """Remembers where it was asked to encode, and brings the result home."""
+
+    fingerprint = "elsewhere"
+
+    def encode(self, pixels: torch.Tensor) -> tuple[torch.Tensor, None]:
+        self.asked_on = pixels.device.type
+        return torch.zeros(len(pixels), 1, 4, 4), None
+
+
+def test_latents_are_made_where_it_is_said(copy):
+    """The meta device stands for a GPU."""
+    representation = Elsewhere()
+    ensure_latents_cache(copy, representation, 16, device="meta")
+    assert representation.asked_on == "meta"
+
+
+def test_text_is_encoded_where_it_is_said(copy):
+    with pytest.raises(RuntimeError, match="meta"):  # whose states can't be brought home
+        ensure_text_cache(copy, TextEncoder.default(), device="meta")
+
+
+def test_a_training_set_is_cached_beside_the_gpu(copy):
+    """By the device that trains; see above."""
+    config = override(preset("nano"), {"canvas": 32})
+    with pytest.raises(RuntimeError, match="meta"):
+        open_stores(copy.path, config, torch.device("meta"))
+    dataset, train_store, _ = open_stores(copy.path, config, torch.device("cpu"))
+    assert len(train_store) == len(dataset.clips("train"))
 
 
 def test_text_is_cached_for_every_caption_and_for_none(copy):

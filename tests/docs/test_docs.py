@@ -15,6 +15,10 @@ from typing import Any
 
 import pytest
 
+from rdtf.training.config import override
+from rdtf.training.costs import GPU_UTILISATION, datasheet_peak, hardware_flops
+from rdtf.training.presets import PRESETS, preset
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("integrations/**/*.md")])
 
@@ -187,11 +191,42 @@ def test_the_python_reference_names_what_is_there():
             assert getattr(importlib.import_module(module), attribute), target
 
 
+def test_the_method_page_tells_the_loss_of_the_presets():
+    text = (ROOT / "docs" / "method.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| (\w+), (.*?) \| (.*?) \| (.*?) \| (\w+) \|$", text, re.M)
+    assert [row[0] for row in rows] == list(PRESETS)
+    for name, prediction, process, levels, floor, motion in rows:
+        config = PRESETS[name]
+        objective = config.objective
+        assert (prediction, motion) == (objective.prediction, config.model.motion)
+        assert float(floor) == config.relative_loss_floor
+        assert process == objective.kind + (f", shift {objective.shift:g}" * (objective.shift != 1))
+        if objective.kind == "flow":
+            assert levels == f"{objective.logit_mean}, {objective.logit_std}"
+        else:
+            assert levels == f"uniform over {objective.num_train_timesteps} steps"
+
+
+@pytest.mark.parametrize("page", ["README.md", "docs/train-your-own.md"])
+@pytest.mark.parametrize("preset_name", ["mini", "base"])
+def test_times_that_were_computed_are_those_that_are_computed(page, preset_name):
+    """And the page says so: no GPU has run them."""
+    config = override(preset(preset_name), {"engine.precision": "bf16"})
+    flops = hardware_flops(config, config.max_frames, config.batch_size)
+    peak = datasheet_peak("H100", "bf16")
+    assert peak is not None
+    seconds = config.steps * flops / (peak * GPU_UTILISATION)
+    told = {"mini": f"{seconds / 60:.0f} min", "base": f"{seconds / 86400:.1f} days"}[preset_name]
+    text = (ROOT / page).read_text("utf-8")
+    assert told in text and "computed" in text.lower()
+
+
 @pytest.mark.slow
 def test_the_figures_can_be_drawn(tmp_path, monkeypatch):
     pytest.importorskip("matplotlib")
     monkeypatch.syspath_prepend(str(ROOT / "docs"))
     importlib.import_module("figures").main(["--steps", "4", "--out", str(tmp_path)])
     drawn = {path.name for path in tmp_path.iterdir()}
-    assert drawn == {"tasks.png", "windows.png", "noise.png", "curriculum.png", "sti.png"}
+    names = ("tasks", "windows", "motion", "noise", "curriculum", "sti")
+    assert drawn == {f"{name}.png" for name in names}
     assert all((ROOT / "docs" / "images" / file).is_file() for file in drawn)

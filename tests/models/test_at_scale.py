@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from rdtf.models.dfgn import DFGN
+from rdtf.training.parallel import compile_blocks
 
 from .networks import Clip, random_clip, stacked, tiny_dfgn
 
@@ -194,6 +195,18 @@ def test_every_block_is_one_graph():
     whole = random_clip([True, False, False])
     for clip in (whole, whole.padded(1)):
         agree(plain, other, clip)
+
+
+def test_no_block_silently_runs_uncompiled():
+    """With torch's own limit a stage of another width, or training after sampling, would be."""
+    torch._dynamo.reset()
+    network, clip = tiny_dfgn(**SHALLOW).train(), random_clip([True, False, False])
+    tight = torch._dynamo.config.patch(recompile_limit=2, fail_on_recompile_limit_hit=True)
+    with tight:
+        compile_blocks(network, "on", torch.device("cpu"), backend="eager")
+        clip.through(network)
+        network(**vars(clip)).mean().backward()
+    torch._dynamo.reset()
 
 
 @pytest.mark.slow

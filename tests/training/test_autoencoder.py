@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -65,13 +66,24 @@ def test_stopped_and_resumed_is_the_same_bit_for_bit(training_set, tmp_path):
     config = replace(TINY, steps=12)
     train_autoencoder(config, training_set, tmp_path / "whole", quiet=True)
     parts, seconds = tmp_path / "parts", 0.0
-    while train_autoencoder(config, training_set, parts, max_seconds=seconds, quiet=True).step < 12:
+    while train_autoencoder(config, training_set, parts, stop_after=seconds, quiet=True).step < 12:
         assert (parts / "config.json").is_file()
         seconds += 0.1
     expected, actual = tensors(tmp_path / "whole"), tensors(parts)
     assert expected.keys() == actual.keys()
     for name, value in expected.items():
         assert torch.equal(actual[name], value), name
+
+
+def test_one_that_is_told_its_time_ends_with_it(training_set, tmp_path):
+    config = replace(TINY, steps=10**6)
+    first = train_autoencoder(config, training_set, tmp_path, max_seconds=1e-9, quiet=True)
+    assert first.step == 1
+    again = train_autoencoder(config, training_set, tmp_path, quiet=True)  # it remembers
+    assert again.step == 1
+    fewer = replace(TINY, steps=3)
+    more = train_autoencoder(fewer, training_set, tmp_path, max_seconds=math.inf, quiet=True)
+    assert more.step == 3
 
 
 def test_a_finished_one_stays_as_it_is(training_set, tmp_path):

@@ -119,7 +119,7 @@ def test_a_sticker_with_spoiled_latents_is_named(tmp_path):
         objective__prediction="v",
         model__compose=False,
     )
-    train(config, tmp_path / "set", tmp_path / "fine", max_seconds=0, quiet=True)
+    train(config, tmp_path / "set", tmp_path / "fine", stop_after=0, quiet=True)
     (cached,) = (tmp_path / "set" / "cache").glob("latents-*/mean.safetensors")
     rows = load_file(cached)
     ((name, values),) = rows.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shutil
 import signal
@@ -21,6 +22,7 @@ from rdtf.data.synthetic import SyntheticStickers
 from rdtf.errors import CheckpointError, ConfigError, UserError
 from rdtf.training.checkpoint import Checkpoint, checkpoint_folders, load_latest, load_step
 from rdtf.training.config import TrainConfig
+from rdtf.training.foresight import LEAD_STEPS
 from rdtf.training.run import load_pipeline, locked
 from rdtf.training.store import open_stores
 from rdtf.training.tracking import read_metrics
@@ -139,11 +141,56 @@ def test_time_is_up_and_the_same_call_goes_on(training_set, tmp_path):
     assert train(config, training_set, tmp_path / "whole", quiet=True).reason == "finished"
     parts = tmp_path / "parts"
     for _ in range(2):
-        stopped = train(config, training_set, parts, max_seconds=0, quiet=True)
+        stopped = train(config, training_set, parts, stop_after=0, quiet=True)
         assert (stopped.step, stopped.reason) == (0, "time is up")
         assert load_pipeline(parts / "pipeline").max_frames == config.max_frames
     assert train(config, training_set, parts, quiet=True).reason == "finished"
     assert_same_run(parts, tmp_path / "whole")
+
+
+def test_a_run_that_is_told_its_time_ends_its_schedule_then(training_set, tmp_path):
+    """In several calls, of which only the first is told."""
+    seconds, steps = 1.5, 400
+    config = tiny_config(
+        steps=steps, optimizer__warmup_steps=200, curriculum__mode="static", validate_every=10**6
+    )
+    ends = [train(config, training_set, tmp_path, max_seconds=seconds, stop_after=0, quiet=True)]
+    assert (ends[0].step, ends[0].reason) == (0, "time is up")
+    while ends[-1].reason != "finished":
+        stop_after = 0.7 * (len(ends) + 1)
+        ends.append(train(config, training_set, tmp_path, stop_after=stop_after, quiet=True))
+    rows = read_metrics(tmp_path, "train")
+    assert [row["step"] for row in rows] == list(range(1, ends[-1].step + 1))
+    assert all(row["seconds"] < seconds for row in rows[:-1])
+    assert rows[-1]["seconds"] >= seconds or rows[-1]["step"] == steps
+    peak = config.optimizer.learning_rate
+    passed = [0.0, *(row["seconds"] / seconds for row in rows)]
+    for step, row in enumerate(rows):
+        warmup = min(max((step + 1) / 200, passed[step] / 0.1), 1.0)
+        left = 1 - max(step / steps, passed[step])
+        expected = peak * warmup * min(left / config.optimizer.decay_share, 1.0)
+        assert row["learning_rate"] == pytest.approx(expected)
+        # Weights of the next step; they were settled so many steps before.
+        settled = passed[max(step + 1 - LEAD_STEPS, 0)]
+        expected = 0.1 + 0.8 * max((step + 1) / steps, settled)
+        assert row["task_weights"]["generation"] == pytest.approx(expected)
+    # What comes at the end has come, and there is nothing left to do.
+    assert [row["step"] for row in read_metrics(tmp_path, "validation")] == [0, ends[-1].step]
+    assert train(config, training_set, tmp_path, quiet=True).step == ends[-1].step
+
+
+def test_a_run_can_be_given_more_time_or_none_at_all(training_set, tmp_path):
+    config = tiny_config(steps=3)
+    first = train(config, training_set, tmp_path, max_seconds=1e-9, quiet=True)
+    assert (first.step, first.reason) == (1, "finished")
+    assert train(config, training_set, tmp_path, max_seconds=1e-9, quiet=True).step == 1
+    assert train(config, training_set, tmp_path, max_seconds=math.inf, quiet=True).step == 3
+
+
+@pytest.mark.parametrize("seconds", [0, -1, math.nan])
+def test_no_time_is_refused(training_set, tmp_path, seconds):
+    with pytest.raises(ConfigError, match=r"max_seconds is .*more than 0"):
+        train(tiny_config(), training_set, tmp_path, max_seconds=seconds, quiet=True)
 
 
 def test_lost_steps_are_made_again(uninterrupted, training_set, tmp_path):
@@ -343,7 +390,7 @@ def test_sigterm_saves_and_the_same_command_resumes(training_set, tmp_path):
     assert loaded is not None and loaded.step == result["step"]
     assert load_pipeline(run / "pipeline").max_frames == 4
     resumed = subprocess.run(
-        [*command, "--max-seconds", "0"], capture_output=True, text=True, check=True
+        [*command, "--stop-after", "0"], capture_output=True, text=True, check=True
     )
     assert json.loads(resumed.stdout)["step"] == result["step"]
     assert [row["step"] for row in read_metrics(run)] == list(range(1, result["step"] + 1))

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +19,7 @@ from rdtf.data.synthetic import SyntheticStickers
 from rdtf.errors import CheckpointError, ConfigError, DataError
 from rdtf.method.tasks import FAMILIES, TASKS
 from rdtf.stickers import Sticker
-from rdtf.training.checkpoint import checkpoint_folders
+from rdtf.training.checkpoint import best_step, checkpoint_folders
 from rdtf.training.packing import unpack
 from rdtf.training.ranks import Ranks
 from rdtf.training.run import load_config, load_pipeline
@@ -24,7 +27,7 @@ from rdtf.training.step import batch_errors
 from rdtf.training.store import open_stores
 from rdtf.training.tracking import read_metrics
 from rdtf.training.train import measure_seconds_per_step, plan_steps, train
-from rdtf.training.trainer import Trainer
+from rdtf.training.trainer import Hook, Trainer
 from rdtf.training.validation import validation_hook
 
 from .stores import MemoryStore
@@ -202,6 +205,58 @@ def test_validation_is_the_same_whenever_it_is_asked(training_set, tmp_path):
     frozen, moved = losses
     assert len(frozen) == len(moved) == 3
     assert len(set(frozen)) == 1 and len(set(moved)) == 3 and moved[0] == frozen[0]
+
+
+def validate(trainer: Trainer, hook: Hook) -> dict[str, Any]:
+    with torch.no_grad():
+        hook(trainer)
+    return read_metrics(trainer.run, "validation")[-1]
+
+
+def test_a_run_that_learns_motion_is_validated_by_motion(training_set, tmp_path):
+    """By the error of pixels the best average and checkpoint would be those that stand still."""
+    config = tiny_config(learn="motion", model__motion="alone", curriculum__leave_out=("it2v",))
+    _, store, val = open_stores(training_set, config)
+    trainer = Trainer(config, store, tmp_path, quiet=True)
+    hook = validation_hook(val, clips_per_task=1)
+    first = validate(trainer, hook)
+    # Nothing is given in t2v, so nothing moves.
+    assert set(first["by_task"]) == set(TASKS) - {"t2v", "it2v"}
+    for parameter in trainer.model.composer.parameters():  # draws pixels, and they are not learned
+        parameter.data.normal_(std=0.1)
+    assert validate(trainer, hook)["loss"] == first["loss"]
+    trainer.model.conv_motion.bias.data.fill_(0.3)
+    assert validate(trainer, hook)["loss"] != first["loss"]
+
+
+def test_validation_measures_the_loss_that_is_descended(training_set, tmp_path):
+    config = tiny_config(relative_loss_floor=0.02)
+    _, store, val = open_stores(training_set, config)
+    trainer = Trainer(config, store, tmp_path, quiet=True)
+    relative = validate(trainer, validation_hook(val, clips_per_task=1))
+    trainer.config = replace(config, relative_loss_floor=1.0)
+    other = validate(trainer, validation_hook(val, clips_per_task=1))
+    assert relative["loss"] > other["loss"]
+    assert relative["by_task"] == other["by_task"]  # errors are of pixels as they are
+
+
+def test_a_best_loss_of_an_older_version_is_not_compared(training_set, tmp_path):
+    config = tiny_config(steps=1, validate_every=1)
+    train(config, training_set, tmp_path, quiet=True)
+    state = tmp_path / "checkpoints" / "step-00000001" / "state.json"
+    values = json.loads(state.read_text())
+    values["state"].pop("best_measure", None)
+    values["state"]["best_loss"] = 1e-9
+    state.write_text(json.dumps(values))
+    manifest = state.with_name("MANIFEST.json")
+    rows = json.loads(manifest.read_text())
+    content = state.read_bytes()
+    rows["state.json"] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+    manifest.write_text(json.dumps(rows, indent=2) + "\n")
+    best = tmp_path / "checkpoints" / "best.json"
+    best.write_text('{"step": 1, "loss": 1e-9}')
+    train(tiny_config(steps=2, validate_every=1), training_set, tmp_path, quiet=True)
+    assert best_step(tmp_path) == (2, json.loads(best.read_text())["loss"])
 
 
 # ------------------------------------------------------------------------ other inputs

@@ -10,6 +10,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -42,6 +43,7 @@ def main(data: Path, folder: Path) -> None:
         config = tiny_config(**CONFIG)
         fsdp = tiny_config(**CONFIG, parallel="fsdp", gradient_checkpointing=True)
 
+        train_on_a_set_without_caches(tiny_config(steps=1), data, folder, ranks)
         train(config, data, folder / "ddp", quiet=True)
         cut = dataclasses.replace(config, engine=dataclasses.replace(config.engine, num_workers=1))
         interrupt_and_resume(cut, data, folder / "ddp-resumed", ranks)
@@ -61,6 +63,21 @@ def check_ranks(ranks: Ranks) -> None:
     assert ranks.sum(torch.tensor([1.0 + ranks.rank])).item() == 3
     gathered = ranks.gather(torch.full((2, 1), float(ranks.rank)))
     assert gathered.flatten().tolist() == [0, 0, 1, 1]
+
+
+def train_on_a_set_without_caches(
+    config: TrainConfig, data: Path, folder: Path, ranks: Ranks
+) -> None:
+    """Whoever comes first builds them: the main rank comes when they are there, and none waits."""
+    fresh = folder / "without-caches"
+    if ranks.is_main:
+        shutil.copytree(data, fresh, ignore=shutil.ignore_patterns("cache"))
+    ranks.wait()
+    deadline = time.monotonic() + 120
+    while ranks.is_main and not list(fresh.glob("cache/pixels-*/meta.json")):
+        assert time.monotonic() < deadline, "the other rank waits for this one"
+        time.sleep(0.05)
+    assert train(config, fresh, folder / "fresh", quiet=True).step == 1
 
 
 def interrupt_and_resume(config: TrainConfig, data: Path, run: Path, ranks: Ranks) -> None:

@@ -69,6 +69,7 @@ def tune(
         "train",
         representation=representation,
         text_encoders=text,
+        device=device,
     )
     _check_fits(adapter, representation.latent_channels, store.text_widths)
     builder = BatchBuilder(store, config, objective)

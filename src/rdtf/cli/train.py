@@ -20,6 +20,10 @@ class Train:
     16 frames), base (150 M, 256 px), paper (0.92 B, the paper's Table 6; needs a public
     autoencoder and two text encoders by --set).
 
+    Time: --max-seconds is what the run gets in all, over all calls, and its schedule is planned for
+    it; --stop-after is what this call gets. A run of half an hour in slices of ten minutes is the
+    same command three times, with --max-seconds 1800 --stop-after 600.
+
     Ends with status 0 when the steps are done or the time is up, and with 75 after SIGINT or
     SIGTERM; everything is saved in each case. What is short of memory needs a smaller
     `--set micro_batch_size=N`: the result is the same.
@@ -43,7 +47,10 @@ class Train:
     steps: int | None = None
     """Optimizer steps of the whole schedule; default: the preset's."""
     max_seconds: float | None = None
-    """Save and stop after this long; the same command goes on later."""
+    """Training time of the whole run, over all calls: warm-up, decay and curriculum end with it,
+    or with the steps if those are done before. A run keeps it until another is given; inf: none."""
+    stop_after: float | None = None
+    """Seconds after which this call saves and stops; the same command goes on later."""
     seed: int = 0
     """Settles weights, order, tasks and noise."""
     start_from: str | None = None
@@ -84,9 +91,15 @@ class Train:
             raise ConfigError(f"rdtf train needs {missing}; only --dry-run goes without")
         from rdtf.training.train import train
 
-        result = train(config, self.data, self.out, max_seconds=self.max_seconds)
+        result = train(
+            config,
+            self.data,
+            self.out,
+            max_seconds=self.max_seconds,
+            stop_after=self.stop_after,
+        )
         text = (
-            f"{result.reason} at step {result.step} of {config.steps} "
+            f"{result.reason} at step {result.step} of {result.planned_steps} "
             f"after {result.seconds:.0f} s; "
             f"model in {self.out / 'pipeline'}, curves in {self.out / 'report.html'}"
         )
@@ -111,7 +124,9 @@ class TrainAutoencoder:
     steps: int = 20_000
     """Optimizer steps."""
     max_seconds: float | None = None
-    """Save and stop after this long."""
+    """Training time of the whole run, over all calls; its schedule is planned for it."""
+    stop_after: float | None = None
+    """Seconds after which this call saves and stops; the same command goes on later."""
     batch_size: int = 8
     """Frames per step."""
     latent_channels: int = 8
@@ -132,7 +147,13 @@ class TrainAutoencoder:
             latent_channels=self.latent_channels,
             seed=self.seed,
         )
-        result = train_autoencoder(config, self.data, self.out, max_seconds=self.max_seconds)
+        result = train_autoencoder(
+            config,
+            self.data,
+            self.out,
+            max_seconds=self.max_seconds,
+            stop_after=self.stop_after,
+        )
         text = (
             f"step {result.step}: held-out PSNR on white {result.psnr_db:.1f} dB, mean alpha error "
             f"{result.alpha_error:.2f}/255; autoencoder in {self.out}"

@@ -63,7 +63,12 @@ class Workshop:
 
         def store(dataset: PreparedDataset, split: Split) -> PreparedStore:
             return PreparedStore(
-                dataset, config, split, representation=representation, text_encoders=text
+                dataset,
+                config,
+                split,
+                representation=representation,
+                text_encoders=text,
+                device=self.device,
             )
 
         self.train, self.val = store(domains.target, "train"), store(domains.target, "val")

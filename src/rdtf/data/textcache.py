@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from rdtf.data.cachefolder import build_once
 from rdtf.data.dataset import PreparedDataset
@@ -64,12 +65,14 @@ def ensure_text_cache(
     dataset: PreparedDataset,
     encoder: TextEncoder,
     *,
+    device: str | torch.device = "cpu",
     batch_size: int = 64,
     progress: bool | None = None,
 ) -> TextCache:
-    """The text cache of `dataset` for `encoder`, built if needed."""
+    """The text cache of `dataset` for `encoder`, built on `device` if needed."""
 
     def build(folder: Path) -> None:
+        encoder.to(device)
         # Captions of like length share a batch, so that little is computed for padding.
         captions = sorted({"", *dataset.captions()}, key=lambda text: (len(text), text))
         starts = range(0, len(captions), batch_size)

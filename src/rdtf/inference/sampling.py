@@ -36,6 +36,7 @@ class Conditions:
     negative_mask: list[Tensor] = field(default_factory=list)
     motion_scale: float = 1.0
     dtype: torch.dtype = torch.float32
+    _prepared: dict[bool, Any] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def has_text(self) -> bool:
@@ -70,7 +71,22 @@ class Conditions:
                 text_mask=self.text_mask if text else self.negative_mask,
                 mean_duration_ms=self.mean_duration_ms,
                 **extra,
+                **self._constant(model, image),
             )
+
+    def _constant(self, model: Callable[..., Any], image: bool) -> dict[str, Any]:
+        """What a DFGN makes of the given frames is the same in every step: it is found once."""
+        network: Any = getattr(model, "__self__", model)
+        if not hasattr(network, "prepare"):
+            return {}
+        found_by, found = self._prepared.get(image, (None, {}))
+        if found_by is not network:
+            given = self.given if image else torch.zeros_like(self.given)
+            found = network.prepare(
+                clean=self.clean, given=given, valid=self.valid, motion_scale=self.motion_scale
+            )
+            self._prepared[image] = network, found
+        return found
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,15 @@ Easy tasks (interpolation: most frames given) come first, hard ones (generation:
 later. The static part follows training progress; the adaptive part follows how well the model
 copes right now, read from its loss through a PID signal.
 
-The loss is divided by its running mean for that noise level and family first, so that the signal
-measures difficulty and not the draw of the noise. (The released code feeds it the raw loss and
-ranks it in a list that it sorts the wrong way round, which makes it nearly a constant.)
+Losses of one step differ far more by task, noise level and clip than by what the model has learned,
+so the signal is read from their level (`LossLevel`) and smoothed over about 100 steps before it is
+ranked. (The released code feeds it the raw loss and ranks it in a list that it sorts the wrong way
+round, which makes it nearly a constant.)
 """
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +25,10 @@ from rdtf.method.tasks import FAMILIES, FAMILY, TASKS
 
 MODES = ("none", "linear", "static", "adaptive")
 NUM_NOISE_BINS = 10
+# How fast what is smoothed forgets: the mean of a (family, noise level) per sample that falls into
+# it, the level of the loss per step.
+_BIN_DECAY = 1 - 1 / 50
+_LEVEL_DECAY = 1 - 1 / 100
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,62 @@ def adaptive_weights(quantile: float) -> dict[str, float]:
     }
 
 
+class LossLevel:
+    """How high the loss is now, whatever tasks and noise levels the last step drew.
+
+    Every (family, noise level) has an exponential mean of its losses. A sample's loss over that
+    mean says how it compares; times the mean of all means, weighed by how often noise levels are
+    drawn and evenly by family, that is an estimate of the loss over all of them. Means that lag
+    behind a falling loss cancel out, and neither the luck of the draw nor the curriculum's own
+    choice of families moves it. It is smoothed over about 100 steps.
+    """
+
+    def __init__(self) -> None:
+        bins = (len(FAMILIES), NUM_NOISE_BINS)
+        self._sums, self._weights, self._counts = np.zeros(bins), np.zeros(bins), np.zeros(bins)
+        self._sum = self._weight = 0.0
+
+    def observe(
+        self, losses: Sequence[float], noise_levels: Sequence[float], tasks: Sequence[str]
+    ) -> float | None:
+        """The level after one more step; None if no loss says anything, all being zero."""
+        ratios = []
+        for loss, noise_level, task in zip(losses, noise_levels, tasks, strict=True):
+            level = min(int(noise_level * NUM_NOISE_BINS), NUM_NOISE_BINS - 1)
+            place = FAMILIES.index(FAMILY[task]), level
+            self._sums[place] = _BIN_DECAY * self._sums[place] + loss
+            self._weights[place] = _BIN_DECAY * self._weights[place] + 1.0
+            self._counts[place] += 1
+            if self._sums[place] > 0:
+                ratios.append(loss * self._weights[place] / self._sums[place])
+        if not ratios:
+            return None
+        loss = self._mean_of_means() * math.fsum(ratios) / len(ratios)
+        self._sum = _LEVEL_DECAY * self._sum + loss
+        self._weight = _LEVEL_DECAY * self._weight + 1.0
+        return self._sum / self._weight
+
+    def _mean_of_means(self) -> float:
+        means = self._sums / np.maximum(self._weights, 1.0)
+        drawn = self._counts.sum(axis=1, keepdims=True)
+        by_family = (means * self._counts / np.maximum(drawn, 1.0)).sum(axis=1)
+        return float(by_family.sum() / (drawn > 0).sum())
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "sums": self._sums.tolist(),
+            "weights": self._weights.tolist(),
+            "counts": self._counts.tolist(),
+            "sum": self._sum,
+            "weight": self._weight,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._sums, self._weights = np.array(state["sums"]), np.array(state["weights"])
+        self._counts = np.array(state["counts"])
+        self._sum, self._weight = float(state["sum"]), float(state["weight"])
+
+
 class Curriculum:
     """Task weights over a run. `observe` feeds it losses; its state is part of the checkpoint."""
 
@@ -72,9 +134,7 @@ class Curriculum:
                 f"curriculum.leave_out names {', '.join(unknown or TASKS)}; "
                 f"choose some, not all, of {', '.join(TASKS)}"
             )
-        bins = (len(FAMILIES), NUM_NOISE_BINS)
-        self._loss_sums = np.zeros(bins)
-        self._loss_counts = np.zeros(bins)
+        self._level = LossLevel()
         self._losses: deque[float] = deque(maxlen=self.config.window)
         self._signals: deque[float] = deque(maxlen=self.config.window)
         self.quantile = 0.5
@@ -120,52 +180,43 @@ class Curriculum:
 
         On several ranks, gather first: every rank must see the same lists in the same order.
         """
-        if len(losses) == 0:
+        loss = self._level.observe(losses, noise_levels, tasks)
+        if loss is None:
             return
-        loss = float(np.mean(self._relative(losses, noise_levels, tasks)))
         previous = self._losses[-1] if self._losses else loss
         self._losses.append(loss)
         config = self.config
         signal = (
             config.proportional_gain * loss
-            + config.integral_gain * float(np.mean(self._losses))
+            + config.integral_gain * math.fsum(self._losses) / len(self._losses)
             + config.derivative_gain * (loss - previous)
         )
         self._signals.append(signal)
         self.quantile = _percentile(signal, self._signals)
-
-    def _relative(
-        self, losses: Sequence[float], noise_levels: Sequence[float], tasks: Sequence[str]
-    ) -> list[float]:
-        """Each loss over the running mean of its (family, noise level)."""
-        relative = []
-        for loss, noise_level, task in zip(losses, noise_levels, tasks, strict=True):
-            family = FAMILIES.index(FAMILY[task])
-            level = min(int(noise_level * NUM_NOISE_BINS), NUM_NOISE_BINS - 1)
-            self._loss_sums[family, level] += loss
-            self._loss_counts[family, level] += 1
-            mean = self._loss_sums[family, level] / self._loss_counts[family, level]
-            relative.append(loss / mean if mean > 0 else 1.0)
-        return relative
 
     # ------------------------------------------------------------- checkpoint
 
     def state_dict(self) -> dict[str, Any]:
         """Plain JSON values; floats survive JSON exactly."""
         return {
-            "loss_sums": self._loss_sums.tolist(),
-            "loss_counts": self._loss_counts.tolist(),
+            "level": self._level.state_dict(),
             "losses": list(self._losses),
             "signals": list(self._signals),
             "quantile": self.quantile,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        self._loss_sums = np.array(state["loss_sums"])
-        self._loss_counts = np.array(state["loss_counts"])
+        """The reverse of `state_dict`.
+
+        A checkpoint of an older rdtf, which measured losses in another way, brings only its
+        percentile along; the history begins anew.
+        """
+        self.quantile = float(state["quantile"])
+        if "level" not in state:
+            return
+        self._level.load_state_dict(state["level"])
         self._losses = deque(state["losses"], maxlen=self.config.window)
         self._signals = deque(state["signals"], maxlen=self.config.window)
-        self.quantile = float(state["quantile"])
 
 
 def _percentile(value: float, history: Sequence[float]) -> float:

@@ -19,7 +19,16 @@ from torch import Tensor, nn
 
 from rdtf.method.dual_mask import denoiser_input
 from rdtf.models.composer import NUM_REFERENCES, Composition, FrameComposer, reference_frames
-from rdtf.models.guide import NUM_HINTS, Guide, by_frame, guide_by, has_values, rows_of
+from rdtf.models.guide import (
+    NUM_HINTS,
+    Guide,
+    Known,
+    by_frame,
+    guide_by,
+    may_be_padded,
+    rows_of,
+    without_padding,
+)
 from rdtf.models.layers import (
     ClipShape,
     ResidualBlock,
@@ -29,8 +38,9 @@ from rdtf.models.layers import (
     zero_init,
 )
 from rdtf.models.loading import OwnMemory
-from rdtf.models.motion import MOTION_CHANNELS, MOTION_STD, flow_of_motion
+from rdtf.models.motion import MOTION_CHANNELS, flow_of_motion
 from rdtf.models.sti import SpatioTemporalInteraction, TemporalConvolution
+from rdtf.models.wiener import guess_error, input_scale
 
 # Spread of premultiplied sticker pixels in [-1, 1].
 _DATA_STD = 0.7
@@ -52,7 +62,7 @@ class Stage(nn.Module):
         )
 
     def forward(
-        self, x: Tensor, embedding: Tensor, text: Tensor, text_mask: Tensor, clip: ClipShape
+        self, x: Tensor, embedding: Tensor, text: Tensor, text_mask: Tensor | None, clip: ClipShape
     ) -> Tensor:
         x = self.temporal(self.residual(x, embedding), clip)
         return x if self.transformer is None else self.transformer(x, text, text_mask)
@@ -184,6 +194,7 @@ class DFGN(OwnMemory, ModelMixin, ConfigMixin):
         mean_duration_ms: Tensor | None = None,
         motion_scale: float = 1.0,
         motion_only: bool = False,
+        known: Known | None = None,
     ) -> Tensor:
         """Predict `x`, `v` or `eps` (see `prediction`) for every frame.
 
@@ -199,16 +210,16 @@ class DFGN(OwnMemory, ModelMixin, ConfigMixin):
             motion_scale: how much further than predicted things move in frames that do not lie
                 between given ones. Only a model that composes knows what moves.
             motion_only: predict motion latents and no pixels, `[B, M, F, h, w]`.
+            known: what `prepare` found of the same conditions, or what else is known of them.
 
         Returns:
             `[B, C + M, F, h, w]`. Frames outside `valid` hold nothing meaningful.
         """
-        given, noisy, clean = self._inputs(given, valid, noisy, clean)
-        compose = self.config_.compose
-        guide = self._guide(clean, given, valid, motion_scale) if compose else None
-        h, seen = self._features(
-            noisy, level, clean, given, valid, text, text_mask, mean_duration_ms, guide
-        )
+        told = (text, text_mask, mean_duration_ms)
+        padded = may_be_padded(valid, known)
+        given, noisy, clean = self._inputs(given, valid, noisy, clean, padded)
+        guide = self._guide(clean, given, valid, motion_scale, known)
+        h, seen = self._features(noisy, level, clean, given, valid, padded, guide, *told)
         if guide is None:
             out = self.conv_out(nn.functional.silu(self.norm_out(h)))
         else:
@@ -234,6 +245,7 @@ class DFGN(OwnMemory, ModelMixin, ConfigMixin):
         text_mask: list[Tensor] | Tensor | None = None,
         mean_duration_ms: Tensor | None = None,
         motion_scale: float = 1.0,
+        known: Known | None = None,
     ) -> tuple[Composition, Tensor]:
         """How `forward` puts each frame together, to do the same at another resolution.
 
@@ -242,11 +254,13 @@ class DFGN(OwnMemory, ModelMixin, ConfigMixin):
         Returns:
             (composition with rows `[B·F]`, indices of the two reference frames int64 `[B·F, 2]`).
         """
-        given, noisy, clean = self._inputs(given, valid, noisy, clean)
-        guide = self._guide(clean, given, valid, motion_scale)
-        h, seen = self._features(
-            noisy, level, clean, given, valid, text, text_mask, mean_duration_ms, guide
-        )
+        padded = may_be_padded(valid, known)
+        given, noisy, clean = self._inputs(given, valid, noisy, clean, padded)
+        guide = self._guide(clean, given, valid, motion_scale, known)
+        if guide is None:
+            raise ValueError("only a model that composes can tell how")
+        told = (text, text_mask, mean_duration_ms)
+        h, seen = self._features(noisy, level, clean, given, valid, padded, guide, *told)
         guide, _ = self._moved(h, guide, seen, level)
         composition = self.composer.compose(
             h,
@@ -259,6 +273,18 @@ class DFGN(OwnMemory, ModelMixin, ConfigMixin):
         )
         return composition, reference_frames(given)[0].flatten(0, 1)
 
+    def prepare(
+        self, *, clean: Tensor, given: Tensor, valid: Tensor, motion_scale: float = 1.0
+    ) -> dict[str, Known]:
+        """What stays the same over all steps of sampling, as arguments of `forward`.
+
+        Args are those of `forward`. The host waits for the device.
+        """
+        padded = not bool(valid.all())
+        given, _, clean = without_padding(given, valid, clean, clean, padded)
+        guide = self._guide(self._pixels(clean), given, valid, motion_scale)
+        return {"known": Known(padded, guide)}
+
     def _features(
         self,
         noisy: Tensor,
@@ -266,21 +292,21 @@ class DFGN(OwnMemory, ModelMixin, ConfigMixin):
         clean: Tensor,
         given: Tensor,
         valid: Tensor,
+        padded: bool,
+        guide: Guide | None,
         text: list[Tensor] | Tensor | None,
         text_mask: list[Tensor] | Tensor | None,
         mean_duration_ms: Tensor | None,
-        guide: Guide | None,
     ) -> tuple[Tensor, Tensor]:
         """Features `[B·F, C, h, w]`, and the noisy latents as the network sees them."""
-        batch, frames = valid.shape
-        clip = ClipShape(batch, frames, valid, _may_be_padded(valid))
+        clip = ClipShape(*valid.shape[:2], valid, padded)
         embedding = self._condition(level, valid, mean_duration_ms)
-        text_states, text_keys = self._text(text, text_mask, batch)
+        text_states, text_keys = self._text(text, text_mask, clip.batch)
 
         # The noise is part of what "v" and "eps" ask for: there it is shown as it is.
         pixels, motion = noisy.split([clean.shape[1], self.motion_channels], dim=1)
         if self.config_.prediction == "x":
-            pixels = pixels * _input_scale(level, noisy, _DATA_STD)
+            pixels = pixels * input_scale(level, noisy, _DATA_STD)
         if guide is not None and self.motion_channels:
             pixels, motion = self._seen_beyond(pixels, motion, level, guide)
         seen = torch.cat([pixels, motion], dim=1)
@@ -296,7 +322,7 @@ class DFGN(OwnMemory, ModelMixin, ConfigMixin):
     ) -> tuple[Tensor, Tensor]:
         """Motion counts beyond the given frames; if it is alone there, noisy pixels don't."""
         beyond = guide.beyond.view(len(pixels), 1, -1, 1, 1)
-        motion = motion * _input_scale(level, motion, 1.0)  # data and noise alike
+        motion = motion * input_scale(level, motion, 1.0)  # data and noise alike
         if self.config_.motion == "alone":
             pixels = torch.where(beyond, 0.0, pixels)
         return pixels, torch.where(beyond, motion, 0.0)
@@ -313,7 +339,7 @@ class DFGN(OwnMemory, ModelMixin, ConfigMixin):
             return guide, guess
         out = self.conv_motion(nn.functional.silu(self.norm_motion(h))).float()
         lacks, belief = out.split([self.motion_channels, 1], dim=1)
-        spread = _guess_error(level).repeat_interleave(len(h) // len(level)).view(-1, 1, 1, 1)
+        spread = guess_error(level).repeat_interleave(len(h) // len(level)).view(-1, 1, 1, 1)
         beyond = guide.beyond[:, None, None, None]
         motion = torch.where(beyond, guess * (1 + belief) + spread * lacks, 0.0)
         flow = flow_of_motion(motion.detach())
@@ -322,14 +348,14 @@ class DFGN(OwnMemory, ModelMixin, ConfigMixin):
         return replace(guide, flow=flow), motion
 
     def _inputs(
-        self, given: Tensor, valid: Tensor, noisy: Tensor, clean: Tensor
+        self, given: Tensor, valid: Tensor, noisy: Tensor, clean: Tensor, padded: bool
     ) -> tuple[Tensor, Tensor, Tensor]:
         if noisy.shape[1] != self.state_channels:
             raise ValueError(
                 f"noisy latents have {noisy.shape[1]} channels, this model takes "
                 f"{self.state_channels}: those of the pixels and {self.motion_channels} of motion"
             )
-        given, noisy, clean = _without_padding(given, valid, noisy, clean)
+        given, noisy, clean = without_padding(given, valid, noisy, clean, padded)
         return given, noisy, self._pixels(clean)
 
     def _pixels(self, latents: Tensor) -> Tensor:
@@ -341,7 +367,19 @@ class DFGN(OwnMemory, ModelMixin, ConfigMixin):
         """Channels of what is noised and denoised: those of the pixels and of motion."""
         return int(self.config_.latent_channels) + self.motion_channels
 
-    def _guide(self, clean: Tensor, given: Tensor, valid: Tensor, motion_scale: float) -> Guide:
+    def _guide(
+        self,
+        clean: Tensor,
+        given: Tensor,
+        valid: Tensor,
+        motion_scale: float,
+        known: Known | None = None,
+    ) -> Guide | None:
+        """What the given frames say, for a network that composes."""
+        if not self.config_.compose:
+            return None
+        if known is not None and known.guide is not None:
+            return known.guide
         patch, moves = self.config_.patch, self.motion_channels > 0
         return guide_by(clean, given, valid, motion_scale, patch=patch, moves=moves)
 
@@ -373,14 +411,14 @@ class DFGN(OwnMemory, ModelMixin, ConfigMixin):
         return cast(Any, self.config)
 
     def _unet(
-        self, x: Tensor, embedding: Tensor, text: Tensor, text_mask: Tensor, clip: ClipShape
+        self, x: Tensor, embedding: Tensor, text: Tensor, mask: Tensor | None, clip: ClipShape
     ) -> Tensor:
         config = self.config_
         h = self.conv_in(x)
         skips = [h] if config.extra_up_stage else []
         per_level = config.layers_per_level
         for index, stage in enumerate(self.down):
-            h = self._run(stage, h, embedding, text, text_mask, clip)
+            h = self._run(stage, h, embedding, text, mask, clip)
             skips.append(h)
             level, last_of_level = index // per_level, (index + 1) % per_level == 0
             if last_of_level and level < len(config.channels) - 1:
@@ -388,12 +426,12 @@ class DFGN(OwnMemory, ModelMixin, ConfigMixin):
                 skips += [h] if config.extra_up_stage else []
 
         for stage in self.middle:
-            h = self._run(stage, h, embedding, text, text_mask, clip)
+            h = self._run(stage, h, embedding, text, mask, clip)
 
         per_level += config.extra_up_stage
         for index, stage in enumerate(self.up):
             h = torch.cat([h, skips.pop()], dim=1)
-            h = self._run(stage, h, embedding, text, text_mask, clip)
+            h = self._run(stage, h, embedding, text, mask, clip)
             level, last_of_level = index // per_level, (index + 1) % per_level == 0
             if last_of_level and level < len(config.channels) - 1:
                 # The grid of the skip that comes next, so that odd sizes fit as well.
@@ -431,8 +469,11 @@ class DFGN(OwnMemory, ModelMixin, ConfigMixin):
         text: list[Tensor] | Tensor | None,
         text_mask: list[Tensor] | Tensor | None,
         batch: int,
-    ) -> tuple[Tensor, Tensor]:
-        """Token states of all encoders joined behind a learned null token that is always there."""
+    ) -> tuple[Tensor, Tensor | None]:
+        """Token states of all encoders joined behind a learned null token that is always there.
+
+        The mask is None where all may be read.
+        """
         states = [self.null_text.expand(batch, -1, -1)]
         masks = [torch.ones(batch, 1, dtype=torch.bool, device=states[0].device)]
         texts = [text] if isinstance(text, Tensor) else text or []
@@ -440,22 +481,8 @@ class DFGN(OwnMemory, ModelMixin, ConfigMixin):
         for embed, state, mask in zip(self.embed_text, texts, text_masks, strict=False):
             states.append(embed(state.to(self.null_text.dtype)))
             masks.append(mask)
-        return torch.cat(states, dim=1), torch.cat(masks, dim=1)
-
-
-def _may_be_padded(valid: Tensor) -> bool:
-    """Whether masks are needed."""
-    return not (has_values(valid) and bool(valid.all()))
-
-
-def _without_padding(
-    given: Tensor, valid: Tensor, noisy: Tensor, clean: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Nothing is given in padded slots, and their latents are zero."""
-    if _may_be_padded(valid):
-        exists = valid[:, None, :, None, None]
-        noisy, clean = torch.where(exists, noisy, 0.0), torch.where(exists, clean, 0.0)
-    return given & valid, noisy, clean
+        mask = torch.cat(masks, dim=1) if any(map(may_be_padded, masks[1:])) else None
+        return torch.cat(states, dim=1), mask
 
 
 def _temporal_layer(channels: int, config: Any) -> nn.Module:
@@ -465,26 +492,3 @@ def _temporal_layer(channels: int, config: Any) -> nn.Module:
     return SpatioTemporalInteraction(
         channels, config.sti_heads, config.sti_head_dim, kernel, config.sti_conv_layers
     )
-
-
-def _broadcast(level: Tensor) -> Tensor:
-    return level.float()[:, None, None, None, None]
-
-
-def _input_scale(level: Tensor, like: Tensor, std: float) -> Tensor:
-    """Turns noisy latents into the best linear guess of the clean ones (Wiener).
-
-    `std` is the spread of clean ones against that of noise.
-
-    Where there is only noise the guess is zero, so that a young network does not draw what it
-    believes to see in it; and it is on the scale of the given frames, which it is compared with.
-    """
-    t = _broadcast(level)
-    signal = (1 - t) * std**2
-    return (signal / ((1 - t) * signal + t**2)).to(like.dtype)
-
-
-def _guess_error(level: Tensor) -> Tensor:
-    """Spread of motion around that guess, `[B]`."""
-    t = level.float()
-    return MOTION_STD * t / ((1 - t) ** 2 + t**2).sqrt()

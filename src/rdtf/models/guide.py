@@ -38,6 +38,19 @@ class Guide:
     motion_scale: Tensor
 
 
+@dataclass(frozen=True)
+class Known:
+    """What is known of the conditions before the network runs, so that it need not be found again.
+
+    padded: whether there are slots without a frame; a GPU can't be asked without waiting for it,
+    and where there may be, attention gets masks that rule out its fastest kernels. guide: of these
+    conditions. None: not known.
+    """
+
+    padded: bool | None = None
+    guide: Guide | None = None
+
+
 @torch.no_grad()
 def guide_by(
     clean: Tensor, given: Tensor, valid: Tensor, motion_scale: float, *, patch: int, moves: bool
@@ -88,6 +101,23 @@ def has_values(mask: Tensor) -> bool:
     """Whether a mask can be looked at for nothing: not on a GPU, nor where a cost is counted."""
     on_host = mask.device.type == "cpu" and not torch.compiler.is_compiling()
     return on_host and type(mask) is Tensor
+
+
+def may_be_padded(valid: Tensor, known: Known | None = None) -> bool:
+    """Whether masks are needed."""
+    if known is not None and known.padded is not None:
+        return known.padded
+    return not (has_values(valid) and bool(valid.all()))
+
+
+def without_padding(
+    given: Tensor, valid: Tensor, noisy: Tensor, clean: Tensor, padded: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Nothing is given in padded slots, and their latents are zero."""
+    if padded:
+        exists = valid[:, None, :, None, None]
+        noisy, clean = torch.where(exists, noisy, 0.0), torch.where(exists, clean, 0.0)
+    return given & valid, noisy, clean
 
 
 def by_frame(x: Tensor) -> Tensor:

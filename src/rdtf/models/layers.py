@@ -131,8 +131,8 @@ class SpatialTransformer(nn.Module):
         zero_init(self.self_attention.to_out)
         zero_init(self.text_attention.to_out)
 
-    def forward(self, x: Tensor, text: Tensor, text_mask: Tensor) -> Tensor:
-        """`x [B·F, C, H, W]`, `text [B, T, D]`, `text_mask` bool `[B, T]`."""
+    def forward(self, x: Tensor, text: Tensor, text_mask: Tensor | None) -> Tensor:
+        """`x [B·F, C, H, W]`, `text [B, T, D]`, `text_mask` bool `[B, T]`; None = all are read."""
         height, width = x.shape[-2:]
         start = self.norm_in(x).flatten(2).transpose(1, 2).contiguous()
         h = start + self.self_attention(self.norm_self(start))

@@ -27,7 +27,7 @@ from rdtf.models.representation import LearnedLatents, RGBAAutoencoder
 from rdtf.randomness import DataOrder, Purpose, normal, stream
 from rdtf.training.checkpoint import load_optimizer, optimizer_tensors
 from rdtf.training.device import autocast, default_device, resolve_precision
-from rdtf.training.progress import Progress
+from rdtf.training.progress import Progress, planned_seconds
 
 _STATE_FILE = "training.json"
 _OPTIMIZER_FILE = "optimizer.safetensors"
@@ -70,15 +70,35 @@ class AutoencoderResult:
     seconds: float
 
 
+@dataclass
+class _Progress:
+    """Steps and seconds of training over all calls, and the time that they are planned for."""
+
+    step: int = 0
+    seconds: float = 0.0
+    max_seconds: float | None = None
+
+    def share(self, config: AutoencoderConfig) -> float:
+        """How much of the run is behind, by its steps or its time, whichever is over first."""
+        by_time = 0.0 if self.max_seconds is None else self.seconds / self.max_seconds
+        return min(max(self.step / config.steps, by_time), 1.0)
+
+
 def train_autoencoder(
     config: AutoencoderConfig,
     data: Path | str,
     out: Path | str,
     *,
     max_seconds: float | None = None,
+    stop_after: float | None = None,
     quiet: bool = False,
 ) -> AutoencoderResult:
-    """Train to `config.steps` or until the time is up, save to `out`, score on held-out frames.
+    """Train to `config.steps` or to the end of its time, save to `out`, score on held-out frames.
+
+    Args:
+        max_seconds: training time over all calls that the schedule is planned for; kept until
+            another is given.
+        stop_after: seconds after which this call saves and stops, whatever is left to do.
 
     Raises:
         UserError: the data can't be used, or `out` holds something else, which is never replaced.
@@ -93,38 +113,42 @@ def train_autoencoder(
 
     torch.manual_seed(int(stream(config.seed, Purpose.INIT).integers(2**31)))
     device = default_device()
-    model, step, moments = _open(config, out)
+    model, progress, moments = _open(config, out)
+    if max_seconds is not None:
+        progress.max_seconds = planned_seconds(max_seconds)
     nn.Module.to(model.train(), device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
     _load_moments(optimizer, moments)
     cast_context = autocast(resolve_precision(config.precision, device), device)
     order = DataOrder(len(train_frames), config.seed)
 
-    with Progress(step, config.steps, quiet) as progress:
-        while step < config.steps:
-            if max_seconds is not None and time.monotonic() - started >= max_seconds:
+    earlier, began = progress.seconds, time.monotonic()
+    with Progress(progress.step, config.steps, quiet) as bar:
+        while progress.share(config) < 1.0:
+            if stop_after is not None and time.monotonic() - started >= stop_after:
                 break
+            step = progress.step
             if step % _SAVE_EVERY == 0 and step > 0:
-                _save(model, optimizer, config, step, out)
+                _save(model, optimizer, config, progress, out)
 
             # ------------------------------------------------------------------ step
             positions = range(step * config.batch_size, (step + 1) * config.batch_size)
             frames = _batch(pixels, train_frames[[order[p] for p in positions]]).to(device)
-            _set_rate(optimizer, config, step)
+            _set_rate(optimizer, config, progress)
             with cast_context:
                 loss = autoencoder_loss(model, frames, config, position=step)
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            step += 1
-            progress.update(step, float(loss.detach()))
+            progress.step, progress.seconds = step + 1, earlier + time.monotonic() - began
+            bar.update(progress.step, float(loss.detach()))
 
     model.eval()
     _measure_scale(model, _batch(pixels, train_frames[:64]).to(device))
     psnr, alpha = score_autoencoder(model, pixels, val_frames if len(val_frames) else train_frames)
-    _save(model, optimizer, config, step, out)
-    return AutoencoderResult(step, psnr, alpha, time.monotonic() - started)
+    _save(model, optimizer, config, progress, out)
+    return AutoencoderResult(progress.step, psnr, alpha, time.monotonic() - started)
 
 
 def autoencoder_loss(
@@ -178,10 +202,12 @@ def _batch(pixels: PixelCache, rows: np.ndarray) -> Tensor:
     return frames.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def _set_rate(optimizer: torch.optim.Optimizer, config: AutoencoderConfig, step: int) -> None:
+def _set_rate(
+    optimizer: torch.optim.Optimizer, config: AutoencoderConfig, progress: _Progress
+) -> None:
     """Warm-up over 100 steps, then a cosine to a twentieth."""
-    cosine = 0.5 * (1 + np.cos(np.pi * step / config.steps))
-    rate = config.learning_rate * min(1, (step + 1) / 100) * (0.05 + 0.95 * cosine)
+    cosine = 0.5 * (1 + np.cos(np.pi * progress.share(config)))
+    rate = config.learning_rate * min(1, (progress.step + 1) / 100) * (0.05 + 0.95 * cosine)
     for group in optimizer.param_groups:
         group["lr"] = rate
 
@@ -205,16 +231,22 @@ def _check_output(out: Path) -> None:
     ensure_folder(out.parent)
 
 
-def _open(config: AutoencoderConfig, out: Path) -> tuple[RGBAAutoencoder, int, dict[str, Tensor]]:
-    """The autoencoder in `out` with its step and the optimizer's tensors, or a new one."""
+def _open(
+    config: AutoencoderConfig, out: Path
+) -> tuple[RGBAAutoencoder, _Progress, dict[str, Tensor]]:
+    """The autoencoder in `out` with its progress and the optimizer's tensors, or a new one."""
     if not (out / _STATE_FILE).is_file():
         model = RGBAAutoencoder.create(
             config.channels, latent_channels=config.latent_channels, sample_size=config.canvas
         )
-        return model, 0, {}
+        return model, _Progress(), {}
     state = read_json(out / _STATE_FILE, "autoencoder state")
     try:
-        saved, step = {**state["config"], "steps": config.steps}, int(state["step"])
+        saved = {**state["config"], "steps": config.steps}
+        # An older rdtf did not keep the time.
+        progress = _Progress(
+            int(state["step"]), float(state.get("seconds", 0.0)), state.get("max_seconds")
+        )
         model = load_pretrained(RGBAAutoencoder, out)
         moments = load_tensors(out / _OPTIMIZER_FILE)
     except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
@@ -223,20 +255,20 @@ def _open(config: AutoencoderConfig, out: Path) -> tuple[RGBAAutoencoder, int, d
         ) from error
     if saved != {**asdict(config), "channels": list(config.channels)}:
         raise CheckpointError(f"{out} holds an autoencoder of other settings; use another --out")
-    return model, step, moments
+    return model, progress, moments
 
 
 def _save(
     model: RGBAAutoencoder,
     optimizer: torch.optim.Optimizer,
     config: AutoencoderConfig,
-    step: int,
+    progress: _Progress,
     out: Path,
 ) -> None:
     with atomic_folder(out) as folder:
         model.save_pretrained(folder, safe_serialization=True)
         save_file(optimizer_tensors(optimizer), folder / _OPTIMIZER_FILE)
-        write_json(folder / _STATE_FILE, {"step": step, "config": asdict(config)})
+        write_json(folder / _STATE_FILE, {**asdict(progress), "config": asdict(config)})
 
 
 def _load_moments(optimizer: torch.optim.Optimizer, moments: dict[str, Tensor]) -> None:

@@ -43,6 +43,7 @@ from rdtf.fileio import (
 from rdtf.models.loading import load_tensors
 
 FORMAT_VERSION = 2
+MEASURE = "objective"  # what losses that say which checkpoint is best are losses of
 _STATE, _MANIFEST, _SUFFIX = "state.json", "MANIFEST.json", ".safetensors"
 _FOLDER = re.compile(r"step-(\d{8,})")
 _STEM = re.compile(r"[\w-][\w.-]*")
@@ -223,15 +224,20 @@ def mark_best(run: Path, step: int, loss: float) -> None:
         raise CheckpointError(f"step {step} of {run} can't be the best: it has no checkpoint")
     best = best_step(run)
     if math.isfinite(loss) and (best is None or loss < best[1]):
-        write_json(run / "checkpoints" / "best.json", {"step": step, "loss": float(loss)})
+        record = {"step": step, "loss": float(loss), "measure": MEASURE}
+        write_json(run / "checkpoints" / "best.json", record)
 
 
 def best_step(run: Path) -> tuple[int, float] | None:
-    """Step and loss of the checkpoint that `mark_best` recorded; None if it is not there."""
+    """Step and loss of the checkpoint that `mark_best` recorded; None if it is not there.
+
+    The loss is infinite if an older rdtf measured it in another way: any other one is better.
+    """
     try:
         best = json.loads((run / "checkpoints" / "best.json").read_text("utf-8"))
         step, loss = int(best["step"]), float(best["loss"])
-    except (OSError, ValueError, KeyError, TypeError):
+        loss = loss if best.get("measure") == MEASURE else math.inf
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
     return (step, loss) if _folder(run, step).is_dir() else None
 

@@ -113,7 +113,8 @@ class EngineConfig:
     precision: "auto", "bf16" or "fp32".
     parallel: on several ranks, "ddp" (whole copies) or "fsdp" (shards).
     compile: compile the blocks; "auto" = on a GPU.
-    deterministic: bit-equal results on a GPU too, slower. On a CPU they always are.
+    deterministic: on a GPU, kernels that repeat, where there are any: slower, and the backward
+        passes of attention and `grid_sample` still differ in the last bits. A CPU always repeats.
     gradient_checkpointing: recompute activations in the backward pass.
     offload_ema: keep the averages in host memory.
     skip_nonfinite: how many steps in a row with a loss or gradient that is no number are skipped

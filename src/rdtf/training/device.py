@@ -55,13 +55,18 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 
 
 def settle_kernels(deterministic: bool) -> None:
-    """Choose between kernels that repeat bit for bit and those that are fastest.
+    """Choose between kernels that repeat, where torch has them, and those that are fastest.
 
-    On a CPU they repeat in any case.
+    On a CPU all repeat bit for bit in any case. On a GPU `deterministic` takes cuDNN's and torch's
+    deterministic kernels and no TF32; but the backward passes of attention and of `grid_sample`
+    add in any order whatever is chosen, so that training there repeats nearly, not exactly.
+
+    Never cuDNN's benchmark: clips differ in length, and it would try all algorithms again for each
+    number of frames that comes along.
     """
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
     torch.backends.cudnn.deterministic = deterministic
-    torch.backends.cudnn.benchmark = not deterministic
+    torch.backends.cudnn.benchmark = False
     torch.backends.cuda.matmul.allow_tf32 = not deterministic
 
 

@@ -18,33 +18,47 @@ LEAD_STEPS = 8
 
 
 class Foresight:
-    """The curriculum's percentiles for the next `LEAD_STEPS` steps of a run of `steps`."""
+    """The curriculum's percentiles for the next `LEAD_STEPS` steps of a run of `steps`.
+
+    Where a run is planned for a time, how much of it had passed when they were settled, too.
+    """
 
     def __init__(self, curriculum: Curriculum, steps: int) -> None:
         self._curriculum = curriculum
         self._steps = steps
         self._first_step = 0
         self._quantiles = deque([curriculum.quantile] * LEAD_STEPS, maxlen=LEAD_STEPS)
+        self._time_shares = deque([0.0] * LEAD_STEPS, maxlen=LEAD_STEPS)
 
     def family_weights(self, step: int) -> dict[str, float]:
         """Weight of each family at `step`, one of the next `LEAD_STEPS`."""
-        return self._curriculum.family_weights(step / self._steps, self._quantile(step))
+        return self._curriculum.family_weights(*self._settled(step))
 
     def task_weights(self, step: int) -> dict[str, float]:
         """As `family_weights`, for each task."""
-        return self._curriculum.task_weights(step / self._steps, self._quantile(step))
+        return self._curriculum.task_weights(*self._settled(step))
 
-    def _quantile(self, step: int) -> float:
-        return self._quantiles[step - self._first_step]
+    def _settled(self, step: int) -> tuple[float, float]:
+        """Progress of the run at `step`, by its steps or its time, and the percentile."""
+        place = step - self._first_step
+        return max(step / self._steps, self._time_shares[place]), self._quantiles[place]
 
-    def step_done(self) -> None:
+    def step_done(self, time_share: float = 0.0) -> None:
         """One step is behind: settle the weights of the step that came into sight."""
         self._quantiles.append(self._curriculum.quantile)
+        self._time_shares.append(time_share)
         self._first_step += 1
 
     def state_dict(self) -> dict[str, Any]:
-        return {"first_step": self._first_step, "quantiles": list(self._quantiles)}
+        return {
+            "first_step": self._first_step,
+            "quantiles": list(self._quantiles),
+            "time_shares": list(self._time_shares),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._first_step = int(state["first_step"])
         self._quantiles = deque(state["quantiles"], maxlen=LEAD_STEPS)
+        # Checkpoints of an older rdtf have none.
+        shares = state.get("time_shares", [0.0] * LEAD_STEPS)
+        self._time_shares = deque(shares, maxlen=LEAD_STEPS)

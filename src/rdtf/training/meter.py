@@ -70,11 +70,19 @@ class Meter:
             "padding_share": self._padded / max(self._slots, 1),
             "mfu": mfu(self._flops, seconds, self._peak),
             "memory_bytes": memory_in_use(trainer.device),
-            "eta_seconds": seconds / max(self._steps, 1) * (config.steps - trainer.step),
+            "eta_seconds": self._seconds_left(seconds / max(self._steps, 1)),
             "seconds": trainer.seconds,
         }
         self._restart()
         return values
+
+    def _seconds_left(self, seconds_per_step: float) -> float:
+        """By the steps that are left, or the time if that is over first."""
+        trainer = self._trainer
+        left = seconds_per_step * (trainer.config.steps - trainer.step)
+        if trainer.max_seconds is None:
+            return left
+        return min(left, max(trainer.max_seconds - trainer.seconds, 0.0))
 
 
 def _by_task(measured: Measured) -> dict[str, dict[str, float]]:

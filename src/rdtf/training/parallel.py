@@ -7,7 +7,8 @@ know nothing of ranks: what four ranks saved, one or eight go on from.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,8 @@ from rdtf.models.dfgn import DFGN, Stage
 from rdtf.training.ranks import Ranks
 
 KINDS = ("ddp", "fsdp")
+# With and without gradients, padded frames, padded captions; and one of everything for sizes of 1.
+_GRAPHS_PER_STAGE = 16
 
 
 def parallelize(model: DFGN, ranks: Ranks, kind: str) -> nn.Module:
@@ -42,17 +45,33 @@ def parallelize(model: DFGN, ranks: Ranks, kind: str) -> nn.Module:
     )
 
 
-def compile_blocks(model: nn.Module, choice: str, device: torch.device) -> None:
+def compile_blocks(
+    model: nn.Module, choice: str, device: torch.device, backend: str | Callable[..., Any] = ""
+) -> None:
     """Compile each stage of the denoiser by itself ("on", or "auto" on a GPU).
 
     They share one graph per width, so this takes seconds where the whole network takes minutes;
     sizes stay symbolic because clips and captions differ in length.
+
+    Args:
+        backend: torch's default if empty.
     """
     if choice == "off" or (choice == "auto" and device.type != "cuda"):
         return
-    for stage in model.modules():
-        if isinstance(stage, Stage):
-            stage.compile(dynamic=True)
+    stages = [stage for stage in model.modules() if isinstance(stage, Stage)]
+    _make_room_for_graphs(len(stages) * _GRAPHS_PER_STAGE)
+    for stage in stages:
+        stage.compile(dynamic=True, backend=backend or "inductor")
+
+
+def _make_room_for_graphs(count: int) -> None:
+    """All stages run the same code, whose graphs count against one limit; beyond, torch silently
+    runs the rest uncompiled."""
+    import torch._dynamo
+
+    limits: Any = torch._dynamo.config
+    limits.recompile_limit = max(limits.recompile_limit, count)
+    limits.accumulated_recompile_limit = max(limits.accumulated_recompile_limit, count)
 
 
 @contextlib.contextmanager

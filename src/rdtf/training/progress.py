@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
+from rdtf.errors import ConfigError
+
 _SHORT = {"generation": "gen", "interpolation": "int", "prediction": "pred"}
 
 
@@ -60,14 +62,18 @@ class Progress:
         self._bar.start()
         self._bar.add_task("train", total=self._total, completed=self._step, loss="…")
 
-    def update(self, step: int, loss: float) -> None:
-        """Take note of one more step; a loss that is no number yet changes only the step."""
-        self._step = step
+    def update(self, step: int, loss: float, total: int | None = None) -> None:
+        """Take note of one more step; a loss that is no number yet changes only the step.
+
+        Args:
+            total: of steps, where it has changed.
+        """
+        self._step, self._total = step, self._total if total is None else total
         if math.isfinite(loss):
             self._loss = loss if self._loss is None else 0.95 * self._loss + 0.05 * loss
         if self._bar is not None:
             text = "…" if self._loss is None else f"{self._loss:.4f}"
-            self._bar.update(self._bar.task_ids[0], completed=step, loss=text)
+            self._bar.update(self._bar.task_ids[0], completed=step, total=self._total, loss=text)
 
     def line(self, values: Mapping[str, Any]) -> None:
         """Print what an interval measured, see `log_line`; silent beside a bar."""
@@ -78,6 +84,13 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         if self._bar is not None:
             self._bar.stop()
+
+
+def planned_seconds(seconds: float) -> float | None:
+    """The time that a run is planned for, as a user said it; None for no end."""
+    if not seconds > 0:
+        raise ConfigError(f"max_seconds is {seconds:g}; a run needs more than 0 seconds")
+    return None if math.isinf(seconds) else float(seconds)
 
 
 # ------------------------------------------------------------------------ the line

@@ -44,6 +44,14 @@ class Ranks:
         dist.all_reduce(value, dist.ReduceOp.MAX)
         return bool(value)
 
+    def max(self, value: float) -> float:
+        """The largest of all ranks' values: the same answer on all."""
+        if not self.several:
+            return value
+        values = torch.tensor([value], dtype=torch.float64)
+        dist.all_reduce(values, dist.ReduceOp.MAX)
+        return float(values)
+
     def sum(self, values: Tensor) -> Tensor:
         """Sum over ranks, in place, on the device where `values` is; the host does not wait."""
         if self.several:

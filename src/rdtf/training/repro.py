@@ -264,21 +264,14 @@ def _samples(
 ) -> list[dict[str, Any]]:
     """Losses as training computes them; the gradient too, as long as they are finite."""
     from rdtf.method.objective import build_objective
-    from rdtf.training.step import batch_errors, element_count
+    from rdtf.training.step import batch_errors, element_count, loss_options
 
     objective = build_objective(config.objective)
     total = element_count(batches, config.given_frame_weight).clamp(min=1.0)
     rows = []
     for index, batch in enumerate(batches):
         with context:
-            weighted, errors, counts = batch_errors(
-                model,
-                objective,
-                batch,
-                config.given_frame_weight,
-                config.relative_loss_floor,
-                config.learn,
-            )
+            weighted, errors, counts = batch_errors(model, objective, batch, **loss_options(config))
         losses = (errors / counts.clamp(min=1)).tolist()
         if is_finite(weighted):
             (weighted.sum() / total).backward()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from rdtf.training.checkpoint import (
+    MEASURE,
     Retention,
     load_latest,
     load_weights,
@@ -39,7 +40,9 @@ def save_run_state(trainer: Trainer) -> None:
         "ema_updates": trainer.ema.num_updates,
         "ema_index": trainer.ema_index,
         "best_loss": trainer.best_loss if math.isfinite(trainer.best_loss) else None,
+        "best_measure": MEASURE,
         "seconds": trainer.seconds,
+        "max_seconds": trainer.max_seconds,
         "config": to_dict(trainer.config),
         "data": trainer.fingerprint,
     }
@@ -71,8 +74,9 @@ def load_run_state(trainer: Trainer) -> None:
         trainer.pending = StepResult.from_state(state["pending"])
     trainer.gate.strikes.fill_(state["strikes"])
     trainer.ema_index = int(state["ema_index"])
-    trainer.best_loss = math.inf if state["best_loss"] is None else float(state["best_loss"])
-    trainer.seconds = float(state["seconds"])
+    best = state["best_loss"] if state.get("best_measure") == MEASURE else None
+    trainer.best_loss = math.inf if best is None else float(best)
+    trainer.seconds, trainer.max_seconds = float(state["seconds"]), state.get("max_seconds")
     trainer.step = trainer.saved_step = checkpoint.step
 
 

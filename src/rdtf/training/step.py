@@ -20,8 +20,10 @@ from rdtf.method.dual_mask import frame_weights, masked_error_sum
 from rdtf.method.objective import Objective
 from rdtf.method.tasks import TASKS
 from rdtf.models.composer import gather_references, reference_frames
+from rdtf.models.dfgn import DFGN
+from rdtf.models.guide import Known
 from rdtf.models.motion import MOTION_CHANNELS, beyond_given, clip_motion, shape_noise
-from rdtf.training.config import OptimizerConfig
+from rdtf.training.config import OptimizerConfig, TrainConfig
 from rdtf.training.optimizers import Optimizer
 from rdtf.training.packing import Batch
 from rdtf.training.parallel import clip_gradients, last_of_step
@@ -170,7 +172,9 @@ def batch_errors(
         motion = clip_motion(clean, batch.given, batch.valid, _patch(model))
         clean = torch.cat([clean, motion], dim=1)
         noise = torch.cat([noise, shape_noise(batch.motion_noise, batch.given)], dim=1)
-    only = {"motion_only": True} if learn == "motion" else {}
+    extra: dict[str, Any] = {"motion_only": True} if learn == "motion" else {}
+    if isinstance(_unwrapped(model), DFGN):
+        extra["known"] = Known(padded=min(batch.num_frames) < batch.valid.shape[1])
     prediction = model(
         objective.add_noise(clean, noise, batch.level),
         batch.level,
@@ -180,7 +184,7 @@ def batch_errors(
         text=batch.text,
         text_mask=batch.text_mask,
         mean_duration_ms=batch.mean_duration_ms,
-        **only,
+        **extra,
     )
     target = objective.target(clean, noise, batch.level)
     weighted = torch.zeros(len(clean), device=clean.device)
@@ -202,6 +206,15 @@ def batch_errors(
         weight = weight / (blend_error(batch) + relative_loss_floor)
     weighted = weighted + errors * weight
     return weighted, errors, counts
+
+
+def loss_options(config: TrainConfig) -> dict[str, Any]:
+    """What of a config decides the loss, as arguments of `batch_errors`."""
+    return {
+        "given_frame_weight": config.given_frame_weight,
+        "relative_loss_floor": config.relative_loss_floor,
+        "learn": config.learn,
+    }
 
 
 def num_motion_channels(model: nn.Module) -> int:
@@ -280,17 +293,29 @@ def train_step(
 
 def element_count(batches: Sequence[Batch], given_frame_weight: float) -> Tensor:
     """Weighted latent elements that the loss counts in these micro-batches, a scalar."""
-    counts = []
-    for batch in batches:
-        weights = frame_weights(batch.valid, batch.given, given_frame_weight)
-        channels, _, height, width = batch.clean.shape[1:]
-        counts.append(weights.sum() * (channels * height * width))
-    return torch.stack(counts).sum()
+    return torch.stack([elements_per_sample(b, given_frame_weight).sum() for b in batches]).sum()
 
 
-def learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
-    """Warm-up, constant, linear decay to zero over the last `decay_share` of the run."""
-    warmup = min(1.0, (step + 1) / max(config.warmup_steps, 1))
-    decay_steps = config.decay_share * steps
-    decay = min(1.0, max(steps - step, 0) / decay_steps) if decay_steps > 0 else 1.0
-    return config.learning_rate * warmup * decay
+def elements_per_sample(batch: Batch, given_frame_weight: float) -> Tensor:
+    """Weighted latent elements that the loss counts in each sample, `[B]`."""
+    channels, _, height, width = batch.clean.shape[1:]
+    weights = frame_weights(batch.valid, batch.given, given_frame_weight)
+    return weights.sum(dim=1) * (channels * height * width)
+
+
+# What part of its time a run that is planned for a time warms up at most.
+_WARMUP_SHARE = 0.1
+
+
+def learning_rate(config: OptimizerConfig, step: int, steps: int, time_share: float = 0.0) -> float:
+    """Warm-up, constant, linear decay to zero over the last `decay_share` of the run.
+
+    Args:
+        steps: of the whole run.
+        time_share: how much of its time has passed, in [0, 1], if the run is planned for a time:
+            it ends with its steps or its time, whichever is over first.
+    """
+    warmup = max((step + 1) / max(config.warmup_steps, 1), time_share / _WARMUP_SHARE)
+    left = min(max(steps - step, 0) / steps, 1.0 - time_share)
+    decay = left / config.decay_share if config.decay_share > 0 else 1.0
+    return config.learning_rate * min(warmup, 1.0) * min(decay, 1.0)

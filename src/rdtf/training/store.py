@@ -18,11 +18,14 @@ from rdtf.errors import DataError
 from rdtf.models.representation import Representation, as_representation
 from rdtf.models.text import TextEncoders
 from rdtf.training.config import TrainConfig
+from rdtf.training.device import default_device
 from rdtf.training.presets import build_autoencoder
 
 
 class PreparedStore:
     """The clips of one split. Implements `rdtf.training.batches.ClipStore`.
+
+    Caches that are missing are built on `device`, where `representation` must be already.
 
     Pixels are read from the pixel cache and folded on the device; learned latents come from the
     latent cache as mean and log-variance, with fresh posterior noise for every position.
@@ -36,6 +39,7 @@ class PreparedStore:
         *,
         representation: Representation,
         text_encoders: TextEncoders,
+        device: torch.device,
     ) -> None:
         self.dataset = dataset
         self.clips = dataset.clips(split)
@@ -44,13 +48,17 @@ class PreparedStore:
         self.num_frames = np.array([clip.num_frames for clip in self.clips])
         self.representation = representation
         self._captions = [clip.captions or ("",) for clip in self.clips]
-        self._text = [ensure_text_cache(dataset, encoder) for encoder in text_encoders.encoders]
+        self._text = [
+            ensure_text_cache(dataset, encoder, device=device) for encoder in text_encoders.encoders
+        ]
         self._pixels: PixelCache | None = None
         self._latents: LatentCache | None = None
         if config.representation.kind == "pixels":
             self._pixels = ensure_pixels_cache(dataset, config.canvas)
         else:
-            self._latents = ensure_latents_cache(dataset, representation, config.canvas)
+            self._latents = ensure_latents_cache(
+                dataset, representation, config.canvas, device=device
+            )
 
     def __len__(self) -> int:
         return len(self.clips)
@@ -101,16 +109,29 @@ class PreparedStore:
 
 
 def open_stores(
-    data: Path, config: TrainConfig
+    data: Path, config: TrainConfig, device: torch.device | None = None
 ) -> tuple[PreparedDataset, PreparedStore, PreparedStore | None]:
-    """The training set, its train split and, if it has one, its validation split."""
+    """The training set, its train split and, if it has one, its validation split.
+
+    Of several processes that ask at once, one builds the caches that are missing, on `device` (the
+    GPU if there is one); the others wait for its lock, however long that takes.
+    """
+    device = device or default_device()
     dataset = PreparedDataset(data)
-    representation = as_representation(build_autoencoder(config))
+    autoencoder = build_autoencoder(config).to(device)
+    representation = as_representation(autoencoder)
     text_encoders = TextEncoders(config.text.encoders, config.text.max_tokens)
 
     def store(split: Split) -> PreparedStore:
         return PreparedStore(
-            dataset, config, split, representation=representation, text_encoders=text_encoders
+            dataset,
+            config,
+            split,
+            representation=representation,
+            text_encoders=text_encoders,
+            device=device,
         )
 
-    return dataset, store("train"), store("val") if dataset.clips("val") else None
+    stores = store("train"), store("val") if dataset.clips("val") else None
+    autoencoder.to("cpu")  # what the caches hold it need not encode again
+    return dataset, *stores

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from rdtf.data.dataset import PreparedDataset
 from rdtf.fileio import atomic_folder, remove_leftovers
 from rdtf.training.config import TrainConfig
 from rdtf.training.curves import write_run_report
@@ -28,9 +27,13 @@ def train(
     out: Path | str,
     *,
     max_seconds: float | None = None,
+    stop_after: float | None = None,
     quiet: bool = False,
 ) -> TrainResult:
     """Train `config` on the prepared set `data` into the run directory `out`, or resume there.
+
+    With `max_seconds` the schedule is planned for so much training time over all calls; with
+    `stop_after` this call saves and stops after so many seconds (see `Trainer.train`).
 
     Under torchrun all its processes train together (see `rdtf.training.ranks`). When the run is
     finished or stopped, `out/pipeline` holds the averaged model, for
@@ -40,9 +43,10 @@ def train(
         UserError: the data or run directory can't be used; nothing has been changed then. Or a loss
             was no number, memory or disk are full: what was saved before is intact.
     """
-    out = Path(out)
+    out, began = Path(out), time.monotonic()
     with open_ranks() as ranks:
-        dataset, train_store, val_store = _open_stores(Path(data), config, ranks)
+        # No rank waits for another's caches at a barrier, which would give up after half an hour.
+        dataset, train_store, val_store = open_stores(Path(data), config, ranks.device)
         with _claimed(out, ranks):
             check_config(out, config, dataset.fingerprint)
             trainer = Trainer(
@@ -59,24 +63,14 @@ def train(
                 save_config(out, config, dataset.fingerprint)
                 if trainer.step == 0:
                     write_first_batch(trainer)
-            result = trainer.train(max_seconds)
+            if stop_after is not None:  # opening took its share
+                stop_after = max(stop_after - (time.monotonic() - began), 0.0)
+            result = trainer.train(max_seconds, stop_after)
             if ranks.is_main:
                 write_run_report(out)
                 save_pipeline(trainer, out / "pipeline")
             ranks.wait()
     return result
-
-
-def _open_stores(
-    data: Path, config: TrainConfig, ranks: Ranks
-) -> tuple[PreparedDataset, PreparedStore, PreparedStore | None]:
-    """The main rank first: it builds the caches that the others then find."""
-    if not ranks.is_main:
-        ranks.wait()
-    stores = open_stores(data, config)
-    if ranks.is_main:
-        ranks.wait()
-    return stores
 
 
 @contextlib.contextmanager

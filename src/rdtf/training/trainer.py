@@ -28,12 +28,12 @@ from rdtf.training.optimizers import Optimizer
 from rdtf.training.packing import PackedBatch, unpack
 from rdtf.training.parallel import compile_blocks, parallelize
 from rdtf.training.presets import build_models, build_scheduler
-from rdtf.training.progress import Progress
+from rdtf.training.progress import Progress, planned_seconds
 from rdtf.training.ranks import Ranks
 from rdtf.training.runstate import load_run_state, save_run_state
 from rdtf.training.signals import StopSignals
 from rdtf.training.start import load_start
-from rdtf.training.step import StepResult, UpdateGate, learning_rate, train_step
+from rdtf.training.step import StepResult, UpdateGate, learning_rate, loss_options, train_step
 from rdtf.training.tracking import Tracker, check_trackers
 
 Hook = Callable[["Trainer"], None]
@@ -41,9 +41,13 @@ Hook = Callable[["Trainer"], None]
 
 @dataclass(frozen=True)
 class TrainResult:
-    """How a run ended: `finished`, `time is up` or `interrupted` by a signal."""
+    """How a call ended: `finished`, `time is up` (the call's) or `interrupted` by a signal.
+
+    planned_steps: of the whole run, as far as can be told where its time ends it.
+    """
 
     step: int
+    planned_steps: int
     reason: str
     seconds: float
 
@@ -119,7 +123,8 @@ class Trainer:
 
         # ------------------------------------------------------------ where it stands
         self.step = 0
-        self.seconds = 0.0
+        self.seconds = 0.0  # of training, over all calls
+        self.max_seconds: float | None = None  # what the schedule is planned for, if for a time
         self.saved_step: int | None = None
         # By validation: the lowest loss so far, whether it is this step's, and of which average.
         self.best_loss, self.is_best, self.ema_index = math.inf, False, 0
@@ -140,33 +145,62 @@ class Trainer:
         """Whether the run went on from a checkpoint, or saved one since."""
         return self.saved_step is not None
 
+    @property
+    def time_share(self) -> float:
+        """How much of the run's time has passed, in [0, 1]; 0 if it is planned for steps only."""
+        return 0.0 if self.max_seconds is None else min(self.seconds / self.max_seconds, 1.0)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the schedule has ended, by its steps or its time."""
+        return self.step >= self.config.steps or self.time_share >= 1.0
+
+    @property
+    def planned_steps(self) -> int:
+        """How many steps the whole run will have, at its speed so far."""
+        if self.time_share == 0.0:
+            return self.config.steps
+        return min(self.config.steps, max(round(self.step / self.time_share), self.step))
+
     # -------------------------------------------------------------------- loop
 
-    def train(self, max_seconds: float | None = None) -> TrainResult:
-        """Train to `config.steps`, or until the time is up or a signal comes; saved in any case.
+    def train(
+        self, max_seconds: float | None = None, stop_after: float | None = None
+    ) -> TrainResult:
+        """Train to the end of the schedule, or until a signal comes; saved in any case.
+
+        Args:
+            max_seconds: plan the schedule for so much time over all calls: warm-up, decay and
+                curriculum end with it, unless `config.steps` end before. Remembered by the run
+                until another time is given; `math.inf` forgets it.
+            stop_after: seconds after which this call saves and stops, whatever is left to do.
 
         Raises:
             NonFiniteLossError: a loss or gradient was no number. Nothing of it was saved.
             UserError: memory or disk are full; says what to do.
         """
-        config, engine, started = self.config, self.config.engine, time.monotonic()
+        engine, started = self.config.engine, time.monotonic()
+        if max_seconds is not None:
+            self.max_seconds = planned_seconds(max_seconds)
         earlier = self.seconds
         reason = "finished"
-        progress = Progress(self.step, config.steps, self.quiet, lines=engine.log_lines)
+        progress = Progress(self.step, self.planned_steps, self.quiet, lines=engine.log_lines)
         with StopSignals() as signals, progress:
             if not self.resumed:
                 with self.meter.paused():
                     self._run_hooks()
             for packed in self._load():
-                stop = self._asked_to_stop(signals, started, max_seconds)
+                if self.is_over:
+                    break
+                stop = self._asked_to_stop(signals, started, stop_after)
                 if stop:
                     reason = stop
                     break
 
                 # ----------------------------------------------------------- step
                 result = self.train_one_step(packed)
-                self.seconds = earlier + time.monotonic() - started
-                progress.update(self.step, self.meter.loss)
+                self.seconds = self.ranks.max(earlier + time.monotonic() - started)
+                progress.update(self.step, self.meter.loss, self.planned_steps)
 
                 # ------------------------------------------------ once in a while
                 # Saving comes last: what a checkpoint's step had to do is done, so that a resumed
@@ -182,7 +216,8 @@ class Trainer:
         if self.saved_step != self.step:
             self.save()
         self.tracker.close()
-        return TrainResult(self.step, reason, time.monotonic() - started)
+        seconds = time.monotonic() - started
+        return TrainResult(self.step, self.planned_steps, reason, seconds)
 
     def _load(self) -> Iterator[list[PackedBatch]]:
         loader = StepLoader(
@@ -198,17 +233,15 @@ class Trainer:
         with explain_out_of_memory(self.config, self.step, torch.device("cpu")):
             yield from loader
 
-    def _asked_to_stop(
-        self, signals: StopSignals, started: float, max_seconds: float | None
-    ) -> str:
+    def _asked_to_stop(self, signals: StopSignals, started: float, stop_after: float | None) -> str:
         """Why to stop before the next step, or an empty string: the same on every rank."""
         if self.ranks.any(signals.received):
             return "interrupted"
-        is_late = max_seconds is not None and time.monotonic() - started >= max_seconds
+        is_late = stop_after is not None and time.monotonic() - started >= stop_after
         return "time is up" if self.ranks.any(is_late) else ""
 
     def _is_due(self, every: int) -> bool:
-        return self.step % every == 0 or self.step == self.config.steps
+        return self.step % every == 0 or self.is_over
 
     def _run_hooks(self) -> None:
         for every, hook in self.hooks:
@@ -227,7 +260,7 @@ class Trainer:
         with explain_out_of_memory(config, self.step, self.device):
             batches = [unpack(batch, self.store, self.device) for batch in packed]
             self.optimizer.set_learning_rate(
-                learning_rate(config.optimizer, self.step, config.steps)
+                learning_rate(config.optimizer, self.step, config.steps, self.time_share)
             )
             result = train_step(
                 self.parallel_model,
@@ -236,9 +269,7 @@ class Trainer:
                 batches,
                 self.gate,
                 max_grad_norm=config.optimizer.max_grad_norm,
-                given_frame_weight=config.given_frame_weight,
-                relative_loss_floor=config.relative_loss_floor,
-                learn=config.learn,
+                **loss_options(config),
                 autocast=self.autocast,
                 ranks=self.ranks,
             )
@@ -261,7 +292,7 @@ class Trainer:
             self.check_finite(self.pending)
             if measured.finite:
                 self.curriculum.observe(measured.losses, measured.levels, measured.tasks)
-        self.foresight.step_done()
+        self.foresight.step_done(self.time_share)
 
     def check_finite(self, result: StepResult) -> None:
         """Raise, or log the clips and go on, if the step of `result` was skipped."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,7 +15,7 @@ from rdtf.randomness import Purpose, noise_key, stream
 from rdtf.stickers import Sticker, write_sheet
 from rdtf.training.batches import choose_frames
 from rdtf.training.packing import PackedBatch, Sample, pack, unpack
-from rdtf.training.step import batch_errors
+from rdtf.training.step import batch_errors, elements_per_sample, loss_options
 from rdtf.training.store import PreparedStore
 from rdtf.training.trainer import Trainer
 
@@ -25,10 +26,12 @@ _SHOWN_TASKS = ("it2v", "interpolation", "post_frame_prediction")
 
 
 def validation_hook(store: PreparedStore, clips_per_task: int = 6) -> Callable[[Trainer], None]:
-    """Log the held-out loss per family and noise level, per task and per length of the clip.
+    """Log the held-out loss, and the error per family and noise level, per task and per length.
 
-    Its randomness is its own: the same clips, masks and noise every time, whatever the run's step.
-    Every average is measured; the best one so far marks its checkpoint as the one to keep.
+    `loss` is what the run descends: of motion, if that is all it learns, with its floor, on the
+    tasks that it draws. Every average is measured by it; the best one so far marks its checkpoint
+    as the one to keep. Errors are mean squares, of motion or of pixels. Its randomness is its own:
+    the same clips, masks and noise every time, whatever the run's step.
     """
     moving = np.flatnonzero(store.num_frames > 1)
 
@@ -38,9 +41,12 @@ def validation_hook(store: PreparedStore, clips_per_task: int = 6) -> Callable[[
         batches = [
             _fixed_batch(store, trainer, moving, task, level, clips_per_task)
             for task in TASKS
+            if task not in trainer.config.curriculum.leave_out
             for level in NOISE_LEVELS
         ]
         scores = [_score(trainer, batches)]
+        if not scores[0]["by_task"]:
+            return
         for index in range(1, len(trainer.ema.decays)):
             with trainer.ema.swapped(trainer.model, index):
                 scores.append(_score(trainer, batches))
@@ -53,23 +59,31 @@ def validation_hook(store: PreparedStore, clips_per_task: int = 6) -> Callable[[
 
 
 def _score(trainer: Trainer, batches: Sequence[PackedBatch]) -> dict[str, Any]:
-    """Mean errors of the model as it is; computed on the device, read once."""
-    errors, keys = [], []
+    """Mean loss and errors of the model as it is; computed on the device, read once."""
+    config, rows, keys = trainer.config, [], []
     for packed in batches:
         batch = unpack(packed, trainer.store, trainer.device)
         with trainer.autocast:
-            _, error, count = batch_errors(trainer.model, trainer.objective, batch)
-        errors.append(error / count.clamp(min=1))
+            weighted, error, count = batch_errors(
+                trainer.model, trainer.objective, batch, **loss_options(config)
+            )
+        loss = weighted / elements_per_sample(batch, config.given_frame_weight).clamp(min=1)
+        rows.append(torch.stack([loss, error / count.clamp(min=1), count], dim=1))
         keys += zip(packed.tasks, packed.levels, packed.num_frames, strict=True)
-    values = torch.cat(errors).tolist()
+    losses: list[float] = []
     by_level, by_task, by_length = defaultdict(list), defaultdict(list), defaultdict(list)
-    for (task, level, count), value in zip(keys, values, strict=True):
-        low, high = next(bounds for bounds in _LENGTH_BINS if count <= bounds[1])
-        by_level[f"{FAMILY[task]}@{level}"].append(value)
-        by_task[task].append(value)
-        by_length[f"{low}-{high}" if high < 10**9 else f"{low}+"].append(value)
+    for (task, level, length), (loss, error, count) in zip(
+        keys, torch.cat(rows).tolist(), strict=True
+    ):
+        if count == 0:  # nothing that the run learns is in it: no motion between given frames
+            continue
+        low, high = next(bounds for bounds in _LENGTH_BINS if length <= bounds[1])
+        losses.append(loss)
+        by_level[f"{FAMILY[task]}@{level}"].append(error)
+        by_task[task].append(error)
+        by_length[f"{low}-{high}" if high < 10**9 else f"{low}+"].append(error)
     return {
-        "loss": float(np.mean(values)),
+        "loss": float(np.mean(losses)) if losses else math.nan,
         "by_level": {name: float(np.mean(x)) for name, x in by_level.items()},
         "by_task": {name: float(np.mean(x)) for name, x in by_task.items()},
         "by_length": {name: float(np.mean(x)) for name, x in by_length.items()},
@@ -115,6 +129,7 @@ def sample_hook(
     moving = np.flatnonzero(store.num_frames > 2)
 
     def show(trainer: Trainer) -> None:
+        tasks = [task for task in _SHOWN_TASKS if task not in trainer.config.curriculum.leave_out]
         rows: list[Sticker] = []
         labels: list[str] = []
         for row in range(min(num_clips, len(moving))):
@@ -122,7 +137,7 @@ def sample_hook(
             truth = held_out_clip(store, int(moving[generator.integers(len(moving))]), trainer)
             rows.append(truth)
             labels.append("truth")
-            for task in _SHOWN_TASKS:
+            for task in tasks:
                 known = np.flatnonzero(condition_mask(task, truth.num_frames, generator)).tolist()
                 rows.append(
                     trainer.pipeline.fill(
