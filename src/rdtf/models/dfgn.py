@@ -299,7 +299,7 @@ class DFGN(OwnMemory, ModelMixin, ConfigMixin):
         mean_duration_ms: Tensor | None,
     ) -> tuple[Tensor, Tensor]:
         """Features `[B·F, C, h, w]`, and the noisy latents as the network sees them."""
-        clip = ClipShape(*valid.shape[:2], valid, padded)
+        clip = ClipShape(valid.shape[0], valid.shape[1], valid, padded)
         embedding = self._condition(level, valid, mean_duration_ms)
         text_states, text_keys = self._text(text, text_mask, clip.batch)
 
