@@ -37,7 +37,9 @@ class TaskSampling:
         real("eta", self.eta, 0, 1)
 
 
-#: Family of tasks → how it is sampled; see `rdtf.method.tasks.FAMILIES`.
+#: Of a text without a still, by a network that draws it first.
+DRAWING = "drawing"
+#: Family of tasks, or DRAWING → how it is sampled; see `rdtf.method.tasks.FAMILIES`.
 SamplingTable = dict[str, TaskSampling]
 
 # Frames between given ones are settled by them, and going on from several is nearly so; from one
@@ -59,8 +61,23 @@ _PAPER: SamplingTable = dict.fromkeys(
 )
 
 
-def default_sampling(process: str, compose: bool) -> SamplingTable:
-    """The table of a new model: the paper's for its DDPM process, else by whether it composes."""
+# A motion network takes few steps; frames between given ones are settled by them.
+_MOVED: SamplingTable = {
+    "generation": TaskSampling(12, guidance_scale=1.5),
+    "interpolation": TaskSampling(1),
+    "prediction": TaskSampling(12),
+    DRAWING: TaskSampling(20, guidance_scale=3.0),
+}
+
+
+def default_sampling(process: str, compose: bool, moves: bool = False) -> SamplingTable:
+    """The table of a new model: the paper's for its DDPM process, else by what it has.
+
+    Args:
+        compose: the denoiser composes; moves: there is a motion network.
+    """
+    if moves:
+        return dict(_MOVED)
     if process == "ddpm":
         return dict(_PAPER)
     return dict(_COMPOSED if compose else _DRAWN)
@@ -78,7 +95,10 @@ def table_from_dict(values: Mapping[str, Any]) -> SamplingTable:
         ConfigError: a family is missing, or a value is unknown or out of range.
     """
     try:
-        return {family: TaskSampling(**values[family]) for family in FAMILIES}
+        table = {family: TaskSampling(**values[family]) for family in FAMILIES}
+        if DRAWING in values:
+            table[DRAWING] = TaskSampling(**values[DRAWING])
+        return table
     except (KeyError, TypeError, ValueError) as error:
         raise ConfigError(f"sampling defaults of the model can't be read: {error}") from error
 

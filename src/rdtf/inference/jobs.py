@@ -14,7 +14,7 @@ from rdtf.errors import UserError
 from rdtf.inference.checks import text
 from rdtf.inference.options import SamplingOptions
 from rdtf.inference.requests import DEFAULT_DURATION_MS, ClipRequest
-from rdtf.inference.windows import Window
+from rdtf.inference.stages import Stage
 from rdtf.stickers import Sticker
 from rdtf.stickers.pillow import to_rgba
 
@@ -24,14 +24,14 @@ class Job:
     """One sticker to make.
 
     request: its slots, and which are known; caption, negative: texts, "" = none;
-    options: resolved; windows: in the order in which they are filled; generator: of its noise.
+    stages: what to do, in order, each with its resolved options; generator: of its noise.
     """
 
     request: ClipRequest
     caption: str
     negative: str
     options: SamplingOptions
-    windows: tuple[Window, ...]
+    stages: tuple[tuple[Stage, SamplingOptions], ...]
     generator: torch.Generator | None
 
 

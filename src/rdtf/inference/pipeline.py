@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -17,13 +17,14 @@ from rdtf.inference.checks import text, whole
 from rdtf.inference.defaults import (
     SamplingTable,
     default_sampling,
-    family_of,
     table_from_dict,
     table_to_dict,
 )
+from rdtf.inference.drawing import Encoded, draw_still
 from rdtf.inference.jobs import Job, as_list, as_sticker, generators, one_each, paired
 from rdtf.inference.large import LargeFrames
 from rdtf.inference.latents import clean_latents, start_noise, to_frames
+from rdtf.inference.moving import MotionWindow, sample_motion, to_pixels
 from rdtf.inference.options import CALLBACK_TENSORS, SamplingOptions, StepEndCallback
 from rdtf.inference.progress import StepWatch
 from rdtf.inference.requests import (
@@ -38,7 +39,9 @@ from rdtf.inference.requests import (
 )
 from rdtf.inference.sampling import Conditions, Sampled, sample_traced
 from rdtf.inference.schedulers import is_flow, objective_of, set_timesteps
-from rdtf.inference.windows import plan_windows
+from rdtf.inference.stages import plan_stages
+from rdtf.inference.windows import Window
+from rdtf.inference.work import Work
 from rdtf.method.objective import Objective
 from rdtf.models.dfgn import DFGN
 from rdtf.models.loading import own_memory
@@ -49,6 +52,8 @@ from rdtf.stickers import Sticker
 # The model that ships: in the package, so that nothing is downloaded.
 SHIPPED_MODEL = Path(__file__).parents[1] / "weights"
 _HOST = torch.device("cpu")
+# What drawing and moving take of the sampling options.
+_STAGE_NUMBERS = ("num_inference_steps", "guidance_scale", "eta")
 
 
 class StickerPipeline(DiffusionPipeline):
@@ -64,12 +69,17 @@ class StickerPipeline(DiffusionPipeline):
         text_encoders: the frozen text encoders.
         scheduler: a diffusers scheduler that fits the objective; exchangeable by its config.
         process: what the denoiser was trained on, "flow" or "ddpm"; by default the scheduler's.
+        motion: a motion network (`MotionDFGN`); what lies beyond the given frames is then made by
+            moving them, and the denoiser fills in between.
+        drawer: a DFGN on single frames, which draws the first frame from text.
         sampling: default steps and guidance per family of tasks, as `model_index.json` keeps them;
             see `sampling_defaults`.
     """
 
+    _optional_components: ClassVar[list[str]] = ["motion", "drawer"]
+
     _callback_tensor_inputs = CALLBACK_TENSORS  # where diffusers' tools look for them
-    model_cpu_offload_seq = "text_encoders->denoiser->autoencoder"
+    model_cpu_offload_seq = "text_encoders->drawer->motion->denoiser->autoencoder"
 
     denoiser: DFGN
     text_encoders: TextEncoders
@@ -80,6 +90,8 @@ class StickerPipeline(DiffusionPipeline):
         autoencoder: Any,
         text_encoders: Any,
         scheduler: Any,
+        motion: Any = None,
+        drawer: Any = None,
         process: str | None = None,
         sampling: Mapping[str, Any] | None = None,
     ) -> None:
@@ -92,14 +104,31 @@ class StickerPipeline(DiffusionPipeline):
             autoencoder=autoencoder,
             text_encoders=text_encoders,
             scheduler=scheduler,
+            motion=motion,
+            drawer=drawer,
         )
+        self._check_parts()
         table = (
-            default_sampling(process, denoiser.config_.compose)
+            default_sampling(process, denoiser.config_.compose, motion is not None)
             if sampling is None
             else table_from_dict(sampling)
         )
         self._num_timesteps = 0
         self.register_to_config(process=process, sampling=table_to_dict(table))
+
+    def _check_parts(self) -> None:
+        """The motion network moves what the others make."""
+        if self._motion is None:
+            if self._drawer is not None:
+                raise ConfigError("a network that draws stills needs one that moves them")
+            return
+        canvas = int(self._motion.config_.canvas)
+        if canvas != self.canvas:
+            raise ConfigError(f"motion network of {canvas} px, but denoiser of {self.canvas} px")
+        config = None if self._drawer is None else self._drawer.config_
+        if config is not None and config.latent_size * config.patch != canvas:
+            drawn = config.latent_size * config.patch
+            raise ConfigError(f"stills are drawn at {drawn} px, but moved at {canvas} px")
 
     @classmethod
     def from_pretrained(
@@ -141,6 +170,14 @@ class StickerPipeline(DiffusionPipeline):
         return int(self._model_config.max_frames)
 
     @property
+    def _motion(self) -> Any:
+        return cast(Any, self).motion
+
+    @property
+    def _drawer(self) -> Any:
+        return cast(Any, self).drawer
+
+    @property
     def sampling_defaults(self) -> SamplingTable:
         """Family of tasks → the steps and guidance that are taken where none are given."""
         return table_from_dict(cast(Any, self.config).sampling)
@@ -157,6 +194,8 @@ class StickerPipeline(DiffusionPipeline):
     @property
     def draws(self) -> bool:
         """Whether it can do without a given frame; one that learned motion only can't."""
+        if self._motion is not None:
+            return self._drawer is not None
         return bool(getattr(self._model_config, "draws", True))
 
     @property
@@ -327,9 +366,9 @@ class StickerPipeline(DiffusionPipeline):
         each = zip(asked, negatives, generators(options.generator, len(asked)), strict=True)
         jobs = [self._job(*pair, negative, options, source) for pair, negative, source in each]
         self._num_timesteps = sum(
-            len(job.windows)
-            * set_timesteps(self._scheduler, cast(int, job.options.num_inference_steps), _HOST)
+            set_timesteps(self._scheduler, cast(int, options.num_inference_steps), _HOST)
             for job in jobs
+            for _, options in job.stages
         )
         with cast(Any, self).progress_bar(total=self._num_timesteps) as bar:
             watch = StepWatch(self, options, bar)
@@ -348,52 +387,130 @@ class StickerPipeline(DiffusionPipeline):
         """What to do for one sticker; refuses what the model can't."""
         if not isinstance(request, ClipRequest):
             raise UserError(f"complete takes a request, not {type(request).__name__}")
-        options = options.resolved(self.sampling_defaults[family_of(request.known)])
         if not request.known.any() and not self.draws:
             raise UserError("this model only moves what it is given; give it a still (--image)")
-        if options.image_guidance_scale != 1.0 and not self.draws:
+        if options.image_guidance_scale not in (None, 1.0) and not self._guides_by_image:
             raise UserError(
                 "this model draws nothing that image guidance could guide; leave it at 1 (off)"
             )
         if prompt is None and request.captions:
             prompt = request.captions[0]
-        windows = plan_windows(request.known.tolist(), self.max_frames, options.loop)
+        stages = plan_stages(
+            request.known,
+            longest=self.max_frames,
+            longest_motion=None if self._motion is None else int(self._motion.config_.max_frames),
+            loop=options.loop,
+        )
+        defaults = self.sampling_defaults
         return Job(
             request=request,
             caption=text("prompt", prompt),
             negative=text("negative_prompt", negative),
             options=options,
-            windows=tuple(windows),
+            stages=tuple((stage, options.resolved(defaults[stage.family])) for stage in stages),
             generator=generator,
         )
 
+    @property
+    def _guides_by_image(self) -> bool:
+        """Whether the denoiser draws what lies beyond the given frames."""
+        return self._motion is None and self.draws
+
     @torch.no_grad()
     def _complete(self, job: Job, watch: StepWatch) -> Sticker:
-        """One sticker: its windows, each given what is there already."""
-        request, options = job.request, job.options
-        large = LargeFrames.of(request, options.output_size, self.canvas)
-        texts = self._encoded(job.caption), self._encoded(job.negative)
+        """One sticker: stage by stage, each given what is there already."""
+        request = job.request
         fitted = Sticker(request.frames, request.durations_ms).fit_canvas(self.canvas)
-        frames, known = fitted.frames.copy(), request.known.copy()
-        for window in job.windows:
-            slots = np.array(window.slots) % request.num_frames
-            durations_ms = np.array(window.durations_ms(request.durations_ms.tolist()))
-            conditions = self._conditions(
-                frames[slots], known[slots], durations_ms, *texts, options.motion_scale
-            )
-            sampled = self._sample(conditions, job, watch)
-            made = to_frames(self.decode_pixels(sampled.latents))
-            kept = np.isin(window.slots, window.make)
-            frames[slots[kept]] = made[kept]
-            known[slots[kept]] = True
-            if large is not None:
-                self._enlarge(large, frames, slots, kept, conditions, sampled)
-        if large is not None:
-            frames = large.finished(request, options.output_size)
+        work = Work(
+            frames=fitted.frames.copy(),
+            known=request.known.copy(),
+            durations_ms=request.durations_ms,
+            large=LargeFrames.of(request, job.options.output_size, self.canvas),
+            text=self._encoded(job.caption),
+            negative=self._encoded(job.negative),
+        )
+        for stage, options in job.stages:
+            if stage.window is None:
+                self._draw(work, job, options, watch)
+            elif isinstance(stage.window, MotionWindow):
+                self._move(work, stage.window, job, options, watch)
+            else:
+                self._fill(work, stage.window, job, options, watch)
+        frames = work.frames
+        if work.large is not None:
+            frames = work.large.finished(request, job.options.output_size)
         captions = (job.caption,) if job.caption else ()
         return Sticker(frames, request.durations_ms, captions=captions)
 
-    def _sample(self, conditions: Conditions, job: Job, watch: StepWatch) -> Sampled:
+    def _draw(self, work: Work, job: Job, options: SamplingOptions, watch: StepWatch) -> None:
+        """The first frame, from text."""
+        numbers = {name: options.sampling[name] for name in _STAGE_NUMBERS}
+        pixels = draw_still(
+            self._drawer,
+            self._scheduler,
+            work.text,
+            work.negative,
+            generator=job.generator,
+            callback=watch,
+            **numbers,
+        )
+        work.made([0], to_frames(pixels[None]))
+
+    def _move(
+        self,
+        work: Work,
+        window: MotionWindow,
+        job: Job,
+        options: SamplingOptions,
+        watch: StepWatch,
+    ) -> None:
+        """Frames beyond the given ones, by moving one of them."""
+        device = self._execution_device
+        rows = [row for row, slot in enumerate(window.slots) if slot in window.make]
+        numbers = {name: options.sampling[name] for name in _STAGE_NUMBERS}
+        motion = sample_motion(
+            self._motion,
+            self._scheduler,
+            to_pixels(work.frames[work.index(window.slots)]).to(device),
+            torch.tensor([slot in window.given for slot in window.slots], device=device),
+            window.slots.index(window.anchor),
+            torch.from_numpy(work.times_ms(window.slots)).to(device),
+            work.text,
+            work.negative,
+            generator=job.generator,
+            callback=watch,
+            **numbers,
+        )
+        anchor, make = work.index([window.anchor]), work.index(window.make)
+        for frames in [work.frames] + ([] if work.large is None else [work.large.frames]):
+            moved = motion.frames(to_pixels(frames[anchor])[0], rows, options.motion_scale)
+            frames[make] = to_frames(moved)
+        work.known[make] = True
+
+    def _fill(
+        self, work: Work, window: Window, job: Job, options: SamplingOptions, watch: StepWatch
+    ) -> None:
+        """A window of the denoiser: between given frames, or, alone in the pipeline, everything."""
+        slots = work.index(window.slots)
+        durations_ms = np.array(window.durations_ms(work.durations_ms.tolist()))
+        conditions = self._conditions(
+            work.frames[slots],
+            work.known[slots],
+            durations_ms,
+            (work.text, work.negative),
+            options.motion_scale,
+        )
+        sampled = self._sample(conditions, job, options, watch)
+        made = to_frames(self.decode_pixels(sampled.latents))
+        kept = np.isin(window.slots, window.make)
+        work.frames[slots[kept]] = made[kept]
+        work.known[slots[kept]] = True
+        if work.large is not None:
+            self._enlarge(work.large, work.frames, slots, kept, conditions, sampled)
+
+    def _sample(
+        self, conditions: Conditions, job: Job, options: SamplingOptions, watch: StepWatch
+    ) -> Sampled:
         """One window's latents."""
         noise = start_noise(
             conditions.clean, conditions.given, self._motion_channels, job.generator
@@ -406,10 +523,10 @@ class StickerPipeline(DiffusionPipeline):
             noise,
             generator=job.generator,
             callback=watch,
-            **job.options.sampling,
+            **options.sampling,
         )
 
-    def _encoded(self, caption: str) -> tuple[list[Tensor], list[Tensor]]:
+    def _encoded(self, caption: str) -> Encoded:
         """Token states and masks per encoder; nothing of an empty text."""
         return self.text_encoders.encode([caption]) if caption.strip() else ([], [])
 
@@ -441,8 +558,7 @@ class StickerPipeline(DiffusionPipeline):
         frames: np.ndarray,
         known: np.ndarray,
         durations_ms: np.ndarray,
-        texts: tuple[list[Tensor], list[Tensor]],
-        negative_texts: tuple[list[Tensor], list[Tensor]],
+        texts: tuple[Encoded, Encoded],
         motion_scale: float,
     ) -> Conditions:
         """One window as the denoiser's conditions, batch of one."""
@@ -455,10 +571,10 @@ class StickerPipeline(DiffusionPipeline):
             given=given,
             valid=torch.ones_like(given),
             mean_duration_ms=torch.tensor([float(durations_ms.mean())], device=device),
-            text=texts[0],
-            text_mask=texts[1],
-            negative_text=negative_texts[0],
-            negative_mask=negative_texts[1],
+            text=texts[0][0],
+            text_mask=texts[0][1],
+            negative_text=texts[1][0],
+            negative_mask=texts[1][1],
             motion_scale=motion_scale if self._model_config.compose else 1.0,
             dtype=next(self.denoiser.parameters()).dtype,
         )

@@ -12,7 +12,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
+import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 # Addresses of new tensors in torch's CPU allocator are multiples of this.
@@ -51,6 +52,9 @@ class OwnMemory:
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        compact = _compact_file(args[0], kwargs.get("subfolder")) if args else None
+        if compact is not None:
+            return _load_compact(cls, compact, kwargs.get("torch_dtype"))
         loaded = super().from_pretrained(*args, **{"use_safetensors": True, **kwargs})  # pyright: ignore[reportAttributeAccessIssue]
         own_memory(loaded[0] if isinstance(loaded, tuple) else loaded)  # with its loading info
         return loaded
@@ -63,3 +67,54 @@ def own_memory(loaded: Any) -> Any:
             if tensor.device.type == "cpu":
                 tensor.data = tensor.data.clone()
     return loaded
+
+
+# ------------------------------------------------------------------ weights in 8 bits
+
+COMPACT_FILE = "compact.safetensors"
+_SCALE = ":scale"
+_SMALLEST = 4096  # elements; smaller tensors stay in 16 bits
+
+
+def save_compact(model: Any, folder: Path | str) -> None:
+    """Store a model's weights in 8 bits: each row of a matrix with a scale of its own.
+
+    A quarter of the size; `from_pretrained` gives float32 again, each weight off by at most 1/254
+    of the largest in its row.
+    """
+    folder = Path(folder)
+    model.save_config(folder)
+    tensors: dict[str, Tensor] = {}
+    for name, tensor in model.state_dict().items():
+        tensor = tensor.detach().float().cpu()
+        if tensor.ndim < 2 or tensor.numel() < _SMALLEST:
+            tensors[name] = tensor.half().contiguous()
+            continue
+        rows = tensor.flatten(1)
+        scale = (rows.abs().amax(1) / 127).clamp(min=1e-12)
+        tensors[name] = (rows / scale[:, None]).round().to(torch.int8).view(tensor.shape)
+        tensors[name + _SCALE] = scale
+    save_file(tensors, folder / COMPACT_FILE)
+
+
+def _compact_file(location: Any, subfolder: str | None) -> Path | None:
+    file = Path(str(location)) / (subfolder or "") / COMPACT_FILE
+    return file if file.is_file() else None
+
+
+def _load_compact(kind: Any, file: Path, dtype: torch.dtype | None) -> Any:
+    stored = load_tensors(file)
+    tensors = {}
+    for name, tensor in stored.items():
+        if name.endswith(_SCALE):
+            continue
+        scale = stored.get(name + _SCALE)
+        tensor = tensor.float()
+        tensors[name] = (
+            tensor if scale is None else tensor * scale.view(-1, *[1] * (tensor.ndim - 1))
+        )
+    model = kind.from_config(kind.load_config(str(file.parent)))
+    model.load_state_dict(tensors)
+    if dtype not in (None, torch.float32):
+        model = model.to(dtype)
+    return model.eval()
