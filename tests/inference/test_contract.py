@@ -65,7 +65,8 @@ def test_the_call_has_the_arguments_that_tools_look_for(pipeline):
 
 def test_components_build_the_same_pipeline(pipeline):
     again = StickerPipeline(**pipeline.components)
-    assert set(pipeline.components) == {"denoiser", "autoencoder", "text_encoders", "scheduler"}
+    parts = {"denoiser", "autoencoder", "text_encoders", "scheduler", "motion", "drawer"}
+    assert set(pipeline.components) == parts
     made = [pipe("a cat", generator=seeded(), **FAST) for pipe in (pipeline, again)]
     assert same(*made)
 

@@ -25,17 +25,21 @@ class _Sampling:
     """Run directory of `rdtf train`, or a saved pipeline. Default: the model that ships."""
     steps: int | None = None
     """Sampling steps: fewer are faster. Default: the model's for the task; those of the model that
-    ships: 1 where most frames to make lie between given ones, 2 where a clip goes on, 20 from one
-    still or text."""
+    ships: 1 between given frames, 12 to move what is given, 20 to draw a still from text."""
     guidance_scale: float | None = None
     """How strongly to follow the text; 1 = off. Default: the model's for the task; of the model
-    that ships: 2 from one still or text, else 1."""
+    that ships: 3 to draw a still, 1.5 to move one, else 1."""
     image_guidance_scale: float | None = None
     """How strongly what is drawn follows the given frames; 1 = off. Default: the model's for the
     task. A model that only moves what it is given has none."""
     size: str = "canvas"
     """Size of the result: canvas (the model's), input (that of the given frames, kept as they
     are), or the pixels of a square's side, e.g. 512."""
+    motion: str | None = None
+    """A motion by name instead of one from the text, e.g. jump, spin, wobble; a wrong name lists
+    all."""
+    motion_scale: float = 1.0
+    """How far things move beyond the given frames: 0.5 = half as far, 2 = twice."""
     loop: bool = False
     """Make a loop: the last frame leads back to the first, and print how well (seam error)."""
     seed: int = 0
@@ -61,6 +65,8 @@ class _Sampling:
             "image_guidance_scale": self.image_guidance_scale,
             "output_size": int(self.size) if self.size.isdecimal() else self.size,
             "loop": self.loop,
+            "motion": self.motion,
+            "motion_scale": self.motion_scale,
             "generator": torch.Generator().manual_seed(self.seed % 2**64),
         }
         return quiet_beside_terminals(load_pipeline(self.model)), options

@@ -13,21 +13,28 @@ UNTRAINED = "untrained"
 
 
 def untrained_copy(pipeline: Any, seed: int = 0) -> Any:
-    """A pipeline with the same parts, but fresh weights in its denoiser.
+    """A pipeline with the same parts, but fresh weights in its networks.
 
-    The denoiser is built anew from the config of the given one, as training begins with it, on the
-    same device and in the same dtype. Autoencoder, text encoders and scheduler are shared.
+    Each is built anew from the config of the given one, on the same device and in the same dtype.
+    Autoencoder, text encoders and scheduler are shared.
 
     Args:
         pipeline: a `StickerPipeline` over a denoiser that is built from a config.
         seed: settles the weights, on every device alike; torch's own generator is left as it is.
     """
-    old = pipeline.denoiser
+    made = copy.copy(pipeline)
+    for name in ("denoiser", "motion", "drawer"):
+        old = getattr(pipeline, name, None)
+        if old is not None:
+            setattr(made, name, _fresh(old, seed))
+    return made
+
+
+def _fresh(old: Any, seed: int) -> Any:
+    """A network of the same config, device and dtype, as training begins with it."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(stream(seed, Purpose.INIT).integers(2**31)))
         fresh = type(old).from_config(old.config)
-    made = copy.copy(pipeline)
     if fresh.dtype != old.dtype:  # diffusers warns of any cast
         fresh = fresh.to(old.dtype)
-    made.denoiser = fresh.to(old.device).eval()
-    return made
+    return fresh.to(old.device).eval()

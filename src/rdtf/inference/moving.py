@@ -16,8 +16,11 @@ import torch
 from torch import Tensor
 
 from rdtf.inference.schedulers import noise_levels, set_timesteps, step_options
+from rdtf.models.affine import backward_flow, grid_positions
+from rdtf.models.deformation import DEFORMS, deformation
 from rdtf.models.motion_dfgn import MotionDFGN
 from rdtf.models.motion_latents import (
+    GRID,
     LATENT_DIM,
     alpha_box,
     flow_of_latents,
@@ -27,6 +30,7 @@ from rdtf.models.motion_latents import (
     pack,
 )
 from rdtf.models.motion_matching import look, matched_flow, split_flow
+from rdtf.synthetic.grammar import MotionDraw, motion_parameters
 
 
 @dataclass(frozen=True)
@@ -167,6 +171,43 @@ def sample_motion(
         if callback is not None:
             latents = callback(index, level, latents)
     return Motion(torch.where(keep, clean, latents), centre)
+
+
+def named_motion(
+    verb: str,
+    reference: Tensor,
+    anchor: int,
+    times_ms: np.ndarray,
+    loop: bool,
+    generator: torch.Generator | None,
+) -> Motion:
+    """A motion of the grammar (`rdtf.synthetic`), exactly, with the reference as its rest.
+
+    Args:
+        reference: premultiplied in [−1, 1], `[4, S, S]`; anchor: its row.
+        times_ms: start of each frame, `[F]`; in a loop the last is the reference once more.
+        generator: settles the side; None = torch's own.
+    """
+    box = alpha_box((reference[None, 3] + 1) / 2)
+    side = int(torch.randint(2, (1,), generator=generator)) * 2 - 1
+    draw = MotionDraw((verb,), side=side, loops=loop)
+    elapsed = np.abs(times_ms - times_ms[anchor])
+    total_ms = float(elapsed.max() if loop else elapsed.max() + elapsed.max() / len(elapsed))
+    affine, strength = motion_parameters(draw, elapsed, max(total_ms, 1.0), box[0].cpu().numpy())
+    if loop:  # whole turns end where they began
+        affine[-1], strength[-1] = 0.0, 0.0
+    parameters = torch.from_numpy(affine).float().to(reference.device)[None]
+    centre = box[:, :2]
+    residual = parameters.new_zeros(1, len(times_ms), 2, GRID, GRID)
+    if draw.deform:
+        where = centre[:, None].expand(1, len(times_ms), 2)
+        still = backward_flow(parameters, where, GRID, GRID)
+        still = still + grid_positions(GRID, GRID, parameters)
+        kind = torch.tensor([DEFORMS.index(draw.deform)], device=reference.device)
+        amount = torch.from_numpy(strength).float().to(reference.device)[None]
+        seed = torch.rand(1, generator=generator).to(reference.device)
+        residual = deformation(still, kind, amount, seed, box)
+    return Motion(pack(latents_of_affine(parameters), latents_of_residual(residual)), centre)
 
 
 def known_motion(frames: Tensor, given: Tensor, reference: Tensor, centre: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from difflib import get_close_matches
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from rdtf.errors import UserError
 from rdtf.inference.checks import real, text, whole
 from rdtf.inference.defaults import TaskSampling
+from rdtf.synthetic.verbs import VERBS
 
 StepCallback = Callable[[int, float, Tensor], Any]
 StepEndCallback = Callable[[Any, int, Any, dict[str, Tensor]], dict[str, Tensor] | None]
@@ -31,6 +33,8 @@ class SamplingOptions:
         eta: noise that DDIM adds in its steps, 0 to 1; other schedulers have none.
         motion_scale: how much further than predicted things move where there is no given frame on
             both sides; 1 = as predicted.
+        motion: a motion by name (`rdtf.synthetic.VERBS`: "jump", "spin", …) instead of one drawn
+            from the text: exactly that, about the still; to which side is up to the generator.
         negative_prompt: what the text guidance leads away from, for all or a list with one for each
             prompt; without guidance it says nothing.
         generator: noise is drawn with it, for all or a list with one for each sticker. A CPU
@@ -54,6 +58,7 @@ class SamplingOptions:
     image_guidance_scale: float | None = None
     eta: float | None = None
     motion_scale: float = 1.0
+    motion: str | None = None
     negative_prompt: str | Sequence[str] | None = None
     generator: torch.Generator | Sequence[torch.Generator] | None = None
     callback: StepCallback | None = None
@@ -83,6 +88,12 @@ class SamplingOptions:
             if getattr(self, name) is not None:
                 real(name, getattr(self, name), 0, 1 if name == "eta" else None)
         real("motion_scale", self.motion_scale)
+        if self.motion is not None and self.motion not in VERBS:
+            near = get_close_matches(str(self.motion), VERBS, 1, 0.5)
+            hint = f"; did you mean {near[0]!r}?" if near else ";"
+            raise UserError(
+                f"motion {self.motion!r} is unknown{hint} There are: {', '.join(VERBS)}"
+            )
         negatives = self.negative_prompt
         for negative in negatives if isinstance(negatives, (list, tuple)) else [negatives]:
             text("negative_prompt", negative)

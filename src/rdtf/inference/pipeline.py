@@ -13,6 +13,7 @@ from diffusers.pipelines.pipeline_utils import DiffusionPipeline
 from torch import Tensor
 
 from rdtf.errors import ConfigError, UserError
+from rdtf.inference.acts import StageActs
 from rdtf.inference.checks import text, whole
 from rdtf.inference.defaults import (
     SamplingTable,
@@ -20,11 +21,10 @@ from rdtf.inference.defaults import (
     table_from_dict,
     table_to_dict,
 )
-from rdtf.inference.drawing import Encoded, draw_still
+from rdtf.inference.drawing import Encoded
 from rdtf.inference.jobs import Job, as_list, as_sticker, generators, one_each, paired
 from rdtf.inference.large import LargeFrames
-from rdtf.inference.latents import clean_latents, start_noise, to_frames
-from rdtf.inference.moving import MotionWindow, sample_motion, to_pixels
+from rdtf.inference.moving import MotionWindow
 from rdtf.inference.options import CALLBACK_TENSORS, SamplingOptions, StepEndCallback
 from rdtf.inference.progress import StepWatch
 from rdtf.inference.requests import (
@@ -37,10 +37,8 @@ from rdtf.inference.requests import (
     place,
     predict_request,
 )
-from rdtf.inference.sampling import Conditions, Sampled, sample_traced
 from rdtf.inference.schedulers import is_flow, objective_of, set_timesteps
 from rdtf.inference.stages import plan_stages
-from rdtf.inference.windows import Window
 from rdtf.inference.work import Work
 from rdtf.method.objective import Objective
 from rdtf.models.dfgn import DFGN
@@ -56,7 +54,7 @@ _HOST = torch.device("cpu")
 _STAGE_NUMBERS = ("num_inference_steps", "guidance_scale", "eta")
 
 
-class StickerPipeline(DiffusionPipeline):
+class StickerPipeline(StageActs, DiffusionPipeline):
     """A diffusers pipeline over a DFGN.
 
     Every task is the same act: complete a clip of which some frames are given. The methods differ
@@ -168,6 +166,11 @@ class StickerPipeline(DiffusionPipeline):
     def max_frames(self) -> int:
         """Frames of one window: the longest clip that was trained on."""
         return int(self._model_config.max_frames)
+
+    @property
+    def state_channels(self) -> int:
+        """Channels of the latents that the denoiser is given: of the pixels, and of motion."""
+        return int(self._model_config.latent_channels) + self._motion_channels
 
     @property
     def _motion(self) -> Any:
@@ -368,7 +371,8 @@ class StickerPipeline(DiffusionPipeline):
         self._num_timesteps = sum(
             set_timesteps(self._scheduler, cast(int, options.num_inference_steps), _HOST)
             for job in jobs
-            for _, options in job.stages
+            for stage, options in job.stages
+            if not stage.is_named(options)
         )
         with cast(Any, self).progress_bar(total=self._num_timesteps) as bar:
             watch = StepWatch(self, options, bar)
@@ -393,6 +397,8 @@ class StickerPipeline(DiffusionPipeline):
             raise UserError(
                 "this model draws nothing that image guidance could guide; leave it at 1 (off)"
             )
+        if options.motion is not None and self._motion is None:
+            raise UserError("this model has no motion network, so it takes no motion by name")
         if prompt is None and request.captions:
             prompt = request.captions[0]
         stages = plan_stages(
@@ -442,142 +448,9 @@ class StickerPipeline(DiffusionPipeline):
         captions = (job.caption,) if job.caption else ()
         return Sticker(frames, request.durations_ms, captions=captions)
 
-    def _draw(self, work: Work, job: Job, options: SamplingOptions, watch: StepWatch) -> None:
-        """The first frame, from text."""
-        numbers = {name: options.sampling[name] for name in _STAGE_NUMBERS}
-        pixels = draw_still(
-            self._drawer,
-            self._scheduler,
-            work.text,
-            work.negative,
-            generator=job.generator,
-            callback=watch,
-            **numbers,
-        )
-        work.made([0], to_frames(pixels[None]))
-
-    def _move(
-        self,
-        work: Work,
-        window: MotionWindow,
-        job: Job,
-        options: SamplingOptions,
-        watch: StepWatch,
-    ) -> None:
-        """Frames beyond the given ones, by moving one of them."""
-        device = self._execution_device
-        rows = [row for row, slot in enumerate(window.slots) if slot in window.make]
-        numbers = {name: options.sampling[name] for name in _STAGE_NUMBERS}
-        motion = sample_motion(
-            self._motion,
-            self._scheduler,
-            to_pixels(work.frames[work.index(window.slots)]).to(device),
-            torch.tensor([slot in window.given for slot in window.slots], device=device),
-            window.slots.index(window.anchor),
-            torch.from_numpy(work.times_ms(window.slots)).to(device),
-            work.text,
-            work.negative,
-            generator=job.generator,
-            callback=watch,
-            **numbers,
-        )
-        anchor, make = work.index([window.anchor]), work.index(window.make)
-        for frames in [work.frames] + ([] if work.large is None else [work.large.frames]):
-            moved = motion.frames(to_pixels(frames[anchor])[0], rows, options.motion_scale)
-            frames[make] = to_frames(moved)
-        work.known[make] = True
-
-    def _fill(
-        self, work: Work, window: Window, job: Job, options: SamplingOptions, watch: StepWatch
-    ) -> None:
-        """A window of the denoiser: between given frames, or, alone in the pipeline, everything."""
-        slots = work.index(window.slots)
-        durations_ms = np.array(window.durations_ms(work.durations_ms.tolist()))
-        conditions = self._conditions(
-            work.frames[slots],
-            work.known[slots],
-            durations_ms,
-            (work.text, work.negative),
-            options.motion_scale,
-        )
-        sampled = self._sample(conditions, job, options, watch)
-        made = to_frames(self.decode_pixels(sampled.latents))
-        kept = np.isin(window.slots, window.make)
-        work.frames[slots[kept]] = made[kept]
-        work.known[slots[kept]] = True
-        if work.large is not None:
-            self._enlarge(work.large, work.frames, slots, kept, conditions, sampled)
-
-    def _sample(
-        self, conditions: Conditions, job: Job, options: SamplingOptions, watch: StepWatch
-    ) -> Sampled:
-        """One window's latents."""
-        noise = start_noise(
-            conditions.clean, conditions.given, self._motion_channels, job.generator
-        )
-        return sample_traced(
-            self.denoiser,
-            self._objective(),
-            self._scheduler,
-            conditions,
-            noise,
-            generator=job.generator,
-            callback=watch,
-            **options.sampling,
-        )
-
     def _encoded(self, caption: str) -> Encoded:
         """Token states and masks per encoder; nothing of an empty text."""
         return self.text_encoders.encode([caption]) if caption.strip() else ([], [])
-
-    def _enlarge(
-        self,
-        large: LargeFrames,
-        frames: np.ndarray,
-        slots: np.ndarray,
-        kept: np.ndarray,
-        conditions: Conditions,
-        sampled: Sampled,
-    ) -> None:
-        """A window's made frames at the large size: moved pixels of the large given ones."""
-        composes = self._model_config.compose and self.representation.name == "pixels"
-        if not composes or not conditions.has_image:
-            large.enlarge(slots[kept], frames[slots[kept]])
-            return
-        composition, references = conditions.predict(
-            self.denoiser.composition, sampled.last_noisy, sampled.last_level
-        )
-        for row in np.flatnonzero(kept).tolist():
-            pair = slots[references[row].tolist()]
-            large.compose(
-                int(slots[row]), pair, composition.rows(row), frames[pair], frames[slots[row]][None]
-            )
-
-    def _conditions(
-        self,
-        frames: np.ndarray,
-        known: np.ndarray,
-        durations_ms: np.ndarray,
-        texts: tuple[Encoded, Encoded],
-        motion_scale: float,
-    ) -> Conditions:
-        """One window as the denoiser's conditions, batch of one."""
-        device = self._execution_device
-        clean, given = clean_latents(
-            self.representation, frames, known, self._motion_channels, device
-        )
-        return Conditions(
-            clean=clean,
-            given=given,
-            valid=torch.ones_like(given),
-            mean_duration_ms=torch.tensor([float(durations_ms.mean())], device=device),
-            text=texts[0][0],
-            text_mask=texts[0][1],
-            negative_text=texts[1][0],
-            negative_mask=texts[1][1],
-            motion_scale=motion_scale if self._model_config.compose else 1.0,
-            dtype=next(self.denoiser.parameters()).dtype,
-        )
 
     def decode_pixels(self, latents: Tensor) -> Tensor:
         """Latents `[1, C, F, h, w]` → premultiplied pixels in [-1, 1], `[F, 4, H, W]`."""

@@ -145,9 +145,12 @@ class _Steps:
         fall = before[1] - level
         return latents + (latents - before[2]) * (level / fall) if fall > 1e-6 else latents
 
-    def _draw(self, latents: Tensor) -> bytes:
+    def _draw(self, latents: Tensor) -> bytes | None:
+        """A preview; there is none of motion, nor of a still that is drawn before it moves."""
         from rdtf.inference.latents import to_frames
 
+        if latents.shape[1:2] != (self._pipeline.state_channels,):
+            return None
         frames = to_frames(self._pipeline.decode_pixels(latents))
         clip = Sticker(frames, self._durations_ms[: len(frames)])
         if clip.width > _PREVIEW_SIDE:
