@@ -51,13 +51,37 @@ def test_a_large_still_is_animated_at_its_own_size(pipeline):
     np.testing.assert_array_equal(made.frames[0], still.frames[0])
 
 
-def test_from_text_alone_it_says_what_it_needs(pipeline):
-    with pytest.raises(UserError, match="give it a still"):
-        pipeline("a cat")
+def test_from_text_alone_it_draws_and_moves(pipeline):
+    """Pink things come out pink, blue ones blue, on an empty canvas, and they move."""
+    for colour, strong, weak in (("red", 0, 2), ("blue", 2, 0)):
+        generator = torch.Generator().manual_seed(0)
+        made = pipeline(f"a {colour} cat jumping", num_inference_steps=8, generator=generator)
+        first = made.premultiplied()[0]
+        alpha = first[..., 3]
+        assert 0.05 < (alpha > 0.5).mean() < 0.8
+        mean = first[..., :3][alpha > 0.5].mean(0)
+        assert mean[strong] > mean[weak] + 0.15
+        assert np.abs(made.premultiplied()[1:] - first).max() > 0.3
+
+
+def test_words_move_it(pipeline):
+    """What the words say, and not the noise, decides where a still goes."""
+    still = SyntheticStickers(seed=5, count=60, canvas=pipeline.canvas)[7].select([0])
+
+    def centre(words: str) -> np.ndarray:
+        made = pipeline(words, image=still, generator=torch.Generator().manual_seed(1))
+        alpha = made.frames[1:, ..., 3].astype(float)
+        places = np.arange(pipeline.canvas)
+        x = (alpha.sum(1) * places).sum(1) / alpha.sum((1, 2))
+        return np.array([x.mean(), alpha.sum((1, 2)).mean()])
+
+    left, right = centre("sliding left"), centre("sliding right")
+    assert right[0] - left[0] > 0.1 * pipeline.canvas
+    assert centre("growing")[1] > 1.2 * centre("shrinking")[1]
 
 
 def test_it_refuses_to_guide_by_the_image(pipeline):
-    """It draws nothing; and of motion, guidance by the given frames would be a factor."""
+    """Of motion, guidance by the given frames would be a factor."""
     still = SyntheticStickers(seed=5, count=1, canvas=pipeline.canvas)[0].select([0])
     with pytest.raises(UserError, match="image guidance"):
         pipeline(image=still, image_guidance_scale=2.0)

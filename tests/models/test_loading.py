@@ -11,7 +11,14 @@ from safetensors.torch import load_file, save_file
 
 from misaligned import misalign, misaligned
 from rdtf.models.dfgn import DFGN
-from rdtf.models.loading import ALIGNMENT_BYTES, load_pretrained, load_tensors
+from rdtf.models.loading import (
+    ALIGNMENT_BYTES,
+    COMPACT_FILE,
+    load_pretrained,
+    load_tensors,
+    load_weights_of,
+    save_compact,
+)
 from rdtf.models.representation import RGBAAutoencoder
 from rdtf.models.text import TextEncoder
 
@@ -76,3 +83,20 @@ def test_the_file_may_go(tmp_path: Path):
     file.write_bytes(bytes(file.stat().st_size))
     weights = loaded.state_dict()
     assert all(weights[name].equal(tensor) for name, tensor in network.state_dict().items())
+
+
+def test_weights_in_eight_bits_are_off_by_half_a_step(tmp_path):
+    model = tiny_dfgn()
+    save_compact(model, tmp_path)
+    again = type(model).from_pretrained(tmp_path)
+    stored = load_weights_of(tmp_path)
+    for name, tensor in model.state_dict().items():
+        loaded = again.state_dict()[name]
+        assert torch.equal(loaded, stored[name]) and loaded.dtype == torch.float32
+        largest = tensor.flatten(1).abs().amax(1) if tensor.ndim > 1 else tensor.abs().amax()
+        error = (loaded - tensor).abs()
+        error = error.flatten(1).amax(1) if tensor.ndim > 1 else error.amax()
+        assert (error <= largest / 250 + 1e-7).all(), name
+    assert (tmp_path / COMPACT_FILE).stat().st_size < 2.1 * sum(
+        tensor.numel() for tensor in model.state_dict().values()
+    )

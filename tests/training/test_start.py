@@ -9,6 +9,7 @@ from safetensors.torch import load_file
 from fixtures_runs import tiny_config
 from rdtf.errors import CheckpointError, ConfigError
 from rdtf.inference.pipeline import SHIPPED_MODEL, StickerPipeline
+from rdtf.models.loading import load_weights_of
 from rdtf.training.config import override
 from rdtf.training.presets import build_models
 from rdtf.training.start import adopt, load_start
@@ -54,9 +55,9 @@ def test_the_model_that_ships_is_a_start():
     config = adopt(tiny_config(), "shipped")
     model, *_ = build_models(config)
     load_start(model, "shipped")
-    shipped = load_file(SHIPPED_MODEL / "denoiser" / "diffusion_pytorch_model.safetensors")
+    shipped = load_weights_of(SHIPPED_MODEL / "denoiser")
     weights = model.state_dict()
-    assert all(torch.equal(weights[name], shipped[name].float()) for name in shipped)
+    assert all(torch.equal(weights[name], shipped[name]) for name in shipped)
 
 
 def test_there_must_be_a_model(tmp_path):

@@ -102,7 +102,20 @@ def _compact_file(location: Any, subfolder: str | None) -> Path | None:
     return file if file.is_file() else None
 
 
-def _load_compact(kind: Any, file: Path, dtype: torch.dtype | None) -> Any:
+def load_weights_of(folder: Path | str) -> dict[str, Tensor]:
+    """The weights that a component's folder holds, whichever way they are stored, in float32.
+
+    Raises:
+        OSError, SafetensorError: there are none, or they are damaged.
+    """
+    compact = _compact_file(folder, None)
+    if compact is not None:
+        return _unpacked(compact)
+    tensors = load_tensors(Path(folder) / "diffusion_pytorch_model.safetensors")
+    return {name: tensor.float() for name, tensor in tensors.items()}
+
+
+def _unpacked(file: Path) -> dict[str, Tensor]:
     stored = load_tensors(file)
     tensors = {}
     for name, tensor in stored.items():
@@ -110,11 +123,15 @@ def _load_compact(kind: Any, file: Path, dtype: torch.dtype | None) -> Any:
             continue
         scale = stored.get(name + _SCALE)
         tensor = tensor.float()
-        tensors[name] = (
-            tensor if scale is None else tensor * scale.view(-1, *[1] * (tensor.ndim - 1))
-        )
+        if scale is not None:
+            tensor = tensor * scale.view(-1, *[1] * (tensor.ndim - 1))
+        tensors[name] = tensor
+    return tensors
+
+
+def _load_compact(kind: Any, file: Path, dtype: torch.dtype | None) -> Any:
     model = kind.from_config(kind.load_config(str(file.parent)))
-    model.load_state_dict(tensors)
+    model.load_state_dict(_unpacked(file))
     if dtype not in (None, torch.float32):
         model = model.to(dtype)
     return model.eval()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from rdtf.errors import CheckpointError, ConfigError
@@ -49,13 +50,14 @@ def adopt(config: TrainConfig, source: str) -> TrainConfig:
 
 def load_start(model: nn.Module, source: str) -> None:
     """Copy the weights of `source` into a model of the same shape."""
-    from rdtf.models.loading import load_tensors
+    from rdtf.models.loading import load_weights_of
     from rdtf.training.checkpoint import load_weights
 
-    path = _pipeline_folder(source) / "denoiser" / "diffusion_pytorch_model.safetensors"
-    if not path.is_file():
-        raise CheckpointError(f"model {source} has no weights at {path}")
-    weights = load_tensors(path)
+    folder = _pipeline_folder(source) / "denoiser"
+    try:
+        weights = load_weights_of(folder)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"model {source} has no weights in {folder}: {error}") from error
     if hasattr(model, "conv_motion") and "conv_motion.weight" not in weights:
         weights = _without_motion(model, weights)
     buffers = dict(model.named_buffers())
