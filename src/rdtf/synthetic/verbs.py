@@ -9,10 +9,13 @@ Periodic verbs take the number of cycles done; one-way verbs take progress in [0
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
+from rdtf.errors import UserError
 
 Phase = np.ndarray
 Parameters = dict[str, np.ndarray | float]
@@ -290,3 +293,19 @@ _ALL = (
 
 VERBS: dict[str, Verb] = {verb.name: verb for verb in _ALL}
 """All verbs by name."""
+
+
+def find_verb(name: str) -> Verb:
+    """The verb called `name`, or that `name` is a phrasing of ("jump", "slide-left", "leaping").
+
+    Raises:
+        UserError: there is none; names the nearest.
+    """
+    wanted = " ".join(name.lower().replace("-", " ").replace("_", " ").split())
+    known = {word: verb for verb in _ALL for word in (*verb.gerunds, verb.name)}
+    if wanted in known:
+        return known[wanted]
+    near = difflib.get_close_matches(wanted, known, n=6, cutoff=0.6)
+    names = list(dict.fromkeys(known[word].name for word in near))[:3]
+    advice = f"did you mean {' or '.join(names)}?" if names else f"use one of {', '.join(VERBS)}"
+    raise UserError(f"verb {name!r} is unknown; {advice}")
