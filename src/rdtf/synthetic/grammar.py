@@ -144,6 +144,9 @@ def motion_parameters(
         verb = VERBS[name]
         phase = _phase(verb, draw, times_ms, total_ms)
         parameters = verb.motion(phase)
+        if draw.loops and not verb.one_way:
+            whole = verb.motion(_phase(verb, draw, np.array([total_ms]), total_ms))
+            parameters = _closed(parameters, whole, times_ms / total_ms)
         affine += _about_pivot(verb, draw, parameters, box)
         if "deform" in parameters:
             deform = deform + np.asarray(parameters["deform"])
@@ -159,6 +162,15 @@ def _phase(verb: Verb, draw: MotionDraw, times_ms: np.ndarray, total_ms: float) 
     if draw.loops:
         return times_ms / total_ms * max(1, round(total_ms / period_ms))
     return times_ms / period_ms
+
+
+def _closed(parameters: Parameters, at_the_end: Parameters, share: np.ndarray) -> Parameters:
+    """Without the way that a walk or a lean would have gone when the loop begins again.
+
+    share: of the loop that has passed, `[F]`.
+    """
+    ways = {name: at_the_end[name] * share for name in ("x", "shear") if name in at_the_end}
+    return {**parameters, **{name: parameters[name] - way for name, way in ways.items()}}
 
 
 def _about_pivot(

@@ -117,7 +117,7 @@ class Verb:
     one_way: it ends elsewhere than it began.
     sided: x, turn and shear may be mirrored.
     deform: a smooth deformation besides: "", "ripple", "swirl" or "drip".
-    amounts: least and most amount that looks right.
+    amounts: least and most amount that looks right; (1, 1) if it has no more or less.
     """
 
     name: str
@@ -130,6 +130,11 @@ class Verb:
     deform: str = ""
     amounts: tuple[float, float] = (0.4, 1.7)
     shares: bool = True  # whether it can be combined with another verb
+
+    @property
+    def has_amount(self) -> bool:
+        """Whether "a little" and "a lot" change it."""
+        return self.amounts[0] < self.amounts[1]
 
 
 _ALL = (
@@ -277,6 +282,7 @@ _ALL = (
         lambda p: {"deform": p},
         800,
         deform="ripple",
+        amounts=(1.0, 1.0),
         shares=False,
     ),
     Verb(
@@ -285,6 +291,7 @@ _ALL = (
         lambda p: {"deform": _there_and_back(p)},
         1300,
         deform="swirl",
+        amounts=(1.0, 1.0),
         shares=False,
     ),
     Verb("vanish", ("vanishing", "disappearing", "fading into nothing"), _vanish, 1200,
