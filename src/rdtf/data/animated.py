@@ -13,7 +13,14 @@ from rdtf.data.captions import clean_captions
 from rdtf.data.sources import Skipped, SourceItem, collect_folders
 from rdtf.errors import ConfigError, StickerError, UserError
 from rdtf.stickers import Sticker, probe, read_sticker
-from rdtf.synthetic import animate, draw_action, draw_caption, draw_duration_ms, draw_motion
+from rdtf.synthetic import (
+    animate,
+    as_shown,
+    draw_action,
+    draw_caption,
+    draw_duration_ms,
+    draw_motion,
+)
 from rdtf.synthetic.verbs import find_verb
 
 _ORDER, _MOTION = 0, 1  # streams of random numbers
@@ -78,7 +85,7 @@ class AnimatedStills:
             raise IndexError(f"no animated still {number}; there are {self.count}")
         item, still = self._still(number)
         generator = self._stream(_MOTION, number)
-        draw = draw_motion(generator, self.verbs)
+        draw = as_shown(draw_motion(generator, self.verbs), self.num_frames)
         duration_ms = draw_duration_ms(draw, self.num_frames, generator)
         drops = float(generator.random())
         motion = draw_action(draw, generator)
@@ -120,11 +127,11 @@ class AnimatedStills:
         try:
             frames = probe(item.path).num_frames
             if frames > 1:
-                raise _NoStill("animated", f"{frames} frames; only stills are set in motion")
+                raise _NoStillError("animated", f"{frames} frames; only stills are set in motion")
             still = read_sticker(item.path).fit_canvas(self.canvas)
             if not still.frames[..., 3].any():
-                raise _NoStill("empty", "nothing but transparent pixels")
-        except _NoStill as error:
+                raise _NoStillError("empty", "nothing but transparent pixels")
+        except _NoStillError as error:
             self._unusable[number] = Skipped(item.file, error.kind, str(error))
         except StickerError as error:
             self._unusable[number] = Skipped(item.file, "unreadable", str(error))
@@ -137,7 +144,7 @@ class AnimatedStills:
         return np.random.Generator(np.random.Philox(sequence))
 
 
-class _NoStill(StickerError):
+class _NoStillError(StickerError):
     """A sticker that can be read but not animated."""
 
     def __init__(self, kind: str, message: str) -> None:

@@ -170,7 +170,10 @@ def deformation(
 
 
 def look(picture: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """A float picture `[H, W, c]` at places `[2, h, w]`, bilinear, 0 beyond the canvas: `[h, w, c]`."""
+    """A float picture `[H, W, c]` at places `[2, h, w]`, bilinear, as `[h, w, c]`.
+
+    Beyond its canvas it is 0.
+    """
     height, width = picture.shape[:2]
     side = max(height, width)
     padded = np.pad(picture, ((1, 1), (1, 1), (0, 0)))

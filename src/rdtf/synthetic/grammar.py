@@ -6,7 +6,7 @@ The truth is exact: no matching is needed to know how things moved.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ __all__ = [
     "VERBS",
     "MotionDraw",
     "Verb",
+    "as_shown",
     "draw_duration_ms",
     "draw_motion",
     "motion_parameters",
@@ -36,7 +37,7 @@ _SAID = (0.2, 0.6, 0.2)
 _COMBINED = 0.15
 _TOTAL_MS = (700.0, 1600.0)  # of clips of periodic motion
 _FRAME_MS = (20.0, 250.0)  # browsers slow shorter frames down; longer ones are no motion
-_FRAMES_A_CYCLE = 5  # fewer can't be told from standing still
+_FRAMES_A_BEAT = 5  # fewer can't be told from standing still
 
 
 @dataclass(frozen=True)
@@ -62,9 +63,7 @@ class MotionDraw:
         return next((VERBS[verb].deform for verb in self.verbs if VERBS[verb].deform), "")
 
 
-def draw_motion(
-    generator: np.random.Generator, verbs: Sequence[str] | None = None
-) -> MotionDraw:
+def draw_motion(generator: np.random.Generator, verbs: Sequence[str] | None = None) -> MotionDraw:
     """Draw a motion; a pure function of the generator's state.
 
     Args:
@@ -90,23 +89,32 @@ def draw_motion(
     )
 
 
+def as_shown(draw: MotionDraw, num_frames: int) -> MotionDraw:
+    """The motion, without its loop if so few frames would show none of it or another."""
+    beats = max(VERBS[name].beats for name in draw.verbs)
+    return replace(draw, loops=draw.loops and num_frames > 2 * beats)
+
+
 def draw_duration_ms(draw: MotionDraw, num_frames: int, generator: np.random.Generator) -> int:
     """How long each of `num_frames` frames is shown, so that the words are true of the clip.
 
-    Whole loops at the speed drawn, one-way motions to their end, no cycle in fewer than
-    5 frames unless the clip has fewer.
+    Loops are whole cycles at the speed drawn, one-way motions go to their end, and no movement has
+    fewer than 5 frames (in loops: unless the clip has fewer).
     """
     verbs = [VERBS[name] for name in draw.verbs]
     one_way = [verb.period_ms / draw.speed_factor for verb in verbs if verb.one_way]
     cycles = [verb.period_ms / draw.speed_factor for verb in verbs if not verb.one_way]
+    beats = [verb.period_ms / draw.speed_factor / verb.beats for verb in verbs if not verb.one_way]
     low, high = np.log(_TOTAL_MS)
     total_ms = float(np.exp(generator.uniform(low, high)))
     if one_way:
         total_ms = max(one_way) * (1.5 if draw.loops else 1.0)  # a loop goes there and back
     elif draw.loops:
-        most = max(1, num_frames // _FRAMES_A_CYCLE)
+        most = max(1, num_frames // _FRAMES_A_BEAT)
         total_ms = min(cycles) * float(np.clip(round(total_ms / min(cycles)), 1, most))
-    step_ms = min([total_ms / num_frames, *(cycle / _FRAMES_A_CYCLE for cycle in cycles)])
+    step_ms = total_ms / num_frames
+    if beats and not draw.loops:
+        step_ms = min(step_ms, min(beats) / _FRAMES_A_BEAT)
     return round(float(np.clip(step_ms, *_FRAME_MS)))
 
 

@@ -117,6 +117,7 @@ class Verb:
     one_way: it ends elsewhere than it began.
     sided: x, turn and shear may be mirrored.
     deform: a smooth deformation besides: "", "ripple", "swirl" or "drip".
+    beats: movements within a cycle, which take so many times the frames.
     amounts: least and most amount that looks right; (1, 1) if it has no more or less.
     """
 
@@ -129,6 +130,7 @@ class Verb:
     sided: bool = True
     deform: str = ""
     amounts: tuple[float, float] = (0.4, 1.7)
+    beats: int = 1
     shares: bool = True  # whether it can be combined with another verb
 
     @property
@@ -139,7 +141,8 @@ class Verb:
 
 _ALL = (
     Verb("jump", ("jumping", "leaping", "jumping up and down"), _jump, 900, "bottom"),
-    Verb("bounce", ("bouncing", "bouncing like a ball"), _bounce, 1100, "bottom"),
+    Verb("bounce", ("bouncing", "bouncing like a ball"), _bounce, 1100, "bottom",
+         beats=2),
     Verb(
         "spin",
         ("spinning", "spinning around", "rotating", "turning around and around", "whirling"),
@@ -154,7 +157,7 @@ _ALL = (
         lambda p: {"x": 0.13 * _sin(p)},
         330,
     ),
-    Verb("tremble", ("trembling", "shivering", "vibrating"), _tremble, 1000),
+    Verb("tremble", ("trembling", "shivering", "vibrating"), _tremble, 1000, beats=7),
     Verb(
         "nod",
         ("nodding", "nodding its head", "nodding yes"),
@@ -271,9 +274,11 @@ _ALL = (
         "bottom",
     ),
     Verb("circle", ("circling", "going in circles", "moving in a circle"), _circle, 1200),
-    Verb("waddle", ("waddling", "walking", "toddling along"), _waddle, 1000, "bottom"),
-    Verb("dance", ("dancing", "dancing happily", "grooving"), _dance, 1000, "bottom"),
-    Verb("run", ("running", "sprinting", "running fast"), _run, 600, "bottom"),
+    Verb("waddle", ("waddling", "walking", "toddling along"), _waddle, 1000, "bottom",
+         beats=2),
+    Verb("dance", ("dancing", "dancing happily", "grooving"), _dance, 1000, "bottom",
+         beats=2),
+    Verb("run", ("running", "sprinting", "running fast"), _run, 600, "bottom", beats=2),
     Verb("bow", ("bowing", "bowing down", "taking a bow"),
          lambda p: {"turn": 0.8 * _there_and_back(p)}, 1200, "bottom"),
     Verb(
