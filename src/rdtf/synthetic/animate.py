@@ -71,11 +71,35 @@ def _frame(
     height, width = picture.shape[:2]
     samples = _samples(affine)
     here = grid_positions(height, width, samples)
+    frame = np.zeros_like(picture)
+    rows, columns = (
+        (slice(0, height), slice(0, width)) if deform else _reached(picture, affine, box)
+    )
+    here = here[:, _finer(rows, samples), _finer(columns, samples)]
     places = backward_places(here, affine, box[:2])
     places = places + deformation(places, deform, strength, seed, box)
     seen = look(picture, places)
-    parts = seen.reshape(height, samples, width, samples, 4)
-    return parts.mean(axis=(1, 3))
+    size = (rows.stop - rows.start, samples, columns.stop - columns.start, samples, 4)
+    frame[rows, columns] = seen.reshape(size).mean(axis=(1, 3))
+    return frame
+
+
+def _reached(picture: np.ndarray, affine: np.ndarray, box: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns of a frame that the still's canvas can reach; the rest stays empty."""
+    height, width = picture.shape[:2]
+    side = max(height, width)
+    # A pixel more on each side: the outermost one is seen half a pixel beyond its edge.
+    far = np.array([width + 2, height + 2]) / side
+    corners = np.array([[-1, -1], [1, -1], [-1, 1], [1, 1]]) * far
+    reached = box[:2] + affine[:2] + (corners - box[:2]) @ linear_part(affine).T
+    pixels = (reached * side + [width, height]) / 2
+    low = np.floor(pixels.min(axis=0)).clip(0, [width, height]).astype(int)
+    high = np.ceil(pixels.max(axis=0)).clip(0, [width, height]).astype(int)
+    return slice(low[1], high[1]), slice(low[0], high[0])
+
+
+def _finer(pixels: slice, samples: int) -> slice:
+    return slice(pixels.start * samples, pixels.stop * samples)
 
 
 def _samples(affine: np.ndarray) -> int:
