@@ -9,6 +9,7 @@ COMMANDS = (
     ("quickstart",),
     ("data",),
     ("data", "synth"),
+    ("data", "animate"),
     ("data", "prepare"),
     ("data", "inspect"),
     ("train",),

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Union
 
 import tyro
 
+from rdtf.cli.animate import Animate
 from rdtf.cli.compare import Compare
 from rdtf.cli.data import Inspect, Prepare, Synth
 from rdtf.cli.evaluate import Evaluate
@@ -21,7 +22,7 @@ from rdtf.cli.studio import StudioCommand
 from rdtf.cli.train import Train, TrainAutoencoder
 from rdtf.errors import UserError
 
-_DATA_COMMANDS = {"synth": Synth, "prepare": Prepare, "inspect": Inspect}
+_DATA_COMMANDS = {"synth": Synth, "animate": Animate, "prepare": Prepare, "inspect": Inspect}
 _COMMANDS = {
     "quickstart": Quickstart,
     "data": _DATA_COMMANDS,
@@ -36,7 +37,7 @@ _COMMANDS = {
     "evaluate": Evaluate,
     "compare": Compare,
 }
-_DATA_HELP = "Make, prepare and look at training sets: synth, prepare, inspect."
+_DATA_HELP = "Make, prepare and look at training sets: synth, animate, prepare, inspect."
 
 
 def _choice(commands: dict[str, Any], chosen: list[str]) -> Any:

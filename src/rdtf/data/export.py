@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from rdtf.errors import UserError
 from rdtf.fileio import atomic_folder
@@ -25,8 +26,18 @@ def write_sticker_files(stickers: Iterable[Sticker], out: Path, suffix: str) -> 
         for number, sticker in enumerate(stickers):
             name = f"{number:06d}.{suffix}"
             sticker.save(folder / name)
-            concept = sticker.metadata.get("concept")
-            row = {"file": name, "captions": list(sticker.captions), "concept": concept}
-            rows.append(json.dumps(row, ensure_ascii=False))
+            rows.append(json.dumps(_row(name, sticker), ensure_ascii=False))
         (folder / "captions.jsonl").write_text("\n".join(rows) + "\n", "utf-8")
     return len(rows)
+
+
+def _row(name: str, sticker: Sticker) -> dict[str, Any]:
+    """What is known of a sticker, in the words that `rdtf data prepare` reads."""
+    about = {
+        "concept": sticker.metadata.get("concept"),
+        "motion": sticker.metadata.get("motion"),
+        "license": sticker.license,
+        "attribution": sticker.attribution,
+    }
+    known = {key: value for key, value in about.items() if isinstance(value, str)}
+    return {"file": name, "captions": list(sticker.captions), **known}

@@ -1,6 +1,28 @@
 """Motion grammar: parametric motions with captions, laid over any still (no torch)."""
 
-from rdtf.synthetic.grammar import VERBS, MotionDraw, Verb, draw_motion, motion_parameters
-from rdtf.synthetic.phrases import draw_caption
+from rdtf.synthetic.animate import animate
+from rdtf.synthetic.grammar import (
+    VERBS,
+    MotionDraw,
+    Verb,
+    as_shown,
+    draw_duration_ms,
+    draw_motion,
+    motion_parameters,
+)
+from rdtf.synthetic.phrases import draw_action, draw_caption
+from rdtf.synthetic.verbs import find_verb
 
-__all__ = ["VERBS", "MotionDraw", "Verb", "draw_caption", "draw_motion", "motion_parameters"]
+__all__ = [
+    "VERBS",
+    "MotionDraw",
+    "Verb",
+    "animate",
+    "as_shown",
+    "draw_action",
+    "draw_caption",
+    "draw_duration_ms",
+    "draw_motion",
+    "find_verb",
+    "motion_parameters",
+]

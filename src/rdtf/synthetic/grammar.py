@@ -5,13 +5,22 @@ The truth is exact: no matching is needed to know how things moved.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from rdtf.synthetic.verbs import VERBS, Parameters, Verb
 
-__all__ = ["VERBS", "MotionDraw", "Verb", "draw_motion", "motion_parameters"]
+__all__ = [
+    "VERBS",
+    "MotionDraw",
+    "Verb",
+    "as_shown",
+    "draw_duration_ms",
+    "draw_motion",
+    "motion_parameters",
+]
 
 # Words for how much and how fast, and the factors that they stand for.
 AMOUNTS: dict[str, tuple[float, float]] = {
@@ -26,6 +35,9 @@ SPEEDS: dict[str, tuple[float, float]] = {
 }
 _SAID = (0.2, 0.6, 0.2)
 _COMBINED = 0.15
+_TOTAL_MS = (700.0, 1600.0)  # of clips of periodic motion
+_FRAME_MS = (20.0, 250.0)  # browsers slow shorter frames down; longer ones are no motion
+_FRAMES_A_BEAT = 5  # fewer can't be told from standing still
 
 
 @dataclass(frozen=True)
@@ -51,19 +63,23 @@ class MotionDraw:
         return next((VERBS[verb].deform for verb in self.verbs if VERBS[verb].deform), "")
 
 
-def draw_motion(generator: np.random.Generator) -> MotionDraw:
-    """Draw a motion; a pure function of the generator's state."""
-    names = list(VERBS)
+def draw_motion(generator: np.random.Generator, verbs: Sequence[str] | None = None) -> MotionDraw:
+    """Draw a motion; a pure function of the generator's state.
+
+    Args:
+        verbs: names to draw from, None = all.
+    """
+    names = list(VERBS if verbs is None else verbs)
     first = names[generator.integers(len(names))]
-    verbs = (first,)
+    drawn = (first,)
     if generator.random() < _COMBINED and VERBS[first].shares:
         second = names[generator.integers(len(names))]
         if second != first and VERBS[second].shares and not _clash(first, second):
-            verbs = (first, second)
+            drawn = (first, second)
     amount = list(AMOUNTS)[generator.choice(3, p=_SAID)]
     speed = list(SPEEDS)[generator.choice(3, p=_SAID)]
     return MotionDraw(
-        verbs=verbs,
+        verbs=drawn,
         amount=amount,
         speed=speed,
         amount_factor=float(generator.uniform(*AMOUNTS[amount])),
@@ -71,6 +87,35 @@ def draw_motion(generator: np.random.Generator) -> MotionDraw:
         side=int(generator.choice([-1, 1])),
         loops=bool(generator.random() < 0.4),
     )
+
+
+def as_shown(draw: MotionDraw, num_frames: int) -> MotionDraw:
+    """The motion, without its loop if so few frames would show none of it or another."""
+    beats = max(VERBS[name].beats for name in draw.verbs)
+    return replace(draw, loops=draw.loops and num_frames > 2 * beats)
+
+
+def draw_duration_ms(draw: MotionDraw, num_frames: int, generator: np.random.Generator) -> int:
+    """How long each of `num_frames` frames is shown, so that the words are true of the clip.
+
+    Loops are whole cycles at the speed drawn, one-way motions go to their end, and no movement has
+    fewer than 5 frames (in loops: unless the clip has fewer).
+    """
+    verbs = [VERBS[name] for name in draw.verbs]
+    one_way = [verb.period_ms / draw.speed_factor for verb in verbs if verb.one_way]
+    cycles = [verb.period_ms / draw.speed_factor for verb in verbs if not verb.one_way]
+    beats = [verb.period_ms / draw.speed_factor / verb.beats for verb in verbs if not verb.one_way]
+    low, high = np.log(_TOTAL_MS)
+    total_ms = float(np.exp(generator.uniform(low, high)))
+    if one_way:
+        total_ms = max(one_way) * (1.5 if draw.loops else 1.0)  # a loop goes there and back
+    elif draw.loops:
+        most = max(1, num_frames // _FRAMES_A_BEAT)
+        total_ms = min(cycles) * float(np.clip(round(total_ms / min(cycles)), 1, most))
+    step_ms = total_ms / num_frames
+    if beats and not draw.loops:
+        step_ms = min(step_ms, min(beats) / _FRAMES_A_BEAT)
+    return round(float(np.clip(step_ms, *_FRAME_MS)))
 
 
 def _clash(first: str, second: str) -> bool:
@@ -107,6 +152,9 @@ def motion_parameters(
         verb = VERBS[name]
         phase = _phase(verb, draw, times_ms, total_ms)
         parameters = verb.motion(phase)
+        if draw.loops and not verb.one_way:
+            whole = verb.motion(_phase(verb, draw, np.array([total_ms]), total_ms))
+            parameters = _closed(parameters, whole, times_ms / total_ms)
         affine += _about_pivot(verb, draw, parameters, box)
         if "deform" in parameters:
             deform = deform + np.asarray(parameters["deform"])
@@ -122,6 +170,15 @@ def _phase(verb: Verb, draw: MotionDraw, times_ms: np.ndarray, total_ms: float) 
     if draw.loops:
         return times_ms / total_ms * max(1, round(total_ms / period_ms))
     return times_ms / period_ms
+
+
+def _closed(parameters: Parameters, at_the_end: Parameters, share: np.ndarray) -> Parameters:
+    """Without the way that a walk or a lean would have gone when the loop begins again.
+
+    share: of the loop that has passed, `[F]`.
+    """
+    ways = {name: at_the_end[name] * share for name in ("x", "shear") if name in at_the_end}
+    return {**parameters, **{name: parameters[name] - way for name, way in ways.items()}}
 
 
 def _about_pivot(

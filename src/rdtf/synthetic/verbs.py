@@ -9,10 +9,13 @@ Periodic verbs take the number of cycles done; one-way verbs take progress in [0
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+
+from rdtf.errors import UserError
 
 Phase = np.ndarray
 Parameters = dict[str, np.ndarray | float]
@@ -114,7 +117,8 @@ class Verb:
     one_way: it ends elsewhere than it began.
     sided: x, turn and shear may be mirrored.
     deform: a smooth deformation besides: "", "ripple", "swirl" or "drip".
-    amounts: least and most amount that looks right.
+    beats: movements within a cycle, which take so many times the frames.
+    amounts: least and most amount that looks right; (1, 1) if it has no more or less.
     """
 
     name: str
@@ -126,12 +130,19 @@ class Verb:
     sided: bool = True
     deform: str = ""
     amounts: tuple[float, float] = (0.4, 1.7)
+    beats: int = 1
     shares: bool = True  # whether it can be combined with another verb
+
+    @property
+    def has_amount(self) -> bool:
+        """Whether "a little" and "a lot" change it."""
+        return self.amounts[0] < self.amounts[1]
 
 
 _ALL = (
     Verb("jump", ("jumping", "leaping", "jumping up and down"), _jump, 900, "bottom"),
-    Verb("bounce", ("bouncing", "bouncing like a ball"), _bounce, 1100, "bottom"),
+    Verb("bounce", ("bouncing", "bouncing like a ball"), _bounce, 1100, "bottom",
+         beats=2),
     Verb(
         "spin",
         ("spinning", "spinning around", "rotating", "turning around and around", "whirling"),
@@ -146,7 +157,7 @@ _ALL = (
         lambda p: {"x": 0.13 * _sin(p)},
         330,
     ),
-    Verb("tremble", ("trembling", "shivering", "vibrating"), _tremble, 1000),
+    Verb("tremble", ("trembling", "shivering", "vibrating"), _tremble, 1000, beats=7),
     Verb(
         "nod",
         ("nodding", "nodding its head", "nodding yes"),
@@ -263,9 +274,11 @@ _ALL = (
         "bottom",
     ),
     Verb("circle", ("circling", "going in circles", "moving in a circle"), _circle, 1200),
-    Verb("waddle", ("waddling", "walking", "toddling along"), _waddle, 1000, "bottom"),
-    Verb("dance", ("dancing", "dancing happily", "grooving"), _dance, 1000, "bottom"),
-    Verb("run", ("running", "sprinting", "running fast"), _run, 600, "bottom"),
+    Verb("waddle", ("waddling", "walking", "toddling along"), _waddle, 1000, "bottom",
+         beats=2),
+    Verb("dance", ("dancing", "dancing happily", "grooving"), _dance, 1000, "bottom",
+         beats=2),
+    Verb("run", ("running", "sprinting", "running fast"), _run, 600, "bottom", beats=2),
     Verb("bow", ("bowing", "bowing down", "taking a bow"),
          lambda p: {"turn": 0.8 * _there_and_back(p)}, 1200, "bottom"),
     Verb(
@@ -274,6 +287,7 @@ _ALL = (
         lambda p: {"deform": p},
         800,
         deform="ripple",
+        amounts=(1.0, 1.0),
         shares=False,
     ),
     Verb(
@@ -282,6 +296,7 @@ _ALL = (
         lambda p: {"deform": _there_and_back(p)},
         1300,
         deform="swirl",
+        amounts=(1.0, 1.0),
         shares=False,
     ),
     Verb("vanish", ("vanishing", "disappearing", "fading into nothing"), _vanish, 1200,
@@ -290,3 +305,19 @@ _ALL = (
 
 VERBS: dict[str, Verb] = {verb.name: verb for verb in _ALL}
 """All verbs by name."""
+
+
+def find_verb(name: str) -> Verb:
+    """The verb called `name`, or that `name` is a phrasing of ("jump", "slide-left", "leaping").
+
+    Raises:
+        UserError: there is none; names the nearest.
+    """
+    wanted = " ".join(name.lower().replace("-", " ").replace("_", " ").split())
+    known = {word: verb for verb in _ALL for word in (*verb.gerunds, verb.name)}
+    if wanted in known:
+        return known[wanted]
+    near = difflib.get_close_matches(wanted, known, n=6, cutoff=0.6)
+    names = list(dict.fromkeys(known[word].name for word in near))[:3]
+    advice = f"did you mean {' or '.join(names)}?" if names else f"use one of {', '.join(VERBS)}"
+    raise UserError(f"verb {name!r} is unknown; {advice}")
