@@ -1,7 +1,7 @@
 """Sheets of what the model that ships makes of words: `python docs/words.py [MODEL]`.
 
-docs/images/words-alone.webp: sentences, no image; docs/images/words-still.webp: one still, different
-words. Nothing is chosen by hand: seed 0 throughout, default steps and guidance.
+docs/images/words-alone.webp: sentences, no image; docs/images/words-still.webp: one still and
+different words. Nothing is chosen by hand: seed 0 throughout, default steps and guidance.
 """
 
 from __future__ import annotations

@@ -146,12 +146,13 @@ def _show_shipped(path: Path, seed: int) -> Path:
         num_examples=_NUM_SHIPPED,
         untrained=False,
     )
+    drawn = _text_examples(pipeline, stickers, seed) if pipeline.draws else []
     return write_report(
         path,
         title="The model that ships",
-        intro="Nothing was trained for this page: the model comes with the package. It learned "
-        "from real stickers; these synthetic ones are new to it.",
-        examples=evaluation.examples,
+        intro="Nothing was trained for this page: the model comes with the package. The first "
+        "examples are made from their sentence alone: a still is drawn, then moved.",
+        examples=[*drawn, *evaluation.examples],
     )
 
 
@@ -201,7 +202,7 @@ def _text_examples(
         made = pipeline(
             prompt,
             num_frames=truth.num_frames,
-            num_inference_steps=20,
+            num_inference_steps=None if pipeline.motion is not None else 20,
             generator=torch.Generator().manual_seed(seed + index),
         ).with_durations(truth.durations_ms)
         examples.append(Example("text to clip, nothing given", prompt, truth, (), {MODEL: made}))

@@ -31,6 +31,7 @@ from rdtf.models.motion_latents import (
 )
 from rdtf.models.motion_matching import look, matched_flow, split_flow
 from rdtf.synthetic.grammar import MotionDraw, motion_parameters
+from rdtf.synthetic.verbs import find_verb
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ def named_motion(
     """
     box = alpha_box((reference[None, 3] + 1) / 2)
     side = int(torch.randint(2, (1,), generator=generator)) * 2 - 1
-    draw = MotionDraw((verb,), side=side, loops=loop)
+    draw = MotionDraw((find_verb(verb).name,), side=side, loops=loop)
     elapsed = np.abs(times_ms - times_ms[anchor])
     total_ms = float(elapsed.max() if loop else elapsed.max() + elapsed.max() / len(elapsed))
     affine, strength = motion_parameters(draw, elapsed, max(total_ms, 1.0), box[0].cpu().numpy())

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from difflib import get_close_matches
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor
 from rdtf.errors import UserError
 from rdtf.inference.checks import real, text, whole
 from rdtf.inference.defaults import TaskSampling
-from rdtf.synthetic.verbs import VERBS
+from rdtf.synthetic.verbs import find_verb
 
 StepCallback = Callable[[int, float, Tensor], Any]
 StepEndCallback = Callable[[Any, int, Any, dict[str, Tensor]], dict[str, Tensor] | None]
@@ -88,12 +87,8 @@ class SamplingOptions:
             if getattr(self, name) is not None:
                 real(name, getattr(self, name), 0, 1 if name == "eta" else None)
         real("motion_scale", self.motion_scale)
-        if self.motion is not None and self.motion not in VERBS:
-            near = get_close_matches(str(self.motion), VERBS, 1, 0.5)
-            hint = f"; did you mean {near[0]!r}?" if near else ";"
-            raise UserError(
-                f"motion {self.motion!r} is unknown{hint} There are: {', '.join(VERBS)}"
-            )
+        if self.motion is not None:
+            find_verb(text("motion", self.motion))
         negatives = self.negative_prompt
         for negative in negatives if isinstance(negatives, (list, tuple)) else [negatives]:
             text("negative_prompt", negative)
