@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from rdtf.models.affine import NUM_PARAMETERS, backward_flow, grid_positions
 from rdtf.models.clip_unet import ClipUNet
 from rdtf.models.layers import ClipShape, group_norm, sinusoidal_embedding, zero_init
+from rdtf.models.loading import OwnMemory
 from rdtf.models.motion_latents import (
     GRID,
     affine_of_latents,
@@ -30,7 +31,7 @@ from rdtf.models.motion_latents import (
 _TIME_UNIT_MS = 10.0  # one unit of the sinusoidal embedding's argument
 
 
-class MotionDFGN(ModelMixin, ConfigMixin):
+class MotionDFGN(OwnMemory, ModelMixin, ConfigMixin):
     """Denoiser of motion latents for clips of any number of frames.
 
     Args:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rdtf.data.clip_store import StoredClip
+from rdtf.models.guide import Known
 from rdtf.models.motion_latents import LATENT_DIM, motion_noise, unpack
 from rdtf.training.motion_batch import MotionAssembler, MotionBatch, batch_inputs, premultiplied
 from rdtf.training.motion_draws import MotionDrawer, MotionDraws
@@ -240,6 +241,7 @@ class TrainDrawing:
             valid=valid,
             text=[states],
             text_mask=[mask],
+            known=Known(padded=False),
         )
         error = (predicted.float() - clean).square().mean((1, 2, 3, 4))
         return (error * self.flow.weight(sigma)).mean(), {"x": error.detach().mean()}
