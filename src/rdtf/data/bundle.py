@@ -229,7 +229,9 @@ def _encode_clip(
 
     frames = read_clip_frames(path, clip, from_canvas)
     if from_canvas != canvas:
-        frames = np.stack([fit_frame(f, canvas, canvas, crisp=canvas > from_canvas) for f in frames])
+        frames = np.stack(
+            [fit_frame(f, canvas, canvas, crisp=canvas > from_canvas) for f in frames]
+        )
     return [encode_frame(frame) for frame in frames]
 
 
@@ -328,4 +330,3 @@ def _by_kind(files: dict[str, dict[str, Any]]) -> dict[str, int]:
 def manifest_id(manifest: dict[str, Any]) -> str:
     """Hex digest that tells bundles apart."""
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:16]
-

@@ -93,7 +93,7 @@ def _captions(clips: Sequence[StoredClip]) -> Iterable[str]:
 
 
 def _token_ids(tokenizer: Any, captions: Iterable[str]) -> np.ndarray:
-    """Sorted token ids, int64; words at a caption's start and within one may have different ones."""
+    """Sorted, int64; a word may have another token at a caption's start than within one."""
     different = list(dict.fromkeys(captions))
     ids = set(tokenizer.all_special_ids)
     for texts in (different, [f"a {caption}" for caption in different]):

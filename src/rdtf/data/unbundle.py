@@ -10,6 +10,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,7 @@ def _decode_chunk(target: Path, job: tuple[Path, int, np.ndarray]) -> None:
     path, first, offsets = job
     frames = np.load(target, mmap_mode="r+", allow_pickle=False)
     with path.open("rb") as file:
-        for number, (start, end) in enumerate(zip(offsets[:-1], offsets[1:], strict=True)):
+        for number, (start, end) in enumerate(pairwise(offsets)):
             file.seek(int(start))
             data = file.read(int(end - start))
             try:
@@ -154,4 +155,3 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-

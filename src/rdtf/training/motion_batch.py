@@ -94,6 +94,11 @@ class FlowTable:
             self.flows[part] = self._match(frame[part], reference[part])
         self._whole = True
 
+    def take(self, flows: Tensor) -> None:
+        """Fill the table with what another one of the same clips has computed."""
+        self.flows.copy_(flows)
+        self._whole = True
+
     def _match(self, frame: np.ndarray, reference: np.ndarray) -> Tensor:
         """Row-wise flows of global frame indices, `[n, 2, h, w]`."""
         pair = [
