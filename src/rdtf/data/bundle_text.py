@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rdtf.models.text import TextEncoder
 
 _WEIGHTS_FILE = "encoder.safetensors"
-_GRAMMAR_CAPTIONS = 20_000  # drawn to know the grammar's words: each occurs many times
+_GRAMMAR_CAPTIONS = 6000  # drawn to know the grammar's words: each occurs many times
 
 
 def write_text(encoder: TextEncoder, clips: Sequence[StoredClip], folder: Path) -> None:

@@ -88,7 +88,7 @@ class FlowTable:
             if count > 1:
                 frame, reference = np.divmod(np.arange(count * count), count)
                 pairs.append(np.stack([frame, reference]) + self.starts[clip])
-        frame, reference = np.concatenate(pairs, axis=1)
+        frame, reference = np.concatenate(pairs or [np.zeros((2, 0), np.int64)], axis=1)
         for at in range(0, len(frame), batch):
             part = slice(at, at + batch)
             self.flows[part] = self._match(frame[part], reference[part])

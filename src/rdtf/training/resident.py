@@ -23,6 +23,8 @@ from torch import Tensor, nn
 
 from rdtf.models.loading import load_tensors
 
+_LONGEST_WARMUP = 0.1  # of the run
+
 
 class Trainable(Protocol):
     """What the loop needs: a network, host-side draws, and a loss of them."""
@@ -45,7 +47,8 @@ class RunConfig:
 
     seconds: time of training that the schedule is planned for, over all calls; 0 = plan by steps.
     steps: with seconds = 0, the length of the run.
-    learning_rate, warmup_steps, decay_share: rises, stays, and falls to 0 over the last share.
+    learning_rate, warmup_steps, decay_share: rises, over a tenth of the run at most, stays, and
+    falls to 0 over the last share.
     ema: horizon of the averaged weights, as a decay per step.
     """
 
@@ -216,7 +219,8 @@ class ResidentRun:
         return self._progress >= 1.0
 
     def _rate_factor(self) -> float:
-        rise = min(1.0, (self.step + 1) / self.config.warmup_steps)
+        by_step = (self.step + 1) / self.config.warmup_steps
+        rise = min(1.0, max(by_step, self._progress / _LONGEST_WARMUP))
         left = (1 - self._progress) / max(self.config.decay_share, 1e-6)
         return rise * min(1.0, left)
 
