@@ -70,6 +70,24 @@ class BundledConfig:
 
 
 @dataclass(frozen=True)
+class _Plan:
+    """The same, settled. seconds or steps is 0."""
+
+    kind: Kind
+    seconds: float
+    steps: int
+    batch_size: int
+    channels: tuple[int, ...]
+    learning_rate: float
+    weights: Mapping[str, float] | None
+    grammar_share: float
+    seed: int
+    workers: int
+    precision: str
+    compile: bool
+
+
+@dataclass(frozen=True)
 class BundledResult:
     """reason: "done", "slice over" or "interrupted"; component: a folder for `from_pretrained`."""
 
@@ -109,16 +127,16 @@ def train_on_bundle(
     say = _Log(out / LOG_FILE, started)
     on = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     bundle = Bundle.find(folders)
-    config = _settled(config, bundle, out, on)
+    plan = _settled(config, bundle, out, on)
     clips = bundle.store(store)
     say(f"{len(clips.clips)} clips, {len(clips.frames)} frames of {clips.canvas} px")
     _set_up(on)
-    torch.manual_seed(config.seed or 0)
+    torch.manual_seed(plan.seed)
     flows = bundle.store_folder(store) / FLOWS_FILE
-    trainable = _trainable(config, clips, bundle, on, flows)
+    trainable = _trainable(plan, clips, bundle, on, flows)
     network = trainable.network
-    say(f"{config.kind}: {sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters")
-    run = ResidentRun(trainable, _run_config(config), out, on)
+    say(f"{plan.kind}: {sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters")
+    run = ResidentRun(trainable, _run_config(plan), out, on)
     say(f"on {on} from step {run.step}")
     with _signals(run) as interrupted:
         done = run.train(max(slice_seconds - (time.monotonic() - started), 0.0), log=say)
@@ -136,18 +154,18 @@ def train_on_bundle(
 
 
 def _trainable(
-    config: BundledConfig, clips: ClipStore, bundle: Bundle, device: torch.device, flows: Path
+    plan: _Plan, clips: ClipStore, bundle: Bundle, device: torch.device, flows: Path
 ) -> Trainable:
     tokenizer, encoder = read_text(bundle.text_folder)
     text = TextFeed(tokenizer, encoder.to(device))
     width = int(encoder.get_input_embeddings().embedding_dim)  # pyright: ignore[reportCallIssue]
     frames = torch.from_numpy(clips.frames).to(device)
-    make = _motion if config.kind == "motion" else _drawing
-    return make(config, clips, frames, text, width, flows)
+    make = _motion if plan.kind == "motion" else _drawing
+    return make(plan, clips, frames, text, width, flows)
 
 
 def _motion(
-    config: BundledConfig,
+    plan: _Plan,
     clips: ClipStore,
     frames: Tensor,
     text: TextFeed,
@@ -156,14 +174,13 @@ def _motion(
 ) -> TrainMotion:
     from rdtf.models.motion_dfgn import MotionDFGN
 
-    channels, batch = config.channels or (), config.batch_size or 1
-    network = MotionDFGN(
-        channels=channels,
-        text_dim=channels[-1],
+    network: Any = MotionDFGN(
+        channels=plan.channels,
+        text_dim=plan.channels[-1],
         text_widths=(text_width,),
         canvas=clips.canvas,
         max_frames=_LONG_CLIP,
-    ).to(frames.device)
+    )
     boxes = torch.cat([alpha_box(part[..., 3].float() / 255) for part in frames.split(1024)])
     table = FlowTable(
         frames,
@@ -172,16 +189,19 @@ def _motion(
     )
     if frames.device.type == "cuda":
         fill_flows(table, flows)
-    mix = MotionMix(grammar_share=config.grammar_share or 0.0, sources=config.weights)
-    drawer = MotionDrawer(clips.clips, boxes.cpu().numpy(), mix, config.seed or 0)
-    lengths = ((_LONG_CLIP // 2, batch, 0.8), (_LONG_CLIP, max(1, batch // 2), 0.2))
+    mix = MotionMix(grammar_share=plan.grammar_share, sources=plan.weights)
+    drawer = MotionDrawer(clips.clips, boxes.cpu().numpy(), mix, plan.seed)
+    lengths = (
+        (_LONG_CLIP // 2, plan.batch_size, 0.8),
+        (_LONG_CLIP, max(1, plan.batch_size // 2), 0.2),
+    )
     assembler = MotionAssembler(frames, table)
     flow = FlowConfig(0.6, 1.2, 0.5)
-    return TrainMotion(network, drawer, assembler, text, flow, lengths, config.seed or 0)
+    return TrainMotion(network.to(frames.device), drawer, assembler, text, flow, lengths, plan.seed)
 
 
 def _drawing(
-    config: BundledConfig,
+    plan: _Plan,
     clips: ClipStore,
     frames: Tensor,
     text: TextFeed,
@@ -190,32 +210,31 @@ def _drawing(
 ) -> TrainDrawing:
     from rdtf.models.dfgn import DFGN
 
-    channels = config.channels or ()
-    network = DFGN(
+    network: Any = DFGN(
         latent_channels=4 * _DRAWING_PATCH**2,
-        channels=channels,
-        text_dim=channels[-1],
+        channels=plan.channels,
+        text_dim=plan.channels[-1],
         text_widths=(text_width,),
         compose=False,
         patch=_DRAWING_PATCH,
         latent_size=clips.canvas // _DRAWING_PATCH,
         max_frames=1,
-    ).to(frames.device)
-    weights = config.weights or {
+    )
+    weights = plan.weights or {
         source: sum(clip.source == source for clip in clips.clips)
         for source in {clip.source for clip in clips.clips}
     }
     flow = FlowConfig(0.5, 1.1, 0.1)
     return TrainDrawing(
-        network,
+        network.to(frames.device),
         frames,
         clips.clips,
         text,
         flow,
         weights,
-        config.batch_size or 1,
+        plan.batch_size,
         _DRAWING_PATCH,
-        seed=config.seed or 0,
+        seed=plan.seed,
     )
 
 
@@ -233,10 +252,10 @@ def fill_flows(table: FlowTable, file: Path) -> None:
 # ------------------------------------------------------------------------------ its settings
 
 
-def _defaults(kind: Kind, device: torch.device) -> BundledConfig:
+def _defaults(kind: Kind, device: torch.device) -> dict[str, Any]:
     """What trained the model that ships, on a GPU; smaller batches elsewhere."""
     gpu = device.type == "cuda"
-    common = {
+    common: dict[str, Any] = {
         "weights": None,
         "seconds": 0.0,
         "steps": 0,
@@ -246,18 +265,17 @@ def _defaults(kind: Kind, device: torch.device) -> BundledConfig:
         "compile": False,
         "grammar_share": 0.45,
     }
+    own: dict[str, Any]
     if kind == "motion":
         own = {"channels": (64, 128, 192), "batch_size": 256, "learning_rate": 1.2e-3}
     else:
         own = {"channels": (96, 192, 288), "batch_size": 128, "learning_rate": 8e-4}
     if not gpu:
         own["batch_size"] = 16
-    return BundledConfig(kind, **common, **own)  # pyright: ignore[reportArgumentType]
+    return {**common, **own}
 
 
-def _settled(
-    config: BundledConfig, bundle: Bundle, out: Path, device: torch.device
-) -> BundledConfig:
+def _settled(config: BundledConfig, bundle: Bundle, out: Path, device: torch.device) -> _Plan:
     """`config` with what the run was begun with, or defaults, where it says nothing; written."""
     asked = {name: value for name, value in asdict(config).items() if value is not None}
     asked["bundle"] = bundle.id
@@ -275,40 +293,39 @@ def _settled(
         asked["steps"] = 0
     elif asked.get("steps"):
         asked["seconds"] = 0.0
-    values = {**asdict(_defaults(config.kind, device)), **known, **asked}
-    settled = BundledConfig(**{field.name: values[field.name] for field in fields(config)})
-    _check(settled)
-    write_json(out / RUN_FILE, {**asdict(settled), "bundle": bundle.id})
-    return settled
+    values = {**_defaults(config.kind, device), **known, **asked}
+    plan = _Plan(**{field.name: values[field.name] for field in fields(_Plan)})
+    _check(plan)
+    write_json(out / RUN_FILE, {**asdict(plan), "bundle": bundle.id})
+    return plan
 
 
-def _check(config: BundledConfig) -> None:
-    if not (config.seconds or 0) > 0 and not (config.steps or 0) > 0:
+def _check(plan: _Plan) -> None:
+    if plan.seconds <= 0 and plan.steps <= 0:
         raise UserError("say how long the whole run may take: --seconds, or --steps")
-    if config.precision not in PRECISIONS:
-        raise UserError(f"precision {config.precision!r} is none of {', '.join(PRECISIONS)}")
-    if (config.batch_size or 0) < 1 or (config.workers or 0) < 0:
+    if plan.precision not in PRECISIONS:
+        raise UserError(f"precision {plan.precision!r} is none of {', '.join(PRECISIONS)}")
+    if plan.batch_size < 1 or plan.workers < 0:
         raise UserError("batch_size must be 1 or more, workers 0 or more")
-    channels = config.channels or ()
-    if not channels or any(width < 32 or width % 32 for width in channels):
-        raise UserError(f"channels {channels} must be multiples of 32, finest level first")
+    if not plan.channels or any(width < 32 or width % 32 for width in plan.channels):
+        raise UserError(f"channels {plan.channels} must be multiples of 32, finest level first")
 
 
-def _run_config(config: BundledConfig) -> RunConfig:
-    motion = config.kind == "motion"
+def _run_config(plan: _Plan) -> RunConfig:
+    motion = plan.kind == "motion"
     return RunConfig(
-        seconds=config.seconds or 0.0,
-        steps=config.steps or 0,
-        learning_rate=config.learning_rate or 0.0,
+        seconds=plan.seconds,
+        steps=plan.steps,
+        learning_rate=plan.learning_rate,
         warmup_steps=300 if motion else 500,
         decay_share=0.35 if motion else 0.3,
         ema=0.999 if motion else 0.9995,
-        workers=config.workers or 0,
-        precision=config.precision or "fp32",
-        compile=bool(config.compile),
+        workers=plan.workers,
+        precision=plan.precision,
+        compile=plan.compile,
         log_seconds=20.0,
         save_seconds=60.0,
-        seed=config.seed or 0,
+        seed=plan.seed,
     )
 
 

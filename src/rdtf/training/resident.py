@@ -105,7 +105,7 @@ class ResidentRun:
         self.trainable, self.config, self.folder, self.device = trainable, config, folder, device
         network = trainable.network
         self.names = [name for name, _ in network.named_parameters()]
-        self.parameters = list(network.parameters())
+        self.parameters: list[Tensor] = list(network.parameters())
         decayed = [p for p in self.parameters if p.ndim > 1]
         plain = [p for p in self.parameters if p.ndim <= 1]
         groups = [
@@ -118,6 +118,7 @@ class ResidentRun:
             betas=(0.9, config.beta2),
             fused=device.type == "cuda",
         )
+        self.copies: list[Tensor]
         if config.precision == "bf16":
             trainable.forward = copy.deepcopy(network).bfloat16()
             self.copies = list(trainable.forward.parameters())

@@ -184,7 +184,7 @@ class TrainDrawing:
         self.network, self.frames, self.clips, self.text = network, frames, clips, text
         self.flow, self.batch_size, self.patch = flow, batch_size, patch
         self.text_dropout, self.seed = text_dropout, seed
-        self.forward = network
+        self.forward: Any = network
         by_source: dict[str, list[int]] = {}
         for index, clip in enumerate(clips):
             by_source.setdefault(clip.source, []).append(index)
