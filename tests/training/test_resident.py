@@ -186,3 +186,14 @@ def test_the_rate_rises_within_a_tenth_of_the_run_and_ends_at_nothing(text, tmp_
         factors.append(run._rate_factor())
     assert factors[0] < 0.05 and factors[10:75] == [1.0] * 65
     assert factors[100] == 0.0 and factors[90] == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_the_whole_network_is_one_graph(kind, text):
+    """`--compile`: nothing of it falls back to Python."""
+    trainable = MAKERS[kind](STORE, text)
+    expected, _ = trainable.loss(trainable.draw(0, 0.5), 0)
+    trainable.forward = torch.compile(trainable.network, backend="eager", fullgraph=True)
+    found, _ = trainable.loss(trainable.draw(0, 0.5), 0)
+    assert torch.allclose(found, expected, rtol=1e-5)
+    found.backward()
