@@ -170,7 +170,7 @@ def test_training_on_bundles_imports_nothing_that_a_rented_machine_lacks(summary
         + """
 sys.modules["transformers"] = None  # only where text is encoded
 import importlib, pkgutil
-import rdtf, rdtf.models, rdtf.synthetic
+import rdtf, rdtf.models, rdtf.stickers, rdtf.synthetic
 names = ["rdtf.training.resident", "rdtf.training.trainables", "rdtf.training.bundled"]
 names += ["rdtf.training.far", "rdtf.data.clip_store", "rdtf.data.unbundle"]
 for package in (rdtf.models, rdtf.synthetic):
