@@ -19,7 +19,7 @@ from rdtf.data.bundle import BundleSummary
 from rdtf.errors import DataError, UserError
 from rdtf.models.dfgn import DFGN
 from rdtf.models.motion_dfgn import MotionDFGN
-from rdtf.training.bundled import BundledConfig, fill_flows, train_on_bundle
+from rdtf.training.bundled import BundledConfig, _defaults, _set_up, fill_flows, train_on_bundle
 from rdtf.training.component import WEIGHTS_FILE, join_parts
 from rdtf.training.far import main
 
@@ -146,6 +146,17 @@ def test_flows_are_computed_once(tmp_path):
     second.fill = None  # type: ignore[method-assign]
     fill_flows(second, tmp_path / "flows.safetensors")
     assert torch.equal(second.flows, first.flows)
+
+
+def test_a_gpu_is_set_up(monkeypatch):
+    """As far as it goes without one."""
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
+    for flags in (torch.backends.cudnn, torch.backends.cuda.matmul):
+        monkeypatch.setattr(flags, "allow_tf32", False)
+    _set_up(torch.device("cuda"), compiles=False)
+    assert torch.backends.cudnn.benchmark and torch.backends.cuda.matmul.allow_tf32
+    plan = _defaults("motion", torch.device("cuda"))
+    assert plan["precision"] == "bf16" and plan["batch_size"] == 256 and plan["workers"] > 0
 
 
 @pytest.mark.slow

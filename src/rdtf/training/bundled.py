@@ -130,7 +130,7 @@ def train_on_bundle(
     plan = _settled(config, bundle, out, on)
     clips = bundle.store(store)
     say(f"{len(clips.clips)} clips, {len(clips.frames)} frames of {clips.canvas} px")
-    _set_up(on)
+    _set_up(on, plan.compile)
     torch.manual_seed(plan.seed)
     flows = bundle.store_folder(store) / FLOWS_FILE
     trainable = _trainable(plan, clips, bundle, on, flows)
@@ -332,12 +332,16 @@ def _run_config(plan: _Plan) -> RunConfig:
 # ------------------------------------------------------------------------------- its surroundings
 
 
-def _set_up(device: torch.device) -> None:
+def _set_up(device: torch.device, compiles: bool) -> None:
     if device.type == "cuda":
         torch.backends.cuda.matmul.allow_tf32 = True
         torch.backends.cudnn.allow_tf32 = True
         torch.backends.cudnn.benchmark = True
-    torch._dynamo.config.recompile_limit = 64  # every stage of every level has its own shapes
+    if compiles:
+        from torch._dynamo import config
+
+        limits: Any = config
+        limits.recompile_limit = 64  # every stage of every level has its own shapes
 
 
 class _Log:
