@@ -148,13 +148,17 @@ def test_flows_are_computed_once(tmp_path):
     assert torch.equal(second.flows, first.flows)
 
 
-def test_a_gpu_is_set_up(monkeypatch):
+def test_a_gpu_is_set_up():
     """As far as it goes without one."""
-    monkeypatch.setattr(torch.backends.cudnn, "benchmark", False)
-    for flags in (torch.backends.cudnn, torch.backends.cuda.matmul):
-        monkeypatch.setattr(flags, "allow_tf32", False)
-    _set_up(torch.device("cuda"), compiles=False)
-    assert torch.backends.cudnn.benchmark and torch.backends.cuda.matmul.allow_tf32
+    flags = [(torch.backends.cudnn, "benchmark"), (torch.backends.cudnn, "allow_tf32")]
+    flags.append((torch.backends.cuda.matmul, "allow_tf32"))
+    before = [getattr(place, name) for place, name in flags]
+    try:
+        _set_up(torch.device("cuda"), compiles=False)
+        assert all(getattr(place, name) for place, name in flags)
+    finally:
+        for (place, name), value in zip(flags, before, strict=True):
+            setattr(place, name, value)
     plan = _defaults("motion", torch.device("cuda"))
     assert plan["precision"] == "bf16" and plan["batch_size"] == 256 and plan["workers"] > 0
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from rdtf.data.clip_store import StoredClip
 from rdtf.errors import DataError
-from rdtf.models.loading import load_tensors
+from rdtf.models.loading import load_pretrained, load_tensors
 from rdtf.synthetic.grammar import draw_motion
 from rdtf.synthetic.phrases import draw_caption
 
@@ -56,8 +56,8 @@ def read_text(folder: Path) -> tuple[Any, nn.Module]:
     from transformers import AutoConfig, AutoModelForTextEncoding, AutoTokenizer
 
     try:
-        tokenizer: Any = AutoTokenizer.from_pretrained(str(folder))
-        config = AutoConfig.from_pretrained(str(folder))
+        tokenizer: Any = load_pretrained(AutoTokenizer, folder)
+        config = load_pretrained(AutoConfig, folder)
         weights = load_tensors(folder / _WEIGHTS_FILE)
     except (OSError, ValueError) as error:
         raise DataError(f"text encoder in {folder} can't be loaded: {error}") from error
