@@ -65,19 +65,19 @@ def test_from_text_alone_it_draws_and_moves(pipeline):
 
 
 def test_words_move_it(pipeline):
-    """What the words say, and not the noise, decides where a still goes."""
+    """What the words say, and not the noise, decides what becomes of a still."""
     still = SyntheticStickers(seed=5, count=60, canvas=pipeline.canvas)[7].select([0])
 
-    def centre(words: str) -> np.ndarray:
+    def shape(words: str) -> tuple[float, float]:
+        """How much there is of it at the end, and how far down, in shares of the canvas."""
         made = pipeline(words, image=still, generator=torch.Generator().manual_seed(1))
-        alpha = made.frames[1:, ..., 3].astype(float)
-        places = np.arange(pipeline.canvas)
-        x = (alpha.sum(1) * places).sum(1) / alpha.sum((1, 2))
-        return np.array([x.mean(), alpha.sum((1, 2)).mean()])
+        alpha = made.frames[-3:, ..., 3].astype(float) / 255
+        rows = (np.arange(pipeline.canvas) + 0.5) / pipeline.canvas
+        return alpha.mean(), (alpha.sum((0, 2)) * rows).sum() / max(alpha.sum(), 1e-6)
 
-    left, right = centre("sliding left"), centre("sliding right")
-    assert right[0] - left[0] > 0.1 * pipeline.canvas
-    assert centre("growing")[1] > 1.2 * centre("shrinking")[1]
+    assert shape("growing")[0] > 1.3 * shape("shrinking")[0]
+    assert shape("vanishing")[0] < 0.5 * shape("breathing")[0]
+    assert shape("jumping")[1] < shape("squashing")[1] - 0.05
 
 
 def test_it_refuses_to_guide_by_the_image(pipeline):

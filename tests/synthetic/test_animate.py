@@ -12,12 +12,12 @@ import torch.nn.functional as F
 
 from rdtf.errors import StickerError
 from rdtf.models.affine import backward_flow
+from rdtf.models.deformation import deformation
 from rdtf.models.motion_latents import alpha_box as alpha_box_in_torch
 from rdtf.stickers import Sticker
 from rdtf.stickers.canvas import premultiply
 from rdtf.synthetic import VERBS, MotionDraw, animate, motion_parameters
 from rdtf.synthetic.animate import alpha_box
-from rdtf.training.motion_batch import deformation
 from rdtf.training.motion_draws import DEFORMS
 
 from .conftest import blob

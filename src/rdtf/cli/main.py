@@ -12,22 +12,33 @@ from typing import Annotated, Any, Union
 import tyro
 
 from rdtf.cli.animate import Animate
+from rdtf.cli.bundle import Bundle
 from rdtf.cli.compare import Compare
 from rdtf.cli.data import Inspect, Prepare, Synth
 from rdtf.cli.evaluate import Evaluate
 from rdtf.cli.export import ExportCommand
 from rdtf.cli.quickstart import Quickstart
+from rdtf.cli.resident import JoinParts, TrainDrawing, TrainMotion
 from rdtf.cli.sample import Fill, Generate, Interpolate, Predict
 from rdtf.cli.studio import StudioCommand
 from rdtf.cli.train import Train, TrainAutoencoder
 from rdtf.errors import UserError
 
-_DATA_COMMANDS = {"synth": Synth, "animate": Animate, "prepare": Prepare, "inspect": Inspect}
+_DATA_COMMANDS = {
+    "synth": Synth,
+    "animate": Animate,
+    "prepare": Prepare,
+    "inspect": Inspect,
+    "bundle": Bundle,
+}
 _COMMANDS = {
     "quickstart": Quickstart,
     "data": _DATA_COMMANDS,
     "train": Train,
     "train-autoencoder": TrainAutoencoder,
+    "train-motion": TrainMotion,
+    "train-drawing": TrainDrawing,
+    "join-parts": JoinParts,
     "generate": Generate,
     "interpolate": Interpolate,
     "predict": Predict,
@@ -37,7 +48,7 @@ _COMMANDS = {
     "evaluate": Evaluate,
     "compare": Compare,
 }
-_DATA_HELP = "Make, prepare and look at training sets: synth, animate, prepare, inspect."
+_DATA_HELP = "Make, prepare and look at training sets: synth, animate, prepare, inspect, bundle."
 
 
 def _choice(commands: dict[str, Any], chosen: list[str]) -> Any:

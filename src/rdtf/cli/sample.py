@@ -28,7 +28,7 @@ class _Sampling:
     ships: 1 between given frames, 12 to move what is given, 20 to draw a still from text."""
     guidance_scale: float | None = None
     """How strongly to follow the text; 1 = off. Default: the model's for the task; of the model
-    that ships: 3 to draw a still, 1.5 to move one, else 1."""
+    that ships: 3 to draw a still, 2.5 to move one, else 1."""
     image_guidance_scale: float | None = None
     """How strongly what is drawn follows the given frames; 1 = off. Default: the model's for the
     task. A model that only moves what it is given has none."""

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from rdtf.errors import UserError
+from rdtf.fileio import write_text
 
 FRAMES_FILE, CLIPS_FILE = "frames.npy", "clips.json"
 
@@ -69,7 +70,8 @@ class ClipStore:
         folder = Path(folder)
         if not (folder / CLIPS_FILE).is_file() or not (folder / FRAMES_FILE).is_file():
             raise UserError(f"{folder} is no clip store: {FRAMES_FILE} and {CLIPS_FILE} are needed")
-        frames = np.load(folder / FRAMES_FILE, mmap_mode="r", allow_pickle=False)
+        # Copy on write: torch wants arrays that it may write to, the file stays as it is.
+        frames = np.load(folder / FRAMES_FILE, mmap_mode="c", allow_pickle=False)
         clips = []
         for entry in json.loads((folder / CLIPS_FILE).read_text()):
             entry["durations_ms"] = tuple(entry["durations_ms"])
@@ -82,9 +84,7 @@ class ClipStore:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         np.save(folder / FRAMES_FILE, self.frames, allow_pickle=False)
-        text = json.dumps([asdict(clip) for clip in self.clips])
-        (folder / f"{CLIPS_FILE}.part").write_text(text)
-        (folder / f"{CLIPS_FILE}.part").rename(folder / CLIPS_FILE)
+        write_clips(folder, self.clips)
 
     @classmethod
     def of(cls, clips: Iterable[tuple[np.ndarray, dict]]) -> ClipStore:
@@ -95,3 +95,8 @@ class ClipStore:
             stored.append(StoredClip(start=start, count=len(pixels), **about))
             start += len(pixels)
         return cls(np.concatenate(frames), tuple(stored))
+
+
+def write_clips(folder: Path, clips: Iterable[StoredClip]) -> None:
+    """clips.json of a store, whole or not at all."""
+    write_text(folder / CLIPS_FILE, json.dumps([asdict(clip) for clip in clips]))

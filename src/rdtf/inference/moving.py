@@ -33,6 +33,10 @@ from rdtf.models.motion_matching import look, matched_flow, split_flow
 from rdtf.synthetic.grammar import MotionDraw, motion_parameters
 from rdtf.synthetic.verbs import find_verb
 
+# Guided motion starts from so much of its noise: as many words are followed, and things move more
+# steadily from frame to frame (docs/LOG.md).
+_GUIDED_NOISE = 0.6
+
 
 @dataclass(frozen=True)
 class MotionWindow:
@@ -158,7 +162,7 @@ def sample_motion(
     set_timesteps(scheduler, num_inference_steps, device)
     extra = step_options(scheduler, generator, eta)
     keep = given[None, :, None]
-    latents = noise
+    latents = noise * _GUIDED_NOISE if guided else noise
     levels = noise_levels(scheduler, torch.device("cpu")).tolist()
     for index, (timestep, level) in enumerate(zip(scheduler.timesteps, levels, strict=True)):
         latents = torch.where(keep, (1 - level) * clean + level * noise, latents)

@@ -305,7 +305,7 @@ class DFGN(OwnMemory, ModelMixin, ConfigMixin):
 
         # The noise is part of what "v" and "eps" ask for: there it is shown as it is.
         pixels, motion = noisy.split([clean.shape[1], self.motion_channels], dim=1)
-        if self.config_.prediction == "x":
+        if self.config["prediction"] == "x":
             pixels = pixels * input_scale(level, noisy, _DATA_STD)
         if guide is not None and self.motion_channels:
             pixels, motion = self._seen_beyond(pixels, motion, level, guide)
@@ -323,7 +323,7 @@ class DFGN(OwnMemory, ModelMixin, ConfigMixin):
         """Motion counts beyond the given frames; if it is alone there, noisy pixels don't."""
         beyond = guide.beyond.view(len(pixels), 1, -1, 1, 1)
         motion = motion * input_scale(level, motion, 1.0)  # data and noise alike
-        if self.config_.motion == "alone":
+        if self.config["motion"] == "alone":
             pixels = torch.where(beyond, 0.0, pixels)
         return pixels, torch.where(beyond, motion, 0.0)
 
@@ -360,12 +360,12 @@ class DFGN(OwnMemory, ModelMixin, ConfigMixin):
 
     def _pixels(self, latents: Tensor) -> Tensor:
         """The channels of the pixels."""
-        return latents[:, : self.config_.latent_channels]
+        return latents[:, : self.config["latent_channels"]]
 
     @property
     def state_channels(self) -> int:
         """Channels of what is noised and denoised: those of the pixels and of motion."""
-        return int(self.config_.latent_channels) + self.motion_channels
+        return int(self.config["latent_channels"]) + self.motion_channels
 
     def _guide(
         self,
@@ -376,11 +376,11 @@ class DFGN(OwnMemory, ModelMixin, ConfigMixin):
         known: Known | None = None,
     ) -> Guide | None:
         """What the given frames say, for a network that composes."""
-        if not self.config_.compose:
+        if not self.config["compose"]:
             return None
         if known is not None and known.guide is not None:
             return known.guide
-        patch, moves = self.config_.patch, self.motion_channels > 0
+        patch, moves = self.config["patch"], self.motion_channels > 0
         return guide_by(clean, given, valid, motion_scale, patch=patch, moves=moves)
 
     def _composed(
@@ -407,33 +407,37 @@ class DFGN(OwnMemory, ModelMixin, ConfigMixin):
 
     @property
     def config_(self) -> Any:
-        """The registered config, untyped: diffusers' FrozenDict has no static attributes."""
+        """The registered config, untyped: diffusers' FrozenDict has no static attributes.
+
+        Not for the forward pass: torch.compile sees a dict there, without attributes.
+        """
         return cast(Any, self.config)
 
     def _unet(
         self, x: Tensor, embedding: Tensor, text: Tensor, mask: Tensor | None, clip: ClipShape
     ) -> Tensor:
-        config = self.config_
+        config = self.config
+        extra_up_stage, num_levels = config["extra_up_stage"], len(config["channels"])
         h = self.conv_in(x)
-        skips = [h] if config.extra_up_stage else []
-        per_level = config.layers_per_level
+        skips = [h] if extra_up_stage else []
+        per_level = config["layers_per_level"]
         for index, stage in enumerate(self.down):
             h = self._run(stage, h, embedding, text, mask, clip)
             skips.append(h)
             level, last_of_level = index // per_level, (index + 1) % per_level == 0
-            if last_of_level and level < len(config.channels) - 1:
+            if last_of_level and level < num_levels - 1:
                 h = self.downsample[level](h)
-                skips += [h] if config.extra_up_stage else []
+                skips += [h] if extra_up_stage else []
 
         for stage in self.middle:
             h = self._run(stage, h, embedding, text, mask, clip)
 
-        per_level += config.extra_up_stage
+        per_level += extra_up_stage
         for index, stage in enumerate(self.up):
             h = torch.cat([h, skips.pop()], dim=1)
             h = self._run(stage, h, embedding, text, mask, clip)
             level, last_of_level = index // per_level, (index + 1) % per_level == 0
-            if last_of_level and level < len(config.channels) - 1:
+            if last_of_level and level < num_levels - 1:
                 # The grid of the skip that comes next, so that odd sizes fit as well.
                 h = nn.functional.interpolate(h, size=skips[-1].shape[-2:], mode="nearest")
                 h = self.upsample[level](h)
@@ -450,7 +454,7 @@ class DFGN(OwnMemory, ModelMixin, ConfigMixin):
 
     def _condition(self, level: Tensor, valid: Tensor, duration_ms: Tensor | None) -> Tensor:
         """Noise level, number of frames, mean duration → `[B, E]`."""
-        dim = self.config_.embedding_dim
+        dim = self.config["embedding_dim"]
         if duration_ms is None:
             duration_ms = torch.full_like(level, 100.0)
         numbers = torch.stack(

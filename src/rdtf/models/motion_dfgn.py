@@ -104,7 +104,7 @@ class MotionDFGN(OwnMemory, ModelMixin, ConfigMixin):
 
     @property
     def config_(self) -> Any:
-        """The registered config, untyped."""
+        """The registered config, untyped; not for the forward pass, as in `DFGN`."""
         return cast(Any, self.config)
 
     def forward(
@@ -189,7 +189,7 @@ class MotionDFGN(OwnMemory, ModelMixin, ConfigMixin):
 
     def _numbers(self, sigma: Tensor, times_ms: Tensor, valid: Tensor) -> Tensor:
         """Noise level, time from the reference, clip length and time between frames `[B, F, …]`."""
-        dim = self.config_.embedding_dim
+        dim = self.config["embedding_dim"]
         count = valid.sum(dim=1)
         last = torch.where(valid, times_ms, -torch.inf).amax(1)
         first = torch.where(valid, times_ms, torch.inf).amin(1)

@@ -62,6 +62,11 @@ class TextEncoder:
         model = self._load(AutoModelForTextEncoding, use_safetensors=True)
         return tokenizer, model.eval().requires_grad_(False)
 
+    @property
+    def parts(self) -> tuple[Any, Any]:
+        """Tokenizer and model, as `transformers` has them."""
+        return self._loaded
+
     def _load(self, kind: Any, **options: Any) -> Any:
         location = self.location
         try:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import contextlib
 import functools
 import struct
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import av
 import numpy as np
 from PIL import Image
 
@@ -49,7 +49,6 @@ _DAMAGE = (
     MemoryError,
     struct.error,
     zlib.error,
-    av.FFmpegError,
     Image.DecompressionBombError,
     Image.DecompressionBombWarning,
 )
@@ -127,6 +126,12 @@ def _damage_as_sticker_error(name: str, format: str) -> Iterator[None]:
         yield
     except UserError:
         raise
-    except _DAMAGE as error:
+    except (*_DAMAGE, *_video_errors()) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise StickerError(f"{name}: damaged {format} ({reason}); get it again") from error
+
+
+def _video_errors() -> tuple[type[Exception], ...]:
+    """What PyAV raises, if it was ever needed: it is imported by who reads or writes videos."""
+    av = sys.modules.get("av")
+    return () if av is None else (av.FFmpegError,)

@@ -10,10 +10,9 @@ import io
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
-import av
 import numpy as np
-from av.container import OutputContainer
 
 from rdtf.errors import StickerError
 from rdtf.stickers.budget import Budget
@@ -22,6 +21,10 @@ from rdtf.stickers.sticker import Sticker
 from rdtf.stickers.timing import whole_durations
 from rdtf.stickers.vp9 import stated_sizes
 from rdtf.stickers.yuv import planes_to_frame, to_planes, to_rgba
+
+if TYPE_CHECKING:  # imported where videos are read or written: not everybody has it
+    import av
+    from av.container import OutputContainer
 
 _MILLISECOND = Fraction(1, 1000)
 _SEGMENT = b"\x18\x53\x80\x67"
@@ -60,6 +63,8 @@ def decode(data: bytes, name: str, budget: Budget) -> Sticker:
 
 
 def _decoded(video: _Video) -> Iterator[av.VideoFrame]:
+    import av
+
     decoder = av.CodecContext.create("libvpx-vp9", "r")
     if video.extradata:
         decoder.extradata = video.extradata
@@ -68,6 +73,8 @@ def _decoded(video: _Video) -> Iterator[av.VideoFrame]:
 
 
 def _demux(data: bytes, name: str, budget: Budget) -> _Video:
+    import av
+
     _check_whole(data, name)
     with av.open(io.BytesIO(data), mode="r", format="matroska") as container:
         if not container.streams.video:
@@ -155,6 +162,8 @@ def encode_planes(
         crf, speed: as in `encode`.
         is_draft: half of the time or less, for a file that is some percent larger.
     """
+    import av
+
     if not 0 <= crf <= 63 or not 0 <= speed <= 8:
         raise StickerError("WebM needs crf from 0 to 63 and speed from 0 to 8")
     starts = [0, *np.cumsum(durations_ms)[:-1].tolist()]

@@ -6,8 +6,12 @@ pictures with odd sides.
 
 from __future__ import annotations
 
-import av
+from typing import TYPE_CHECKING
+
 import numpy as np
+
+if TYPE_CHECKING:
+    import av
 
 _RED_BLUE_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}
 _BT709, _FULL_RANGE = 1, 2  # FFmpeg's numbers
@@ -31,6 +35,8 @@ def to_planes(pixels: np.ndarray) -> list[np.ndarray]:
 
 def planes_to_frame(planes: list[np.ndarray]) -> av.VideoFrame:
     """Three planes -> yuv420p, four -> yuva420p; see `to_planes`."""
+    import av
+
     height, width = planes[0].shape
     frame = av.VideoFrame(width, height, "yuva420p" if len(planes) == 4 else "yuv420p")
     for plane, values in zip(frame.planes, planes, strict=True):

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rdtf.models.affine import backward_flow, fit, grid_positions, relative_to
-from rdtf.models.matching import EXACT, match
+from rdtf.models.affine import backward_flow, grid_positions, relative_to
+from rdtf.models.deformation import deformation
 from rdtf.models.motion_latents import (
     GRID,
     alpha_box,
@@ -19,9 +19,8 @@ from rdtf.models.motion_latents import (
     latents_of_residual,
     pack,
 )
-from rdtf.training.motion_draws import DEFORMS, MotionDraws
-
-_MATCHING_SIDE = 64
+from rdtf.models.motion_matching import look, matched_flow, split_flow
+from rdtf.training.motion_draws import MotionDraws
 
 
 @dataclass(frozen=True)
@@ -51,16 +50,6 @@ def premultiplied(frames: Tensor) -> Tensor:
     return (torch.cat([rgb * alpha, alpha], dim=-1) * 2 - 1).movedim(-1, -3)
 
 
-def look(pictures: Tensor, flow: Tensor) -> Tensor:
-    """Pictures `[N, c, H, W]` in [−1, 1] looked at by a flow `[N, 2, h, w]`, as `[N, c, h, w]`.
-
-    Nothing lies beyond the canvas.
-    """
-    height, width = flow.shape[-2:]
-    places = (flow + grid_positions(height, width, flow)).permute(0, 2, 3, 1)
-    return F.grid_sample(pictures + 1, places, align_corners=False) - 1
-
-
 class FlowTable:
     """Backward flows between any two frames of a clip, found by matching; computed once.
 
@@ -88,25 +77,24 @@ class FlowTable:
             if count > 1:
                 frame, reference = np.divmod(np.arange(count * count), count)
                 pairs.append(np.stack([frame, reference]) + self.starts[clip])
-        frame, reference = np.concatenate(pairs, axis=1)
+        frame, reference = np.concatenate(pairs or [np.zeros((2, 0), np.int64)], axis=1)
         for at in range(0, len(frame), batch):
             part = slice(at, at + batch)
             self.flows[part] = self._match(frame[part], reference[part])
         self._whole = True
 
+    def take(self, flows: Tensor) -> None:
+        """Fill the table with what another one of the same clips has computed."""
+        self.flows.copy_(flows)
+        self._whole = True
+
     def _match(self, frame: np.ndarray, reference: np.ndarray) -> Tensor:
         """Row-wise flows of global frame indices, `[n, 2, h, w]`."""
-        pair = [
+        pictures, references = (
             premultiplied(self.frames[torch.from_numpy(index).to(self.frames.device)])
             for index in (frame, reference)
-        ]
-        pictures = torch.stack(pair, dim=1)
-        if pictures.shape[-1] > _MATCHING_SIDE:
-            pool = pictures.shape[-1] // _MATCHING_SIDE
-            pictures = F.avg_pool2d(pictures.flatten(0, 1), pool).unflatten(0, (len(frame), 2))
-        offsets = pictures.new_tensor([[0.0, 1.0]]).expand(len(frame), 2)
-        flow, _ = match(pictures, offsets, _MATCHING_SIDE, EXACT)
-        return F.adaptive_avg_pool2d(flow[:, 1], GRID).half()
+        )
+        return matched_flow(pictures, references).half()
 
     def rows(self, clip: np.ndarray, local: np.ndarray, reference: np.ndarray) -> Tensor:
         """Flows `[N, F, 2, h, w]` of frames `local [N, F]` from frame `reference [N]`."""
@@ -200,17 +188,9 @@ class MotionAssembler:
         sign = flow.new_tensor([-1.0, 1.0]).view(1, 1, 2, 1, 1)
         flow = torch.where(mirrored[:, None, None, None, None], flow.flip(-1) * sign, flow)
         alpha = torch.where(mirrored[:, None, None, None], alpha.flip(-1), alpha)
-        middle = centre[rows][:, None].expand(*alpha.shape[:2], 2)
-        affine = fit(flow, alpha, middle)
-        field = backward_flow(affine, middle, GRID, GRID)
-        small = F.adaptive_avg_pool2d(reference[rows], 2 * GRID)
-        repeated = small[:, None].expand(-1, alpha.shape[1], -1, -1, -1).flatten(0, 1)
-        ghost = (look(repeated, field.flatten(0, 1))[:, 3] + 1).view_as(alpha) / 2
-        counts = torch.maximum(alpha, ghost)
-        near = F.max_pool2d(counts, 3, stride=1, padding=1).clamp(0, 1)
-        truth[rows] = affine
-        residual[rows] = (flow - field) * (near * 4).clamp(max=1)[:, :, None]
-        cover[rows] = near
+        truth[rows], residual[rows], cover[rows] = split_flow(
+            flow, alpha, reference[rows], centre[rows]
+        )
 
     def _deformation(
         self, draws: MotionDraws, truth: Tensor, centre: Tensor, box: Tensor
@@ -247,53 +227,6 @@ class MotionAssembler:
         cover = (look(repeated, flow.flatten(0, 1))[:, 0] + 1) / 2
         near = F.max_pool2d(cover[:, None], 3, stride=1, padding=1)
         return near[:, 0].unflatten(0, (count, slots)).clamp(0, 1)
-
-
-def deformation(still: Tensor, kind: Tensor, strength: Tensor, seed: Tensor, box: Tensor) -> Tensor:
-    """Smooth deformations of the grammar, as flow on top of the affine part.
-
-    Args:
-        still: places on the still `[N, F, 2, h, w]`; kind: index into DEFORMS `[N]`;
-        strength: phase or amount, 0 = none, `[N, F]`; seed: in [0, 1], `[N]`;
-        box: of the still's alpha, `[N, 6]`.
-
-    Returns:
-        `[N, F, 2, h, w]`.
-    """
-    x, y = still.unbind(2)
-    centre_x, centre_y, left, top, right, bottom = (
-        edge[:, None, None, None] for edge in box.unbind(-1)
-    )
-    amount, phase = strength[..., None, None], seed[:, None, None, None]
-    width = (right - left).clamp(min=0.2)
-    height = (bottom - top).clamp(min=0.2)
-    along = ((x - left) / width).clamp(-0.2, 1.2)
-    turn = 2 * torch.pi
-
-    wave = torch.sin(turn * (1.2 * along - amount)) - torch.sin(turn * 1.2 * along)
-    ripple = torch.stack([torch.zeros_like(wave), 0.11 * along.clamp(min=0) * wave], dim=2)
-
-    off_x, off_y = x - centre_x, y - centre_y
-    radius = (off_x**2 + off_y**2).sqrt() / (0.6 * torch.maximum(width, height))
-    angle = -2.0 * amount * (1 - radius).clamp(min=0) ** 2
-    cos, sin = angle.cos(), angle.sin()
-    swirl = torch.stack(
-        [cos * off_x - sin * off_y - off_x, sin * off_x + cos * off_y - off_y], dim=2
-    )
-
-    low = ((y - top) / height).clamp(0, 1.2)
-    drops = torch.sin(turn * (2.0 * along + phase))
-    drip = torch.stack(
-        [
-            0.05 * amount * torch.sin(turn * (low + phase)),
-            -0.16 * amount * low * (0.5 + 0.5 * drops),
-        ],
-        dim=2,
-    )
-    fields = torch.stack([torch.zeros_like(ripple), ripple, swirl, drip], dim=1)
-    assert len(DEFORMS) == fields.shape[1]
-    rows = torch.arange(len(kind), device=kind.device)
-    return fields[rows, kind]
 
 
 def batch_inputs(batch: MotionBatch) -> dict[str, Any]:

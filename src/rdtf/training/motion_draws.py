@@ -14,11 +14,16 @@ import numpy as np
 from rdtf.data.clip_store import StoredClip
 from rdtf.method.curriculum import Curriculum, CurriculumConfig
 from rdtf.method.tasks import draw_task
-from rdtf.synthetic.grammar import draw_motion, motion_parameters
+from rdtf.models.deformation import DEFORMS
+from rdtf.synthetic.grammar import (
+    as_shown,
+    draw_duration_ms,
+    draw_motion,
+    motion_parameters,
+)
 from rdtf.synthetic.phrases import draw_caption
 from rdtf.synthetic.verbs import VERBS
 
-DEFORMS = ("", "ripple", "swirl", "drip")
 _IMAGE_FIRST = 0.7  # of generation draws, those whose given frame is the first
 
 
@@ -164,7 +169,8 @@ class MotionDrawer:
         still = clip.start + (0 if clip.count == 1 else int(generator.integers(clip.count)))
         motion = draw_motion(generator)
         length = int(generator.integers(max(2, frames // 2), frames + 1))
-        step_ms = float(np.exp(generator.uniform(np.log(60), np.log(170))))
+        motion = as_shown(motion, length)
+        step_ms = float(draw_duration_ms(motion, length, generator))
         times_ms = np.arange(length) * step_ms
         local = np.arange(length)
         deforms = motion.deform != ""

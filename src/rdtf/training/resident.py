@@ -18,8 +18,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
+
+from rdtf.models.loading import load_tensors
+
+_LONGEST_WARMUP = 0.1  # of the run
 
 
 class Trainable(Protocol):
@@ -43,7 +47,8 @@ class RunConfig:
 
     seconds: time of training that the schedule is planned for, over all calls; 0 = plan by steps.
     steps: with seconds = 0, the length of the run.
-    learning_rate, warmup_steps, decay_share: rises, stays, and falls to 0 over the last share.
+    learning_rate, warmup_steps, decay_share: rises, over a tenth of the run at most, stays, and
+    falls to 0 over the last share.
     ema: horizon of the averaged weights, as a decay per step.
     """
 
@@ -65,14 +70,20 @@ class RunConfig:
 
 
 class _Draws(torch.utils.data.Dataset):
-    """Batches by index; progress is read where the batch is drawn."""
+    """Batches by index.
 
-    def __init__(self, draw: Callable[[int, float], Any], progress: Any) -> None:
-        self.draw, self.progress = draw, progress
+    In a run planned by steps progress follows from the index, however far workers are ahead; in one
+    planned by time it is read when the batch is drawn.
+    """
+
+    def __init__(self, draw: Callable[[int, float], Any], progress: Any, steps: int) -> None:
+        self.draw, self.progress, self.steps = draw, progress, steps
 
     def __getitem__(self, index: int) -> Any:
-        torch.set_num_threads(1)
-        return self.draw(index, self.progress.value)
+        if torch.utils.data.get_worker_info() is not None:
+            torch.set_num_threads(1)
+        progress = min(index / self.steps, 1.0) if self.steps else self.progress.value
+        return self.draw(index, progress)
 
     def __len__(self) -> int:
         return 1 << 40
@@ -94,7 +105,7 @@ class ResidentRun:
         self.trainable, self.config, self.folder, self.device = trainable, config, folder, device
         network = trainable.network
         self.names = [name for name, _ in network.named_parameters()]
-        self.parameters = list(network.parameters())
+        self.parameters: list[Tensor] = list(network.parameters())
         decayed = [p for p in self.parameters if p.ndim > 1]
         plain = [p for p in self.parameters if p.ndim <= 1]
         groups = [
@@ -107,6 +118,7 @@ class ResidentRun:
             betas=(0.9, config.beta2),
             fused=device.type == "cuda",
         )
+        self.copies: list[Tensor]
         if config.precision == "bf16":
             trainable.forward = copy.deepcopy(network).bfloat16()
             self.copies = list(trainable.forward.parameters())
@@ -115,7 +127,7 @@ class ResidentRun:
         if config.compile:
             trainable.forward = torch.compile(trainable.forward, dynamic=False)
         self.average = [p.detach().clone() for p in self.parameters]
-        self.step, self.spent_seconds = 0, 0.0
+        self.step, self.spent_seconds, self._stopping = 0, 0.0, False
         self.progress = multiprocessing.Value("d", 0.0)
         if (folder / "state.json").is_file():
             self._load()
@@ -131,7 +143,7 @@ class ResidentRun:
         for draws in self._batches():
             now = time.monotonic()
             self.spent_seconds = before + now - start
-            if self._done or now - start > max_seconds:
+            if self._done or self._stopping or now - start > max_seconds:
                 break
             found = self._one_step(draws)
             counted += 1
@@ -148,9 +160,14 @@ class ResidentRun:
         self.save()
         return self._done
 
+    def stop(self) -> None:
+        """Let `train` save and return after the step that it is at; for signal handlers."""
+        self._stopping = True
+
     def _batches(self) -> Iterable[Any]:
         self.progress.value = self._progress
-        dataset = _Draws(self.trainable.draw, self.progress)
+        planned_steps = 0 if self.config.seconds > 0 else self.config.steps
+        dataset = _Draws(self.trainable.draw, self.progress, planned_steps)
         workers = self.config.workers
         return torch.utils.data.DataLoader(
             dataset,
@@ -203,7 +220,8 @@ class ResidentRun:
         return self._progress >= 1.0
 
     def _rate_factor(self) -> float:
-        rise = min(1.0, (self.step + 1) / self.config.warmup_steps)
+        by_step = (self.step + 1) / self.config.warmup_steps
+        rise = min(1.0, max(by_step, self._progress / _LONGEST_WARMUP))
         left = (1 - self._progress) / max(self.config.decay_share, 1e-6)
         return rise * min(1.0, left)
 
@@ -238,9 +256,9 @@ class ResidentRun:
     def _load(self) -> None:
         about = json.loads((self.folder / "state.json").read_text())
         self.step, self.spent_seconds = int(about["step"]), float(about["spent_seconds"])
-        model = load_file(self.folder / "model.safetensors")
-        average = load_file(self.folder / "average.safetensors")
-        moments = load_file(self.folder / "optimizer.safetensors")
+        model = load_tensors(self.folder / "model.safetensors")
+        average = load_tensors(self.folder / "average.safetensors")
+        moments = load_tensors(self.folder / "optimizer.safetensors")
         with torch.no_grad():
             for name, parameter, mean in zip(
                 self.names, self.parameters, self.average, strict=True

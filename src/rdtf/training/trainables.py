@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rdtf.data.clip_store import StoredClip
+from rdtf.models.guide import Known
 from rdtf.models.motion_latents import LATENT_DIM, motion_noise, unpack
 from rdtf.training.motion_batch import MotionAssembler, MotionBatch, batch_inputs, premultiplied
 from rdtf.training.motion_draws import MotionDrawer, MotionDraws
@@ -183,7 +184,7 @@ class TrainDrawing:
         self.network, self.frames, self.clips, self.text = network, frames, clips, text
         self.flow, self.batch_size, self.patch = flow, batch_size, patch
         self.text_dropout, self.seed = text_dropout, seed
-        self.forward = network
+        self.forward: Any = network
         by_source: dict[str, list[int]] = {}
         for index, clip in enumerate(clips):
             by_source.setdefault(clip.source, []).append(index)
@@ -240,6 +241,7 @@ class TrainDrawing:
             valid=valid,
             text=[states],
             text_mask=[mask],
+            known=Known(padded=False),
         )
         error = (predicted.float() - clean).square().mean((1, 2, 3, 4))
         return (error * self.flow.weight(sigma)).mean(), {"x": error.detach().mean()}

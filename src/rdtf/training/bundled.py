@@ -1,0 +1,379 @@
+"""Train a network on a bundle: the same on a rented GPU and at home.
+
+The run's folder holds the checkpoint (`rdtf.training.resident`), `run.json` (what it was begun
+with), `log.txt`, and `component/`, the averaged weights as `from_pretrained` loads them.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from rdtf.data.bundle_text import read_text
+from rdtf.data.clip_store import ClipStore
+from rdtf.data.unbundle import Bundle
+from rdtf.errors import ConfigError, UserError
+from rdtf.fileio import atomic_path, ensure_folder, read_json, write_json
+from rdtf.models.loading import load_tensors
+from rdtf.models.motion_latents import alpha_box
+from rdtf.training.component import write_component, write_parts
+from rdtf.training.motion_batch import FlowTable, MotionAssembler
+from rdtf.training.motion_draws import MotionDrawer, MotionMix
+from rdtf.training.resident import ResidentRun, RunConfig, Trainable
+from rdtf.training.trainables import FlowConfig, TextFeed, TrainDrawing, TrainMotion
+
+Kind = Literal["motion", "drawing"]
+RUN_FILE, LOG_FILE, COMPONENT_FOLDER, PARTS_FOLDER = "run.json", "log.txt", "component", "parts"
+FLOWS_FILE = "flows.safetensors"
+PRECISIONS = ("fp32", "amp", "bf16")
+_LONG_CLIP = 16  # frames; a fifth of the batches of motion has such clips, the rest half as long
+_DRAWING_PATCH = 4
+_FIXED = ("kind", "bundle", "channels", "seed")  # a run can't change them when it goes on
+
+
+@dataclass(frozen=True)
+class BundledConfig:
+    """A run. What is None follows from the kind and the device, or is as the run was begun.
+
+    seconds: of training that warm-up, decay and curriculum are planned for, over all calls;
+    steps: instead of seconds. channels: width of each level, finest first. weights: how often each
+    collection of stickers (`source` of its clips) is drawn; default: by its number of clips.
+    grammar_share: of motion batches, motions of the grammar over stills. precision: "fp32", "amp"
+    (autocast to bf16) or "bf16" (a copy in bf16, masters in fp32).
+    """
+
+    kind: Kind
+    seconds: float | None = None
+    steps: int | None = None
+    batch_size: int | None = None
+    channels: tuple[int, ...] | None = None
+    learning_rate: float | None = None
+    weights: Mapping[str, float] | None = None
+    grammar_share: float | None = None
+    seed: int | None = None
+    workers: int | None = None
+    precision: str | None = None
+    compile: bool | None = None
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """The same, settled. seconds or steps is 0."""
+
+    kind: Kind
+    seconds: float
+    steps: int
+    batch_size: int
+    channels: tuple[int, ...]
+    learning_rate: float
+    weights: Mapping[str, float] | None
+    grammar_share: float
+    seed: int
+    workers: int
+    precision: str
+    compile: bool
+
+
+@dataclass(frozen=True)
+class BundledResult:
+    """reason: "done", "slice over" or "interrupted"; component: a folder for `from_pretrained`."""
+
+    reason: str
+    step: int
+    spent_seconds: float
+    component: Path
+    parts: tuple[Path, ...]
+
+
+def train_on_bundle(
+    config: BundledConfig,
+    folders: Sequence[Path | str],
+    out: Path | str,
+    *,
+    slice_seconds: float = math.inf,
+    store: Path | str | None = None,
+    device: str | None = None,
+    part_bytes: int | None = None,
+) -> BundledResult:
+    """Train, or go on; the same call again goes on from where it was.
+
+    Args:
+        folders: of the bundle.
+        out: the run's folder.
+        slice_seconds: this call saves and returns when they are over, start-up included.
+        store: where decoded frames are kept; default: beside the bundle.
+        device: of the network; default: a GPU if there is one.
+        part_bytes: also write the weights in half precision as parts of at most this size.
+
+    Raises:
+        UserError: something makes no sense, or the run was begun with something else.
+    """
+    started = time.monotonic()
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # workers draw, one thread each
+    out = ensure_folder(out, "run folder")
+    say = _Log(out / LOG_FILE, started)
+    on = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    bundle = Bundle.find(folders)
+    plan = _settled(config, bundle, out, on)
+    clips = bundle.store(store)
+    say(f"{len(clips.clips)} clips, {len(clips.frames)} frames of {clips.canvas} px")
+    _set_up(on, plan.compile)
+    torch.manual_seed(plan.seed)
+    flows = bundle.store_folder(store) / FLOWS_FILE
+    trainable = _trainable(plan, clips, bundle, on, flows)
+    network = trainable.network
+    say(f"{plan.kind}: {sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters")
+    run = ResidentRun(trainable, _run_config(plan), out, on)
+    say(f"on {on} from step {run.step}")
+    with _signals(run) as interrupted:
+        done = run.train(max(slice_seconds - (time.monotonic() - started), 0.0), log=say)
+    reason = "done" if done else "interrupted" if interrupted else "slice over"
+    average = dict(zip(run.names, run.average, strict=True))
+    write_component(network, average, out / COMPONENT_FOLDER)
+    parts: list[Path] = []
+    if part_bytes is not None:
+        parts = write_parts(out / COMPONENT_FOLDER, out / PARTS_FOLDER, part_bytes)
+    say(f"{reason} at step {run.step}, {run.spent_seconds:.0f} s trained")
+    return BundledResult(reason, run.step, run.spent_seconds, out / COMPONENT_FOLDER, tuple(parts))
+
+
+# ---------------------------------------------------------------------------- what is trained
+
+
+def _trainable(
+    plan: _Plan, clips: ClipStore, bundle: Bundle, device: torch.device, flows: Path
+) -> Trainable:
+    tokenizer, encoder = read_text(bundle.text_folder)
+    text = TextFeed(tokenizer, encoder.to(device))
+    width = int(encoder.get_input_embeddings().embedding_dim)  # pyright: ignore[reportCallIssue]
+    frames = torch.from_numpy(clips.frames).to(device)
+    make = _motion if plan.kind == "motion" else _drawing
+    return make(plan, clips, frames, text, width, flows)
+
+
+def _motion(
+    plan: _Plan,
+    clips: ClipStore,
+    frames: Tensor,
+    text: TextFeed,
+    text_width: int,
+    flows: Path,
+) -> TrainMotion:
+    from rdtf.models.motion_dfgn import MotionDFGN
+
+    network: Any = MotionDFGN(
+        channels=plan.channels,
+        text_dim=plan.channels[-1],
+        text_widths=(text_width,),
+        canvas=clips.canvas,
+        max_frames=_LONG_CLIP,
+    )
+    boxes = torch.cat([alpha_box(part[..., 3].float() / 255) for part in frames.split(1024)])
+    table = FlowTable(
+        frames,
+        np.array([clip.start for clip in clips.clips]),
+        np.array([clip.count for clip in clips.clips]),
+    )
+    if frames.device.type == "cuda":
+        fill_flows(table, flows)
+    mix = MotionMix(grammar_share=plan.grammar_share, sources=plan.weights)
+    drawer = MotionDrawer(clips.clips, boxes.cpu().numpy(), mix, plan.seed)
+    lengths = (
+        (_LONG_CLIP // 2, plan.batch_size, 0.8),
+        (_LONG_CLIP, max(1, plan.batch_size // 2), 0.2),
+    )
+    assembler = MotionAssembler(frames, table)
+    flow = FlowConfig(0.6, 1.2, 0.5)
+    return TrainMotion(network.to(frames.device), drawer, assembler, text, flow, lengths, plan.seed)
+
+
+def _drawing(
+    plan: _Plan,
+    clips: ClipStore,
+    frames: Tensor,
+    text: TextFeed,
+    text_width: int,
+    flows: Path,
+) -> TrainDrawing:
+    from rdtf.models.dfgn import DFGN
+
+    network: Any = DFGN(
+        latent_channels=4 * _DRAWING_PATCH**2,
+        channels=plan.channels,
+        text_dim=plan.channels[-1],
+        text_widths=(text_width,),
+        compose=False,
+        patch=_DRAWING_PATCH,
+        latent_size=clips.canvas // _DRAWING_PATCH,
+        max_frames=1,
+    )
+    weights = plan.weights or {
+        source: sum(clip.source == source for clip in clips.clips)
+        for source in {clip.source for clip in clips.clips}
+    }
+    flow = FlowConfig(0.5, 1.1, 0.1)
+    return TrainDrawing(
+        network.to(frames.device),
+        frames,
+        clips.clips,
+        text,
+        flow,
+        weights,
+        plan.batch_size,
+        _DRAWING_PATCH,
+        seed=plan.seed,
+    )
+
+
+def fill_flows(table: FlowTable, file: Path) -> None:
+    """All flows of the table, kept in `file` for the next slice and for other runs."""
+    if file.is_file():
+        table.take(load_tensors(file)["flows"])
+        return
+    with torch.no_grad():
+        table.fill()
+    with atomic_path(file) as temporary:
+        save_file({"flows": table.flows.cpu()}, temporary)
+
+
+# ------------------------------------------------------------------------------ its settings
+
+
+def _defaults(kind: Kind, device: torch.device) -> dict[str, Any]:
+    """What trained the model that ships, on a GPU; smaller batches elsewhere."""
+    gpu = device.type == "cuda"
+    common: dict[str, Any] = {
+        "weights": None,
+        "seconds": 0.0,
+        "steps": 0,
+        "seed": 0,
+        "workers": 4 if gpu else 0,
+        "precision": "bf16" if gpu else "fp32",
+        "compile": False,
+        "grammar_share": 0.45,
+    }
+    own: dict[str, Any]
+    if kind == "motion":
+        own = {"channels": (64, 128, 192), "batch_size": 256, "learning_rate": 1.2e-3}
+    else:
+        own = {"channels": (96, 192, 288), "batch_size": 128, "learning_rate": 8e-4}
+    if not gpu:
+        own["batch_size"] = 16
+    return {**common, **own}
+
+
+def _settled(config: BundledConfig, bundle: Bundle, out: Path, device: torch.device) -> _Plan:
+    """`config` with what the run was begun with, or defaults, where it says nothing; written."""
+    asked = {name: value for name, value in asdict(config).items() if value is not None}
+    asked["bundle"] = bundle.id
+    known: dict[str, Any] = {}
+    if (out / RUN_FILE).is_file():
+        known = read_json(out / RUN_FILE, "run")
+        known["channels"] = tuple(known["channels"])
+        for name in _FIXED:
+            if name in asked and asked[name] != known[name]:
+                raise ConfigError(
+                    f"run {out} was begun with {name} {known[name]}, not {asked[name]}; "
+                    "name another folder"
+                )
+    if asked.get("seconds"):
+        asked["steps"] = 0
+    elif asked.get("steps"):
+        asked["seconds"] = 0.0
+    values = {**_defaults(config.kind, device), **known, **asked}
+    plan = _Plan(**{field.name: values[field.name] for field in fields(_Plan)})
+    _check(plan)
+    write_json(out / RUN_FILE, {**asdict(plan), "bundle": bundle.id})
+    return plan
+
+
+def _check(plan: _Plan) -> None:
+    if plan.seconds <= 0 and plan.steps <= 0:
+        raise UserError("say how long the whole run may take: --seconds, or --steps")
+    if plan.precision not in PRECISIONS:
+        raise UserError(f"precision {plan.precision!r} is none of {', '.join(PRECISIONS)}")
+    if plan.batch_size < 1 or plan.workers < 0:
+        raise UserError("batch_size must be 1 or more, workers 0 or more")
+    if not plan.channels or any(width < 32 or width % 32 for width in plan.channels):
+        raise UserError(f"channels {plan.channels} must be multiples of 32, finest level first")
+
+
+def _run_config(plan: _Plan) -> RunConfig:
+    motion = plan.kind == "motion"
+    return RunConfig(
+        seconds=plan.seconds,
+        steps=plan.steps,
+        learning_rate=plan.learning_rate,
+        warmup_steps=300 if motion else 500,
+        decay_share=0.35 if motion else 0.3,
+        ema=0.999 if motion else 0.9995,
+        workers=plan.workers,
+        precision=plan.precision,
+        compile=plan.compile,
+        log_seconds=20.0,
+        save_seconds=60.0,
+        seed=plan.seed,
+    )
+
+
+# ------------------------------------------------------------------------------- its surroundings
+
+
+def _set_up(device: torch.device, compiles: bool) -> None:
+    if device.type == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = True
+        torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cudnn.benchmark = True
+    if compiles:
+        from torch._dynamo import config
+
+        limits: Any = config
+        limits.recompile_limit = 64  # every stage of every level has its own shapes
+
+
+class _Log:
+    """Lines with the seconds since the call began, to stderr and to a file."""
+
+    def __init__(self, file: Path, started: float) -> None:
+        self.file, self.started = file, started
+
+    def __call__(self, line: str) -> None:
+        line = f"[{time.monotonic() - self.started:6.1f} s] {line}"
+        print(line, file=sys.stderr, flush=True)
+        with self.file.open("a") as file:
+            file.write(line + "\n")
+
+
+@contextmanager
+def _signals(run: ResidentRun) -> Iterator[list[int]]:
+    """SIGINT and SIGTERM end the run after a step, saved; the list tells which came."""
+    came: list[int] = []
+
+    def stop(number: int, frame: Any) -> None:
+        came.append(number)
+        run.stop()
+
+    old = {}
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            old[number] = signal.signal(number, stop)
+    except ValueError:  # not the main thread: signals are another's business
+        pass
+    try:
+        yield came
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)

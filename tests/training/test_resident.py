@@ -1,0 +1,201 @@
+from __future__ import annotations
+
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from rdtf.models.motion_latents import LATENT_DIM
+from rdtf.training.resident import ResidentRun, RunConfig
+from rdtf.training.trainables import TextFeed
+
+from .resident_parts import flow_table, motion_drawer, small_store, text_feed
+from .resident_parts import train_drawing as make_drawing
+from .resident_parts import train_motion as make_motion
+
+STORE = small_store()
+MAKERS = {"motion": make_motion, "drawing": make_drawing}
+
+
+@pytest.fixture(scope="module")
+def text(tmp_path_factory: pytest.TempPathFactory) -> TextFeed:
+    return text_feed(tmp_path_factory.mktemp("encoder"))
+
+
+def same(first: Any, second: Any) -> bool:
+    """Whether two draws are equal, value by value."""
+    if isinstance(first, np.ndarray):
+        return np.array_equal(first, second)
+    if isinstance(first, dict):
+        return all(same(first[key], second[key]) for key in first)
+    if isinstance(first, list | tuple):
+        return all(same(one, other) for one, other in zip(first, second, strict=True))
+    if hasattr(first, "__dataclass_fields__"):
+        return all(same(getattr(first, f.name), getattr(second, f.name)) for f in fields(first))
+    return first == second
+
+
+# ----------------------------------------------------------------------------------- draws
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_draws_depend_on_seed_and_index_only(kind, text):
+    first, second = MAKERS[kind](STORE, text), MAKERS[kind](STORE, text)
+    forwards = [first.draw(index, 0.5) for index in range(4)]
+    backwards = [second.draw(index, 0.5) for index in (3, 2, 1, 0)][::-1]
+    assert all(same(one, other) for one, other in zip(forwards, backwards, strict=True))
+    assert not same(forwards[0], forwards[1])
+    second.seed += 1
+    if kind == "drawing":
+        assert not same(first.draw(0, 0.5), second.draw(0, 0.5))
+    else:
+        other_seed = motion_drawer(STORE, seed=4).batch(0, 4, 4, 0.5)
+        assert not same(first.drawer.batch(0, 4, 4, 0.5), other_seed)
+
+
+def test_something_is_given_and_something_hidden_in_every_draw():
+    drawer = motion_drawer(STORE)
+    for index in range(20):
+        draws = drawer.batch(index, 8, 6, index / 20)
+        assert (draws.given <= draws.valid).all()
+        assert draws.given[np.arange(8), draws.anchor].all()
+        assert (draws.valid & ~draws.given).any(1).all()
+
+
+# ----------------------------------------------------------------------------------- flows
+
+
+def test_a_table_filled_bit_by_bit_is_the_table_filled_at_once():
+    lazy, whole = flow_table(STORE), flow_table(STORE)
+    whole.fill(batch=7)
+    for clip, reference in ((2, 1), (3, 0), (5, 6), (5, 2), (3, 3)):
+        local = np.arange(STORE.clips[clip].count)[None]
+        rows = (np.array([clip]), local, np.array([reference]))
+        assert torch.equal(lazy.rows(*rows), whole.rows(*rows))
+    assert 0 < int(lazy._known.sum()) < len(lazy.flows)
+    taken = flow_table(STORE)
+    taken.take(whole.flows)
+    assert torch.equal(taken.rows(*rows), whole.rows(*rows))
+
+
+def test_a_table_of_stills_is_empty():
+    stills = replace(STORE, clips=STORE.clips[:2])
+    table = flow_table(stills)
+    table.fill()
+    assert len(table.flows) == 0
+
+
+# ------------------------------------------------------------------------------------ loss
+
+
+def test_the_loss_counts_hidden_frames_only(text):
+    trainable = make_motion(STORE, text, grammar_share=0.0)
+    drawn, tokens = trainable.draw(0, 0.5)
+    assert trainable.assembler is not None
+    batch = trainable.assembler(drawn)
+    states, mask = text.states(tokens, torch.device("cpu"))
+    sigma = torch.full((len(batch.clean),), 0.7)
+
+    def errors(clean: torch.Tensor, cover: torch.Tensor) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(5)
+        changed = replace(batch, clean=clean, cover=cover)
+        return trainable.errors(changed, states, mask, sigma, generator).detach()
+
+    # A network that has not learned says of each frame what that frame's noisy latents say.
+    hidden = batch.valid & ~batch.given
+    expected = errors(batch.clean, batch.cover)
+    assert (expected > 0).any()
+    noise = torch.randn(batch.clean.shape, generator=torch.Generator().manual_seed(1))
+    elsewhere = torch.where(hidden[..., None], batch.clean, noise)
+    cover = torch.where(hidden[..., None, None], batch.cover, 0.5)
+    assert torch.allclose(errors(elsewhere, cover), expected, atol=1e-6)
+    there = torch.where(hidden[..., None], batch.clean + 1, batch.clean)
+    assert not torch.allclose(errors(there, batch.cover), expected, atol=1e-3)
+    assert batch.clean.shape[-1] == LATENT_DIM
+
+
+def test_a_batch_where_nothing_is_hidden_has_no_error(text):
+    trainable = make_motion(STORE, text, grammar_share=0.0)
+    drawn, tokens = trainable.draw(0, 0.5)
+    assert trainable.assembler is not None
+    batch = trainable.assembler(drawn)
+    batch = replace(batch, given=batch.valid)
+    states, mask = text.states(tokens, torch.device("cpu"))
+    sigma = torch.full((len(batch.clean),), 0.7)
+    found = trainable.errors(batch, states, mask, sigma, torch.Generator().manual_seed(5))
+    assert torch.equal(found, torch.zeros_like(found))
+
+
+# ---------------------------------------------------------------------------------- resuming
+
+
+def run_of(kind: str, text: TextFeed, folder: Path, workers: int = 0) -> ResidentRun:
+    config = RunConfig(
+        steps=6, warmup_steps=2, learning_rate=2e-3, workers=workers, log_seconds=0.0
+    )
+    return ResidentRun(MAKERS[kind](STORE, text), config, folder, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(("kind", "workers"), [("motion", 0), ("drawing", 1)])
+def test_three_and_three_steps_are_six_bit_for_bit(kind, workers, text, tmp_path):
+    assert run_of(kind, text, tmp_path / "whole").train(log=lambda line: None)
+
+    first = run_of(kind, text, tmp_path / "halves", workers)
+    assert not first.train(log=lambda line: first.stop() if first.step == 3 else None)
+    assert first.step == 3
+    second = run_of(kind, text, tmp_path / "halves", workers)
+    assert second.step == 3
+    assert second.train(log=lambda line: None)
+
+    for name in ("model", "average", "optimizer"):
+        whole = load_file(tmp_path / "whole" / f"{name}.safetensors")
+        halves = load_file(tmp_path / "halves" / f"{name}.safetensors")
+        assert whole.keys() == halves.keys()
+        assert all(torch.equal(whole[key], halves[key]) for key in whole)
+    fresh = run_of(kind, text, tmp_path / "fresh")
+    trained = load_file(tmp_path / "halves" / "model.safetensors")
+    own = dict(zip(fresh.names, fresh.parameters, strict=True))
+    assert any(not torch.equal(trained[name], own[name]) for name in own)
+
+
+def test_progress_of_a_run_by_steps_follows_from_the_index(text, tmp_path):
+    """Workers draw ahead: what they draw must not depend on how far the training is."""
+    run = run_of("motion", text, tmp_path)
+    seen: list[tuple[int, float]] = []
+    draw = run.trainable.draw
+
+    def watched(index: int, progress: float) -> Any:
+        seen.append((index, progress))
+        return draw(index, progress)
+
+    def as_of_another_time(line: str) -> None:
+        run.progress.value = 0.77
+
+    run.trainable.draw = watched  # type: ignore[method-assign]
+    run.train(log=as_of_another_time)
+    assert seen[:6] == [(index, index / 6) for index in range(6)]
+
+
+def test_the_rate_rises_within_a_tenth_of_the_run_and_ends_at_nothing(text, tmp_path):
+    run = run_of("motion", text, tmp_path)
+    run.config = replace(run.config, steps=100, warmup_steps=1000, decay_share=0.25)
+    factors = []
+    for run.step in range(101):
+        factors.append(run._rate_factor())
+    assert factors[0] < 0.05 and factors[10:75] == [1.0] * 65
+    assert factors[100] == 0.0 and factors[90] == pytest.approx(0.4)
+
+
+@pytest.mark.parametrize("kind", MAKERS)
+def test_the_whole_network_is_one_graph(kind, text):
+    """`--compile`: nothing of it falls back to Python."""
+    trainable = MAKERS[kind](STORE, text)
+    expected, _ = trainable.loss(trainable.draw(0, 0.5), 0)
+    trainable.forward = torch.compile(trainable.network, backend="eager", fullgraph=True)
+    found, _ = trainable.loss(trainable.draw(0, 0.5), 0)
+    assert torch.allclose(found, expected, rtol=1e-5)
+    found.backward()
