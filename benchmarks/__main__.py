@@ -27,6 +27,7 @@ def main() -> None:
     from benchmarks.percentile import Percentile
     from benchmarks.sampling import Sampling
     from benchmarks.throughput import Throughput
+    from benchmarks.words import Words
     from rdtf.training.device import default_device
 
     known = {
@@ -38,6 +39,7 @@ def main() -> None:
         "percentile": Percentile,
         "export": ExportTime,
         "ablations": Ablations,
+        "words": Words,
     }
     warnings.simplefilter("ignore")
     arguments = [argument for argument in sys.argv[1:] if argument != "--json"]
@@ -45,7 +47,8 @@ def main() -> None:
     if arguments:
         chosen = [tyro.extras.subcommand_cli_from_dict(known, args=arguments, prog="benchmarks")]
     else:
-        chosen = [kind() for kind in known.values() if kind is not Ablations]  # needs a dataset
+        slow = (Ablations, Words)  # one needs a dataset, the other minutes
+        chosen = [kind() for kind in known.values() if kind not in slow]
     where, values = machine(default_device()), {}
     if not as_json:
         print(f"$ python -m benchmarks {' '.join(arguments)}".rstrip())
