@@ -90,11 +90,12 @@ def test_it_refuses_to_guide_by_the_image(pipeline):
 def test_a_still_moves_and_stays_what_it_is(pipeline):
     """Each frame is the still moved: about as much of it, elsewhere."""
     still = SyntheticStickers(seed=5, count=60, canvas=pipeline.canvas)[7].select([0])
-    made = pipeline(image=still, num_frames=5, generator=torch.Generator().manual_seed(0))
+    generator = torch.Generator().manual_seed(0)
+    made = pipeline("swaying", image=still, num_frames=5, generator=generator)
     frames = made.premultiplied()
     np.testing.assert_array_equal(made.frames[0], still.frames[0])
+    assert np.abs(frames[1:] - frames[0]).max((1, 2, 3)).min() > 0.2
     for frame in frames[1:]:
-        assert np.abs(frame - frames[0]).max() > 0.5
         assert frame[..., 3].sum() == pytest.approx(frames[0][..., 3].sum(), rel=0.4)
 
 

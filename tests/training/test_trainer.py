@@ -302,7 +302,7 @@ def test_a_canvas_that_does_not_fit_is_refused(training_set, tmp_path, settings)
 
 
 def test_a_config_that_cannot_be_built_does_not_claim_the_folder(training_set, tmp_path):
-    with pytest.raises(ConfigError, match="objective"):
+    with pytest.raises(ConfigError, match="rectified flow"):
         train(tiny_config(objective__kind="gan"), training_set, tmp_path, quiet=True)
     assert train(tiny_config(steps=1), training_set, tmp_path, quiet=True).step == 1
 
