@@ -33,6 +33,7 @@ class StageActs:
             self._scheduler,
             work.text,
             work.negative,
+            device=self._execution_device,
             generator=job.generator,
             callback=watch,
             **numbers,

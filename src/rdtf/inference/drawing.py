@@ -23,6 +23,7 @@ def draw_still(
     text: Encoded,
     negative: Encoded,
     *,
+    device: torch.device,
     num_inference_steps: int,
     guidance_scale: float,
     eta: float = 0.0,
@@ -34,12 +35,12 @@ def draw_still(
     Args:
         model: a DFGN on pixel patches, trained on single frames.
         text, negative: token states and masks per encoder.
+        device: where it computes; an offloaded network comes there by itself.
 
     Returns:
         Premultiplied in [−1, 1], `[4, S, S]`.
     """
     config = model.config_
-    device = next(model.parameters()).device
     shape = (1, int(config.latent_channels), 1, int(config.latent_size), int(config.latent_size))
     source = torch.device("cpu") if generator is None else generator.device
     noise = torch.randn(shape, generator=generator, device=source).to(device)
