@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rdtf.errors import UserError
 from rdtf.synthetic import (
@@ -14,9 +16,11 @@ from rdtf.synthetic import (
     draw_duration_ms,
     draw_motion,
     find_verb,
+    motion_of,
     motion_parameters,
 )
-from rdtf.synthetic.phrases import _AMOUNT_WORDS, _SPEED_WORDS
+from rdtf.synthetic.grammar import within_canvas
+from rdtf.synthetic.phrases import AMOUNT_WORDS, SPEED_WORDS
 
 BOX = np.array([-0.1, 0.05, -0.6, -0.5, 0.4, 0.7])
 X, Y, TURN, LOG_X, LOG_Y, SHEAR = range(6)
@@ -177,9 +181,9 @@ def test_captions_say_verbs_and_adverbs():
         for verb in draw.verbs:
             assert any(gerund in caption for gerund in VERBS[verb].gerunds), (verb, caption)
         if draw.speed:
-            assert any(word in caption for word in _SPEED_WORDS[draw.speed]), (draw, caption)
+            assert any(word in caption for word in SPEED_WORDS[draw.speed]), (draw, caption)
         if draw.amount and any(VERBS[verb].has_amount for verb in draw.verbs):
-            assert any(word in caption for word in _AMOUNT_WORDS[draw.amount]), (draw, caption)
+            assert any(word in caption for word in AMOUNT_WORDS[draw.amount]), (draw, caption)
 
 
 def test_captions_claim_nothing_that_is_not_so():
@@ -230,3 +234,46 @@ def test_verbs_are_found_by_name_and_phrasing():
         find_verb("jmp")
     with pytest.raises(UserError, match=r"'xyzzy' is unknown; use one of jump, bounce"):
         find_verb("xyzzy")
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=300, deadline=None)
+def test_captions_say_what_can_be_read_back(seed):
+    """Verbs of a caption are found in it again, with their speed and amount."""
+    generator = np.random.default_rng(seed)
+    draw = draw_motion(generator)
+    found = motion_of(draw_caption(draw, "pink cat", generator))
+    assert found is not None and set(found.verbs) == set(draw.verbs)
+    assert found.speed in ("", draw.speed) and found.amount in ("", draw.amount)
+
+
+@pytest.mark.parametrize(
+    ("words", "verbs", "speed", "amount"),
+    [
+        ("a pink cat jumping", ("jump",), "", ""),
+        ("Spinning slowly!", ("spin",), "slow", ""),
+        ("jumping while spinning wildly", ("jump", "spin"), "", "much"),
+        ("bouncing like a ball", ("bounce",), "", ""),
+        ("sliding to the left a little", ("slide left",), "", "little"),
+    ],
+)
+def test_words_ask_for_motions(words, verbs, speed, amount):
+    found = motion_of(words)
+    assert found is not None
+    assert (found.verbs, found.speed, found.amount) == (verbs, speed, amount)
+
+
+@pytest.mark.parametrize("words", ["", "a cat", "waving", "a springbok", "jump rope"])
+def test_other_words_ask_for_none(words):
+    assert motion_of(words) is None
+
+
+@pytest.mark.parametrize("name", ["jump", "circle", "sway", "slide left", "dance"])
+def test_motions_that_would_leave_the_canvas_are_made_smaller(name):
+    box = np.array([0.0, 0.1, -0.6, -0.75, 0.6, 0.85])
+    times_ms = np.arange(8) * 100.0
+    draw = MotionDraw((name,))
+    smaller = within_canvas(draw, times_ms, 800.0, box)
+    assert 0.3 < smaller.amount_factor < 1
+    tiny = within_canvas(draw, times_ms, 800.0, box * 0.2)
+    assert tiny.amount_factor == 1

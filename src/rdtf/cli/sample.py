@@ -25,10 +25,10 @@ class _Sampling:
     """Run directory of `rdtf train`, or a saved pipeline. Default: the model that ships."""
     steps: int | None = None
     """Sampling steps: fewer are faster. Default: the model's for the task; those of the model that
-    ships: 1 between given frames, 12 to move what is given, 20 to draw a still from text."""
+    ships: 1 between given frames, 20 to move a still, 12 to go on, 20 to draw a still from text."""
     guidance_scale: float | None = None
     """How strongly to follow the text; 1 = off. Default: the model's for the task; of the model
-    that ships: 3 to draw a still, 2.5 to move one, else 1."""
+    that ships: 3 to draw a still, 2 to move one, else 1."""
     image_guidance_scale: float | None = None
     """How strongly what is drawn follows the given frames; 1 = off. Default: the model's for the
     task. A model that only moves what it is given has none."""
@@ -36,8 +36,8 @@ class _Sampling:
     """Size of the result: canvas (the model's), input (that of the given frames, kept as they
     are), or the pixels of a square's side, e.g. 512."""
     motion: str | None = None
-    """A motion by name instead of one from the text, e.g. jump, spin, wobble; a wrong name lists
-    all."""
+    """A motion by name, e.g. jump, spin, wobble. Default: by the words; those of the motion grammar
+    ("jumping slowly") are done exactly, others by the network. "network" = all by the network."""
     motion_scale: float = 1.0
     """How far things move beyond the given frames: 0.5 = half as far, 2 = twice."""
     loop: bool = False

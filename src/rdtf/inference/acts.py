@@ -54,9 +54,9 @@ class StageActs:
         pixels = to_pixels(work.frames[work.index(window.slots)]).to(device)
         anchor = window.slots.index(window.anchor)
         times_ms = work.times_ms(window.slots)
-        if options.motion is not None:
+        if job.motion is not None:
             motion = named_motion(
-                options.motion, pixels[anchor], anchor, times_ms, options.loop, job.generator
+                job.motion, pixels[anchor], anchor, times_ms, options.loop, job.generator
             )
         else:
             motion = sample_motion(

@@ -63,7 +63,7 @@ _PAPER: SamplingTable = dict.fromkeys(
 
 # A motion network takes few steps; frames between given ones are settled by them.
 _MOVED: SamplingTable = {
-    "generation": TaskSampling(12, guidance_scale=2.5),
+    "generation": TaskSampling(20, guidance_scale=2.0),
     "interpolation": TaskSampling(1),
     "prediction": TaskSampling(12),
     DRAWING: TaskSampling(20, guidance_scale=3.0),

@@ -12,11 +12,13 @@ from PIL import Image, ImageOps
 
 from rdtf.errors import UserError
 from rdtf.inference.checks import text
+from rdtf.inference.moving import MotionWindow
 from rdtf.inference.options import SamplingOptions
 from rdtf.inference.requests import DEFAULT_DURATION_MS, ClipRequest
 from rdtf.inference.stages import Stage
 from rdtf.stickers import Sticker
 from rdtf.stickers.pillow import to_rgba
+from rdtf.synthetic.grammar import MotionDraw
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,7 @@ class Job:
     """One sticker to make.
 
     request: its slots, and which are known; caption, negative: texts, "" = none;
+    motion: of the grammar, by name or by the words; None = the network draws it;
     stages: what to do, in order, each with its resolved options; generator: of its noise.
     """
 
@@ -33,6 +36,17 @@ class Job:
     options: SamplingOptions
     stages: tuple[tuple[Stage, SamplingOptions], ...]
     generator: torch.Generator | None
+    motion: MotionDraw | None = None
+
+    @property
+    def sampled(self) -> list[SamplingOptions]:
+        """Options of the stages in which something is sampled."""
+        named = self.motion is not None
+        return [
+            options
+            for stage, options in self.stages
+            if not (named and isinstance(stage.window, MotionWindow))
+        ]
 
 
 def as_list(value: Any) -> list[Any] | None:

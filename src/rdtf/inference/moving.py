@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -30,12 +30,7 @@ from rdtf.models.motion_latents import (
     pack,
 )
 from rdtf.models.motion_matching import look, matched_flow, split_flow
-from rdtf.synthetic.grammar import MotionDraw, motion_parameters
-from rdtf.synthetic.verbs import find_verb
-
-# Guided motion starts from so much of its noise: as many words are followed, and things move more
-# steadily from frame to frame (docs/LOG.md).
-_GUIDED_NOISE = 0.6
+from rdtf.synthetic.grammar import MotionDraw, motion_parameters, within_canvas
 
 
 @dataclass(frozen=True)
@@ -162,7 +157,7 @@ def sample_motion(
     set_timesteps(scheduler, num_inference_steps, device)
     extra = step_options(scheduler, generator, eta)
     keep = given[None, :, None]
-    latents = noise * _GUIDED_NOISE if guided else noise
+    latents = noise
     levels = noise_levels(scheduler, torch.device("cpu")).tolist()
     for index, (timestep, level) in enumerate(zip(scheduler.timesteps, levels, strict=True)):
         latents = torch.where(keep, (1 - level) * clean + level * noise, latents)
@@ -179,7 +174,7 @@ def sample_motion(
 
 
 def named_motion(
-    verb: str,
+    draw: MotionDraw,
     reference: Tensor,
     anchor: int,
     times_ms: np.ndarray,
@@ -188,17 +183,22 @@ def named_motion(
 ) -> Motion:
     """A motion of the grammar (`rdtf.synthetic`), exactly, with the reference as its rest.
 
+    It is made smaller where it would lead out of the canvas, unless that is what it does.
+
     Args:
+        draw: verbs, speed and amount.
         reference: premultiplied in [−1, 1], `[4, S, S]`; anchor: its row.
         times_ms: start of each frame, `[F]`; in a loop the last is the reference once more.
         generator: settles the side; None = torch's own.
     """
     box = alpha_box((reference[None, 3] + 1) / 2)
     side = int(torch.randint(2, (1,), generator=generator)) * 2 - 1
-    draw = MotionDraw((find_verb(verb).name,), side=side, loops=loop)
+    draw = replace(draw, side=side, loops=loop)
     elapsed = np.abs(times_ms - times_ms[anchor])
     total_ms = float(elapsed.max() if loop else elapsed.max() + elapsed.max() / len(elapsed))
-    affine, strength = motion_parameters(draw, elapsed, max(total_ms, 1.0), box[0].cpu().numpy())
+    total_ms, about = max(total_ms, 1.0), box[0].cpu().numpy()
+    draw = within_canvas(draw, elapsed, total_ms, about)
+    affine, strength = motion_parameters(draw, elapsed, total_ms, about)
     if loop:  # whole turns end where they began
         affine[-1], strength[-1] = 0.0, 0.0
     parameters = torch.from_numpy(affine).float().to(reference.device)[None]

@@ -16,6 +16,8 @@ from rdtf.synthetic.verbs import find_verb
 
 StepCallback = Callable[[int, float, Tensor], Any]
 StepEndCallback = Callable[[Any, int, Any, dict[str, Tensor]], dict[str, Tensor] | None]
+#: The motion that is drawn by the network whatever the words are.
+NETWORK = "network"
 #: What `callback_on_step_end` may ask for and replace.
 CALLBACK_TENSORS = ("latents",)
 
@@ -32,8 +34,10 @@ class SamplingOptions:
         eta: noise that DDIM adds in its steps, 0 to 1; other schedulers have none.
         motion_scale: how much further than predicted things move where there is no given frame on
             both sides; 1 = as predicted.
-        motion: a motion by name (`rdtf.synthetic.VERBS`: "jump", "spin", …) instead of one drawn
-            from the text: exactly that, about the still; to which side is up to the generator.
+        motion: a motion by name (`rdtf.synthetic.VERBS`: "jump", "spin", …), exactly; to which side
+            is up to the generator. None = words of the motion grammar that the text uses of a still
+            ("jumping slowly") are done exactly, and all else is drawn by the network; "network" =
+            everything is.
         negative_prompt: what the text guidance leads away from, for all or a list with one for each
             prompt; without guidance it says nothing.
         generator: noise is drawn with it, for all or a list with one for each sticker. A CPU
@@ -87,8 +91,8 @@ class SamplingOptions:
             if getattr(self, name) is not None:
                 real(name, getattr(self, name), 0, 1 if name == "eta" else None)
         real("motion_scale", self.motion_scale)
-        if self.motion is not None:
-            find_verb(text("motion", self.motion))
+        if self.motion is not None and text("motion", self.motion) != NETWORK:
+            find_verb(self.motion)
         negatives = self.negative_prompt
         for negative in negatives if isinstance(negatives, (list, tuple)) else [negatives]:
             text("negative_prompt", negative)

@@ -25,7 +25,7 @@ from rdtf.inference.drawing import Encoded
 from rdtf.inference.jobs import Job, as_list, as_sticker, generators, one_each, paired
 from rdtf.inference.large import LargeFrames
 from rdtf.inference.moving import MotionWindow
-from rdtf.inference.options import CALLBACK_TENSORS, SamplingOptions, StepEndCallback
+from rdtf.inference.options import CALLBACK_TENSORS, NETWORK, SamplingOptions, StepEndCallback
 from rdtf.inference.progress import StepWatch
 from rdtf.inference.requests import (
     DEFAULT_DURATION_MS,
@@ -46,6 +46,9 @@ from rdtf.models.loading import own_memory
 from rdtf.models.representation import Representation, as_representation
 from rdtf.models.text import TextEncoders
 from rdtf.stickers import Sticker
+from rdtf.synthetic.grammar import MotionDraw
+from rdtf.synthetic.parse import motion_of
+from rdtf.synthetic.verbs import find_verb
 
 # The model that ships: in the package, so that nothing is downloaded.
 SHIPPED_MODEL = Path(__file__).parents[1] / "weights"
@@ -371,8 +374,7 @@ class StickerPipeline(StageActs, DiffusionPipeline):
         self._num_timesteps = sum(
             set_timesteps(self._scheduler, cast(int, options.num_inference_steps), _HOST)
             for job in jobs
-            for stage, options in job.stages
-            if not stage.is_named(options)
+            for options in job.sampled
         )
         with cast(Any, self).progress_bar(total=self._num_timesteps) as bar:
             watch = StepWatch(self, options, bar)
@@ -401,21 +403,40 @@ class StickerPipeline(StageActs, DiffusionPipeline):
             raise UserError("this model has no motion network, so it takes no motion by name")
         if prompt is None and request.captions:
             prompt = request.captions[0]
+        caption = text("prompt", prompt)
+        motion = self._grammar_motion(request, caption, options)
         stages = plan_stages(
             request.known,
             longest=self.max_frames,
-            longest_motion=None if self._motion is None else int(self._motion.config_.max_frames),
+            longest_motion=self._longest_motion(request, motion),
             loop=options.loop,
         )
         defaults = self.sampling_defaults
         return Job(
             request=request,
-            caption=text("prompt", prompt),
+            caption=caption,
             negative=text("negative_prompt", negative),
             options=options,
             stages=tuple((stage, options.resolved(defaults[stage.family])) for stage in stages),
             generator=generator,
+            motion=motion,
         )
+
+    def _grammar_motion(
+        self, request: ClipRequest, caption: str, options: SamplingOptions
+    ) -> MotionDraw | None:
+        """The motion that is asked for by name, or of a still by words of the grammar."""
+        if self._motion is None or options.motion == NETWORK:
+            return None
+        if options.motion is not None:
+            return MotionDraw((find_verb(options.motion).name,))
+        return motion_of(caption) if request.known.sum() <= 1 else None
+
+    def _longest_motion(self, request: ClipRequest, motion: MotionDraw | None) -> int | None:
+        """Frames that are moved together: the network's limit; the grammar has none."""
+        if self._motion is None:
+            return None
+        return max(2 * request.num_frames, 2) if motion else int(self._motion.config_.max_frames)
 
     @property
     def _guides_by_image(self) -> bool:

@@ -15,6 +15,7 @@ from rdtf.stickers import Sticker
 from rdtf.stickers.canvas import fitted_size
 
 DEFAULT_DURATION_MS = 100
+MOST_FRAMES = 2000  # of a clip that is made
 #: In milliseconds: one for all frames, or one for each.
 Durations = float | Sequence[float] | np.ndarray
 
@@ -42,6 +43,8 @@ def blank_request(num_frames: int, size: tuple[int, int], durations_ms: Duration
     num_frames = whole("number of frames", num_frames)
     if num_frames < 1:
         raise UserError(f"a clip needs at least 1 frame, {num_frames} were asked for")
+    if num_frames > MOST_FRAMES:
+        raise UserError(f"a clip has at most {MOST_FRAMES} frames, {num_frames} were asked for")
     return ClipRequest(
         frames=np.zeros((num_frames, *size, 4), dtype=np.uint8),
         known=np.zeros(num_frames, dtype=bool),

@@ -9,7 +9,6 @@ import numpy as np
 
 from rdtf.inference.defaults import family_of
 from rdtf.inference.moving import MotionWindow, plan_motion
-from rdtf.inference.options import SamplingOptions
 from rdtf.inference.windows import Window, plan_windows
 
 
@@ -23,10 +22,6 @@ class Stage:
 
     family: str
     window: MotionWindow | Window | None
-
-    def is_named(self, options: SamplingOptions) -> bool:
-        """Whether it moves by a motion's name: then nothing is sampled."""
-        return isinstance(self.window, MotionWindow) and options.motion is not None
 
 
 def plan_stages(

@@ -10,6 +10,7 @@ from rdtf.synthetic.grammar import (
     draw_motion,
     motion_parameters,
 )
+from rdtf.synthetic.parse import motion_of
 from rdtf.synthetic.phrases import draw_action, draw_caption
 from rdtf.synthetic.verbs import find_verb
 
@@ -24,5 +25,6 @@ __all__ = [
     "draw_duration_ms",
     "draw_motion",
     "find_verb",
+    "motion_of",
     "motion_parameters",
 ]

@@ -205,3 +205,39 @@ def _about_pivot(
     x = x - (cos * moved_x - sin * moved_y)
     y = y + offset - (sin * moved_x + cos * moved_y)
     return np.stack(np.broadcast_arrays(x, y, turn, log_x, log_y, shear), axis=-1)
+
+
+# Motions that lead away, or fill the canvas, because that is what they are.
+_LEAVING = frozenset({"fly", "fall", "grow", "melt", "vanish"})
+_SMALLER = (1.0, 0.85, 0.7, 0.55, 0.4)
+
+
+def within_canvas(
+    draw: MotionDraw, times_ms: np.ndarray, total_ms: float, box: np.ndarray
+) -> MotionDraw:
+    """The motion, smaller if it would lead out of the canvas; as it is if that is what it does.
+
+    Args: those of `motion_parameters`.
+    """
+    if draw.amount or set(draw.verbs) & _LEAVING:
+        return draw
+    smaller = draw
+    for factor in _SMALLER:
+        smaller = replace(draw, amount_factor=draw.amount_factor * factor)
+        affine, _ = motion_parameters(smaller, times_ms, total_ms, box)
+        if _overhang(affine, box).max() <= _overhang(affine[:1] * 0, box)[0] + 0.03:
+            break
+    return smaller
+
+
+def _overhang(affine: np.ndarray, box: np.ndarray) -> np.ndarray:
+    """How far the box of the moved thing reaches beyond the canvas, `[F]`; 0 = not."""
+    centre_x, centre_y, left, top, right, bottom = box
+    x = np.array([left, right, left, right]) - centre_x
+    y = np.array([top, top, bottom, bottom]) - centre_y
+    shift_x, shift_y, turn, log_x, log_y, shear = (affine[:, [k]] for k in range(6))
+    stretched_x, stretched_y = np.exp(log_x) * x + shear * y, np.exp(log_y) * y
+    moved_x = np.cos(turn) * stretched_x - np.sin(turn) * stretched_y + centre_x + shift_x
+    moved_y = np.sin(turn) * stretched_x + np.cos(turn) * stretched_y + centre_y + shift_y
+    reach = np.maximum(np.abs(moved_x), np.abs(moved_y)).max(1)
+    return np.maximum(reach - 1, 0)

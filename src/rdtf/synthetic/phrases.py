@@ -8,11 +8,11 @@ import numpy as np
 
 from rdtf.synthetic.grammar import VERBS, MotionDraw
 
-_AMOUNT_WORDS = {
+AMOUNT_WORDS = {
     "little": ("a little", "slightly", "gently", "softly"),
     "much": ("a lot", "wildly", "strongly", "like crazy"),
 }
-_SPEED_WORDS = {"slow": ("slowly", "in slow motion"), "fast": ("fast", "quickly", "rapidly")}
+SPEED_WORDS = {"slow": ("slowly", "in slow motion"), "fast": ("fast", "quickly", "rapidly")}
 _OWN_SPEED = {"fast", "calmly", "sprinting"}
 _TEMPLATES = (
     ("{name} {action}", 4.0),
@@ -52,9 +52,9 @@ def draw_action(draw: MotionDraw, generator: np.random.Generator) -> str:
     action = _JOINTS[generator.integers(len(_JOINTS))].join(gerunds)
     adverbs = []
     if draw.speed:
-        adverbs.append(pick(_SPEED_WORDS[draw.speed]))
+        adverbs.append(pick(SPEED_WORDS[draw.speed]))
     if draw.amount and any(VERBS[verb].has_amount for verb in draw.verbs):
-        adverbs.append(pick(_AMOUNT_WORDS[draw.amount]))
+        adverbs.append(pick(AMOUNT_WORDS[draw.amount]))
     if not adverbs:
         return action
     said = " and ".join(adverbs)
