@@ -62,8 +62,6 @@ class FlowTable:
         offsets = np.concatenate([[0], np.cumsum(np.where(counts > 1, counts * counts, 0))])
         self.offsets = offsets
         device = frames.device
-        self._offsets = torch.from_numpy(offsets[:-1]).to(device)
-        self._counts = torch.from_numpy(counts).to(device)
         self.flows = torch.zeros(
             int(offsets[-1]), 2, GRID, GRID, dtype=torch.float16, device=device
         )

@@ -102,7 +102,6 @@ class MotionDrawer:
     Args:
         clips: of the store, stills (one frame) and animated ones.
         boxes: alpha box of every frame, `[T, 6]` (`models/motion_latents.alpha_box`).
-        motion_of: mean motion of every clip, so that stills in disguise are left out; None = all.
     """
 
     def __init__(
