@@ -1,4 +1,4 @@
-"""A loss or gradient that is no number: named, kept, and never let near the weights."""
+"""A loss or gradient that is not finite: named, and never applied to the weights."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from rdtf.data.prepare import prepare
 from rdtf.data.synthetic import SyntheticStickers
 from rdtf.training.checkpoint import load_latest
 from rdtf.training.ranks import Ranks
-from rdtf.training.repro import load_repro, replay
 from rdtf.training.run import save_config
 from rdtf.training.tracking import read_metrics
 from rdtf.training.train import train
@@ -62,7 +61,7 @@ def test_the_run_stops_before_the_weights_are_touched(tmp_path):
     before, curriculum = parts(trainer), trainer.curriculum.state_dict()
     with pytest.raises(NonFiniteLossError, match=rf"at step {bad} on clips {BAD_CLIP};") as caught:
         trainer.train()
-    assert "\n" not in str(caught.value) and "nonfinite" in str(caught.value)
+    assert "\n" not in str(caught.value) and "skip_nonfinite" in str(caught.value)
     after = parts(trainer)
     for name, value in before.items():
         if not name.startswith("ema"):
@@ -70,18 +69,6 @@ def test_the_run_stops_before_the_weights_are_touched(tmp_path):
     assert all(torch.isfinite(value).all() for value in after.values())
     assert load_latest(tmp_path / "run") is None
     assert trainer.curriculum.state_dict() == curriculum or bad > 0
-
-
-def test_what_it_leaves_shows_the_culprit(tmp_path):
-    trainer = trainer_of_a_spoiled_set(tmp_path / "run")
-    bad = first_bad_step(trainer)
-    with pytest.raises(NonFiniteLossError):
-        trainer.train()
-    folder = tmp_path / "run" / "nonfinite" / f"step-{bad:08d}"
-    assert load_repro(folder).step == bad
-    assert f'"{BAD_CLIP}"' in (folder / "info.json").read_text()
-    found = replay(folder)
-    assert "clean" in str(found)
 
 
 def test_steps_are_skipped_if_allowed(tmp_path, capsys):

@@ -58,13 +58,11 @@ class StepResult:
     """A step's numbers on their way to the host.
 
     Attributes:
-        step, task_weights: which step, and by which weights its tasks were drawn: with them its
-            batches can be built again; reported: whether a loss that is no number was told.
+        step: which step; reported: whether a non-finite loss was reported.
     """
 
     def __init__(self, numbers: Tensor, samples: Tensor, ranks: Ranks) -> None:
         self.step = -1
-        self.task_weights: Mapping[str, float] = {}
         self.reported = False
         self._samples = samples
         self._ranks = ranks
@@ -100,14 +98,14 @@ class StepResult:
 
     def state_dict(self) -> dict[str, Any]:
         """Plain JSON values. All ranks must call."""
-        mine = {"step": self.step, "task_weights": dict(self.task_weights)}
-        return {**mine, **vars(self.fetch())}
+        return {"step": self.step, **vars(self.fetch())}
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> StepResult:
         result = cls(torch.zeros(_NUM_SUMMARY), torch.zeros(0, 4), Ranks())
         values = dict(state)
-        result.step, result.task_weights = values.pop("step"), values.pop("task_weights")
+        values.pop("task_weights", None)  # of an older rdtf
+        result.step = values.pop("step")
         result._measured = Measured(**values)
         return result
 

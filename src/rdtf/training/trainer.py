@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from rdtf.errors import ConfigError
+from rdtf.errors import ConfigError, UserError
 from rdtf.inference.pipeline import StickerPipeline
 from rdtf.method.curriculum import Curriculum
 from rdtf.method.objective import build_objective
@@ -23,7 +24,6 @@ from rdtf.training.foresight import Foresight
 from rdtf.training.loader import StepLoader, resolve_workers
 from rdtf.training.memory import explain_out_of_memory
 from rdtf.training.meter import Meter
-from rdtf.training.nonfinite import NonFiniteLossError, report_nonfinite
 from rdtf.training.optimizers import Optimizer
 from rdtf.training.packing import PackedBatch, unpack
 from rdtf.training.parallel import compile_blocks, parallelize
@@ -37,6 +37,10 @@ from rdtf.training.step import StepResult, UpdateGate, learning_rate, loss_optio
 from rdtf.training.tracking import Tracker, check_trackers
 
 Hook = Callable[["Trainer"], None]
+
+
+class NonFiniteLossError(UserError):
+    """A loss or gradient is not finite; the weights were left as they were."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +180,7 @@ class Trainer:
             stop_after: seconds after which this call saves and stops, whatever is left to do.
 
         Raises:
-            NonFiniteLossError: a loss or gradient was no number. Nothing of it was saved.
+            NonFiniteLossError: a loss or gradient was not finite. Nothing of it was saved.
             UserError: memory or disk are full; says what to do.
         """
         engine, started = self.config.engine, time.monotonic()
@@ -274,7 +278,7 @@ class Trainer:
                 ranks=self.ranks,
             )
             self.ema.update(self.model)
-        result.step, result.task_weights = self.step, self.foresight.task_weights(self.step)
+        result.step = self.step
         self.meter.saw(batches)
         self.step += 1
         self._look_back()
@@ -295,11 +299,36 @@ class Trainer:
         self.foresight.step_done(self.time_share)
 
     def check_finite(self, result: StepResult) -> None:
-        """Raise, or log the clips and go on, if the step of `result` was skipped."""
-        if result.fetch().finite or result.reported:
+        """Log the clips of a step whose loss or gradient is not finite, and go on or raise.
+
+        Seed and step are enough to build its batches again. All ranks must call.
+
+        Raises:
+            NonFiniteLossError: more than `engine.skip_nonfinite` such steps in a row.
+        """
+        measured = result.fetch()
+        if measured.finite or result.reported:
             return
         result.reported = True
-        report_nonfinite(self, result)
+        names = [self._clip_name(clip) for clip in measured.culprits]
+        values = {"loss": str(measured.loss), "clips": names}
+        self.tracker.log(result.step + 1, "nonfinite", values)
+        what = (
+            f"loss is {measured.loss:g}, gradient norm {measured.grad_norm:g} at step "
+            f"{result.step} on clips {', '.join(names[:8])}{' …' if len(names) > 8 else ''}"
+        )
+        if measured.strikes > self.config.engine.skip_nonfinite:
+            raise NonFiniteLossError(
+                f"{what}; the weights are as before; remove these clips, lower "
+                "optimizer.learning_rate, or set engine.skip_nonfinite"
+            )
+        if self.ranks.is_main:
+            print(f"rdtf: {what}: step skipped", file=sys.stderr)
+
+    def _clip_name(self, clip: int) -> str:
+        """The clip's id in its training set, or its number."""
+        name = getattr(self.store, "name", None)
+        return f"{clip} ({name(clip)})" if callable(name) else str(clip)
 
     # -------------------------------------------------------------- checkpoint
 
