@@ -15,7 +15,7 @@ from rdtf.errors import ConfigError
 from rdtf.models.refinement import possible_widths
 from rdtf.models.representation import PixelPatches, RGBAAutoencoder
 from rdtf.training.config import TrainConfig, override
-from rdtf.training.describe import describe_run, meta_denoiser
+from rdtf.training.forecast import describe_run, meta_denoiser
 from rdtf.training.presets import PRESETS, build_models, build_scheduler, preset
 
 needs_default_encoder = pytest.mark.skipif(

@@ -11,7 +11,6 @@ import torch
 
 from rdtf.training.progress import (
     Progress,
-    bytes_text,
     count_text,
     eta_text,
     log_line,
@@ -84,7 +83,6 @@ def test_eta(seconds, text):
 def test_counts_and_bytes():
     assert [count_text(n) for n in (950, 76_800, 1_234_567, 2e9)] == ["950", "76.8k", "1.23M", "2G"]
     assert count_text(999_999) == "1M"
-    assert [bytes_text(n) for n in (85e6, 21.3e9)] == ["85 MB", "21.3 GB"]
 
 
 def test_memory_of_this_process():

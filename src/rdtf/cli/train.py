@@ -61,7 +61,7 @@ class Train:
     set: Annotated[tuple[str, ...], arg(metavar="NAME=VALUE")] = ()
     """Any setting of the config, e.g. optimizer.learning_rate=3e-4 micro_batch_size=4."""
     dry_run: bool = False
-    """Print the resolved config, parameters by part, FLOPs, memory and time expected, and leave."""
+    """Print the config, parameters by part, FLOPs, memory and time of one measured step; leave."""
     json: bool = False
     """Print the result as JSON."""
 
@@ -81,7 +81,7 @@ class Train:
             settings["steps"] = self.steps
         config = override(config, {**settings, **_assignments(self.set)})
         if self.dry_run:
-            from rdtf.training.describe import describe_run
+            from rdtf.training.forecast import describe_run
 
             values = describe_run(config, self.data)
             show(values, self.json, values["text"])

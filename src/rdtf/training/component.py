@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from rdtf.errors import DataError, UserError
-from rdtf.fileio import atomic_folder, read_json, write_json
+from rdtf.fileio import atomic_folder, read_json, size_text, write_json
 from rdtf.models.loading import load_tensors
 
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "diffusion_pytorch_model.safetensors"
@@ -93,7 +93,7 @@ def _portions(weights: dict[str, Tensor], room: int) -> Iterable[dict[str, Tenso
     used = 0
     for name, tensor in sorted(weights.items()):
         if tensor.nbytes > room:
-            raise UserError(f"{name} alone has {tensor.nbytes / 1e6:.1f} MB; allow larger parts")
+            raise UserError(f"{name} alone has {size_text(tensor.nbytes)}; allow larger parts")
         if used + tensor.nbytes > room:
             yield part
             part, used = {}, 0

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rdtf.method.tasks import FAMILY
-from rdtf.training.costs import forward_flops, mfu, peak_flops
+from rdtf.training.forecast import forward_flops, peak_flops
 from rdtf.training.packing import Batch
 from rdtf.training.progress import memory_in_use
 from rdtf.training.step import Measured, StepResult
@@ -26,7 +26,7 @@ class Meter:
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
         self.loss = float("nan")
-        # The first call counts and measures for a second or two: before the clock starts.
+        # The first call counts for a second or two: before the clock starts.
         forward_flops(trainer.config, 1)
         self._peak = peak_flops(trainer.device, trainer.precision)
         self._restart()
@@ -68,7 +68,7 @@ class Meter:
             "clips": trainer.step * config.batch_size,
             "clips_per_second": self._steps * config.batch_size / seconds,
             "padding_share": self._padded / max(self._slots, 1),
-            "mfu": mfu(self._flops, seconds, self._peak),
+            "mfu": self._flops / seconds / self._peak if self._peak else None,
             "memory_bytes": memory_in_use(trainer.device),
             "eta_seconds": self._seconds_left(seconds / max(self._steps, 1)),
             "seconds": trainer.seconds,

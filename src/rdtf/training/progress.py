@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import torch
 
 from rdtf.errors import ConfigError
+from rdtf.fileio import size_text
 
 _SHORT = {"generation": "gen", "interpolation": "int", "prediction": "pred"}
 
@@ -110,7 +111,7 @@ def log_line(values: Mapping[str, Any]) -> str:
         "loss": lambda loss: f"loss {loss:#.3g}{families}",
         "clips_per_second": lambda speed: f"{speed:.{0 if speed >= 10 else 2}f} clips/s",
         "mfu": lambda share: f"MFU {share:.{0 if share >= 0.1 else 1}%}",
-        "memory_bytes": lambda size: f"mem {bytes_text(size)}",
+        "memory_bytes": lambda size: f"mem {size_text(size)}",
         "eta_seconds": lambda seconds: f"ETA {eta_text(seconds)}",
     }
     return "  ".join(say(values[key]) for key, say in parts.items() if values.get(key) is not None)
@@ -129,11 +130,6 @@ def count_text(count: float) -> str:
         if count >= 0.9995 * size:
             return f"{float(f'{count / size:.3g}'):g}{letter}"
     return f"{count:.0f}"
-
-
-def bytes_text(size: float) -> str:
-    """`850 MB` or `21.3 GB`, in powers of 1000."""
-    return f"{size / 1e9:.1f} GB" if size >= 0.9995e9 else f"{size / 1e6:.0f} MB"
 
 
 def eta_text(seconds: float) -> str:

@@ -1,0 +1,139 @@
+"""`--dry-run`: FLOPs are those of the real model, one step is measured, text and values agree."""
+
+from __future__ import annotations
+
+import json
+import re
+
+import pytest
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
+
+from fixtures_runs import tiny_config
+from rdtf.data.dataset import PreparedDataset
+from rdtf.models.motion import MOTION_CHANNELS
+from rdtf.training.config import TrainConfig, from_dict, override, to_dict
+from rdtf.training.forecast import (
+    datasheet_peak,
+    describe_run,
+    forward_flops,
+    measure_step,
+    peak_flops,
+    training_flops,
+)
+from rdtf.training.presets import build_models
+
+CPU = torch.device("cpu")
+
+
+def inputs(config: TrainConfig, frames: int) -> dict[str, object]:
+    """Random clips with captions of full length, as the denoiser takes them."""
+    side = config.canvas // config.representation.patch
+    channels = 4 * config.representation.patch**2
+    motion = MOTION_CHANNELS if config.model.compose and config.model.motion != "none" else 0
+    return {
+        "noisy": torch.randn(1, channels + motion, frames, side, side),
+        "level": torch.rand(1),
+        "clean": torch.randn(1, channels, frames, side, side),
+        "given": torch.zeros(1, frames, dtype=torch.bool),  # all frames are to be made
+        "valid": torch.ones(1, frames, dtype=torch.bool),
+        "text": [torch.randn(1, config.text.max_tokens, 384)],
+        "text_mask": [torch.ones(1, config.text.max_tokens, dtype=torch.bool)],
+    }
+
+
+@pytest.mark.parametrize("settings", [{}, {"model__temporal_layer": "conv3d"}])
+@pytest.mark.parametrize("frames", [1, 4, 7])
+def test_flops_are_those_of_the_real_model(settings, frames):
+    config = tiny_config(**settings)
+    model = build_models(config)[0]
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model(**inputs(config, frames))
+    assert forward_flops(config, frames) == counter.get_total_flops()
+    assert forward_flops(config, frames, batch=6) == 6 * counter.get_total_flops()
+
+
+def test_backward_is_twice_the_forward():
+    config = tiny_config()
+    model = build_models(config)[0]
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
+        model(**inputs(config, 4)).square().sum().backward()
+    assert training_flops(config, 4) == pytest.approx(counter.get_total_flops(), rel=0.05)
+
+
+def test_a_config_read_from_a_file_has_costs_too():
+    config = tiny_config()
+    read = from_dict(TrainConfig, json.loads(json.dumps(to_dict(config))))
+    assert forward_flops(read, 3) == forward_flops(config, 3)
+
+
+@pytest.mark.parametrize(
+    "name, bf16_teraflops",
+    [("NVIDIA H200", 989.4), ("NVIDIA H100 PCIe", 756.5), ("NVIDIA A10G", 70), ("Tesla T4", 8.1)],
+)
+def test_datasheets(name, bf16_teraflops):
+    fp32, tf32, bf16 = peaks = [datasheet_peak(name, kind) for kind in ("fp32", "tf32", "bf16")]
+    assert bf16 == bf16_teraflops * 1e12
+    assert fp32 and tf32 and peaks == sorted(peaks, key=lambda peak: peak or 0)
+
+
+def test_what_is_not_in_the_table_has_no_peak():
+    assert datasheet_peak("NVIDIA A1000", "bf16") is None
+    assert peak_flops(CPU, "fp32") is None
+
+
+def test_a_measured_step_takes_nobodys_random_numbers():
+    config = tiny_config(batch_size=4, engine__gradient_checkpointing=True)
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    step = measure_step(config, CPU)
+    assert torch.equal(torch.rand(3), expected)
+    assert step.seconds > 0 and step.memory_bytes > 1e6 and step.clips == 1
+
+
+def test_values_and_text_say_the_same():
+    config = tiny_config(batch_size=4, steps=30)
+    values = describe_run(config, device=CPU)
+    assert json.loads(json.dumps(values))["config"]["canvas"] == config.canvas
+    assert sum(values["parameters_by_part"].values()) == values["parameters"]
+    assert values["training_flops_per_step"] == training_flops(config, config.max_frames, 4)
+    assert values["state_bytes"] == 5 * 4 * values["parameters"]
+    assert (values["steps"], values["samples"]) == (30, 120)
+    assert values["seconds"] == pytest.approx(30 * values["seconds_per_step"])
+    assert values["seconds_per_step"] == values["measured"]["seconds"]
+
+    text = values["text"]
+    assert f"Parameters: {values['parameters'] / 1e6:.1f} M" in text
+    assert "peak of one step, 1 clip at a time (measured)" in text
+    assert "120 (4 a step)" in text and "all clips 4 frames long" in text
+
+
+def test_settings_are_printed_as_set_takes_them():
+    config = tiny_config(optimizer__ema_decays=(0.9, 0.99), engine__offload_ema=True)
+    text = describe_run(config, device=CPU)["text"].split("\n\n")[0]
+    rows = [line.strip() for line in text.splitlines()[1:]]
+    assert len(rows) > 50
+    pairs = [re.split(r" {2,}", row, maxsplit=1) for row in rows]
+    settings = {name: value for name, value, *_ in ([*pair, ""] for pair in pairs)}
+    assert override(TrainConfig(), settings) == config
+
+
+def test_what_is_too_large_for_a_cpu_is_not_run():
+    values = describe_run(tiny_config(canvas=4096), device=CPU)
+    assert values["measured"] is None and values["seconds"] is None
+    assert "too large for this CPU" in values["text"]
+
+
+def test_with_data_the_time_is_that_of_its_clips(training_set):
+    config = tiny_config(data__still_share=0.5)
+    values = describe_run(config, training_set, device=CPU)
+    clips = PreparedDataset(training_set).clips("train")
+    stills = [clip for clip in clips if clip.num_frames == 1]
+    assert 0 < len(stills) < len(clips)
+    assert (values["data"]["clips"], values["data"]["stills"]) == (len(clips), len(stills))
+    shortest, longest = training_flops(config, 1), training_flops(config, config.max_frames)
+    assert shortest < values["data"]["mean_flops"] < 0.5 * (shortest + longest) + 1
+    assert values["seconds_per_step"] < values["measured"]["seconds"]
+    assert f"{len(clips)} clips, {len(stills)} stills" in values["text"]
