@@ -22,6 +22,7 @@ def main() -> None:
     from benchmarks.common import machine
     from benchmarks.curriculum import CurriculumCost
     from benchmarks.export import ExportTime
+    from benchmarks.goals import Goals
     from benchmarks.loading import Loading
     from benchmarks.memory import Memory
     from benchmarks.percentile import Percentile
@@ -40,6 +41,7 @@ def main() -> None:
         "export": ExportTime,
         "ablations": Ablations,
         "words": Words,
+        "goals": Goals,
     }
     warnings.simplefilter("ignore")
     arguments = [argument for argument in sys.argv[1:] if argument != "--json"]
@@ -47,7 +49,7 @@ def main() -> None:
     if arguments:
         chosen = [tyro.extras.subcommand_cli_from_dict(known, args=arguments, prog="benchmarks")]
     else:
-        slow = (Ablations, Words)  # one needs a dataset, the other minutes
+        slow = (Ablations, Words, Goals)  # they need data or minutes
         chosen = [kind() for kind in known.values() if kind not in slow]
     where, values = machine(default_device()), {}
     if not as_json:

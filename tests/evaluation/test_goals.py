@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from benchmarks.goals import TARGETS, Estimate, Goal, Target, find_goals, goals_table
 
-from rdtf.evaluation.goals import TARGETS, Estimate, Goal, Target, find_goals, goals_table
 from rdtf.evaluation.records import MODEL, Record
 
 PREDICTION = ("post_frame_prediction", "pre_frame_prediction")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from benchmarks.goals import find_goals, goals_table
 
 from fixtures_runs import tiny_run, training_set
 from rdtf.evaluation.evaluate import evaluate
-from rdtf.evaluation.goals import find_goals, goals_table
 from rdtf.evaluation.held_out import held_out_stickers, score_model
 from rdtf.evaluation.records import MODEL
 from rdtf.evaluation.tables import as_cell
@@ -74,7 +74,7 @@ def test_every_table_has_it(pipeline, training_set):
         rows = {(str(row[0]), str(row[1])) for row in table.rows}
         assert {(task, UNTRAINED) for task in tasks} <= rows
     assert all(UNTRAINED in example.results for example in result.examples)
-    table = result.goals_table()
+    table = goals_table(find_goals(result.records))
     column = list(table.headers).index("untrained")
     cells = {row[1]: as_cell(row[column]).text for row in table.rows}
     before = {record.clip: record.scores["psnr"] for record in result.records

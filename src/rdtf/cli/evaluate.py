@@ -19,8 +19,7 @@ class Evaluate:
     """Score a model on held-out clips: PSNR, SSIM and line distance of the hidden frames.
 
     Beside it stand the same network untrained, and naive methods: repeat the nearest given frame,
-    blend the two nearest, and move them along their optical flow (if OpenCV is installed). Below
-    the scores: what a good model should reach, and whether this one does.
+    blend the two nearest, and move them along their optical flow (if OpenCV is installed).
 
     Example: rdtf evaluate --data DATA --limit 0
     """
@@ -68,11 +67,8 @@ class Evaluate:
                 self.report,
                 title=f"Evaluation of {self.model or 'the model that ships'}",
                 examples=evaluation.examples,
-                tables=[
-                    evaluation.score_table(),
-                    evaluation.comparison_table(),
-                    evaluation.goals_table(),
-                ],
+                tables=[evaluation.score_table(), evaluation.comparison_table()],
+                notes=[text for text in [evaluation.memorisation_text()] if text],
             )
         if self.sheet is not None:
             from rdtf.evaluation.examples import save_example_sheet
@@ -80,8 +76,7 @@ class Evaluate:
             save_example_sheet(evaluation.examples, self.sheet)
         if not optical_flow_rows():
             note(MISSING)
-        text = f"{evaluation.table()}\n\n{evaluation.goals_table().text()}"
-        show(evaluation.to_dict(), self.json, text)
+        show(evaluation.to_dict(), self.json, evaluation.table())
 
     def _check_memorisation(self) -> None:
         from rdtf.errors import UserError

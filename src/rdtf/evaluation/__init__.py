@@ -5,7 +5,6 @@
 `naive`, `optical_flow`   what costs nothing and has to be beaten
 `untrained`               what the same network does before it has learned anything
 `evaluate`, `results`     model and naive rows over a set of clips, summed up
-`goals`                   what is aimed at, and whether it is reached
 `memorisation`            whether generated clips are copies of training clips
 `examples`, `tables`, `charts`, `report`   what people look at
 """

@@ -6,14 +6,15 @@ can tell apart (after Okabe & Ito); dash patterns tell the lines apart without c
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from scipy.ndimage import gaussian_filter1d
-
-from rdtf.evaluation.markup import element, text
 
 NUM_COLOURS = 6
 _DASHES = (None, "8 4", "2 3", "10 3 2 3", "5 2", "1 4")
@@ -22,6 +23,7 @@ _WIDTH, _HEIGHT = 560, 300
 _LEFT, _RIGHT, _TOP, _BOTTOM = 66, 16, 14, 50
 
 _Points = tuple[np.ndarray, np.ndarray]
+_Label = tuple[str, float, float, str]  # text, x, y, anchor
 
 
 @dataclass(frozen=True)
@@ -74,23 +76,48 @@ class _Axis:
 # ------------------------------------------------------------------------- chart
 
 
-def line_chart(curve: Curve) -> str:
+def render(template: str, **values: object) -> Markup:
+    """A template of `templates/` with these values, every one of them escaped."""
+    return Markup(_environment().get_template(template).render(values))
+
+
+@functools.cache
+def _environment() -> Environment:
+    return Environment(
+        loader=PackageLoader("rdtf.evaluation"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+
+
+def line_chart(curve: Curve) -> Markup:
     """The chart as an HTML `<figure>` with an inline `<svg>`, all texts escaped."""
     raw = [_points(line, curve.log_y) for line in curve.lines]
     smooth = [_smoothed(x, y) if curve.smooth else (x, y) for x, y in raw]
     x_axis, y_axis = _axes(curve, raw, smooth)
-    marks = [*_grid(x_axis, y_axis), *_axis_titles(curve)]
-    if curve.smooth:
-        marks += [_path(points, x_axis, y_axis, "raw", index) for index, points in enumerate(raw)]
-    marks += [_path(points, x_axis, y_axis, "line", index) for index, points in enumerate(smooth)]
-    view_box = f"0 0 {_WIDTH} {_HEIGHT}"
-    return element(
-        "figure",
-        element("figcaption", text(curve.title)),
-        element("svg", marks, viewBox=view_box, role="img", aria_label=_summary(curve, smooth)),
-        _legend(curve),
-        element("p", text(curve.note), class_="note") if curve.note else "",
-        class_="chart",
+    drawn = [("raw", raw)] * curve.smooth + [("line", smooth)]
+    strokes = [
+        (_shape(points, x_axis, y_axis), kind, *_style(index, kind))
+        for kind, lines in drawn
+        for index, points in enumerate(lines)
+        if len(points[0])
+    ]
+    rules, labels = _grid(x_axis, y_axis)
+    labels.append((curve.x_label, (_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 6, "middle"))
+    return render(
+        "chart.html",
+        curve=curve,
+        width=_WIDTH,
+        height=_HEIGHT,
+        summary=_summary(curve, smooth),
+        rules=rules,
+        labels=labels,
+        y_label=curve.y_label + (" (log scale)" if curve.log_y else ""),
+        middle_y=(_TOP + _HEIGHT - _BOTTOM) / 2,
+        strokes=strokes,
+        legend=[(line.label, *_style(index)) for index, line in enumerate(curve.lines)],
     )
 
 
@@ -165,46 +192,28 @@ def tick_label(value: float) -> str:
 # ------------------------------------------------------------------------- marks
 
 
-def _grid(x_axis: _Axis, y_axis: _Axis) -> list[str]:
+def _grid(x_axis: _Axis, y_axis: _Axis) -> tuple[list[tuple[str, str]], list[_Label]]:
+    """Lines (class, shape) and labels of both axes."""
     left, right, bottom = x_axis.start, x_axis.end, y_axis.start
-    marks = [element("path", class_="axis", d=f"M{left} {bottom}H{right}")]
+    rules, labels = [("axis", f"M{left} {bottom}H{right}")], list[_Label]()
     for tick, y in zip(y_axis.ticks, y_axis.pixels(y_axis.ticks), strict=True):
-        marks.append(element("path", class_="grid", d=f"M{left} {y:.1f}H{right}"))
-        marks.append(_label(tick_label(tick), left - 8, y + 5, "end"))
+        rules.append(("grid", f"M{left} {y:.1f}H{right}"))
+        labels.append((tick_label(tick), left - 8, float(y) + 5, "end"))
     for tick, x in zip(x_axis.ticks, x_axis.pixels(x_axis.ticks), strict=True):
-        marks.append(element("path", class_="axis", d=f"M{x:.1f} {bottom}v5"))
-        marks.append(_label(tick_label(tick), x, bottom + 21, "middle"))
-    return marks
+        rules.append(("axis", f"M{x:.1f} {bottom}v5"))
+        labels.append((tick_label(tick), float(x), bottom + 21, "middle"))
+    return rules, labels
 
 
-def _label(words: str, x: float, y: float, anchor: str, transform: str | None = None) -> str:
-    return element(
-        "text", text(words), x=f"{x:.1f}", y=f"{y:.1f}", text_anchor=anchor, transform=transform
-    )
-
-
-def _axis_titles(curve: Curve) -> list[str]:
-    middle_x, middle_y = (_LEFT + _WIDTH - _RIGHT) / 2, (_TOP + _HEIGHT - _BOTTOM) / 2
-    y_label = curve.y_label + (" (log scale)" if curve.log_y else "")
-    return [
-        _label(curve.x_label, middle_x, _HEIGHT - 6, "middle"),
-        _label(y_label, 0, 0, "middle", transform=f"translate(15 {middle_y}) rotate(-90)"),
-    ]
-
-
-def _path(points: _Points, x_axis: _Axis, y_axis: _Axis, kind: str, index: int) -> str:
+def _shape(points: _Points, x_axis: _Axis, y_axis: _Axis) -> str:
     x, y = _thinned(*points)
-    if len(x) == 0:
-        return ""
     corners = zip(x_axis.pixels(x), y_axis.pixels(y), strict=True)
-    shape = "M" + "L".join(f"{px:.1f} {py:.1f}" for px, py in corners)
-    return _stroke(shape, kind, index)
+    return "M" + "L".join(f"{px:.1f} {py:.1f}" for px, py in corners)
 
 
-def _stroke(shape: str, kind: str, index: int) -> str:
-    """A path in the colour of line number `index`; all but raw values in its dashes."""
-    dash = _DASHES[index % len(_DASHES)] if kind == "line" else None
-    return element("path", class_=f"{kind} c{index % NUM_COLOURS}", stroke_dasharray=dash, d=shape)
+def _style(index: int, kind: str = "line") -> tuple[int, str | None]:
+    """Colour and dashes of line number `index`; raw values have no dashes."""
+    return index % NUM_COLOURS, _DASHES[index % len(_DASHES)] if kind == "line" else None
 
 
 def _thinned(x: np.ndarray, y: np.ndarray) -> _Points:
@@ -214,19 +223,6 @@ def _thinned(x: np.ndarray, y: np.ndarray) -> _Points:
     starts = np.arange(_MAX_POINTS) * len(x) // _MAX_POINTS
     counts = np.diff(np.append(starts, len(x)))
     return np.add.reduceat(x, starts) / counts, np.add.reduceat(y, starts) / counts
-
-
-def _legend(curve: Curve) -> str:
-    """Labels with a sample of each line, as HTML, so that they wrap on a narrow screen."""
-    if len(curve.lines) < 2:
-        return ""
-    items = []
-    for index, line in enumerate(curve.lines):
-        sample = element(
-            "svg", _stroke("M1 4H35", "line", index), viewBox="0 0 36 8", aria_hidden="true"
-        )
-        items.append(element("li", sample, text(line.label)))
-    return element("ul", items, class_="legend")
 
 
 def _summary(curve: Curve, smooth: list[_Points]) -> str:

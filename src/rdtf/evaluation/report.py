@@ -1,24 +1,30 @@
 """One HTML file that shows how good a model is: clips that move, scores, training curves.
 
-The file stands alone: pictures are data URIs, charts are inline SVG, there is no script, and a
-content security policy forbids the page to load anything. Every text is escaped.
+The file stands alone: pictures are base64 data URIs of lossless WebP, charts are inline SVG, there
+is no script, and a content security policy forbids the page to load anything. The templates are in
+`templates/`; the environment escapes every value.
 """
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from itertools import groupby
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
-from rdtf.evaluation.cards import example_cards
-from rdtf.evaluation.charts import Curve, line_chart
+import numpy as np
+
+from rdtf.evaluation.charts import Curve, line_chart, render
 from rdtf.evaluation.examples import Example
-from rdtf.evaluation.markup import element, text
+from rdtf.evaluation.metrics import METRICS
 from rdtf.evaluation.tables import Cell, Table, as_cell, is_name
 from rdtf.fileio import write_text
+from rdtf.stickers import Sticker, encode_sticker
 
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+CAPTION_METRICS = {"psnr": "PSNR {} dB", "line_distance": "lines {}% off"}
+STRIP_CELL = 128  # pixels; a film strip of larger frames is only a download
 
 
 def write_report(
@@ -41,112 +47,115 @@ def write_report(
         tables: in this order, above the examples.
         notes: a list at the end: settings, caveats.
     """
-    sections = {
-        "Scores": "\n".join(_table(table) for table in tables),
-        "Examples": example_cards(examples),
-        "Training": _charts(curves),
-        "Notes": _notes(notes),
-    }
-    shown = {name: content for name, content in sections.items() if content}
-    header = element("header", element("h1", text(title)), _paragraphs(intro), _contents(shown))
-    write_text(path, _page(title, [header, *map(_section, shown, shown.values())]))
+    content = {"Scores": tables, "Examples": examples, "Training": curves, "Notes": notes}
+    page = render(
+        "report.html",
+        title=title,
+        paragraphs=[block.strip() for block in intro.split("\n\n") if block.strip()],
+        sections=[name for name, values in content.items() if values],
+        tables=[_table_view(table) for table in tables],
+        tasks=_examples_by_task(examples),
+        charts=[line_chart(curve) for curve in curves],
+        notes=notes,
+    )
+    write_text(path, page + "\n")
     return Path(path)
-
-
-def _page(title: str, body: Sequence[str]) -> str:
-    style = resources.files("rdtf.evaluation").joinpath("assets/report.css").read_text("utf-8")
-    head = [
-        element("meta", charset="utf-8"),
-        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">',
-        element("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        element("title", text(title)),
-        f"<style>\n{style}</style>",
-    ]
-    page = [element("head", "\n".join(head)), element("body", element("main", "\n".join(body)))]
-    return "<!doctype html>\n" + element("html", "\n".join(page), lang="en") + "\n"
-
-
-def _contents(sections: Mapping[str, str]) -> str:
-    links = [element("a", name, href=f"#{name.lower()}") for name in sections]
-    return element("nav", links, aria_label="Contents") if len(links) > 1 else ""
-
-
-def _section(name: str, content: str) -> str:
-    anchor = name.lower()
-    return element("section", element("h2", name, id=anchor), content, aria_labelledby=anchor)
-
-
-def _paragraphs(words: str) -> str:
-    blocks = (block.strip() for block in words.split("\n\n"))
-    return "".join(element("p", text(block)) for block in blocks if block)
-
-
-def _charts(curves: Sequence[Curve]) -> str:
-    return element("div", map(line_chart, curves), class_="charts") if curves else ""
-
-
-def _notes(notes: Sequence[str]) -> str:
-    return element("ul", (element("li", text(note)) for note in notes)) if notes else ""
 
 
 # ------------------------------------------------------------------------ tables
 
 
-def _table(table: Table) -> str:
-    """The table; groups of rows get a heading of their own, which leaves width for the numbers."""
+def _table_view(table: Table) -> dict[str, Any]:
+    """Values of a table; groups of rows get a heading of their own, which saves a column."""
     groups = [
         (name, list(rows))
         for name, rows in groupby(table.rows, key=lambda row: as_cell(row[0]).text)
     ]
     grouped = any(len(rows) > 1 for _, rows in groups)
-    first = 1 if grouped else 0
-    heads = [
-        element("th", text(head), scope="col", class_=_name_class(column))
-        for column, head in enumerate(table.headers)
-    ][first:]
-    body = [
-        element("tbody", _group_heading(name, len(heads)) if grouped else "", _rows(rows, first))
-        for name, rows in groups
-    ]
-    caption, head = element("caption", text(table.title)), element("thead", element("tr", heads))
-    # Focusable, so that a keyboard can scroll what does not fit a narrow screen.
-    scroll = element(
-        "div",
-        element("table", caption, head, body),
-        class_="scroll",
-        tabindex=0,
-        role="group",
-        aria_label=table.title,
-    )
-    note = element("p", text(table.note), class_="note") if table.note else ""
-    return element("div", scroll, note, class_="card")
+    first = 1 if grouped else 0  # the column that names the row
+    return {
+        "title": table.title,
+        "note": table.note,
+        "grouped": grouped,
+        "heads": [(head, is_name(column)) for column, head in enumerate(table.headers)][first:],
+        "groups": [(name, [_row_view(row, first) for row in rows]) for name, rows in groups],
+    }
 
 
-def _group_heading(name: str, width: int) -> str:
-    head = element("th", text(name), scope="rowgroup", colspan=width, class_="name group")
-    return element("tr", head)
+def _row_view(row: Sequence[Cell | str], first: int) -> dict[str, Any]:
+    cells = [_cell_view(as_cell(cell), column) for column, cell in enumerate(row) if column > first]
+    return {"name": as_cell(row[first]).text, "cells": cells}
 
 
-def _rows(rows: Sequence[Sequence[Cell | str]], first: int) -> list[str]:
-    """Rows from column `first` on; that column names the row."""
-    lines = []
-    for row in rows:
-        name = element("th", text(as_cell(row[first]).text), scope="row", class_="name")
-        cells = [_cell(as_cell(cell), column) for column, cell in enumerate(row) if column > first]
-        lines.append(element("tr", name, cells))
-    return lines
-
-
-def _cell(cell: Cell, column: int) -> str:
+def _cell_view(cell: Cell, column: int) -> dict[str, Any]:
     """A cell; an interval in brackets is set smaller."""
     value, bracket, rest = cell.text.partition(" [")
-    words = text(value)
-    if bracket:
-        words += " " + element("span", text(f"[{rest}"), class_="spread")
-    if cell.best:
-        return element("td", element("strong", words), class_="best")
-    return element("td", words, class_=_name_class(column))
+    css = "best" if cell.best else "name" if is_name(column) else ""
+    return {"value": value, "spread": f"[{rest}" if bracket else "", "best": cell.best, "css": css}
 
 
-def _name_class(column: int) -> str | None:
-    return "name" if is_name(column) else None
+# ---------------------------------------------------------------------- examples
+
+
+def _examples_by_task(examples: Sequence[Example]) -> list[tuple[str, str, list[dict[str, Any]]]]:
+    by_task: dict[str, list[Example]] = {}
+    for example in examples:
+        by_task.setdefault(example.task, []).append(example)
+    return [
+        (task, members[0].task_label[:1].upper() + members[0].task_label[1:],
+         [_example_view(member) for member in members])
+        for task, members in by_task.items()
+    ]  # fmt: skip
+
+
+def _example_view(example: Example) -> dict[str, Any]:
+    truth = example.truth
+    return {
+        "title": f"“{example.prompt}”" if example.prompt else "no text",
+        "prompt": example.prompt or "no text",
+        "known": ", ".join(map(str, sorted(example.known))) or "none",
+        "given": [index in set(example.known) for index in range(truth.num_frames)],
+        "clips": [_clip_view(example, name, clip) for name, clip in example.clips().items()],
+        "credit": " · ".join(filter(None, (truth.attribution, truth.license, truth.source))),
+    }
+
+
+def _clip_view(example: Example, name: str, clip: Sticker) -> dict[str, Any]:
+    # Browsers play equal images in step with the first of them on the page; the fragment makes
+    # each its own, so that the clips of a card start together.
+    fragment = "#" + quote(f"{example.task} {name}")
+    small = max(clip.width, clip.height) < 128  # shown with hard pixels, not blurred
+    return {
+        "name": name,
+        "animation": _data_uri(clip) + fragment,
+        "still": _data_uri(clip.select([clip.num_frames // 2])),
+        "strip": _strip_uri(clip),
+        "width": clip.width,
+        "height": clip.height,
+        "css": "checker pixels" if small else "checker",
+        "scores": _score_texts(example.scores.get(name, {})),
+    }
+
+
+def _score_texts(scores: Mapping[str, float]) -> list[str]:
+    return [
+        template.format(f"{scores[metric]:.{min(METRICS[metric].digits, 1)}f}")
+        for metric, template in CAPTION_METRICS.items()
+        if metric in scores
+    ]
+
+
+def _strip_uri(clip: Sticker) -> str:
+    """All frames side by side in one picture, each at most `STRIP_CELL` pixels."""
+    larger = max(clip.height, clip.width)
+    if larger > STRIP_CELL:
+        scale = STRIP_CELL / larger
+        clip = clip.fit_canvas(
+            (max(1, round(clip.height * scale)), max(1, round(clip.width * scale)))
+        )
+    return _data_uri(Sticker(np.concatenate(list(clip.frames), axis=1)[None], np.array([1000])))
+
+
+def _data_uri(clip: Sticker) -> str:
+    data = encode_sticker(clip, ".webp")
+    return "data:image/webp;base64," + base64.b64encode(data).decode("ascii")

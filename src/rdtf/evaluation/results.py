@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from rdtf.evaluation.examples import Example
-from rdtf.evaluation.goals import Goal, find_goals, goals_table
 from rdtf.evaluation.metrics import METRICS
 from rdtf.evaluation.records import MODEL, Nearness, Record, Summary, summarise
 from rdtf.evaluation.tables import Cell, Table
@@ -119,26 +118,26 @@ class Evaluation:
         note = "Same clips, 95% bootstrap interval; marked where the model is clearly better."
         return Table("Model against untrained and naive rows", headers, cells, note)
 
-    @property
-    def goals(self) -> list[Goal]:
-        """The targets that these records can tell about, and what was reached."""
-        return find_goals(self.records, [near.ratio for near in self.memorisation])
-
-    def goals_table(self) -> Table:
-        """What was reached beside what is aimed at, and whether that is enough."""
-        return goals_table(self.goals)
+    def memorisation_text(self) -> str:
+        """One sentence: how near generated clips come to training clips; empty if not measured."""
+        if not self.memorisation:
+            return ""
+        ratio = summarise([near.ratio for near in self.memorisation])
+        return (
+            "Memorisation: distance to the nearest training clip, generated / true: median "
+            f"{ratio.median:.2f} over {ratio.n} clips (about 1: new; far below: copies)."
+        )
 
     def table(self) -> str:
         """The scores as aligned plain text."""
-        return self.score_table().text()
+        return "\n\n".join(filter(None, [self.score_table().text(), self.memorisation_text()]))
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON values (NaN becomes None): settings, rows, goals, and the scores of every clip."""
+        """JSON values (NaN becomes None): settings, rows, and the scores of every clip."""
         return _json_values(
             {
                 "settings": dict(self.settings),
                 "rows": [asdict(row) for row in self.rows],
-                "goals": [goal.to_dict() for goal in self.goals],
                 "clips": [asdict(record) for record in self.records],
                 "memorisation": [asdict(near) for near in self.memorisation],
             }

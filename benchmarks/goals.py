@@ -1,4 +1,6 @@
-"""What a model has to reach: a few numbers from the records, each beside its target.
+"""What the model that ships has to reach: a few numbers, each beside its target.
+
+`rdtf evaluate --data DATA --json > scores.json; python -m benchmarks goals --scores scores.json`
 
 The score tables say how good a model is; goals say whether that is enough. Intervals are 95%
 bootstraps over clips. What belongs to one clip (two methods, two kinds of prediction) is resampled
@@ -10,18 +12,22 @@ clips of a task whose true motion is at or above the median of that task's clips
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from scipy.stats import binomtest
 
+from benchmarks import common
 from rdtf.evaluation.naive import BLEND, NEAREST
 from rdtf.evaluation.optical_flow import OPTICAL_FLOW
 from rdtf.evaluation.records import MODEL, Record, interval
-from rdtf.evaluation.tables import Table
+from rdtf.evaluation.results import Evaluation
+from rdtf.evaluation.tables import Table, as_cell
 from rdtf.evaluation.untrained import UNTRAINED
 
 MOVES_ABOVE = 0.05  # share of the true motion above which a generated clip counts as moving
@@ -274,3 +280,22 @@ def _share_above(values: np.ndarray, least: float) -> Estimate:
     found = int((values > least).sum())
     ends = binomtest(found, len(values)).proportion_ci(method="wilson")
     return Estimate(100 * found / len(values), 100 * ends.low, 100 * ends.high, len(values))
+
+
+@dataclass(frozen=True)
+class Goals:
+    """Compare the scores of `rdtf evaluate --json` with the targets."""
+
+    scores: Path | None = None
+    """The JSON file. Without one there is nothing to do."""
+
+    def run(self) -> common.Table:
+        if self.scores is None:
+            return common.Table("goals: no --scores given", ["task"], [], {})
+        evaluation = Evaluation.from_dict(json.loads(self.scores.read_text("utf-8")))
+        ratios = [near.ratio for near in evaluation.memorisation]
+        goals = find_goals(evaluation.records, ratios)
+        table = goals_table(goals)
+        rows = [[as_cell(cell).text for cell in row] for row in table.rows]
+        values = {"goals": [goal.to_dict() for goal in goals]}
+        return common.Table(table.title, table.headers, rows, values, (table.note,))
