@@ -22,7 +22,7 @@ from rdtf.method.tasks import TASKS, draw_task
 from rdtf.models.motion import MOTION_CHANNELS
 from rdtf.randomness import Purpose, stream
 from rdtf.training.config import TrainConfig
-from rdtf.training.foresight import Foresight
+from rdtf.training.lookahead import CurriculumLookahead
 from rdtf.training.packing import Batch
 from rdtf.training.presets import build_models, preset
 from rdtf.training.step import batch_errors
@@ -114,7 +114,7 @@ def _draw(config: TrainConfig, count: int) -> None:
 def _feeder(config: TrainConfig, count: int) -> Callable[[], None]:
     """One observation, with a history as long as the window, and the weights that follow."""
     curriculum = Curriculum(config.curriculum)
-    foresight = Foresight(curriculum, config.steps)
+    foresight = CurriculumLookahead(curriculum, config.steps)
     random = np.random.default_rng(0)
     losses, levels = random.random(count).tolist(), random.random(count).tolist()
     tasks = [TASKS[index % len(TASKS)] for index in range(count)]

@@ -23,7 +23,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from benchmarks import common
-from rdtf.evaluation.naive import BLEND, NEAREST
+from rdtf.evaluation.baselines import BLEND, NEAREST
 from rdtf.evaluation.optical_flow import OPTICAL_FLOW
 from rdtf.evaluation.records import MODEL, Record, interval
 from rdtf.evaluation.results import Evaluation

@@ -19,8 +19,8 @@ from rdtf.data.synthetic import SyntheticStickers
 from rdtf.method.curriculum import Curriculum
 from rdtf.training.config import TrainConfig
 from rdtf.training.device import default_device
-from rdtf.training.foresight import Foresight
 from rdtf.training.loader import StepLoader
+from rdtf.training.lookahead import CurriculumLookahead
 from rdtf.training.presets import preset
 from rdtf.training.ranks import Ranks
 from rdtf.training.store import PreparedStore, open_stores
@@ -98,7 +98,7 @@ class Loading:
         from rdtf.method.objective import build_objective
         from rdtf.training.batches import BatchBuilder
 
-        foresight = Foresight(Curriculum(config.curriculum), config.steps)
+        foresight = CurriculumLookahead(Curriculum(config.curriculum), config.steps)
         builder = BatchBuilder(store, config, build_objective(config.objective))
         loader: Any = iter(
             StepLoader(

@@ -13,7 +13,7 @@ from rdtf.cli.main import main
 from rdtf.data.prepare import prepare
 from rdtf.data.synthetic import SyntheticStickers
 from rdtf.errors import ConfigError, UserError
-from rdtf.evaluation.naive import NAIVE_ROWS
+from rdtf.evaluation.baselines import BASELINES
 from rdtf.evaluation.tasks import EVALUATION_TASKS
 from rdtf.evaluation.untrained import UNTRAINED
 from rdtf.quickstart import quickstart
@@ -35,7 +35,7 @@ def assert_complete(out: Path, result: dict[str, Any]) -> None:
     scores = (out / "scores.json").read_text("utf-8")
     tasks, methods = map(set, zip(*(row.split("/") for row in result["scores"]), strict=True))
     assert tasks <= set(EVALUATION_TASKS) and {"interpolation", "it2v"} <= tasks
-    assert methods >= {UNTRAINED, *NAIVE_ROWS} and all(name in scores for name in methods)
+    assert methods >= {UNTRAINED, *BASELINES} and all(name in scores for name in methods)
     assert page.count(f">{UNTRAINED}</th>") >= 2 * len(tasks)  # the scores, and the differences
     assert json.loads(scores)["settings"]["num_clips"] >= 1
     assert (out / "run" / "pipeline" / "model_index.json").is_file()

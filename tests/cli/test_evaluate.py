@@ -8,7 +8,7 @@ import pytest
 from benchmarks.goals import TARGETS, Goals
 from PIL import Image
 
-from rdtf.evaluation.naive import NAIVE_ROWS
+from rdtf.evaluation.baselines import BASELINES
 from rdtf.evaluation.optical_flow import MISSING, optical_flow_rows
 from rdtf.evaluation.results import Evaluation
 from rdtf.evaluation.tasks import EVALUATION_TASKS
@@ -26,7 +26,7 @@ def test_evaluate_scores_every_task_beside_the_naive_rows(rdtf, tiny_run, traini
     )
     assert ended.status == 0 and ended.err == ("" if optical_flow_rows() else f"{MISSING}\n")
     text = json.dumps(ended.json)
-    for name in (*EVALUATION_TASKS, *NAIVE_ROWS):
+    for name in (*EVALUATION_TASKS, *BASELINES):
         assert name in text
     assert [row["method"] for row in ended.json["rows"]][:2] == ["model", "untrained"]
     assert ended.json["settings"]["num_clips"] == 2
@@ -72,7 +72,7 @@ def test_scores_are_the_same_each_time_and_people_get_a_table(rdtf, tiny_run, tr
     other = rdtf(*command, "--split", "train", "--seed", 1, "--json").json
     assert without_seconds(other) != without_seconds(first)
     table = rdtf(*command).out
-    rows = ("model", "untrained", *NAIVE_ROWS)
+    rows = ("model", "untrained", *BASELINES)
     assert "PSNR" in table and all(name in table for name in rows)
     left_out = rdtf(*command, "--split", "train", "--no-untrained", "--json").json
     assert "untrained" not in {row["method"] for row in left_out["rows"]}

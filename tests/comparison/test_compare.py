@@ -20,7 +20,7 @@ from rdtf.comparison.tables import all_tables
 from rdtf.comparison.variants import distinct_variants
 from rdtf.data.prepare import prepare
 from rdtf.data.synthetic import SyntheticStickers
-from rdtf.evaluation.naive import NAIVE_ROWS
+from rdtf.evaluation.baselines import BASELINES
 from rdtf.method.objective import build_objective
 from rdtf.training.device import processor_name
 from rdtf.training.run import locked
@@ -59,7 +59,7 @@ def test_results_are_there_and_whole(finished):
     assert found["complete"] is True
     for point in ("flops", "time"):
         rows = found["scores"][point]
-        assert {row["method"] for row in rows} == {*TWO, "dfgn, untrained", *NAIVE_ROWS}
+        assert {row["method"] for row in rows} == {*TWO, "dfgn, untrained", *BASELINES}
         assert {row["task"] for row in rows} == {"it2v", "interpolation", "post_frame_prediction"}
         assert all(set(row["scores"]) == set(COMPARED) for row in rows)
     assert set(found["pretraining"]) == {"video"}

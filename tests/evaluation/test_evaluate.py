@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from rdtf.errors import ConfigError, DataError
+from rdtf.evaluation.baselines import BASELINES, linear_blend
 from rdtf.evaluation.evaluate import evaluate, spread
-from rdtf.evaluation.naive import NAIVE_ROWS, linear_blend
 from rdtf.evaluation.optical_flow import optical_flow_rows
 from rdtf.evaluation.records import MODEL, summarise
 from rdtf.evaluation.results import Evaluation
@@ -20,7 +20,7 @@ from rdtf.stickers import Sticker
 
 from .drawings import moving_ball
 
-METHODS = (MODEL, *NAIVE_ROWS, *optical_flow_rows())
+METHODS = (MODEL, *BASELINES, *optical_flow_rows())
 
 
 class NoisyBlend:

@@ -24,7 +24,7 @@ def reached(records: list[Record], name: str, **options) -> Estimate:
 
 
 def interpolation(gains: list[float]) -> list[Record]:
-    """Clips of very different quality; the model gains so many dB on each over every naive row."""
+    """Clips of very different quality; the model gains so many dB on each over every baseline."""
     records = []
     for clip, gain in enumerate(gains):
         usual = 20.0 + 5 * clip

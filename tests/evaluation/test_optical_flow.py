@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from rdtf.errors import ConfigError
+from rdtf.evaluation.baselines import linear_blend, nearest_frame
 from rdtf.evaluation.metrics import score_hidden
-from rdtf.evaluation.naive import linear_blend, nearest_frame
 from rdtf.evaluation.optical_flow import OPTICAL_FLOW, optical_flow, optical_flow_rows
 
 from .drawings import moving_ball

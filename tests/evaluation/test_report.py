@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from rdtf.errors import UserError
+from rdtf.evaluation.baselines import BASELINES
 from rdtf.evaluation.charts import Curve, Line
 from rdtf.evaluation.examples import Example, save_example_sheet
-from rdtf.evaluation.naive import NAIVE_ROWS
 from rdtf.evaluation.report import write_report
 from rdtf.evaluation.tables import Cell, Table
 
@@ -50,7 +50,7 @@ class Structure(HTMLParser):
 def example(task: str = "interpolation", prompt: str | None = "a ball") -> Example:
     truth = moving_ball(6, 32, attribution="A. Person", license="CC-BY-4.0")
     known = (0, 2, 4)
-    results = {name: fill(truth, known) for name, fill in NAIVE_ROWS.items()}
+    results = {name: fill(truth, known) for name, fill in BASELINES.items()}
     scores = {"linear blend": {"psnr": 21.34, "line_distance": 1.26}}
     return Example(task, prompt, truth, known, results, scores)
 

@@ -15,8 +15,8 @@ from rdtf.method.curriculum import Curriculum
 from rdtf.method.objective import build_objective
 from rdtf.training.batches import BatchBuilder
 from rdtf.training.config import TrainConfig
-from rdtf.training.foresight import LEAD_STEPS, Foresight
 from rdtf.training.loader import MAX_WORKERS, StepLoader, resolve_workers
+from rdtf.training.lookahead import LEAD_STEPS, CurriculumLookahead
 from rdtf.training.packing import PackedBatch
 from rdtf.training.store import open_stores
 
@@ -31,11 +31,14 @@ def feed(curriculum: Curriculum, step: int) -> None:
 
 
 def consume(
-    config: TrainConfig, num_workers: int, first: int = 0, foresight: Foresight | None = None
+    config: TrainConfig,
+    num_workers: int,
+    first: int = 0,
+    foresight: CurriculumLookahead | None = None,
 ) -> list[list[PackedBatch]]:
     """Batches of the steps from `first` on, the curriculum moving as in training."""
     curriculum = Curriculum(config.curriculum)
-    foresight = Foresight(curriculum, STEPS)
+    foresight = CurriculumLookahead(curriculum, STEPS)
     for step in range(first):
         feed(curriculum, step)
         foresight.step_done()
@@ -88,7 +91,7 @@ def test_an_error_in_a_worker_reaches_the_trainer(training_set):
     store = open_stores(training_set, config)[1]
     store.clips = []
     builder = BatchBuilder(store, config, build_objective(config.objective))
-    foresight = Foresight(Curriculum(config.curriculum), 5)
+    foresight = CurriculumLookahead(Curriculum(config.curriculum), 5)
     loader = StepLoader(
         builder, foresight, 0, 5, rank=0, world_size=1, num_workers=2, pin_memory=False
     )
@@ -110,7 +113,7 @@ def test_workers_by_device():
 def test_weights_are_settled_in_advance_and_by_what_was_seen(stop, losses):
     """Those of step k + LEAD_STEPS follow from steps before k + 1, also across a checkpoint."""
     curriculum, seen = Curriculum(), []
-    foresight = Foresight(curriculum, 100)
+    foresight = CurriculumLookahead(curriculum, 100)
     expected: list[Callable[[], float] | float] = [0.5] * LEAD_STEPS
     for step, loss in enumerate(losses):
         ahead = [foresight.task_weights(k) for k in range(step, step + LEAD_STEPS)]
@@ -120,7 +123,7 @@ def test_weights_are_settled_in_advance_and_by_what_was_seen(stop, losses):
         expected.append(curriculum.quantile)
         assert [foresight.task_weights(k) for k in range(step + 1, step + LEAD_STEPS)] == ahead[1:]
         if step == stop:
-            state, foresight = foresight.state_dict(), Foresight(curriculum, 100)
+            state, foresight = foresight.state_dict(), CurriculumLookahead(curriculum, 100)
             foresight.load_state_dict(state)
     assert seen == [
         Curriculum().task_weights(step / 100, expected[step]) for step in range(len(losses))

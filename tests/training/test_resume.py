@@ -22,7 +22,7 @@ from rdtf.data.synthetic import SyntheticStickers
 from rdtf.errors import CheckpointError, ConfigError, UserError
 from rdtf.training.checkpoint import Checkpoint, checkpoint_folders, load_latest, load_step
 from rdtf.training.config import TrainConfig
-from rdtf.training.foresight import LEAD_STEPS
+from rdtf.training.lookahead import LEAD_STEPS
 from rdtf.training.run import load_pipeline, locked
 from rdtf.training.store import open_stores
 from rdtf.training.tracking import read_metrics

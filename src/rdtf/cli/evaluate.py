@@ -1,4 +1,4 @@
-"""`rdtf evaluate`: scores on hidden frames, beside the untrained and the naive rows."""
+"""`rdtf evaluate`: scores on hidden frames, beside the untrained and the baseline rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Evaluate:
     """Score a model on held-out clips: PSNR, SSIM and line distance of the hidden frames.
 
-    Beside it stand the same network untrained, and naive methods: repeat the nearest given frame,
+    Beside it stand the same network untrained, and baselines: repeat the nearest given frame,
     blend the two nearest, and move them along their optical flow (if OpenCV is installed).
 
     Example: rdtf evaluate --data DATA --limit 0

@@ -16,7 +16,7 @@ from rdtf.comparison.results import NO_SEED, Group
 from rdtf.comparison.scoring import Scorer, Scores
 from rdtf.comparison.settings import Budget
 from rdtf.comparison.variants import distinct_variants, variant_label
-from rdtf.evaluation.naive import NAIVE_ROWS
+from rdtf.evaluation.baselines import BASELINES
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Findings:
         folder = self.out / "naive"
         return [
             Group(name, name, {NO_SEED: Scores.load(folder, name)})
-            for name in NAIVE_ROWS
+            for name in BASELINES
             if (folder / f"{name}.json").is_file()
         ]
 

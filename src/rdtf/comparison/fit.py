@@ -30,8 +30,8 @@ from rdtf.training.checkpoint import Retention, load_latest, load_weights, save_
 from rdtf.training.config import TrainConfig
 from rdtf.training.device import autocast, resolve_precision
 from rdtf.training.ema import EMA
-from rdtf.training.foresight import LEAD_STEPS, Foresight
 from rdtf.training.loader import StepLoader, resolve_workers
+from rdtf.training.lookahead import LEAD_STEPS, CurriculumLookahead
 from rdtf.training.optimizers import Optimizer
 from rdtf.training.packing import PackedBatch, unpack
 from rdtf.training.ranks import Ranks
@@ -246,7 +246,7 @@ class Fit:
         self.ema = EMA(self.view, config.optimizer.ema_decays)
         self.gate = UpdateGate(_PATIENCE, self.device)
         self.curriculum = self.plan.method.curriculum(self._stage_name, config)
-        self.foresight = Foresight(self.curriculum, config.steps)
+        self.foresight = CurriculumLookahead(self.curriculum, config.steps)
         quantiles = [self.curriculum.quantile] * LEAD_STEPS
         self.foresight.load_state_dict({"first_step": self.step, "quantiles": quantiles})
         self.pending: StepResult | None = None

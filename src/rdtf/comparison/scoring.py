@@ -25,9 +25,9 @@ from rdtf.comparison.clips import (
 from rdtf.comparison.methods import Method
 from rdtf.comparison.networks import Trainee
 from rdtf.comparison.settings import Budget
+from rdtf.evaluation.baselines import Baseline
 from rdtf.evaluation.evaluate import noise_seed
 from rdtf.evaluation.metrics import score_hidden
-from rdtf.evaluation.naive import NaiveRow
 from rdtf.evaluation.sets import clip_features, clip_maps, nearest_distances
 from rdtf.fileio import atomic_path, read_json, write_json
 from rdtf.inference.sampling import Conditions, sample
@@ -96,7 +96,7 @@ class Scorer:
             seconds[task] = (time.monotonic() - started) / len(self.clips)
         return self._score_all(made, seconds)
 
-    def score_naive(self, row: NaiveRow) -> Scores:
+    def score_naive(self, row: Baseline) -> Scores:
         """As `score`, for a row that costs nothing."""
         made = {
             (task, index): row(clip.truth, clip.known(task))

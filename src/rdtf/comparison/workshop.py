@@ -22,7 +22,7 @@ from rdtf.comparison.scoring import Scorer
 from rdtf.comparison.settings import Budget, train_config
 from rdtf.data.dataset import PreparedDataset
 from rdtf.data.splits import Split
-from rdtf.evaluation.naive import NAIVE_ROWS
+from rdtf.evaluation.baselines import BASELINES
 from rdtf.fileio import read_json, write_json
 from rdtf.method.objective import build_objective
 from rdtf.models.representation import as_representation
@@ -110,7 +110,7 @@ class Workshop:
         return read_json(path, "result") if path.is_file() else None
 
     def _score_naive(self) -> None:
-        for name, row in NAIVE_ROWS.items():
+        for name, row in BASELINES.items():
             if not (self.out / "naive" / f"{name}.json").is_file():
                 self.scorer.score_naive(row).save(self.out / "naive", name)
 

@@ -1,4 +1,4 @@
-"""Run a model and the naive rows over clips and tasks."""
+"""Run a model and the baselines over clips and tasks."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any, Protocol
 import torch
 
 from rdtf.errors import ConfigError, DataError
+from rdtf.evaluation.baselines import BASELINES
 from rdtf.evaluation.examples import Example
 from rdtf.evaluation.metrics import motion_magnitude, on_white, score_hidden
-from rdtf.evaluation.naive import NAIVE_ROWS
 from rdtf.evaluation.optical_flow import optical_flow_rows
 from rdtf.evaluation.records import MODEL, Record
 from rdtf.evaluation.results import Evaluation
@@ -55,7 +55,7 @@ def evaluate(
     num_examples: int = 0,
     untrained: Filler | None = None,
 ) -> Evaluation:
-    """Score `pipe` and the naive rows on held-out clips.
+    """Score `pipe` and the baselines on held-out clips.
 
     A method sees the known frames only: the hidden ones are blanked before it is asked. Noise
     depends on (seed, clip, task) and on nothing else, so that scores do not change with the order
@@ -148,12 +148,12 @@ def _methods(
 
         return fill
 
-    def naive(fill: Callable[[Sticker, Sequence[int]], Sticker]) -> _Fill:
+    def baseline(fill: Callable[[Sticker, Sequence[int]], Sticker]) -> _Fill:
         return lambda clip, known, noise_key: fill(clip, known)
 
-    rows = {**NAIVE_ROWS, **optical_flow_rows()}
+    rows = {**BASELINES, **optical_flow_rows()}
     own = {name: model(pipe) for name, pipe in models.items()}
-    return {**own, **{name: naive(fill) for name, fill in rows.items()}}
+    return {**own, **{name: baseline(fill) for name, fill in rows.items()}}
 
 
 def _run(

@@ -4,7 +4,7 @@ Pictures are RGB float `[F,H,W,3]` in [0, 1], composited on white, which is how 
 stickers; transparency has a score of its own. Only *hidden* frames are scored: given frames come
 back unchanged and would flatter every method by as much as it was given.
 
-Pixel scores punish motion that is plausible but not the true one. Read them beside the naive rows,
+Pixel scores punish motion that is plausible but not the true one. Read them beside the baselines,
 the line distance and the motion ratio, never alone.
 """
 

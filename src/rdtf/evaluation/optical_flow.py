@@ -1,4 +1,4 @@
-"""A third naive row where OpenCV is installed: frames moved along the optical flow, then blended.
+"""A third baseline where OpenCV is installed: frames moved along the optical flow, then blended.
 
 DIS flow (Kroeger et al. 2016) between the two given frames around a hidden one, in both directions,
 on grey on white. The flow from the hidden frame is approximated from both as in Super SloMo (Jiang
@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from rdtf.evaluation.naive import NaiveRow, given_indices, neighbours
+from rdtf.evaluation.baselines import Baseline, given_indices, neighbours
 from rdtf.evaluation.tasks import hidden_frames
 from rdtf.stickers import Sticker
 
@@ -22,7 +22,7 @@ OPTICAL_FLOW = "optical flow"
 MISSING = "the row 'optical flow' is left out: it needs pip install 'rdtf[flow]'"
 
 
-def optical_flow_rows() -> dict[str, NaiveRow]:
+def optical_flow_rows() -> dict[str, Baseline]:
     """The row by its name, or nothing without OpenCV."""
     return {OPTICAL_FLOW: optical_flow} if importlib.util.find_spec("cv2") else {}
 

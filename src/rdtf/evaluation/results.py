@@ -116,7 +116,7 @@ class Evaluation:
         ]
         headers = ["task", "model minus", *(_header(metric) for metric in metrics)]
         note = "Same clips, 95% bootstrap interval; marked where the model is clearly better."
-        return Table("Model against untrained and naive rows", headers, cells, note)
+        return Table("Model against untrained and baselines", headers, cells, note)
 
     def memorisation_text(self) -> str:
         """One sentence: how near generated clips come to training clips; empty if not measured."""

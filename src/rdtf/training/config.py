@@ -117,7 +117,7 @@ class EngineConfig:
         passes of attention and `grid_sample` still differ in the last bits. A CPU always repeats.
     gradient_checkpointing: recompute activations in the backward pass.
     offload_ema: keep the averages in host memory.
-    skip_nonfinite: how many steps in a row with a loss or gradient that is no number are skipped
+    skip_nonfinite: how many steps in a row with a loss or non-finite gradient are skipped
         before the run stops.
     save_every, keep_checkpoints, keep_every, keep_best: in steps; how many of the newest to keep
         (0 = all), which to keep for good (0 = none), and whether to keep the best by validation.

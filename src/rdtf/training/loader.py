@@ -11,7 +11,7 @@ import torch
 from torch.utils.data import DataLoader
 
 from rdtf.training.batches import BatchBuilder
-from rdtf.training.foresight import LEAD_STEPS, Foresight
+from rdtf.training.lookahead import LEAD_STEPS, CurriculumLookahead
 from rdtf.training.packing import PackedBatch
 
 # Requests in flight stay below LEAD_STEPS: beyond, the weights are not settled yet.
@@ -31,7 +31,7 @@ class StepLoader:
     def __init__(
         self,
         builder: BatchBuilder,
-        foresight: Foresight,
+        foresight: CurriculumLookahead,
         first_step: int,
         last_step: int,
         *,

@@ -64,7 +64,7 @@ class Progress:
         self._bar.add_task("train", total=self._total, completed=self._step, loss="…")
 
     def update(self, step: int, loss: float, total: int | None = None) -> None:
-        """Take note of one more step; a loss that is no number yet changes only the step.
+        """Take note of one more step; a non-finite loss yet changes only the step.
 
         Args:
             total: of steps, where it has changed.
@@ -133,7 +133,7 @@ def count_text(count: float) -> str:
 
 
 def eta_text(seconds: float) -> str:
-    """`45 s`, `12 min`, `3 h 20 min`, `2 d 5 h`; `?` if it is no number."""
+    """`45 s`, `12 min`, `3 h 20 min`, `2 d 5 h`; `?` if it is not finite."""
     if not math.isfinite(seconds):
         return "?"
     if seconds < 59.5:

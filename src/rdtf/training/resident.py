@@ -197,7 +197,7 @@ class ResidentRun:
             for parameter, fast in zip(self.parameters, self.copies, strict=True):
                 parameter.grad = None if fast.grad is None else fast.grad.float()
         norm = nn.utils.clip_grad_norm_(self.parameters, self.config.clip_norm)
-        # A step whose gradient is no number is left out; the host need not wait to know.
+        # A step whose gradient is not finite is left out; the host need not wait to know.
         for parameter in self.parameters:
             if parameter.grad is not None:
                 parameter.grad.nan_to_num_(0.0, 0.0, 0.0)

@@ -35,7 +35,7 @@ class Measured:
     """What one step measured, over all ranks, samples in the order of their positions.
 
     loss: what was descended; losses: per sample, unweighted; finite: whether the step was taken;
-    strikes: how many in a row, this one included, had a gradient that is no number.
+    strikes: how many in a row, this one included, had a non-finite gradient.
     """
 
     loss: float
@@ -49,7 +49,7 @@ class Measured:
 
     @property
     def culprits(self) -> list[int]:
-        """Clips whose own loss is no number; all of the step, if only the gradient is not."""
+        """Clips whose own loss is not finite; all of the step, if only the gradient is not."""
         bad = {c for c, x in zip(self.clips, self.losses, strict=True) if not math.isfinite(x)}
         return sorted(bad or set(self.clips))
 
@@ -131,7 +131,7 @@ _MOTION_FLOOR, _MOTION_WEIGHT = 1.0, 1.0
 
 
 class UpdateGate:
-    """Keeps the weights from steps whose gradient is no number.
+    """Keeps the weights from steps whose gradient is not finite.
 
     After more than `patience` such steps in a row it stays shut, so that the weights are still
     those of the failure when the host learns of it.

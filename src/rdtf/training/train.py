@@ -41,7 +41,7 @@ def train(
 
     Raises:
         UserError: the data or run directory can't be used; nothing has been changed then. Or a loss
-            was no number, memory or disk are full: what was saved before is intact.
+            was not finite, memory or disk are full: what was saved before is intact.
     """
     out, began = Path(out), time.monotonic()
     with open_ranks() as ranks:

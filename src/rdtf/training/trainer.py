@@ -20,8 +20,8 @@ from rdtf.training.batches import BatchBuilder, ClipStore
 from rdtf.training.config import TrainConfig
 from rdtf.training.device import autocast, resolve_precision, settle_kernels
 from rdtf.training.ema import EMA
-from rdtf.training.foresight import Foresight
 from rdtf.training.loader import StepLoader, resolve_workers
+from rdtf.training.lookahead import CurriculumLookahead
 from rdtf.training.memory import explain_out_of_memory
 from rdtf.training.meter import Meter
 from rdtf.training.optimizers import Optimizer
@@ -118,7 +118,7 @@ class Trainer:
             on_host=engine.offload_ema,
         )
         self.curriculum = Curriculum(config.curriculum)
-        self.foresight = Foresight(self.curriculum, config.steps)
+        self.foresight = CurriculumLookahead(self.curriculum, config.steps)
         self.gate = UpdateGate(engine.skip_nonfinite, self.device)
         self.batches = BatchBuilder(store, config, self.objective)
         self.batches.deal(0, self.ranks.rank, self.ranks.world_size)  # refused now, not later

@@ -1,7 +1,7 @@
 """What costs nothing: rows that a model has to beat.
 
-A naive row is a function `(truth, known) -> Sticker` that reads only the known frames of `truth`
-and returns them unchanged with the others filled in. Those in `NAIVE_ROWS` are in every table and
+A baseline is a function `(truth, known) -> Sticker` that reads only the known frames of `truth`
+and returns them unchanged with the others filled in. Those in `BASELINES` are in every table and
 report; `optical_flow` has one more that needs a package of its own.
 """
 
@@ -15,7 +15,7 @@ from rdtf.errors import ConfigError
 from rdtf.evaluation.tasks import hidden_frames
 from rdtf.stickers import Sticker
 
-NaiveRow = Callable[[Sticker, Sequence[int]], Sticker]
+Baseline = Callable[[Sticker, Sequence[int]], Sticker]
 NEAREST, BLEND = "nearest frame", "linear blend"
 
 
@@ -58,8 +58,8 @@ def neighbours(given: np.ndarray, index: int) -> tuple[int, int, float]:
 def given_indices(known: Sequence[int]) -> np.ndarray:
     """`known` as an array; nothing given is refused."""
     if len(known) == 0:
-        raise ConfigError("naive rows need at least one given frame; text to clip has none")
+        raise ConfigError("baselines need at least one given frame; text to clip has none")
     return np.asarray(known, dtype=np.int64)
 
 
-NAIVE_ROWS: dict[str, NaiveRow] = {NEAREST: nearest_frame, BLEND: linear_blend}
+BASELINES: dict[str, Baseline] = {NEAREST: nearest_frame, BLEND: linear_blend}

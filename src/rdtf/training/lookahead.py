@@ -17,7 +17,7 @@ from rdtf.method.curriculum import Curriculum
 LEAD_STEPS = 8
 
 
-class Foresight:
+class CurriculumLookahead:
     """The curriculum's percentiles for the next `LEAD_STEPS` steps of a run of `steps`.
 
     Where a run is planned for a time, how much of it had passed when they were settled, too.

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdtf.errors import ConfigError
-from rdtf.evaluation.naive import NAIVE_ROWS, linear_blend, nearest_frame
+from rdtf.evaluation.baselines import BASELINES, linear_blend, nearest_frame
 from rdtf.stickers import Sticker
 
 from .drawings import moving_ball
@@ -46,22 +46,20 @@ def test_blend_is_premultiplied():
 
 
 @settings(max_examples=30, deadline=None)
-@given(
-    known=st.sets(st.integers(0, 6), min_size=1, max_size=6), name=st.sampled_from([*NAIVE_ROWS])
-)
+@given(known=st.sets(st.integers(0, 6), min_size=1, max_size=6), name=st.sampled_from([*BASELINES]))
 def test_given_frames_are_untouched_and_hidden_ones_never_read(known: set[int], name: str):
     truth = moving_ball(7, size=32)
     unknown = sorted(set(range(7)) - known)
     other = truth.frames.copy()
     other[unknown] = 99
-    result = NAIVE_ROWS[name](truth, sorted(known))
-    again = NAIVE_ROWS[name](truth.replace(frames=other), sorted(known))
+    result = BASELINES[name](truth, sorted(known))
+    again = BASELINES[name](truth.replace(frames=other), sorted(known))
     assert np.array_equal(result.frames, again.frames)
     assert np.array_equal(result.frames[sorted(known)], truth.frames[sorted(known)])
     assert np.array_equal(result.durations_ms, truth.durations_ms)
 
 
-@pytest.mark.parametrize("name", NAIVE_ROWS)
+@pytest.mark.parametrize("name", BASELINES)
 def test_nothing_given_is_refused(name: str):
     with pytest.raises(ConfigError, match="at least one given frame"):
-        NAIVE_ROWS[name](moving_ball(), [])
+        BASELINES[name](moving_ball(), [])
