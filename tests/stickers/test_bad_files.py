@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import struct
 from pathlib import Path
 
@@ -27,6 +28,10 @@ from rdtf.stickers import (
 from .samples import clip, gif_bytes, webp_bomb
 
 WRITTEN = {suffix: encode_sticker(clip(), suffix) for suffix in (".gif", ".webp", ".png", ".webm")}
+GIF_FRAME_ENDS = [
+    *(match.start() for match in list(re.finditer(b"!\\xf9\\x04", WRITTEN[".gif"]))[1:]),
+    len(WRITTEN[".gif"]) - 1,
+]
 MAGICS = (
     b"GIF89a",
     b"RIFF\xff\0\0\0WEBPVP8X",
@@ -48,6 +53,9 @@ def is_one_line(error: BaseException) -> bool:
 def test_cut_off_anywhere(suffix: str, data: st.DataObject):
     whole = WRITTEN[suffix]
     size = data.draw(st.integers(0, len(whole) - 1))
+    if suffix == ".gif" and size in GIF_FRAME_ENDS:  # whole frames, and no mark of the end
+        assert decode_sticker(whole[:size]).num_frames == GIF_FRAME_ENDS.index(size) + 1
+        return
     with pytest.raises(StickerError) as caught:
         decode_sticker(whole[:size], "short.gif")
     assert "short.gif" in str(caught.value) and is_one_line(caught.value)
@@ -108,8 +116,29 @@ def test_missing_files_and_folders(tmp_path: Path):
 
 def test_single_frame_gif_and_no_trailer():
     assert decode_sticker(gif_bytes([7])).durations_ms.tolist() == [70]
+    assert decode_sticker(gif_bytes([7, 7])[:-1]).durations_ms.tolist() == [70, 70]
+
+
+@pytest.mark.parametrize("cut", range(2, 24))
+def test_a_gif_cut_inside_a_frame_is_cut_off(cut: int):
     with pytest.raises(StickerError, match="cut off"):
-        decode_sticker(gif_bytes([7, 7])[:-1])
+        decode_sticker(gif_bytes([7, 7])[:-cut])
+
+
+def test_padding_that_browsers_skip():
+    whole = gif_bytes([7, 9])
+    second = whole.rindex(b"!\xf9")
+    for padded in (whole + bytes(50), whole[:second] + bytes(3) + whole[second:], whole[:-1] + b"\0"):
+        assert decode_sticker(padded).durations_ms.tolist() == [70, 90]
+
+
+def test_later_gif_frames_are_cut_at_the_screen():
+    """Only the first frame may enlarge the stated screen, as in browsers."""
+    inside, beyond = (struct.pack("<BHHHHB", 0x2C, left, 0, 1, 1, 0) for left in (0, 5))
+    head, first, second = gif_bytes([5, 5], size=(2, 2)).split(inside)
+    clipped = decode_sticker(head + inside + first + beyond + second)
+    assert clipped.frames.shape == (2, 2, 2, 4)
+    assert decode_sticker(head + beyond + first + inside + second).width == 6
 
 
 def test_a_gif_without_a_picture():

@@ -166,6 +166,9 @@ def _findings(found: Measured, foreign: list[str], platform: Platform) -> Iterat
     motion = _motion(found, platform)
     if motion is not None:
         yield motion
+    if found.shown_ms != found.durations_ms and found.num_frames > 1:
+        shown = f"players show {min(found.durations_ms)} ms as 100 ms: {sum(found.shown_ms)} ms in all"
+        yield Finding("shown as stored", False, shown, "20 ms or more for each frame", True)
     for limits, is_advice in ((platform.limits, False), (platform.advice, True)):
         for name, limit in limits.items():
             if name in RULES:
@@ -214,6 +217,8 @@ def _bytes(found: Measured, limit: Limit) -> _Verdict:
 def _fps(found: Measured, limit: Limit) -> _Verdict:
     if found.num_frames == 1:
         return True, "one frame", f"at most {limit.value}"
+    if not found.total_ms:
+        return False, "no durations", f"at most {limit.value} a second"
     rate = found.num_frames * 1000 / found.total_ms
     # Times are whole milliseconds, so one more or less is no higher rate.
     passed = found.num_frames * 1000 <= limit.value * (found.total_ms + 1)
@@ -229,7 +234,8 @@ def _total(found: Measured, limit: Limit) -> _Verdict:
 
 def _whole(found: Measured, limit: Limit) -> _Verdict:
     asked = f"a multiple of {limit.value / 1000:g} s"
-    return found.total_ms % limit.value == 0, f"{found.total_ms / 1000:g} s", asked
+    passed = found.total_ms > 0 and found.total_ms % limit.value == 0
+    return passed, f"{found.total_ms / 1000:g} s", asked
 
 
 def _min_frames(found: Measured, limit: Limit) -> _Verdict:

@@ -56,6 +56,8 @@ class LottieFile:
             width=math.ceil(width),
             height=math.ceil(height),
             durations_ms=tuple(durations.tolist()),
+            stored_ms=tuple(durations.tolist()),
+            is_animated=self.num_frames > 1,
         )
         _drop_files(document)
         self._animation = _serialise(document, name)
@@ -96,7 +98,7 @@ def inspect(data: bytes, name: str, budget: Budget) -> StickerInfo:
 def decode(data: bytes, name: str, budget: Budget, size: int) -> Sticker:
     """Render every frame at `size` x `size` pixels."""
     file = LottieFile(data, name, budget)
-    info = checked_info("lottie", name, budget, (size, size), file.info.durations_ms)
+    info = checked_info("lottie", name, budget, (size, size), file.info.stored_ms)
     frames = np.empty((info.num_frames, size, size, 4), np.uint8)
     deadline_s = time.monotonic() + _MAX_SECONDS
     for index, frame in enumerate(frames):

@@ -23,7 +23,7 @@ from rdtf.stickers.pillow import encode_image, open_image, to_rgba
 from rdtf.stickers.quantize import ColourTable
 from rdtf.stickers.sticker import Sticker
 from rdtf.stickers.threads import in_threads
-from rdtf.stickers.timing import DEFAULT_DURATION_MS, whole_durations
+from rdtf.stickers.timing import DEFAULT_DURATION_MS
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _DISPOSE: tuple[Literal["keep", "clear", "restore"], ...] = ("keep", "clear", "restore")
@@ -89,24 +89,37 @@ def _parse(data: bytes, name: str, budget: Budget) -> _Png:
         raise _damaged(name, "no header")
     size: tuple[int, int] = struct.unpack(">II", header[:8])
     still = _Picture((0, 0, *size), DEFAULT_DURATION_MS, 0, 0)
-    animation, shared, pictures, current = None, b"", [], still
+    animation, shared, pictures, is_hidden = None, b"", [], False
     for kind, content in chunks:
         if kind in (b"PLTE", b"tRNS"):
             shared += _chunk(kind, content)
-        elif kind == b"acTL":
+        elif kind == b"acTL" and not still.data:  # behind the picture it counts for nothing
             animation = struct.unpack(">II", content)
-        elif kind == b"fcTL":
-            current = _control(content, size, name)
-            pictures.append(current)
+        elif kind == b"fcTL" and animation:
+            is_hidden = is_hidden or bool(still.data and not pictures)
+            pictures.append(_control(content, size, name))
             budget.check_clip(name, len(pictures), *size)
-        elif kind in (b"IDAT", b"fdAT"):
-            current.data.append(content[4:] if kind == b"fdAT" else content)
-    if animation is None:
-        pictures = [still]
-    elif animation[0] != len(pictures):
+        elif kind == b"IDAT":
+            still.data.append(content)
+            if pictures:
+                pictures[0].data.append(content)
+        elif kind == b"fdAT" and pictures:
+            pictures[-1].data.append(content[4:])
+    if not animation or not animation[0] or not pictures:  # none that browsers play
+        info = checked_info("png", name, budget, size, [still.exact_ms])
+        return _Png(info, header[8:], shared, [still])
+    if animation[0] != len(pictures):
         raise _damaged(name, f"{len(pictures)} of {animation[0]} frames")
-    durations = whole_durations([picture.exact_ms for picture in pictures])
-    info = checked_info("png", name, budget, size, durations, animation[1] if animation else 0)
+    info = checked_info(
+        "png",
+        name,
+        budget,
+        size,
+        [picture.exact_ms for picture in pictures],
+        animation[1],
+        is_animated=True,
+        has_hidden_picture=is_hidden,
+    )
     return _Png(info, header[8:], shared, pictures)
 
 

@@ -18,7 +18,6 @@ from rdtf.errors import StickerError
 from rdtf.stickers.budget import Budget
 from rdtf.stickers.info import StickerInfo, checked_info
 from rdtf.stickers.sticker import Sticker
-from rdtf.stickers.timing import whole_durations
 from rdtf.stickers.vp9 import stated_sizes
 from rdtf.stickers.yuv import planes_to_frame, to_planes, to_rgba
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:  # imported where videos are read or written: not everybody ha
     from av.container import OutputContainer
 
 _MILLISECOND = Fraction(1, 1000)
+_MIN_FRAME_MS = 1.0  # less is what rounding leaves
 _SEGMENT = b"\x18\x53\x80\x67"
 
 
@@ -91,8 +91,8 @@ def _demux(data: bytes, name: str, budget: Budget) -> _Video:
                 packets.append(packet)
                 budget.check_clip(name, len(packets), *size)
                 _check_sizes(packet, size, name)
-        durations = _durations(packets, container.duration)
-        info = checked_info("webm", name, budget, size, durations)
+        stored_ms = _durations(packets, container.duration)
+        info = checked_info("webm", name, budget, size, stored_ms, is_animated=True)
         return _Video(info, context.extradata, packets)
 
 
@@ -121,17 +121,25 @@ def _check_sizes(packet: av.Packet, size: tuple[int, int], name: str) -> None:
 
 
 def _durations(packets: list[av.Packet], container_us: int | None) -> np.ndarray:
-    """Time to the next packet; for the last its own duration, or what the container leaves."""
+    """Exact milliseconds, float64 [F]: the time to the next packet.
+
+    For the last its own duration, or what the container leaves. Some writers leave nothing, and end
+    with the beginning of the last frame; then it lasts as long as its neighbours.
+    """
     if not packets:
-        return np.zeros(0, np.int64)
+        return np.zeros(0)
     if any(packet.pts is None for packet in packets):
         raise ValueError("packets without time")
     unit_ms = float(packets[0].time_base) * 1000
     starts = [(packet.pts or 0) * unit_ms for packet in packets]
+    steps = np.diff(starts)
     rest = (packets[-1].duration or 0) * unit_ms
     if not rest and container_us:
         rest = container_us / 1000 - starts[-1]
-    return whole_durations(np.append(np.diff(starts), rest))
+    if rest < _MIN_FRAME_MS and len(steps):
+        is_even = np.ptp(steps) <= 2 * _MIN_FRAME_MS  # times are rounded to milliseconds
+        rest = steps.mean() if is_even else steps[-1]
+    return np.append(steps, max(rest, 0.0))
 
 
 def encode(sticker: Sticker, *, crf: int = 30, speed: int = 1) -> bytes:

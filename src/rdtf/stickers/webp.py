@@ -18,7 +18,7 @@ from rdtf.stickers.compose import Box, changed_box, crop
 from rdtf.stickers.info import StickerInfo, checked_info
 from rdtf.stickers.pillow import encode_image, open_image, to_rgba
 from rdtf.stickers.sticker import Sticker
-from rdtf.stickers.timing import DEFAULT_DURATION_MS, whole_durations
+from rdtf.stickers.timing import DEFAULT_DURATION_MS
 
 _ANIMATED, _ALPHA = 0x02, 0x10
 _REPLACE = 0x02  # ANMF flag: do not blend
@@ -30,15 +30,15 @@ def inspect(data: bytes, name: str, budget: Budget) -> StickerInfo:
     chunks = list(_chunks(data, name))
     first, content = chunks[0]
     if first != b"VP8X" or not content[0] & _ANIMATED:
-        durations: list[int] | np.ndarray = [DEFAULT_DURATION_MS]
-        return checked_info("webp", name, budget, _still_size(first, content, name), durations)
+        size = _still_size(first, content, name)
+        return checked_info("webp", name, budget, size, [DEFAULT_DURATION_MS])
     loops = [content for kind, content in chunks if kind == b"ANIM"]
     exact_ms = [_uint24(content, 12) for kind, content in chunks if kind == b"ANMF"]
     if not loops or not exact_ms:
         raise _damaged(name, "no frames")
     (loop_count,) = struct.unpack_from("<H", loops[0], 4)
     size = (_uint24(content, 4) + 1, _uint24(content, 7) + 1)
-    return checked_info("webp", name, budget, size, whole_durations(exact_ms), loop_count)
+    return checked_info("webp", name, budget, size, exact_ms, loop_count, is_animated=True)
 
 
 def decode(data: bytes, name: str, budget: Budget) -> Sticker:
