@@ -255,10 +255,11 @@ def apng_bytes(delays: list[tuple[int, int]]) -> bytes:
 def webm_without_durations(sticker, frames_per_second: int) -> bytes:
     """As mkvmerge writes it: times of frames only, and an end that is the last of them."""
     times = np.rint(np.arange(sticker.num_frames + 1) * 1000 / frames_per_second)
-    data = bytearray(
-        encode_sticker(sticker.with_durations(np.diff(times).astype(int)), ".webm", speed=8)
-    )
-    at = data.index(b"\x44\x89\x88") + 3  # Duration
-    data[at : at + 8] = struct.pack(">d", times[-2])
-    at = data.find(b"\x9b")
-    return bytes(data)
+    steps = np.diff(times).astype(int)
+    data = encode_sticker(sticker.with_durations(steps), ".webm", speed=8)
+    default = data.index(b"\x23\xe3\x83")  # becomes an element that is skipped
+    data = data[:default] + bytes([0xEC, 0x80 | (data[default + 3] & 0x7F) + 2]) + data[default + 2 :]
+    for step in set(steps.tolist()):  # the times of BlockGroups, likewise
+        data = data.replace(bytes([0x9B, 0x81, step]), bytes([0xEC, 0x81, step]))
+    end = data.index(b"\x44\x89\x88") + 3  # Duration
+    return data[:end] + struct.pack(">d", times[-2]) + data[end + 8 :]
