@@ -11,7 +11,7 @@ import pytest
 
 from rdtf.export import export_sticker, platforms
 from rdtf.stickers import DEFAULT_BUDGET, Sticker, decode_sticker, read_sticker
-from stickers.samples import lottie_bytes
+from stickers.samples import lottie, lottie_bytes
 
 from .clips import ball, noise
 
@@ -166,6 +166,24 @@ def test_lottie_is_drawn_at_the_size_of_the_canvas(rdtf, tmp_path):
     frame = read_sticker(tmp_path / "square.png").frames[0]
     edge = frame[160, :, 3]
     assert ((edge > 0) & (edge < 255)).sum() <= 2  # drawn sharp, not enlarged
+    assert not ended.json["exported"][0]["notes"]
+
+
+def test_what_of_a_lottie_is_not_drawn_is_named(rdtf, tmp_path):
+    path = tmp_path / "square.json"
+    path.write_bytes(lottie_bytes(layers=[{**lottie()["layers"][0], "ef": [{"ty": 29}]}]))
+    ended = rdtf("export", path, "--to", "discord", "-o", tmp_path)
+    assert ended.status == 0 and "can't be drawn here: effects" in ended.out
+    ended = rdtf("export", "--check", path, "--to", "discord")
+    assert ended.status == 2 and "not drawn: effects" in ended.out
+    assert "rdtf export makes it" in ended.out
+
+
+def test_an_export_that_enlarges_says_so(rdtf, clip, tmp_path):
+    ended = rdtf("export", clip, "--to", "whatsapp", "-o", tmp_path)
+    assert ended.status == 0 and "note: enlarged from" in ended.out and "to 512 x 512" in ended.out
+    ended = rdtf("export", clip, "--to", "webp", "-o", tmp_path)
+    assert ended.status == 0 and "enlarged" not in ended.out
 
 
 @pytest.mark.parametrize(

@@ -149,7 +149,7 @@ def test_missing_large_and_foreign_files(tmp_path):
     report = check_file(page, "telegram")
     assert not report.passed and "web page" in report.failures[0].found
     page.write_bytes(b'{"layers": []}')
-    assert "lottie" in check_file(page, "telegram").failures[0].found
+    assert "Lottie" in check_file(page, "telegram").failures[0].found
     page.write_bytes(bytes(200))
     with pytest.raises(StickerError, match="max_bytes"):
         check_file(page, "telegram", Budget(max_bytes=100))

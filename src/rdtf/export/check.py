@@ -18,12 +18,12 @@ import numpy as np
 from PIL import Image
 
 from rdtf.errors import UserError
-from rdtf.export.containers import foreign_parts
+from rdtf.export.containers import container_of, foreign_parts
 from rdtf.export.errors import ExportError
 from rdtf.export.loops import visible_shares
 from rdtf.export.measured import Measured, measure
 from rdtf.export.platforms import FILE_FORMATS, Limit, Platform, dated, find_platform
-from rdtf.stickers import DEFAULT_BUDGET, Budget, Sticker
+from rdtf.stickers import DEFAULT_BUDGET, Budget, LottieFile, Sticker
 from rdtf.stickers.content import read_bytes
 
 #: What parsers and decoders raise on damaged files.
@@ -131,6 +131,8 @@ def checked(
     """The report and what was measured; None if the file can't be read."""
     platform = _with_rules(platform)
     try:
+        if container_of(data, name) == "lottie":
+            return _lottie(data, name, platform, budget), None
         found = measure(data, name, budget)
         foreign = foreign_parts(data, found.container)
     except UserError as error:
@@ -152,6 +154,16 @@ def _with_rules(name: str | Platform) -> Platform:
 def _unreadable(name: str, platform: Platform, why: str) -> CheckReport:
     finding = Finding("readable", False, why, "a whole picture")
     return CheckReport(name, platform.id, (finding,), dated())
+
+
+def _lottie(data: bytes, name: str, platform: Platform, budget: Budget) -> CheckReport:
+    """No platform here takes Lottie; what an export would leave out is worth knowing."""
+    missing = ", ".join(LottieFile(data, name, budget).info.not_drawn)
+    formats = " or ".join(platform.formats)
+    findings = [Finding("format", False, "Lottie", f"{formats} (rdtf export makes it)")]
+    if missing:
+        findings.append(Finding("drawn", False, f"not drawn: {missing}", "everything", True))
+    return CheckReport(name, platform.id, tuple(findings), dated())
 
 
 def _findings(found: Measured, foreign: list[str], platform: Platform) -> Iterator[Finding]:

@@ -239,6 +239,7 @@ def _report(
         seam_error=seam_error(prepared.clip().select(found.keep)),
         tries=found.tries,
         check=checked,
+        notes=tuple(prepared.notes),
     )
 
 
@@ -267,5 +268,6 @@ def _as_files(prepared: Prepared) -> Export:
         seam_error=seam_error(clip),
         tries=1,
         check=None,
+        notes=tuple(prepared.notes),
     )
     return Export(files, report)

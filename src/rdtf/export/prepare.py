@@ -28,7 +28,7 @@ class Prepared:
         keep: int64 [K], frames of `source` that are shown, in order; repeats where frames had to
             be added.
         durations_ms: int64 [K].
-        edits, gave_up: what was done, and what the rules cost, in words.
+        edits, gave_up, notes: what was done, what the rules cost, and what else to know, in words.
     """
 
     platform: Platform
@@ -40,6 +40,7 @@ class Prepared:
     loop_count: int
     edits: list[str] = field(default_factory=list)
     gave_up: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def draw(self, index: int) -> np.ndarray:
         """Frame `index` of the source on the canvas, uint8 [H, W, 4]."""
@@ -96,7 +97,18 @@ def prepare(sticker: Sticker, platform: Platform, options: ExportOptions) -> Pre
     )
     edits += _drawn(canvas, options, platform)
     loops = _loop_count(sticker, platform, int(durations.sum()))
-    prepared = Prepared(platform, options, source, canvas, keep, durations, loops, edits, gave_up)
+    prepared = Prepared(
+        platform,
+        options,
+        source,
+        canvas,
+        keep,
+        durations,
+        loops,
+        edits,
+        gave_up,
+        _notes(sticker, source, canvas),
+    )
     _check_shown(prepared, is_still)
     if platform.format == "gif" and _is_soft(prepared.frames):
         gave_up.append("half transparency: GIF knows only seen and unseen")
@@ -164,6 +176,16 @@ def _drawn(canvas: Canvas, options: ExportOptions, platform: Platform) -> list[s
         why = "; MP4 has no transparency" if platform.format == "mp4" else ""
         done.append(f"background of {color} put behind it{why}")
     return done
+
+
+def _notes(sticker: Sticker, source: Sticker, canvas: Canvas) -> list[str]:
+    notes = []
+    if missing := sticker.metadata.get("not_drawn"):
+        notes.append(f"the Lottie file also holds what can't be drawn here: {', '.join(missing)}")
+    if canvas.inner_height > source.height or canvas.inner_width > source.width:
+        sizes = f"{source.width} x {source.height} to {canvas.inner_width} x {canvas.inner_height}"
+        notes.append(f"enlarged from {sizes} pixels; a larger original would be sharper")
+    return notes
 
 
 def _check_shown(prepared: Prepared, is_still: bool) -> None:

@@ -25,6 +25,7 @@ class StickerInfo:
         is_animated: it is stored as an animation, be it of one frame.
         has_hidden_picture: where animation is not played, a picture is shown that is not the first
             frame.
+        not_drawn: parts of a Lottie animation that the renderer leaves out, in words.
     """
 
     format: str
@@ -36,6 +37,7 @@ class StickerInfo:
     stored_ms: tuple[int, ...] = ()
     is_animated: bool = False
     has_hidden_picture: bool = False
+    not_drawn: tuple[str, ...] = ()
 
     @property
     def total_ms(self) -> int:
