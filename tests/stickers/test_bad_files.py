@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageCms, ImageOps
 
 from rdtf.errors import UserError
 from rdtf.stickers import (
@@ -282,9 +282,62 @@ def test_jpeg_and_sixteen_bit_png(tmp_path: Path):
     assert read_sticker(tmp_path / "b.png").frames[0, 0, 0].tolist() == [128, 128, 128, 255]
 
 
-def test_jpeg_is_turned_as_the_camera_says(tmp_path: Path):
+@pytest.mark.parametrize("turned", range(1, 9))
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_pictures_are_turned_as_the_camera_says(suffix: str, turned: int, tmp_path: Path):
     exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.new("RGB", (20, 10), (200, 0, 0)).save(tmp_path / "a.jpg", exif=exif)
-    info, sticker = probe(tmp_path / "a.jpg"), read_sticker(tmp_path / "a.jpg")
-    assert (info.width, info.height) == (sticker.width, sticker.height) == (10, 20)
+    exif[0x0112] = turned
+    path = tmp_path / f"a{suffix}"
+    picture = Image.fromarray(gradient(12, 20))
+    picture.save(path, exif=exif, **({"lossless": True} if suffix == ".webp" else {}))
+    with Image.open(path) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image).convert("RGBA"))
+    info, sticker = probe(path), read_sticker(path)
+    assert (info.height, info.width) == expected.shape[:2]
+    np.testing.assert_array_equal(sticker.frames[0], expected)
+
+
+def gradient(height: int, width: int) -> np.ndarray:
+    """uint8 [height, width, 3] without two equal corners."""
+    rows, columns = np.indices((height, width))
+    return np.stack([rows * 9, columns * 9, rows * 0 + 60], axis=-1).astype(np.uint8)
+
+
+def profile(name: str) -> bytes:
+    """sRGB as a library writes it, or a profile whose red and green are swapped."""
+    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    if name == "swapped":
+        data = data.replace(b"rXYZ\0", b"?XYZ\0").replace(b"gXYZ\0", b"rXYZ\0")
+        data = data.replace(b"?XYZ\0", b"gXYZ\0")
+    return bytes(data)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_embedded_profiles_are_converted_to_srgb(suffix: str, tmp_path: Path):
+    options = {"lossless": True} if suffix == ".webp" else {}
+    seen = {}
+    for name in ("none", "sRGB", "swapped", "broken"):
+        icc = {"none": None, "broken": b"no profile"}.get(name) or name
+        icc = profile(icc) if isinstance(icc, str) and icc != "none" else icc
+        path = tmp_path / f"{name}{suffix}"
+        Image.fromarray(gradient(12, 20)).save(
+            path, icc_profile=icc if isinstance(icc, bytes) else None, **options
+        )
+        seen[name] = read_sticker(path).frames.astype(int)
+    np.testing.assert_array_equal(seen["sRGB"], seen["none"])
+    np.testing.assert_array_equal(seen["broken"], seen["none"])
+    assert np.abs(seen["swapped"] - seen["none"]).max() > 30
+    assert np.abs(seen["swapped"][..., [1, 0, 2, 3]] - seen["none"]).max() <= 8
+
+
+def test_every_frame_of_an_animation_is_converted(tmp_path: Path):
+    frames = [Image.fromarray(gradient(12, 20) // part) for part in (1, 2)]
+    for suffix, options in ((".png", {}), (".webp", {"lossless": True})):
+        path = tmp_path / f"a{suffix}"
+        frames[0].save(
+            path, save_all=True, append_images=frames[1:], duration=80,
+            icc_profile=profile("swapped"), **options,
+        )  # fmt: skip
+        colours = read_sticker(path).frames[..., [1, 0, 2]].astype(int)
+        for colour, frame in zip(colours, frames, strict=True):
+            assert np.abs(colour - np.asarray(frame)).max() <= 8

@@ -19,7 +19,7 @@ import numpy as np
 
 from rdtf.errors import StickerError
 from rdtf.stickers import Budget
-from rdtf.stickers.pillow import open_image, to_rgba
+from rdtf.stickers.pillow import open_image, orientation, to_rgba, upright
 from rdtf.stickers.yuv import to_rgba as yuv_to_rgba
 
 _PILLOW = {"gif": "GIF", "png": "PNG", "webp": "WEBP", "jpeg": "JPEG"}
@@ -70,7 +70,7 @@ def _by_pillow(data: bytes, format: str, budget: Budget) -> Seen:
         # A later frame of a GIF that reaches beyond the screen enlarges it for Pillow alone.
         frame[:] = to_rgba(image)[:height, :width]
         durations[index] = image.info.get("duration", 0)
-    return Seen(frames, durations)
+    return Seen(upright(frames, orientation(image.info.get("exif"))), durations)
 
 
 def _webm(data: bytes, budget: Budget) -> Seen:
