@@ -7,6 +7,7 @@ import struct
 import zipfile
 import zlib
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -14,6 +15,7 @@ from PIL import Image
 from rdtf.export import check_bytes, check_file, export_sticker
 from rdtf.export.containers import container_of, doctype, foreign_parts
 from rdtf.stickers import Budget, StickerError, decode_sticker, encode_sticker
+from rdtf.stickers.yuv import to_video_frame
 
 from .clips import ball
 
@@ -226,6 +228,24 @@ def test_a_gif_frame_beyond_the_screen_is_no_alarm():
     data = data[:at] + struct.pack("<HH", 30, 30) + data[at + 4 :]
     assert_no_alarm(data, "gif")
     assert decode_sticker(data).frames.shape == (3, 32, 32, 4)
+
+
+def test_vp8_with_alpha_is_read_and_no_telegram_sticker():
+    clip = ball(4, 512)
+    stream = io.BytesIO()
+    with av.open(stream, "w", format="webm") as file:
+        track = file.add_stream("libvpx", rate=20, options={"auto-alt-ref": "0", "crf": "4"})
+        track.width = track.height = 512
+        track.pix_fmt, track.bit_rate = "yuva420p", 2_000_000
+        for pixels in clip.frames:
+            file.mux(track.encode(to_video_frame(pixels)))
+        file.mux(track.encode(None))
+    data = stream.getvalue()
+    seen = decode_sticker(data)
+    assert seen.num_frames == 4 and seen.total_ms == 200
+    np.testing.assert_allclose(seen.frames[..., 3], clip.frames[..., 3], atol=60)
+    assert_no_alarm(data, "webm")
+    assert [f.rule for f in check_bytes(data, "telegram").failures] == ["video codec"]
 
 
 @pytest.mark.parametrize("tail", [b"", bytes(40), b"\0;"], ids=["no trailer", "zeros", "NUL"])

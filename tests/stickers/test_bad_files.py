@@ -165,7 +165,7 @@ def test_real_webp_bomb():
 def test_gif_bomb_by_a_picture_beyond_the_screen():
     large = struct.pack("<BHHHHB", 0x2C, 0, 0, 65535, 65535, 0)
     bomb = gif_bytes([5]).replace(struct.pack("<BHHHHB", 0x2C, 0, 0, 1, 1, 0), large)
-    with pytest.raises(StickerError, match="65535 pixels on one side"):
+    with pytest.raises(StickerError, match="4294836225 pixels in all frames"):
         decode_sticker(bomb)
 
 
@@ -341,3 +341,14 @@ def test_every_frame_of_an_animation_is_converted(tmp_path: Path):
         colours = read_sticker(path).frames[..., [1, 0, 2]].astype(int)
         for colour, frame in zip(colours, frames, strict=True):
             assert np.abs(colour - np.asarray(frame)).max() <= 8
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_large_photos_are_reduced(suffix: str, tmp_path: Path):
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(np.repeat(gradient(20, 28), 8, axis=1).repeat(8, axis=0)).save(path)
+    small = read_sticker(path, budget=Budget(max_canvas=28))
+    assert small.frames.shape == (1, 20, 28, 4) and small.is_still
+    assert np.abs(small.frames[0, ..., :3].astype(int) - gradient(20, 28)).mean() < 12
+    with pytest.raises(StickerError, match="max_total_pixels"):
+        read_sticker(path, budget=Budget(max_total_pixels=20 * 28 - 1, max_canvas=28))

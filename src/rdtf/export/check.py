@@ -276,6 +276,11 @@ def _no_sound(found: Measured, limit: Limit) -> _Verdict:
     return not found.has_sound, "sound" if found.has_sound else "none", "none"
 
 
+def _codec(found: Measured, limit: Limit) -> _Verdict:
+    codec = found.codec.removeprefix("libvpx-")
+    return codec == limit.value, codec or "none", limit.value
+
+
 def _animated_format(found: Measured, limit: Limit) -> _Verdict:
     passed = found.container == limit.value or found.num_frames == 1
     return passed, found.container, f"animation only as {limit.value}"
@@ -303,6 +308,7 @@ RULES: dict[str, tuple[str, Callable[[Measured, Limit], _Verdict]]] = {
     "min_frame_ms": ("shortest frame", _min_frame),
     "plays": ("plays", _plays),
     "no_sound": ("sound", _no_sound),
+    "codec": ("video codec", _codec),
     "animated_format": ("animated format", _animated_format),
     "first_frame_shown": ("first frame", _first_frame_shown),
     "full_first_frame": ("first frame", _full_first_frame),

@@ -75,8 +75,10 @@ def _by_pillow(data: bytes, format: str, budget: Budget) -> Seen:
 
 def _webm(data: bytes, budget: Budget) -> Seen:
     packets = list(_packets(data, "matroska", 0, budget))
-    colour = _decode("vp9", [packet.data for packet in packets], budget)
-    alpha = _decode("vp9", [packet.alpha for packet in packets if packet.alpha], budget)
+    with av.open(io.BytesIO(data), mode="r", format="matroska") as file:
+        codec = file.streams.video[0].codec_context.name.removeprefix("libvpx-")
+    colour = _decode(codec, [packet.data for packet in packets], budget)
+    alpha = _decode(codec, [packet.alpha for packet in packets if packet.alpha], budget)
     # The luma of the second stream is the opacity, all 256 values of it.
     return Seen(_joined(colour, alpha, _luma), _durations(packets))
 

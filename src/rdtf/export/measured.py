@@ -78,6 +78,8 @@ def measure(data: bytes, name: str, budget: Budget) -> Measured:
     if container not in _INSPECTORS:
         raise StickerError(f"{name} is {container}, whose rules are not known here")
     info = _INSPECTORS[container](data, name, budget)
+    side = max(budget.max_canvas, info.width, info.height)
+    budget = replace(budget, max_canvas=side)  # a large still is judged as it is, not reduced
     sticker = decode_sticker(data, name, budget=budget)
     seen = decode_elsewhere(data, container, budget)
     found = Measured(

@@ -115,8 +115,8 @@ def _parse(data: bytes, name: str, budget: Budget) -> tuple[StickerInfo, list[_P
     if pictures:  # the first one may enlarge the stated screen; the others are cut at its border
         left, top, wide, high = pictures[0].box
         width, height = max(width, left + wide), max(height, top + high)
-    for picture in pictures:
-        budget.check_clip(name, 1, *picture.box[2:])  # it is decoded before it is cut
+        wide, high = (max(picture.box[side] for picture in pictures) for side in (2, 3))
+        budget.check_clip(name, len(pictures), wide, high)  # they are decoded before they are cut
     info = checked_info(
         "gif", name, budget, (width, height), durations, loop_count, ignored_ms=_IGNORED_MS
     )
