@@ -250,3 +250,12 @@ def test_what_of_a_lottie_is_not_drawn_is_named(tmp_path):
     assert summary.not_drawn == {"effects": 1}
     clip = PreparedDataset(tmp_path / "out").clips()[0]
     assert clip.attributes["not_drawn"] == ["effects"]
+
+
+def test_a_folder_of_frames_is_one_animated_clip(tmp_path):
+    for number, frame in enumerate(moving_square(6)):
+        save_webp(tmp_path / "in" / "cat waving" / f"{number:04d}.webp", frame[None])
+    summary = prepare(tmp_path / "in", tmp_path / "out", canvas=32, workers=0)
+    assert (summary.num_clips, summary.num_animated) == (1, 1)
+    clip = PreparedDataset(tmp_path / "out").clips()[0]
+    assert clip.captions == ("cat waving",) and clip.total_ms == 600
