@@ -128,7 +128,11 @@ def test_a_gif_cut_inside_a_frame_is_cut_off(cut: int):
 def test_padding_that_browsers_skip():
     whole = gif_bytes([7, 9])
     second = whole.rindex(b"!\xf9")
-    for padded in (whole + bytes(50), whole[:second] + bytes(3) + whole[second:], whole[:-1] + b"\0"):
+    for padded in (
+        whole + bytes(50),
+        whole[:second] + bytes(3) + whole[second:],
+        whole[:-1] + b"\0",
+    ):
         assert decode_sticker(padded).durations_ms.tolist() == [70, 90]
 
 

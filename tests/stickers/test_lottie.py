@@ -181,7 +181,10 @@ def _with(**changes: object) -> dict[str, object]:
         (_with(bm=1), "blend modes"),
         (_with(sy=[{"ty": 1}]), "layer styles"),
         (_with(ks={**lottie()["layers"][0]["ks"], "sk": {"a": 0, "k": 30}}), "skew"),
-        (_with(ks={**lottie()["layers"][0]["ks"], "r": {"a": 0, "k": 0, "x": "time"}}), "expressions"),
+        (
+            _with(ks={**lottie()["layers"][0]["ks"], "r": {"a": 0, "k": 0, "x": "time"}}),
+            "expressions",
+        ),
         (_with(shapes=[*lottie()["layers"][0]["shapes"], {"ty": "mm", "mm": 3}]), "merged paths"),
     ],
 )

@@ -20,7 +20,9 @@ from .samples import clip
 
 
 def other_video(
-    codec: Literal["libvpx-vp9", "libvpx", "mpeg4"], size: int = 32, options: dict[str, str] | None = None
+    codec: Literal["libvpx-vp9", "libvpx", "mpeg4"],
+    size: int = 32,
+    options: dict[str, str] | None = None,
 ) -> bytes:
     """Six frames without alpha, darkest first."""
     stream = io.BytesIO()

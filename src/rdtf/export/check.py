@@ -67,7 +67,8 @@ class Finding:
     def __str__(self) -> str:
         mark = "ok  " if self.passed else "note" if self.is_advice else "FAIL"
         who = f"  [{self.confidence}]" if self.confidence else ""
-        return f"{mark} {self.rule}: {self.found}; asked: {self.asked}{who}"
+        wanted = "recommended" if self.is_advice else "required"
+        return f"{mark} {self.rule}: {self.found}; {wanted}: {self.asked}{who}"
 
 
 @dataclass(frozen=True)
@@ -147,12 +148,12 @@ def checked(
 def _with_rules(name: str | Platform) -> Platform:
     platform = find_platform(name)
     if platform.format in FILE_FORMATS:
-        raise ExportError("option", f"{platform.title} has no rules that a file could break")
+        raise ExportError("option", f"{platform.title} has no rules to check a file against")
     return platform
 
 
 def _unreadable(name: str, platform: Platform, why: str) -> CheckReport:
-    finding = Finding("readable", False, why, "a whole picture")
+    finding = Finding("readable", False, why, "a complete file")
     return CheckReport(name, platform.id, (finding,), dated())
 
 
@@ -171,16 +172,20 @@ def _findings(found: Measured, foreign: list[str], platform: Platform) -> Iterat
     yield Finding("format", found.container in platform.formats, found.container, formats)
     alone = "nothing else in the file"
     yield Finding("one file only", not foreign, "; ".join(foreign) or alone, alone)
-    agree = "decoders agree"
-    yield Finding("readable", not found.disagreement, found.disagreement or agree, agree)
+    same = "the same in every decoder"
+    yield Finding("readable", not found.disagreement, found.disagreement or same, same)
     visible = bool((found.frames[..., 3] > 0).any())
-    yield Finding("not empty", visible, "visible" if visible else "nothing visible", "visible")
+    yield Finding(
+        "not empty", visible, "visible" if visible else "fully transparent", "something visible"
+    )
     motion = _motion(found, platform)
     if motion is not None:
         yield motion
     if found.shown_ms != found.durations_ms and found.num_frames > 1:
-        shown = f"players show {min(found.durations_ms)} ms as 100 ms: {sum(found.shown_ms)} ms in all"
-        yield Finding("shown as stored", False, shown, "20 ms or more for each frame", True)
+        shown = (
+            f"players show very short frames for 100 ms; the clip takes {sum(found.shown_ms)} ms"
+        )
+        yield Finding("playback", False, shown, "20 ms or more for each frame", True)
     for limits, is_advice in ((platform.limits, False), (platform.advice, True)):
         for name, limit in limits.items():
             if name in RULES:
@@ -193,11 +198,11 @@ def _motion(found: Measured, platform: Platform) -> Finding | None:
     if platform.still == "yes":
         return None
     equal = bool((found.frames == found.frames[0]).all())
-    words = "one picture" if equal else f"{found.num_frames} frames"
+    words = "no motion" if equal else f"{found.num_frames} frames"
     if platform.still == "only":
         passed = found.num_frames == 1 and not found.is_animated
-        return Finding("still", passed, words, "one picture")
-    return Finding("animated", not equal, words, "frames that differ")
+        return Finding("still", passed, words, "a single frame")
+    return Finding("animated", not equal, words, "motion")
 
 
 # ------------------------------------------------------------------- one function a limit
@@ -212,7 +217,7 @@ def _canvas(found: Measured, limit: Limit) -> _Verdict:
         passed, asked = size == (wide, high), f"exactly {wide} x {high}"
     elif limit.rule == "one side":
         passed = max(size) == wide
-        asked = f"one side exactly {wide}, the other at most"
+        asked = f"longer side exactly {wide}"
     elif limit.rule == "height":
         passed = found.height == high and found.width <= wide
         asked = f"{high} high, at most {wide} wide"
@@ -266,8 +271,8 @@ def _min_frame(found: Measured, limit: Limit) -> _Verdict:
 
 def _plays(found: Measured, limit: Limit) -> _Verdict:
     least, most = limit.value
-    asked = "for ever" if most == 0 else f"{least} to {most} times"
-    value = "for ever" if found.loop_count == 0 else f"{found.loop_count} times"
+    asked = "forever" if most == 0 else f"{least} to {most} times"
+    value = "forever" if found.loop_count == 0 else f"{found.loop_count} times"
     passed = least <= found.loop_count <= most or not found.is_animated
     return passed, value, asked
 
@@ -283,18 +288,18 @@ def _codec(found: Measured, limit: Limit) -> _Verdict:
 
 def _animated_format(found: Measured, limit: Limit) -> _Verdict:
     passed = found.container == limit.value or found.num_frames == 1
-    return passed, found.container, f"animation only as {limit.value}"
+    return passed, found.container, f"{limit.value} for animations"
 
 
 def _first_frame_shown(found: Measured, limit: Limit) -> _Verdict:
     hidden = found.has_hidden_picture
-    return not hidden, "a hidden default picture" if hidden else "shown", "the first frame shown"
+    return not hidden, "another default picture" if hidden else "shown", "the first frame shown"
 
 
 def _full_first_frame(found: Measured, limit: Limit) -> _Verdict:
     shares = visible_shares(Sticker(found.frames, np.ones(len(found.frames), np.int64)))
     share = float(shares[0] / max(shares.max(), 1e-9))
-    return share >= _FULL_ENOUGH, f"shows {share:.0%} of the fullest", "the complete picture"
+    return share >= _FULL_ENOUGH, f"shows {share:.0%} of the fullest frame", "the complete picture"
 
 
 RULES: dict[str, tuple[str, Callable[[Measured, Limit], _Verdict]]] = {

@@ -118,7 +118,7 @@ def _joined(
         if first_mask is not None:
             mask = next(masks, None)
             if mask is None:
-                raise ValueError("frames without their opacity")
+                raise ValueError("frames without transparency data")
             rgba[..., 3] = opacity(mask)
         frames.append(rgba)
     if not frames or next(masks, None) is not None:

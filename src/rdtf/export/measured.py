@@ -76,7 +76,7 @@ def measure(data: bytes, name: str, budget: Budget) -> Measured:
     if container in ("avif", "mp4"):
         return _only_elsewhere(data, container, name, budget)
     if container not in _INSPECTORS:
-        raise StickerError(f"{name} is {container}, whose rules are not known here")
+        raise StickerError(f"{name} is {container}, which can't be checked here")
     info = _INSPECTORS[container](data, name, budget)
     side = max(budget.max_canvas, info.width, info.height)
     budget = replace(budget, max_canvas=side)  # a large still is judged as it is, not reduced
@@ -116,7 +116,7 @@ def _with_tracks(found: Measured, data: bytes) -> Measured:
         has_sound = len(file.streams.audio) > 0
     kind = doctype(data)
     if kind != "webm":
-        raise StickerError(f"the file says it is {kind or 'of no kind'}, not webm; convert it")
+        raise StickerError(f"the file declares the type {kind or 'none'}, not webm; convert it")
     return replace(found, codec=codec, has_sound=has_sound)
 
 
@@ -155,13 +155,13 @@ def _only_elsewhere(data: bytes, container: str, name: str, budget: Budget) -> M
 def _disagreement(info: StickerInfo, seen: Seen) -> str:
     """How another decoder reads the file differently; pixels are left to who knows the source."""
     if len(seen.frames) != info.num_frames:
-        return f"{info.num_frames} frames here, {len(seen.frames)} in another decoder"
+        return f"{info.num_frames} frames expected, but {len(seen.frames)} in a second decoder"
     height, width = seen.frames.shape[1:3]
     if (width, height) != (info.width, info.height):
-        return f"{info.width} x {info.height} here, {width} x {height} in another decoder"
+        return f"{info.width} x {info.height} expected, but {width} x {height} in a second decoder"
     total, stated = float(seen.durations_ms.sum()), sum(info.stored_ms)
     if not seen.durations_ms[-1]:  # the end of a video is not always stated
         stated -= info.stored_ms[-1]
     if info.num_frames > 1 and total and abs(total - stated) > 10:
-        return f"{stated} ms here, {total:.0f} ms in another decoder"
+        return f"{stated} ms expected, but {total:.0f} ms in a second decoder"
     return ""

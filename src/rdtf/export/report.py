@@ -73,10 +73,10 @@ class ExportReport:
         lines += [f"did: {edit}" for edit in self.edits]
         lines += [f"gave up: {what}" for what in self.gave_up]
         if self.loss_over_time != self.loss:
-            lines.append(f"over time, frames that were left out included: {self.loss_over_time}")
+            lines.append(f"including the frames left out: {self.loss_over_time}")
         if self.num_frames > 1 and self.seam_error > 1:
             lines.append(
-                f"note: the loop jumps; its seam is {self.seam_error + 1:.1f} usual steps wide"
+                f"note: the loop jumps at its end, by {self.seam_error + 1:.1f} times a usual step"
             )
         lines += [f"note: {remark}" for remark in self.remarks]
         return "\n".join(lines)

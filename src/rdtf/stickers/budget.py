@@ -43,7 +43,7 @@ class Budget:
         """Refuse a clip by its frame count and canvas in pixels."""
         if num_frames < 1 or width < 1 or height < 1:
             size = f"{num_frames} frames of {width} x {height} pixels"
-            raise StickerError(f"{name} holds no picture ({size}); get it again")
+            raise StickerError(f"{name} contains no picture ({size}); get it again")
         side = max(width, height)
         if num_frames > 1:
             self._check(name, side, self.max_canvas, "pixels on one side", "max_canvas")

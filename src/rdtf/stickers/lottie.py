@@ -122,7 +122,7 @@ def _unpack(data: bytes, name: str, budget: Budget) -> bytes:
         if not unpacker.eof and len(data) <= limit:
             raise StickerError(f"{name}: the .tgs is cut off; get the whole file")
     if len(data) > limit:
-        raise StickerError(f"{name}: more than {limit} bytes of Lottie JSON; export it simpler")
+        raise StickerError(f"{name}: more than {limit} bytes of Lottie JSON; simplify it")
     return data
 
 

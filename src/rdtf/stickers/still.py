@@ -11,6 +11,7 @@ from rdtf.stickers.pillow import open_image, orientation, to_rgba, upright, upri
 from rdtf.stickers.sticker import Sticker
 from rdtf.stickers.timing import DEFAULT_DURATION_MS
 
+
 def inspect(data: bytes, name: str, budget: Budget) -> StickerInfo:
     """The canvas of a JPEG, without its pixels; of a large one as it is decoded, reduced."""
     image = _open(data, budget)

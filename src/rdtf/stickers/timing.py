@@ -11,9 +11,7 @@ DEFAULT_DURATION_MS = 100
 _GIF_MIN_CS = 2  # 50 frames a second is the fastest that browsers play a GIF
 
 
-def whole_durations(
-    exact_ms: Sequence[float] | np.ndarray, *, ignored_ms: float = 0
-) -> np.ndarray:
+def whole_durations(exact_ms: Sequence[float] | np.ndarray, *, ignored_ms: float = 0) -> np.ndarray:
     """What players show: integer milliseconds, int64 [F], each >= 1.
 
     Frames of at most `ignored_ms` last `DEFAULT_DURATION_MS`; otherwise as `rounded_durations`.
