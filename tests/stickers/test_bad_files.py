@@ -87,8 +87,8 @@ def test_noise_after_a_known_beginning(magic: bytes, noise: bytes):
         (b"<!DOCTYPE html><html>404</html>", "is a web page"),
         (b"\xef\xbb\xbf  <html></html>", "is a web page"),
         (b"\0\0\0\x20ftypisom", "MP4"),
-        (b"%PDF-1.4", "not a picture"),
-        (b"BM" + bytes(60), "not a picture"),
+        (b"%PDF-1.4", "not a supported picture"),
+        (b"BM" + bytes(60), "not a supported picture"),
     ],
 )
 def test_something_else_named_gif(content: bytes, message: str, tmp_path: Path):

@@ -45,7 +45,8 @@ class ExportCommand:
     author: str = ""
     """Who made the pack."""
     emoji: tuple[str, ...] = ()
-    """Emojis of the stickers in a pack: one text for all, or one for each file, separated by commas."""
+    """Emojis of the stickers in a pack, separated by commas: one text for all, or one for each
+    file."""
     time: Literal["refuse", "trim", "hold", "speed"] = "refuse"
     """If the platform does not take the clip's length: refuse, cut the end, hold the last frame,
     or play faster or slower."""

@@ -133,8 +133,10 @@ def _merge_frames(media: Sequence[Path], rows: Mapping[Path, Any]) -> list[Path]
         folder
         for folder, files in by_folder.items()
         if folder in rows
-        or not any(path in rows or path.with_suffix(".txt").is_file() for path in files)
-        and looks_like_frames(files)
+        or (
+            not any(path in rows or path.with_suffix(".txt").is_file() for path in files)
+            and looks_like_frames(files)
+        )
     }
     frames = {path for folder in merged for path in by_folder[folder]}
     return [*merged, *(path for path in media if path not in frames)]

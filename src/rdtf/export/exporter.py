@@ -140,7 +140,8 @@ def _finished(prepared: Prepared, found: Found, max_bytes: int | None) -> Export
     if loss.psnr_white_db < MIN_PSNR_DB or loss.alpha_psnr_db < MIN_ALPHA_DB:
         raise ExportError(
             "quality",
-            f"{platform.title}: within the limits the result no longer resembles the clip ({loss}); "
+            f"{platform.title}: within the limits the result no longer resembles the clip "
+            f"({loss}); "
             "make the clip shorter or simpler" + _hint(prepared),
         )
     own = _report(prepared, found, max_bytes, (loss, over_time), report)
@@ -171,8 +172,8 @@ def _hint(prepared: Prepared) -> str:
 def _explain(report: check.CheckReport, platform: Platform) -> NoReturn:
     failed = report.failures[0]
     if failed.rule == "animated":
-        message = f"{platform.title}: the motion is too small to survive the compression; the file would be a still"
-        raise ExportError("still", message)
+        message = "the motion is too small to survive the compression; the file would be a still"
+        raise ExportError("still", f"{platform.title}: {message}")
     raise ExportError("validation", f"{platform.title}: the file fails its check: {failed}")
 
 

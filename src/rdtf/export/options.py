@@ -118,8 +118,8 @@ def _check_room(sticker: Sticker, border: int) -> None:
     height, width = sticker.height + 2 * border, sticker.width + 2 * border
     if sticker.num_frames * height * width > DEFAULT_BUDGET.max_total_pixels:
         count = sticker.num_frames
-        message = f"with a border of {border} px {count} frames of {width} x {height} need too much memory"
-        raise ExportError("option", message)
+        message = f"{count} frames of {width} x {height} need too much memory"
+        raise ExportError("option", f"with a border of {border} px {message}")
 
 
 def _is_whole(value: Any) -> bool:

@@ -121,8 +121,8 @@ def _is_still(source: Sticker, platform: Platform) -> bool:
     if platform.still == "only":
         if moves:
             animated = platform.id.removesuffix("-static")
-            message = f"{platform.title}: the clip is animated, and a still is required (or use --to {animated})"
-            raise ExportError("moving", message)
+            message = f"the clip is animated, and a still is required (or use --to {animated})"
+            raise ExportError("moving", f"{platform.title}: {message}")
         return True
     if platform.still == "no" and not moves:
         message = f"{platform.title}: the clip does not move, and an animation is required"

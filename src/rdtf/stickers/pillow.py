@@ -53,7 +53,7 @@ def _to_srgb(profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform] | None:
     """
     try:
         parsed = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        mode = _PROFILE_MODES[parsed.profile.xcolor_space.strip()]
+        mode = _PROFILE_MODES[parsed.profile.xcolor_space.strip()]  # type: ignore[attr-defined]
         transform = ImageCms.buildTransform(parsed, ImageCms.createProfile("sRGB"), mode, "RGB")
     except (ImageCms.PyCMSError, OSError, ValueError, TypeError, KeyError):
         return None
@@ -79,7 +79,7 @@ def orientation(exif: bytes | None) -> int:
 
 def upright_size(size: tuple[int, int], turned: int) -> tuple[int, int]:
     """(width, height) of a picture of stored `size` once it is `upright`."""
-    return size[::-1] if turned >= 5 else size
+    return (size[1], size[0]) if turned >= 5 else size
 
 
 def upright(frames: np.ndarray, turned: int) -> np.ndarray:

@@ -23,8 +23,8 @@ def _open(data: bytes, budget: Budget) -> Image.Image:
     image = open_image(data, "JPEG")
     if max(image.size) > budget.max_canvas:  # by halves, while decoding: it saves the memory
         width, height = image.size
-        box = fitted_size(height, width, budget.max_canvas, budget.max_canvas)
-        image.draft(image.mode, box[::-1])
+        high, wide = fitted_size(height, width, budget.max_canvas, budget.max_canvas)
+        image.draft(image.mode, (wide, high))
     return image
 
 
