@@ -13,7 +13,7 @@ from rdtf.data.prepare import prepare
 from rdtf.data.synthetic import SyntheticStickers
 from rdtf.errors import DataError, UserError
 
-from .stickers import moving_square, save_gif, save_webp, soft_disc, write_rows
+from .stickers import lottie, moving_square, save_gif, save_webp, soft_disc, write_rows
 
 
 def clip_by_file(dataset: PreparedDataset, name: str):
@@ -239,3 +239,23 @@ def test_real_stickers(real_stickers: Path, tmp_path):
     assert summary.num_clips == len(files) and not summary.skipped
     for clip in PreparedDataset(tmp_path / "out").clips():
         assert 2 <= clip.num_frames <= 16
+
+
+def test_what_of_a_lottie_is_not_drawn_is_named(tmp_path):
+    (tmp_path / "in").mkdir()
+    blurred = lottie()
+    blurred["layers"][0]["ef"] = [{"ty": 29}]
+    (tmp_path / "in" / "blur.json").write_text(json.dumps(blurred))
+    summary = prepare(tmp_path / "in", tmp_path / "out", canvas=16, workers=0)
+    assert summary.not_drawn == {"effects": 1}
+    clip = PreparedDataset(tmp_path / "out").clips()[0]
+    assert clip.attributes["not_drawn"] == ["effects"]
+
+
+def test_a_folder_of_frames_is_one_animated_clip(tmp_path):
+    for number, frame in enumerate(moving_square(6)):
+        save_webp(tmp_path / "in" / "cat waving" / f"{number:04d}.webp", frame[None])
+    summary = prepare(tmp_path / "in", tmp_path / "out", canvas=32, workers=0)
+    assert (summary.num_clips, summary.num_animated) == (1, 1)
+    clip = PreparedDataset(tmp_path / "out").clips()[0]
+    assert clip.captions == ("cat waving",) and clip.total_ms == 600

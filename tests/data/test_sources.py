@@ -9,7 +9,7 @@ from rdtf.data.sources import collect_folders
 from rdtf.data.splits import split_concepts
 from rdtf.errors import ConfigError, UserError
 
-from .stickers import save_webp, soft_disc, write_rows
+from .stickers import moving_square, save_webp, soft_disc, write_rows
 
 
 @pytest.mark.parametrize(
@@ -107,6 +107,42 @@ def test_a_folder_of_frames_with_durations_is_one_clip(tmp_path):
     for number in range(3):
         save_webp(tmp_path / "pack" / "wave" / f"{number}.webp", soft_disc())
     (tmp_path / "pack" / "wave" / "durations.json").write_text("[50, 60, 70]")
+    write_rows(tmp_path / "pack" / "rows.jsonl", [{"file": "wave", "text": "a hand waves"}])
+    items, skipped = collect_folders([tmp_path / "pack"])
+    assert [(item.file, item.captions) for item in items] == [("pack/wave", ("a hand waves",))]
+    assert not skipped
+
+
+@pytest.mark.parametrize("name", ["{:04d}", "wave_{:03d}", "frame{}"])
+def test_a_folder_of_numbered_frames_is_one_clip(tmp_path, name):
+    folder = tmp_path / "clips" / "cat v1.2 waving"
+    for number, frame in enumerate(moving_square(12)):
+        save_webp(folder / f"{name.format(number)}.webp", frame[None])
+    items, skipped = collect_folders([tmp_path / "clips"])
+    assert [(item.path, item.captions) for item in items] == [(folder, ("cat v1 waving",))]
+    assert items[0].concept == "cat v1.2 waving" and not skipped
+    alone, _ = collect_folders([folder])
+    assert [item.path for item in alone] == [folder]
+
+
+def test_numbered_stickers_of_a_pack_stay_single(tmp_path):
+    """Short numbers, other sizes, gaps, animations or captions: no frames of one clip."""
+    for number in range(3):
+        save_webp(tmp_path / "pack" / f"0{number}.webp", soft_disc())
+        save_webp(tmp_path / "sizes" / f"00{number}.webp", soft_disc(16 + number))
+        save_webp(tmp_path / "gaps" / f"00{2 * number}.webp", soft_disc())
+        save_webp(tmp_path / "moving" / f"00{number}.webp", moving_square(3))
+        save_webp(tmp_path / "told" / f"00{number}.webp", soft_disc())
+        save_webp(tmp_path / "rows" / f"00{number}.webp", soft_disc())
+    (tmp_path / "told" / "001.txt").write_text("a disc")
+    write_rows(tmp_path / "rows" / "rows.jsonl", [{"file": "001.webp", "text": "a disc"}])
+    items, _ = collect_folders([tmp_path])
+    assert len(items) == 18
+
+
+def test_a_folder_that_a_row_names_is_one_clip(tmp_path):
+    for number in range(3):
+        save_webp(tmp_path / "pack" / "wave" / f"{number}.webp", soft_disc())
     write_rows(tmp_path / "pack" / "rows.jsonl", [{"file": "wave", "text": "a hand waves"}])
     items, skipped = collect_folders([tmp_path / "pack"])
     assert [(item.file, item.captions) for item in items] == [("pack/wave", ("a hand waves",))]

@@ -11,7 +11,7 @@ import pytest
 
 from rdtf.export import export_sticker, platforms
 from rdtf.stickers import DEFAULT_BUDGET, Sticker, decode_sticker, read_sticker
-from stickers.samples import lottie_bytes
+from stickers.samples import lottie, lottie_bytes
 
 from .clips import ball, noise
 
@@ -36,9 +36,11 @@ def test_json_says_everything(rdtf, clip, tmp_path):
     (done,) = ended.json["exported"]
     assert done["paths"] == [str(tmp_path / "my ball.gif")] and not ended.json["refused"]
     assert done["check"]["passed"] and done["check"]["dated"]
-    assert done["edits"] == ["outline of 4 px drawn"]
+    assert done["edits"] == ["outline of 4 px added"]
     assert 0 < done["loss"]["alpha_psnr_db"] <= 99 and done["seam_error"] < 0.5
-    assert done["gave_up"] == ["half transparency: GIF knows only seen and unseen"]
+    assert done["gave_up"] == [
+        "partial transparency: in GIF a pixel is either opaque or transparent"
+    ]
 
 
 def test_edits_in_their_order(rdtf, clip, tmp_path):
@@ -46,7 +48,7 @@ def test_edits_in_their_order(rdtf, clip, tmp_path):
     ended = rdtf("export", clip, "--to", "webp", "-o", tmp_path, *edits, "--json")
     (done,) = ended.json["exported"]
     assert [edit.split()[0] for edit in done["edits"]] == [
-        "trimmed", "border", "begins", "loop", "2",
+        "trimmed", "border", "starts", "loop", "played",
     ]  # fmt: skip
     assert done["num_frames"] == 10 and done["total_ms"] == 750
     with_color = ("--background", "#fa0", "--size", 64)
@@ -57,7 +59,7 @@ def test_edits_in_their_order(rdtf, clip, tmp_path):
 def test_a_refusal_is_one_line(refused, clip, tmp_path):
     out = tmp_path / "out"
     line = refused("export", clip, "--to", "line", "-o", out)
-    assert "lasts 0.9 s, exactly 1, 2, 3, 4 s" in line and "--time" in line
+    assert "lasts 0.9 s, but must last exactly 1, 2, 3, 4 s" in line and "--time" in line
     assert not list(out.iterdir())
     assert "0.9 s" not in refused("export", clip, "--to", "lime", "-o", out)
 
@@ -67,7 +69,7 @@ def test_one_of_several_is_refused(rdtf, clip, tmp_path):
     out = tmp_path / "out"
     ended = rdtf("export", clip, still, "--to", "telegram-emoji", "-o", out, "--json")
     assert ended.status == 2
-    assert ended.err.startswith(f"rdtf: {still}: Telegram video emoji: the clip is a still")
+    assert ended.err.startswith(f"rdtf: {still}: Telegram video emoji: the clip does not move")
     assert [entry["reason"] for entry in ended.json["refused"]] == ["still"]
     assert [path.name for path in out.iterdir()] == ["my ball.webm"]
 
@@ -145,7 +147,7 @@ def test_check_of_a_file_that_is_too_large(rdtf, refused, tmp_path):
     wide = Sticker(np.full((1, 1, 5000, 4), 255, np.uint8), np.array([100]))
     wide.save(tmp_path / "wide.png")
     ended = rdtf("export", "--check", tmp_path / "wide.png", "--to", "signal")
-    assert ended.status == 2 and "max_canvas" in ended.out
+    assert ended.status == 2 and "5000 x 1;" in ended.out  # judged as it is stored
 
 
 def test_list(rdtf):
@@ -166,6 +168,24 @@ def test_lottie_is_drawn_at_the_size_of_the_canvas(rdtf, tmp_path):
     frame = read_sticker(tmp_path / "square.png").frames[0]
     edge = frame[160, :, 3]
     assert ((edge > 0) & (edge < 255)).sum() <= 2  # drawn sharp, not enlarged
+    assert not ended.json["exported"][0]["notes"]
+
+
+def test_what_of_a_lottie_is_not_drawn_is_named(rdtf, tmp_path):
+    path = tmp_path / "square.json"
+    path.write_bytes(lottie_bytes(layers=[{**lottie()["layers"][0], "ef": [{"ty": 29}]}]))
+    ended = rdtf("export", path, "--to", "discord", "-o", tmp_path)
+    assert ended.status == 0 and "not drawn: effects" in ended.out
+    ended = rdtf("export", "--check", path, "--to", "discord")
+    assert ended.status == 2 and "not drawn: effects" in ended.out
+    assert "rdtf export makes it" in ended.out
+
+
+def test_an_export_that_enlarges_says_so(rdtf, clip, tmp_path):
+    ended = rdtf("export", clip, "--to", "whatsapp", "-o", tmp_path)
+    assert ended.status == 0 and "note: enlarged from" in ended.out and "to 512 x 512" in ended.out
+    ended = rdtf("export", clip, "--to", "webp", "-o", tmp_path)
+    assert ended.status == 0 and "enlarged" not in ended.out
 
 
 @pytest.mark.parametrize(

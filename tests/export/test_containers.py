@@ -7,11 +7,15 @@ import struct
 import zipfile
 import zlib
 
+import av
+import numpy as np
 import pytest
+from PIL import Image
 
 from rdtf.export import check_bytes, check_file, export_sticker
 from rdtf.export.containers import container_of, doctype, foreign_parts
-from rdtf.stickers import Budget, StickerError, encode_sticker
+from rdtf.stickers import Budget, StickerError, decode_sticker, encode_sticker
+from rdtf.stickers.yuv import to_video_frame
 
 from .clips import ball
 
@@ -147,7 +151,7 @@ def test_missing_large_and_foreign_files(tmp_path):
     report = check_file(page, "telegram")
     assert not report.passed and "web page" in report.failures[0].found
     page.write_bytes(b'{"layers": []}')
-    assert "lottie" in check_file(page, "telegram").failures[0].found
+    assert "Lottie" in check_file(page, "telegram").failures[0].found
     page.write_bytes(bytes(200))
     with pytest.raises(StickerError, match="max_bytes"):
         check_file(page, "telegram", Budget(max_bytes=100))
@@ -156,3 +160,130 @@ def test_missing_large_and_foreign_files(tmp_path):
 def test_a_plain_png_is_read_to_its_end():
     data = encode_sticker(ball(1), ".png")
     assert foreign_parts(data, "png") == [] and foreign_parts(data + b"x", "png")
+
+
+# ------------------------------------------------------------ valid files of other writers
+
+
+def finding(data: bytes, platform: str, rule: str):
+    report = check_bytes(data, platform)
+    return next(f for f in report.findings if f.rule == rule)
+
+
+def assert_no_alarm(data: bytes, platform: str):
+    report = check_bytes(data, platform)
+    assert report.passed, report
+
+
+def test_stored_durations_are_judged_not_what_players_make_of_them():
+    webp = encode_sticker(ball(3, 512), ".webp")
+    at = webp.index(b"ANMF")
+    while at >= 0:  # 0 ms for every frame
+        webp = webp[: at + 20] + bytes(3) + webp[at + 23 :]
+        at = webp.find(b"ANMF", at + 4)
+    shortest = finding(webp, "whatsapp", "shortest frame")
+    assert (shortest.passed, shortest.found) == (False, "0 ms")
+    assert not finding(webp, "webp", "playback").passed
+    assert decode_sticker(webp).durations_ms.tolist() == [100] * 3
+
+
+@pytest.mark.parametrize("delays_cs", [[0, 0, 0], [1, 1, 1], [0, 1, 7]])
+def test_a_gif_without_delays_is_readable(delays_cs):
+    data = gif_with_delays(delays_cs)
+    assert finding(data, "gif", "readable").passed
+    assert "100 ms" in finding(data, "gif", "playback").found
+
+
+def test_whole_seconds_are_not_no_time_at_all():
+    data = apng_bytes([(0, 100)] * 5)
+    assert not finding(data, "line", "whole seconds").passed
+
+
+@pytest.mark.parametrize("per_second", [24, 30, 60])
+def test_fractional_delays_agree(per_second):
+    data = apng_bytes([(1, per_second)] * per_second)
+    assert_no_alarm(data, "apng")
+    assert finding(data, "line", "whole seconds").found == "1 s"
+
+
+def test_a_hidden_default_picture_is_no_disagreement():
+    images = [Image.fromarray(frame) for frame in ball(4, 32).frames]
+    stream = io.BytesIO()
+    images[0].save(
+        stream, "PNG", save_all=True, append_images=images[1:], default_image=True, duration=50
+    )
+    assert_no_alarm(stream.getvalue(), "apng")
+
+
+def test_a_video_that_ends_where_its_last_frame_begins():
+    """36 frames at 12 a second, no duration of frames: 3 s, which Telegram takes."""
+    data = webm_without_durations(ball(36, 512), frames_per_second=12)
+    assert decode_sticker(data).total_ms == 3000
+    assert_no_alarm(data, "telegram")
+
+
+def test_a_gif_frame_beyond_the_screen_is_no_alarm():
+    data = gif_with_delays([5, 5, 5])
+    at = max(i for i in range(len(data)) if data[i : i + 3] == b"\0\0\x2c") + 3
+    data = data[:at] + struct.pack("<HH", 30, 30) + data[at + 4 :]
+    assert_no_alarm(data, "gif")
+    assert decode_sticker(data).frames.shape == (3, 32, 32, 4)
+
+
+def test_vp8_with_alpha_is_read_and_no_telegram_sticker():
+    clip = ball(4, 512)
+    stream = io.BytesIO()
+    with av.open(stream, "w", format="webm") as file:
+        track = file.add_stream("libvpx", rate=20, options={"auto-alt-ref": "0", "crf": "4"})
+        track.width = track.height = 512
+        track.pix_fmt, track.bit_rate = "yuva420p", 2_000_000
+        for pixels in clip.frames:
+            file.mux(track.encode(to_video_frame(pixels)))
+        file.mux(track.encode(None))
+    data = stream.getvalue()
+    seen = decode_sticker(data)
+    assert seen.num_frames == 4 and seen.total_ms == 200
+    np.testing.assert_allclose(seen.frames[..., 3], clip.frames[..., 3], atol=60)
+    assert_no_alarm(data, "webm")
+    assert [f.rule for f in check_bytes(data, "telegram").failures] == ["video codec"]
+
+
+@pytest.mark.parametrize("tail", [b"", bytes(40), b"\0;"], ids=["no trailer", "zeros", "NUL"])
+def test_gifs_that_browsers_play_pass(files, tail):
+    assert_no_alarm(
+        files["gif"].removesuffix(b";") + (b";" if tail[-1:] == b"\0" else b"") + tail, "gif"
+    )
+
+
+def gif_with_delays(delays_cs: list[int]) -> bytes:
+    data = export_sticker(ball(len(delays_cs), 32), "gif").data
+    head, *frames = data.split(b"!\xf9\x04")
+    timed = [f[:1] + struct.pack("<H", d) + f[3:] for f, d in zip(frames, delays_cs, strict=True)]
+    return b"!\xf9\x04".join([head, *timed])
+
+
+def apng_bytes(delays: list[tuple[int, int]]) -> bytes:
+    """An APNG of red frames of growing strength, with delays as fractions of a second."""
+    data = encode_sticker(ball(len(delays), 24), ".png")
+    for numerator, denominator in delays:
+        at = data.index(b"fcTL\0", 0)
+        fields = data[at + 4 : at + 24] + struct.pack(">HH", numerator, denominator)
+        content = b"fcTL" + fields + data[at + 28 : at + 30]
+        done = content.replace(b"fcTL", b"FCTL")  # so that the next one is found
+        data = data[:at] + done + struct.pack(">I", zlib.crc32(content)) + data[at + 34 :]
+    return data.replace(b"FCTL", b"fcTL")
+
+
+def webm_without_durations(sticker, frames_per_second: int) -> bytes:
+    """As mkvmerge writes it: times of frames only, and an end that is the last of them."""
+    times = np.rint(np.arange(sticker.num_frames + 1) * 1000 / frames_per_second)
+    steps = np.diff(times).astype(int)
+    data = encode_sticker(sticker.with_durations(steps), ".webm", speed=8)
+    default = data.index(b"\x23\xe3\x83")  # becomes an element that is skipped
+    data = (
+        data[:default] + bytes([0xEC, 0x80 | (data[default + 3] & 0x7F) + 2]) + data[default + 2 :]
+    )
+    for step in set(steps.tolist()):  # the times of BlockGroups, likewise
+        data = data.replace(bytes([0x9B, 0x81, step]), bytes([0xEC, 0x81, step]))
+    end = data.index(b"\x44\x89\x88") + 3  # Duration
+    return data[:end] + struct.pack(">d", times[-2]) + data[end + 8 :]

@@ -93,7 +93,7 @@ def test_start_at():
     empty_first[:2] = 0
     fullest = start_at(growing.replace(frames=empty_first), "fullest")
     np.testing.assert_array_equal(fullest.frames[0], growing.frames[2])
-    with pytest.raises(StickerError, match="no frame 9"):
+    with pytest.raises(StickerError, match="start at frame 9"):
         start_at(clip, 9)
 
 

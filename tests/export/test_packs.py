@@ -92,7 +92,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path):
     [
         (2, "whatsapp", {}, "3 to 30 stickers, not 2"),
         (3, "line", {}, "8 or 16 or 24 stickers, not 3"),
-        (3, "slack", {}, "has no packs"),
+        (3, "slack", {}, "has no sticker packs"),
         (3, "whatsapp", {"name": " "}, "needs a name"),
         (3, "whatsapp", {"name": "n" * 129}, "name is longer than 128"),
         (3, "whatsapp", {"author": "n" * 129}, "author is longer"),
@@ -198,7 +198,7 @@ def test_every_file_is_checked(whatsapp, tmp_path):
 )
 def test_names_that_lead_out_are_refused(whatsapp, tmp_path, name):
     other = rewritten(whatsapp, tmp_path, **{name: b"x"})
-    with pytest.raises(StickerError, match="leads out of the archive"):
+    with pytest.raises(StickerError, match="points outside the archive"):
         check_pack(other, "whatsapp")
 
 
@@ -225,7 +225,7 @@ def test_a_link_in_an_archive_is_refused(tmp_path):
         entry = zipfile.ZipInfo("link.webp")
         entry.external_attr = 0o120777 << 16
         archive.writestr(entry, "/etc/passwd")
-    with pytest.raises(StickerError, match="leads out"):
+    with pytest.raises(StickerError, match="points outside"):
         check_pack(path, "whatsapp")
 
 
@@ -241,7 +241,7 @@ def test_damaged_archives(whatsapp, tmp_path):
             check_pack(path, "whatsapp")
     path = tmp_path / "tail.wastickers"
     path.write_bytes(b"#!/bin/sh\n" + data)
-    with pytest.raises(StickerError, match="no archive"):
+    with pytest.raises(StickerError, match="not a sticker pack"):
         check_pack(path, "whatsapp")
     flipped = bytearray(data)
     flipped[60] ^= 255
@@ -257,7 +257,7 @@ def test_links_in_a_folder_are_refused(tmp_path):
 
 
 def test_platforms_without_packs():
-    with pytest.raises(ExportError, match="no packs"):
+    with pytest.raises(ExportError, match="no sticker packs"):
         check_pack_files({}, find_platform("slack"), "x")
 
 

@@ -89,7 +89,7 @@ def test_pack_images_are_platforms_of_their_own():
     assert cover.value("max_total_ms") == 3000
     tray = image_platform(find_platform("whatsapp"), "tray")
     assert (tray.format, tray.still, tray.value("canvas")) == ("png", "only", [96, 96])
-    with pytest.raises(ExportError, match="no packs"):
+    with pytest.raises(ExportError, match="no sticker packs"):
         image_platform(find_platform("slack"), "cover")
 
 

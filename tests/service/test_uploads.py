@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fixtures_service import moving_disc, still
 from rdtf.service.errors import ServiceError, TooLargeError
@@ -119,7 +120,18 @@ def test_a_bomb_is_refused_by_its_header():
     with pytest.raises(ServiceError, match="frames"):
         decode_upload(huge, "x", LIMITS)
     with pytest.raises(ServiceError, match="pixels"):
-        decode_upload(one, "x", limits(max_canvas=2047))
+        decode_upload(one, "x", limits(max_total_pixels=2048**2 - 1))
+    assert decode_upload(one, "x", limits(max_canvas=512)).width == 512  # photos are reduced
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+def test_a_tail_is_ignored(suffix):
+    """Telephones put a film behind a photo, editors a line feed."""
+    stream = io.BytesIO()
+    Image.fromarray(CLIP.frames[0, ..., :3]).save(stream, suffix.replace(".jpg", ".jpeg")[1:])
+    film = b"\0\0\0\x20ftypisom" + bytes(100)
+    for tail in (b"\n", film):
+        assert decode_upload(stream.getvalue() + tail, "x", LIMITS).width == 24
 
 
 @pytest.mark.parametrize(

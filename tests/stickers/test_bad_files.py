@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 import struct
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageCms, ImageOps
 
 from rdtf.errors import UserError
 from rdtf.stickers import (
@@ -27,6 +28,10 @@ from rdtf.stickers import (
 from .samples import clip, gif_bytes, webp_bomb
 
 WRITTEN = {suffix: encode_sticker(clip(), suffix) for suffix in (".gif", ".webp", ".png", ".webm")}
+GIF_FRAME_ENDS = [
+    *(match.start() for match in list(re.finditer(b"!\\xf9\\x04", WRITTEN[".gif"]))[1:]),
+    len(WRITTEN[".gif"]) - 1,
+]
 MAGICS = (
     b"GIF89a",
     b"RIFF\xff\0\0\0WEBPVP8X",
@@ -48,6 +53,9 @@ def is_one_line(error: BaseException) -> bool:
 def test_cut_off_anywhere(suffix: str, data: st.DataObject):
     whole = WRITTEN[suffix]
     size = data.draw(st.integers(0, len(whole) - 1))
+    if suffix == ".gif" and size in GIF_FRAME_ENDS:  # whole frames, and no mark of the end
+        assert decode_sticker(whole[:size]).num_frames == GIF_FRAME_ENDS.index(size) + 1
+        return
     with pytest.raises(StickerError) as caught:
         decode_sticker(whole[:size], "short.gif")
     assert "short.gif" in str(caught.value) and is_one_line(caught.value)
@@ -79,8 +87,8 @@ def test_noise_after_a_known_beginning(magic: bytes, noise: bytes):
         (b"<!DOCTYPE html><html>404</html>", "is a web page"),
         (b"\xef\xbb\xbf  <html></html>", "is a web page"),
         (b"\0\0\0\x20ftypisom", "MP4"),
-        (b"%PDF-1.4", "not a picture"),
-        (b"BM" + bytes(60), "not a picture"),
+        (b"%PDF-1.4", "not a supported picture"),
+        (b"BM" + bytes(60), "not a supported picture"),
     ],
 )
 def test_something_else_named_gif(content: bytes, message: str, tmp_path: Path):
@@ -108,8 +116,33 @@ def test_missing_files_and_folders(tmp_path: Path):
 
 def test_single_frame_gif_and_no_trailer():
     assert decode_sticker(gif_bytes([7])).durations_ms.tolist() == [70]
+    assert decode_sticker(gif_bytes([7, 7])[:-1]).durations_ms.tolist() == [70, 70]
+
+
+@pytest.mark.parametrize("cut", range(2, 24))
+def test_a_gif_cut_inside_a_frame_is_cut_off(cut: int):
     with pytest.raises(StickerError, match="cut off"):
-        decode_sticker(gif_bytes([7, 7])[:-1])
+        decode_sticker(gif_bytes([7, 7])[:-cut])
+
+
+def test_padding_that_browsers_skip():
+    whole = gif_bytes([7, 9])
+    second = whole.rindex(b"!\xf9")
+    for padded in (
+        whole + bytes(50),
+        whole[:second] + bytes(3) + whole[second:],
+        whole[:-1] + b"\0",
+    ):
+        assert decode_sticker(padded).durations_ms.tolist() == [70, 90]
+
+
+def test_later_gif_frames_are_cut_at_the_screen():
+    """Only the first frame may enlarge the stated screen, as in browsers."""
+    inside, beyond = (struct.pack("<BHHHHB", 0x2C, left, 0, 1, 1, 0) for left in (0, 5))
+    head, first, second = gif_bytes([5, 5], size=(2, 2)).split(inside)
+    clipped = decode_sticker(head + inside + first + beyond + second)
+    assert clipped.frames.shape == (2, 2, 2, 4)
+    assert decode_sticker(head + beyond + first + inside + second).width == 6
 
 
 def test_a_gif_without_a_picture():
@@ -136,7 +169,7 @@ def test_real_webp_bomb():
 def test_gif_bomb_by_a_picture_beyond_the_screen():
     large = struct.pack("<BHHHHB", 0x2C, 0, 0, 65535, 65535, 0)
     bomb = gif_bytes([5]).replace(struct.pack("<BHHHHB", 0x2C, 0, 0, 1, 1, 0), large)
-    with pytest.raises(StickerError, match="65535 pixels on one side"):
+    with pytest.raises(StickerError, match="4294836225 pixels in all frames"):
         decode_sticker(bomb)
 
 
@@ -253,9 +286,73 @@ def test_jpeg_and_sixteen_bit_png(tmp_path: Path):
     assert read_sticker(tmp_path / "b.png").frames[0, 0, 0].tolist() == [128, 128, 128, 255]
 
 
-def test_jpeg_is_turned_as_the_camera_says(tmp_path: Path):
+@pytest.mark.parametrize("turned", range(1, 9))
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_pictures_are_turned_as_the_camera_says(suffix: str, turned: int, tmp_path: Path):
     exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.new("RGB", (20, 10), (200, 0, 0)).save(tmp_path / "a.jpg", exif=exif)
-    info, sticker = probe(tmp_path / "a.jpg"), read_sticker(tmp_path / "a.jpg")
-    assert (info.width, info.height) == (sticker.width, sticker.height) == (10, 20)
+    exif[0x0112] = turned
+    path = tmp_path / f"a{suffix}"
+    picture = Image.fromarray(gradient(12, 20))
+    picture.save(path, exif=exif, **({"lossless": True} if suffix == ".webp" else {}))
+    with Image.open(path) as image:
+        expected = np.asarray(ImageOps.exif_transpose(image).convert("RGBA"))
+    info, sticker = probe(path), read_sticker(path)
+    assert (info.height, info.width) == expected.shape[:2]
+    np.testing.assert_array_equal(sticker.frames[0], expected)
+
+
+def gradient(height: int, width: int) -> np.ndarray:
+    """uint8 [height, width, 3] without two equal corners."""
+    rows, columns = np.indices((height, width))
+    return np.stack([rows * 9, columns * 9, rows * 0 + 60], axis=-1).astype(np.uint8)
+
+
+def profile(name: str) -> bytes:
+    """sRGB as a library writes it, or a profile whose red and green are swapped."""
+    data = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    if name == "swapped":
+        data = data.replace(b"rXYZ\0", b"?XYZ\0").replace(b"gXYZ\0", b"rXYZ\0")
+        data = data.replace(b"?XYZ\0", b"gXYZ\0")
+    return bytes(data)
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_embedded_profiles_are_converted_to_srgb(suffix: str, tmp_path: Path):
+    options = {"lossless": True} if suffix == ".webp" else {}
+    seen = {}
+    for name in ("none", "sRGB", "swapped", "broken"):
+        icc = {"none": None, "broken": b"no profile"}.get(name) or name
+        icc = profile(icc) if isinstance(icc, str) and icc != "none" else icc
+        path = tmp_path / f"{name}{suffix}"
+        Image.fromarray(gradient(12, 20)).save(
+            path, icc_profile=icc if isinstance(icc, bytes) else None, **options
+        )
+        seen[name] = read_sticker(path).frames.astype(int)
+    np.testing.assert_array_equal(seen["sRGB"], seen["none"])
+    np.testing.assert_array_equal(seen["broken"], seen["none"])
+    assert np.abs(seen["swapped"] - seen["none"]).max() > 30
+    assert np.abs(seen["swapped"][..., [1, 0, 2, 3]] - seen["none"]).max() <= 8
+
+
+def test_every_frame_of_an_animation_is_converted(tmp_path: Path):
+    frames = [Image.fromarray(gradient(12, 20) // part) for part in (1, 2)]
+    for suffix, options in ((".png", {}), (".webp", {"lossless": True})):
+        path = tmp_path / f"a{suffix}"
+        frames[0].save(
+            path, save_all=True, append_images=frames[1:], duration=80,
+            icc_profile=profile("swapped"), **options,
+        )  # fmt: skip
+        colours = read_sticker(path).frames[..., [1, 0, 2]].astype(int)
+        for colour, frame in zip(colours, frames, strict=True):
+            assert np.abs(colour - np.asarray(frame)).max() <= 8
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp"])
+def test_large_photos_are_reduced(suffix: str, tmp_path: Path):
+    path = tmp_path / f"a{suffix}"
+    Image.fromarray(np.repeat(gradient(20, 28), 8, axis=1).repeat(8, axis=0)).save(path)
+    small = read_sticker(path, budget=Budget(max_canvas=28))
+    assert small.frames.shape == (1, 20, 28, 4) and small.is_still
+    assert np.abs(small.frames[0, ..., :3].astype(int) - gradient(20, 28)).mean() < 12
+    with pytest.raises(StickerError, match="max_total_pixels"):
+        read_sticker(path, budget=Budget(max_total_pixels=20 * 28 - 1, max_canvas=28))

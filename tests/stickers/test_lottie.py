@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import base64
 import gzip
+import io
 import json
 import multiprocessing
 import os
@@ -13,7 +15,7 @@ from PIL import Image
 
 from rdtf.stickers import Budget, LottieFile, StickerError, decode_sticker, probe, read_sticker
 
-from .samples import lottie, lottie_bytes
+from .samples import assert_same_clip, lottie, lottie_bytes
 
 
 @pytest.fixture
@@ -139,7 +141,60 @@ def test_pictures_beside_the_file_are_not_read(tmp_path: Path):
     layer = {"ty": 2, "ind": 1, "refId": "i", "ks": transform, "ip": 0, "op": 15, "st": 0}
     path = tmp_path / "thief.json"
     path.write_bytes(lottie_bytes(assets=[asset], layers=[layer]))
-    assert not read_sticker(path, lottie_size=16).frames.any()
+    with pytest.raises(StickerError, match="nothing of it can be drawn; it needs pictures"):
+        read_sticker(path, lottie_size=16)
+    assert probe(path).not_drawn == ("pictures that are not in the file as PNG or JPEG",)
+
+
+def test_pictures_inside_the_file_are_drawn_whatever_they_say():
+    stream = io.BytesIO()
+    Image.new("RGB", (100, 100), (0, 255, 0)).save(stream, "PNG")
+    url = "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+    square = lottie()["layers"][0]
+    layer = {**square, "ty": 2, "refId": "i", "shapes": []}
+    for flags in ({}, {"e": 0}, {"e": 1}):
+        asset = {"id": "i", "w": 100, "h": 100, "u": "", "p": url, **flags}
+        sticker = decode_sticker(lottie_bytes(assets=[asset], layers=[layer]), lottie_size=16)
+        assert sticker.frames[0, 12, 12, 1] > 250 and not sticker.metadata
+
+
+def test_a_mask_that_is_switched_off_hides_nothing():
+    corner = {"i": [[0, 0]] * 3, "o": [[0, 0]] * 3, "v": [[0, 0], [9, 0], [0, 9]], "c": True}
+    mask = {"mode": "n", "pt": {"a": 0, "k": corner}, "o": {"a": 0, "k": 100}}
+    masked = {**lottie()["layers"][0], "hasMask": True, "masksProperties": [mask]}
+    drawn, plain = (
+        decode_sticker(lottie_bytes(**changes), lottie_size=16)
+        for changes in ({"layers": [masked]}, {})
+    )
+    assert_same_clip(drawn, plain)
+
+
+def _with(**changes: object) -> dict[str, object]:
+    return {**lottie()["layers"][0], **changes}
+
+
+@pytest.mark.parametrize(
+    ("layer", "name"),
+    [
+        ({"ty": 5, "ks": lottie()["layers"][0]["ks"], "ip": 0, "op": 15, "st": 0}, "text"),
+        (_with(ef=[{"ty": 29}]), "effects"),
+        (_with(bm=1), "blend modes"),
+        (_with(sy=[{"ty": 1}]), "layer styles"),
+        (_with(ks={**lottie()["layers"][0]["ks"], "sk": {"a": 0, "k": 30}}), "skew"),
+        (
+            _with(ks={**lottie()["layers"][0]["ks"], "r": {"a": 0, "k": 0, "x": "time"}}),
+            "expressions",
+        ),
+        (_with(shapes=[*lottie()["layers"][0]["shapes"], {"ty": "mm", "mm": 3}]), "merged paths"),
+    ],
+)
+def test_what_is_not_drawn_is_named(layer: dict[str, object], name: str):
+    data = lottie_bytes(layers=[layer, lottie()["layers"][0]])
+    sticker = decode_sticker(data, lottie_size=16)
+    assert sticker.metadata == {"not_drawn": (name,)}
+    assert sticker.frames.any()
+    hidden = lottie_bytes(layers=[{**layer, "hd": True}, lottie()["layers"][0]])
+    assert not decode_sticker(hidden, lottie_size=16).metadata
 
 
 def crashing() -> bytes:

@@ -20,11 +20,14 @@ from .samples import clip
 
 
 def other_video(
-    codec: Literal["libvpx-vp9", "libvpx"], size: int = 32, options: dict[str, str] | None = None
+    codec: Literal["libvpx-vp9", "libvpx", "mpeg4"],
+    size: int = 32,
+    options: dict[str, str] | None = None,
 ) -> bytes:
     """Six frames without alpha, darkest first."""
     stream = io.BytesIO()
-    with av.open(stream, "w", format="webm") as container:
+    kind = "webm" if codec.startswith("libvpx") else "matroska"
+    with av.open(stream, "w", format=kind) as container:
         track = cast(av.VideoStream, container.add_stream(codec, rate=20, options=options))
         track.width = track.height = size
         track.pix_fmt = "yuv420p"
@@ -62,8 +65,16 @@ def test_alternate_reference_frames_are_no_frames():
 
 
 def test_other_codecs_are_named():
-    with pytest.raises(StickerError, match="codec is vp8; only VP9"):
-        decode_sticker(other_video("libvpx"))
+    with pytest.raises(StickerError, match="codec is mpeg4; only VP9"):
+        decode_sticker(other_video("mpeg4"))
+
+
+@pytest.mark.parametrize("hidden_frames", ["0", "1"])
+def test_vp8_is_read(hidden_frames: str):
+    options = {"auto-alt-ref": hidden_frames, "lag-in-frames": "5"}
+    sticker = decode_sticker(other_video("libvpx", options=options))
+    assert sticker.durations_ms.tolist() == [50] * 6
+    assert np.abs(sticker.frames[:, 5, 5, 0].astype(int) - np.arange(0, 240, 40)).max() < 12
 
 
 def packets(data: bytes) -> list[bytes]:
@@ -73,10 +84,11 @@ def packets(data: bytes) -> list[bytes]:
 
 def test_sizes_in_the_bitstream():
     first, *others = packets(other_video("libvpx-vp9", size=70))
-    assert list(stated_sizes(first)) == [(70, 70)]
-    assert not any(list(stated_sizes(packet)) for packet in others)
+    assert list(stated_sizes(first, "vp9")) == [(70, 70)]
+    assert not any(list(stated_sizes(packet, "vp9")) for packet in others)
     with pytest.raises(ValueError, match="no VP9"):
-        list(stated_sizes(b"\0\0\0"))
+        list(stated_sizes(b"\0\0\0", "vp9"))
+    assert list(stated_sizes(packets(other_video("libvpx", size=70))[0], "vp8")) == [(70, 70)]
 
 
 def test_a_frame_larger_than_the_header_says():

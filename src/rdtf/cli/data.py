@@ -193,4 +193,7 @@ def describe_summary(summary: object) -> str:
         total = sum(skipped.values())
         reasons = ", ".join(f"{count} {reason}" for reason, count in skipped.items())
         lines.append(f"skipped {total}: {reasons} (each named in skipped.jsonl)")
+    if values["not_drawn"]:
+        parts = ", ".join(f"{part} ({count})" for part, count in values["not_drawn"].items())
+        lines.append(f"not drawn in Lottie files: {parts} (each named in clips.jsonl)")
     return "\n".join(lines)

@@ -45,7 +45,8 @@ class ExportCommand:
     author: str = ""
     """Who made the pack."""
     emoji: tuple[str, ...] = ()
-    """Emojis of the stickers in a pack: one text for all, or one for each file; commas between."""
+    """Emojis of the stickers in a pack, separated by commas: one text for all, or one for each
+    file."""
     time: Literal["refuse", "trim", "hold", "speed"] = "refuse"
     """If the platform does not take the clip's length: refuse, cut the end, hold the last frame,
     or play faster or slower."""
@@ -67,7 +68,7 @@ class ExportCommand:
     outline_color: str = "#ffffff"
     """Colour of the stroke."""
     background: str | None = None
-    """Opaque colour behind it, such as #ffffff; default: transparent (MP4: white)."""
+    """Opaque background colour, such as #ffffff; default: transparent (MP4: white)."""
     size: int | None = None
     """Longer side in pixels; for plain formats only."""
     max_bytes: int | None = None

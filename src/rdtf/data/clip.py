@@ -6,7 +6,7 @@ This runs in worker processes, so nothing here loads torch.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -63,7 +63,9 @@ def prepare_item(
             sticker = synthetic[int(item.file.rpartition("/")[2])]
             return _finish(describe_synthetic(item, sticker), *_shorten(sticker, options), options)
         if item.path.suffix.lower() in _LOTTIE_SUFFIXES:
-            return _finish(item, *_render_lottie(item, options), options)
+            file = LottieFile.open(item.path, options.budget)
+            item = _with_missing(item, file.info.not_drawn)
+            return _finish(item, *_render_lottie(file, options), options)
         sticker = read_sticker(item.path, budget=options.budget)
         return _finish(item, *_shorten(sticker, options), options)
     except Exception as error:  # a stranger's file must never end a run over a million others
@@ -88,10 +90,15 @@ def _shorten(sticker: Sticker, options: ClipOptions) -> tuple[Sticker, KeyFrames
     return chosen.fit_canvas(options.canvas), keys, sticker.num_frames
 
 
-def _render_lottie(item: SourceItem, options: ClipOptions) -> tuple[Sticker, KeyFrames, int]:
+def _with_missing(item: SourceItem, not_drawn: tuple[str, ...]) -> SourceItem:
+    """`item` that names what of it is not drawn, if there is anything."""
+    if not not_drawn:
+        return item
+    return replace(item, attributes={**item.attributes, "not_drawn": list(not_drawn)})
+
+
+def _render_lottie(file: LottieFile, options: ClipOptions) -> tuple[Sticker, KeyFrames, int]:
     """As `_shorten`; only the key frames of vector graphics are drawn at full size."""
-    assert item.path is not None
-    file = LottieFile.open(item.path, options.budget)
     candidates, durations_ms = candidate_frames(file.info.durations_ms)
     small = (file.render(int(index), FEATURE_SIZE) for index in candidates)
     features = np.stack([frame_feature(frame) for frame in small])
@@ -106,7 +113,9 @@ def _finish(
     item: SourceItem, sticker: Sticker, keys: KeyFrames, native_frames: int, options: ClipOptions
 ) -> PreparedClip | Skipped:
     if not sticker.frames[..., 3].any():
-        return Skipped(item.file, "empty", "every frame is fully transparent")
+        missing = item.attributes.get("not_drawn")
+        why = "every frame is fully transparent"
+        return Skipped(item.file, "empty", f"it needs {', '.join(missing)}" if missing else why)
     if native_frames > 1 and keys.motion < options.min_motion:
         limit = f"less than the limit of {options.min_motion:g}"
         return Skipped(item.file, "little motion", f"motion is {keys.motion:.5f}, {limit}")

@@ -46,7 +46,8 @@ if TYPE_CHECKING:
 class PrepareSummary:
     """What was prepared: counts, the content fingerprint and the seconds that it took.
 
-    `splits` maps a split to its number of clips, `skipped` a kind of reason to its count.
+    `splits` maps a split to its number of clips, `skipped` a kind of reason to its count,
+    `not_drawn` a part of Lottie files that is not drawn to the number of clips that lack it.
     """
 
     path: Path
@@ -59,6 +60,7 @@ class PrepareSummary:
     skipped: dict[str, int]
     fingerprint: str
     seconds: float
+    not_drawn: dict[str, int]
 
     def to_dict(self) -> dict[str, Any]:
         return {**asdict(self), "path": str(self.path)}
@@ -235,6 +237,9 @@ def _describe(
         **_count(rows),
         "splits": {split: _count([r for r in rows if r["split"] == split]) for split in SPLITS},
         "skipped": dict(Counter(row.kind for row in skipped).most_common()),
+        "not_drawn": dict(
+            Counter(part for row in rows for part in row["attributes"].get("not_drawn", ()))
+        ),
         "shards": [asdict(shard) for shard in shards],
         "made": made | {"rdtf_version": __version__},
     }
@@ -262,4 +267,5 @@ def _summary(out: Path, head: dict[str, Any], seconds: float) -> PrepareSummary:
         skipped=head["skipped"],
         fingerprint=head["fingerprint"],
         seconds=round(seconds, 3),
+        not_drawn=head["not_drawn"],
     )

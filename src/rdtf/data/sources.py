@@ -3,7 +3,7 @@
 Captions are found in `*.jsonl` files (one row a sticker: `file` or `file_name`; `captions`,
 `caption` or `text`; optionally `concept`, `source`, `license`, `attribution` and anything else),
 then in a `.txt` file of the same name, one caption a line, and else derived from the file name.
-Nothing is decoded here.
+A folder of frames is one clip, captioned as a file would be. Nothing is decoded here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rdtf.data.captions import caption_from_name, clean_captions, valid_text
 from rdtf.data.layout import is_dataset
 from rdtf.errors import UserError
 from rdtf.stickers import SUPPORTED_SUFFIXES, Sticker
-from rdtf.stickers.folder import DURATIONS_FILE
+from rdtf.stickers.folder import DURATIONS_FILE, FRAME_SUFFIXES, looks_like_frames
 
 if TYPE_CHECKING:
     from rdtf.data.synthetic import SyntheticStickers
@@ -114,10 +114,32 @@ def _collect_root(root: Path, folder: _Folder) -> tuple[list[SourceItem], list[S
     paths = [root] if root.is_file() else list(_walk(root))
     captions = [path for path in paths if path.suffix.lower() == ".jsonl"]
     rows, skipped = _read_rows(captions, folder)
-    media = [path for path in paths if _may_be_sticker(path)]
+    media = _merge_frames([path for path in paths if _may_be_sticker(path)], rows)
     # A captions file given as the input stands for the files that it names.
     wanted = list(dict.fromkeys([*media, *rows]))
     return [_make_item(path, folder, rows.get(path)) for path in wanted], skipped
+
+
+def _merge_frames(media: Sequence[Path], rows: Mapping[Path, Any]) -> list[Path]:
+    """`media` with the pictures of each folder of frames replaced by that folder.
+
+    A folder is one if a row names it, or if it looks like one and nothing captions its pictures.
+    """
+    by_folder: dict[Path, list[Path]] = {}
+    for path in media:
+        if path.suffix.lower() in FRAME_SUFFIXES and path.is_file():
+            by_folder.setdefault(path.parent, []).append(path)
+    merged = {
+        folder
+        for folder, files in by_folder.items()
+        if folder in rows
+        or (
+            not any(path in rows or path.with_suffix(".txt").is_file() for path in files)
+            and looks_like_frames(files)
+        )
+    }
+    frames = {path for folder in merged for path in by_folder[folder]}
+    return [*merged, *(path for path in media if path not in frames)]
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -139,7 +161,7 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 def _may_be_sticker(path: Path) -> bool:
     if path.is_dir():
-        return (path / DURATIONS_FILE).is_file()
+        return any(file.suffix.lower() in FRAME_SUFFIXES for file in path.iterdir())
     return path.suffix.lower() in SUPPORTED_SUFFIXES
 
 
@@ -205,11 +227,12 @@ def _merge_rows(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]
 
 def _make_item(path: Path, folder: _Folder, row: Mapping[str, Any] | None) -> SourceItem:
     row = row or {}
-    name = caption_from_name(path.stem)
+    stem = path.name if path.is_dir() else path.stem
+    name = caption_from_name(stem)
     given = row.get("captions", ()) or _sidecar_captions(path)
     label = folder.label(path)
     # Packs are full of `1.webp`: a name that says nothing is no concept that two packs share.
-    default_concept = valid_text(path.stem) if name else str(PurePosixPath(label).with_suffix(""))
+    default_concept = valid_text(stem) if name else str(PurePosixPath(label).with_name(stem))
     return SourceItem(
         file=label,
         path=path,
@@ -227,7 +250,7 @@ def _text(value: Any) -> str | None:
 
 
 def _sidecar_captions(path: Path) -> tuple[str, ...]:
-    sidecar = path.with_suffix(".txt")
+    sidecar = path.with_name(path.name + ".txt") if path.is_dir() else path.with_suffix(".txt")
     if not sidecar.is_file() or sidecar.stat().st_size > _MAX_SIDECAR_BYTES:
         return ()
     return clean_captions(_read_text(sidecar).splitlines())

@@ -74,7 +74,7 @@ def plan_canvas(
     if size is not None and limit is not None:
         wide, high = limit.value
         raise ExportError(
-            "option", f"{platform.title} has a canvas of {wide} x {high}; drop --size"
+            "option", f"{platform.title} has a fixed canvas of {wide} x {high}; leave out --size"
         )
     if size is not None and not 1 <= size <= 4096:
         raise ExportError("option", f"size {size} is not between 1 and 4096 pixels")
@@ -83,7 +83,9 @@ def plan_canvas(
     else:
         wide, high = limit.value
     if min(wide, high) <= 2 * border:
-        raise ExportError("option", f"an outline of {outline_px:g} px fills a canvas of {high} px")
+        raise ExportError(
+            "option", f"an outline of {outline_px:g} px leaves no room on a canvas of {high} px"
+        )
     inner_height, inner_width = fitted_size(
         sticker.height, sticker.width, high - 2 * border, wide - 2 * border
     )
@@ -93,7 +95,10 @@ def plan_canvas(
     pixels = sticker.num_frames * height * width
     if size is not None and pixels > max(DEFAULT_BUDGET.max_total_pixels, sticker.frames.size // 4):
         count = sticker.num_frames
-        raise ExportError("option", f"{count} frames of {width} x {height} are too much; name less")
+        raise ExportError(
+            "option",
+            f"{count} frames of {width} x {height} need too much memory; choose a smaller --size",
+        )
     if rule in ("exact", "square up to"):
         height, width = high, wide
     elif rule == "height":
@@ -105,5 +110,5 @@ def plan_canvas(
 def _check_side(side: int, platform: Platform) -> None:
     most = format_limits(platform.format).get("max_side")
     if most is not None and side > most.value:
-        message = f"{platform.title} holds at most {most.value} pixels a side, not {side}"
-        raise ExportError("option", f"{message}; name a smaller --size")
+        message = f"{platform.title} allows at most {most.value} pixels on a side, not {side}"
+        raise ExportError("option", f"{message}; choose a smaller --size")

@@ -18,12 +18,12 @@ import numpy as np
 from PIL import Image
 
 from rdtf.errors import UserError
-from rdtf.export.containers import foreign_parts
+from rdtf.export.containers import container_of, foreign_parts
 from rdtf.export.errors import ExportError
 from rdtf.export.loops import visible_shares
 from rdtf.export.measured import Measured, measure
 from rdtf.export.platforms import FILE_FORMATS, Limit, Platform, dated, find_platform
-from rdtf.stickers import DEFAULT_BUDGET, Budget, Sticker
+from rdtf.stickers import DEFAULT_BUDGET, Budget, LottieFile, Sticker
 from rdtf.stickers.content import read_bytes
 
 #: What parsers and decoders raise on damaged files.
@@ -67,7 +67,8 @@ class Finding:
     def __str__(self) -> str:
         mark = "ok  " if self.passed else "note" if self.is_advice else "FAIL"
         who = f"  [{self.confidence}]" if self.confidence else ""
-        return f"{mark} {self.rule}: {self.found}; asked: {self.asked}{who}"
+        wanted = "recommended" if self.is_advice else "required"
+        return f"{mark} {self.rule}: {self.found}; {wanted}: {self.asked}{who}"
 
 
 @dataclass(frozen=True)
@@ -131,6 +132,8 @@ def checked(
     """The report and what was measured; None if the file can't be read."""
     platform = _with_rules(platform)
     try:
+        if container_of(data, name) == "lottie":
+            return _lottie(data, name, platform, budget), None
         found = measure(data, name, budget)
         foreign = foreign_parts(data, found.container)
     except UserError as error:
@@ -145,13 +148,23 @@ def checked(
 def _with_rules(name: str | Platform) -> Platform:
     platform = find_platform(name)
     if platform.format in FILE_FORMATS:
-        raise ExportError("option", f"{platform.title} has no rules that a file could break")
+        raise ExportError("option", f"{platform.title} has no rules to check a file against")
     return platform
 
 
 def _unreadable(name: str, platform: Platform, why: str) -> CheckReport:
-    finding = Finding("readable", False, why, "a whole picture")
+    finding = Finding("readable", False, why, "a complete file")
     return CheckReport(name, platform.id, (finding,), dated())
+
+
+def _lottie(data: bytes, name: str, platform: Platform, budget: Budget) -> CheckReport:
+    """No platform here takes Lottie; what an export would leave out is worth knowing."""
+    missing = ", ".join(LottieFile(data, name, budget).info.not_drawn)
+    formats = " or ".join(platform.formats)
+    findings = [Finding("format", False, "Lottie", f"{formats} (rdtf export makes it)")]
+    if missing:
+        findings.append(Finding("drawn", False, f"not drawn: {missing}", "everything", True))
+    return CheckReport(name, platform.id, tuple(findings), dated())
 
 
 def _findings(found: Measured, foreign: list[str], platform: Platform) -> Iterator[Finding]:
@@ -159,13 +172,20 @@ def _findings(found: Measured, foreign: list[str], platform: Platform) -> Iterat
     yield Finding("format", found.container in platform.formats, found.container, formats)
     alone = "nothing else in the file"
     yield Finding("one file only", not foreign, "; ".join(foreign) or alone, alone)
-    agree = "decoders agree"
-    yield Finding("readable", not found.disagreement, found.disagreement or agree, agree)
+    same = "the same in every decoder"
+    yield Finding("readable", not found.disagreement, found.disagreement or same, same)
     visible = bool((found.frames[..., 3] > 0).any())
-    yield Finding("not empty", visible, "visible" if visible else "nothing visible", "visible")
+    yield Finding(
+        "not empty", visible, "visible" if visible else "fully transparent", "something visible"
+    )
     motion = _motion(found, platform)
     if motion is not None:
         yield motion
+    if found.shown_ms != found.durations_ms and found.num_frames > 1:
+        shown = (
+            f"players show very short frames for 100 ms; the clip takes {sum(found.shown_ms)} ms"
+        )
+        yield Finding("playback", False, shown, "20 ms or more for each frame", True)
     for limits, is_advice in ((platform.limits, False), (platform.advice, True)):
         for name, limit in limits.items():
             if name in RULES:
@@ -178,11 +198,11 @@ def _motion(found: Measured, platform: Platform) -> Finding | None:
     if platform.still == "yes":
         return None
     equal = bool((found.frames == found.frames[0]).all())
-    words = "one picture" if equal else f"{found.num_frames} frames"
+    words = "no motion" if equal else f"{found.num_frames} frames"
     if platform.still == "only":
         passed = found.num_frames == 1 and not found.is_animated
-        return Finding("still", passed, words, "one picture")
-    return Finding("animated", not equal, words, "frames that differ")
+        return Finding("still", passed, words, "a single frame")
+    return Finding("animated", not equal, words, "motion")
 
 
 # ------------------------------------------------------------------- one function a limit
@@ -197,7 +217,7 @@ def _canvas(found: Measured, limit: Limit) -> _Verdict:
         passed, asked = size == (wide, high), f"exactly {wide} x {high}"
     elif limit.rule == "one side":
         passed = max(size) == wide
-        asked = f"one side exactly {wide}, the other at most"
+        asked = f"longer side exactly {wide}"
     elif limit.rule == "height":
         passed = found.height == high and found.width <= wide
         asked = f"{high} high, at most {wide} wide"
@@ -214,6 +234,8 @@ def _bytes(found: Measured, limit: Limit) -> _Verdict:
 def _fps(found: Measured, limit: Limit) -> _Verdict:
     if found.num_frames == 1:
         return True, "one frame", f"at most {limit.value}"
+    if not found.total_ms:
+        return False, "no durations", f"at most {limit.value} a second"
     rate = found.num_frames * 1000 / found.total_ms
     # Times are whole milliseconds, so one more or less is no higher rate.
     passed = found.num_frames * 1000 <= limit.value * (found.total_ms + 1)
@@ -229,7 +251,8 @@ def _total(found: Measured, limit: Limit) -> _Verdict:
 
 def _whole(found: Measured, limit: Limit) -> _Verdict:
     asked = f"a multiple of {limit.value / 1000:g} s"
-    return found.total_ms % limit.value == 0, f"{found.total_ms / 1000:g} s", asked
+    passed = found.total_ms > 0 and found.total_ms % limit.value == 0
+    return passed, f"{found.total_ms / 1000:g} s", asked
 
 
 def _min_frames(found: Measured, limit: Limit) -> _Verdict:
@@ -248,8 +271,8 @@ def _min_frame(found: Measured, limit: Limit) -> _Verdict:
 
 def _plays(found: Measured, limit: Limit) -> _Verdict:
     least, most = limit.value
-    asked = "for ever" if most == 0 else f"{least} to {most} times"
-    value = "for ever" if found.loop_count == 0 else f"{found.loop_count} times"
+    asked = "forever" if most == 0 else f"{least} to {most} times"
+    value = "forever" if found.loop_count == 0 else f"{found.loop_count} times"
     passed = least <= found.loop_count <= most or not found.is_animated
     return passed, value, asked
 
@@ -258,20 +281,25 @@ def _no_sound(found: Measured, limit: Limit) -> _Verdict:
     return not found.has_sound, "sound" if found.has_sound else "none", "none"
 
 
+def _codec(found: Measured, limit: Limit) -> _Verdict:
+    codec = found.codec.removeprefix("libvpx-")
+    return codec == limit.value, codec or "none", limit.value
+
+
 def _animated_format(found: Measured, limit: Limit) -> _Verdict:
     passed = found.container == limit.value or found.num_frames == 1
-    return passed, found.container, f"animation only as {limit.value}"
+    return passed, found.container, f"{limit.value} for animations"
 
 
 def _first_frame_shown(found: Measured, limit: Limit) -> _Verdict:
     hidden = found.has_hidden_picture
-    return not hidden, "a hidden default picture" if hidden else "shown", "the first frame shown"
+    return not hidden, "another default picture" if hidden else "shown", "the first frame shown"
 
 
 def _full_first_frame(found: Measured, limit: Limit) -> _Verdict:
     shares = visible_shares(Sticker(found.frames, np.ones(len(found.frames), np.int64)))
     share = float(shares[0] / max(shares.max(), 1e-9))
-    return share >= _FULL_ENOUGH, f"shows {share:.0%} of the fullest", "the complete picture"
+    return share >= _FULL_ENOUGH, f"shows {share:.0%} of the fullest frame", "the complete picture"
 
 
 RULES: dict[str, tuple[str, Callable[[Measured, Limit], _Verdict]]] = {
@@ -285,6 +313,7 @@ RULES: dict[str, tuple[str, Callable[[Measured, Limit], _Verdict]]] = {
     "min_frame_ms": ("shortest frame", _min_frame),
     "plays": ("plays", _plays),
     "no_sound": ("sound", _no_sound),
+    "codec": ("video codec", _codec),
     "animated_format": ("animated format", _animated_format),
     "first_frame_shown": ("first frame", _first_frame_shown),
     "full_first_frame": ("first frame", _full_first_frame),

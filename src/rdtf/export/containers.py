@@ -1,7 +1,7 @@
 """What kind of file it really is, and that it is nothing else: the outermost structure only.
 
 A file can be a picture to one program and an archive, a page or another picture to the next. So the
-structure is walked to its end, and nothing may follow; and no archive may hide inside.
+structure is walked to its end, and nothing but padding may follow; and no archive may hide inside.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ _MARKS = {
     b"Rar!\x1a\x07": "a RAR archive",
     b"7z\xbc\xaf\x27\x1c": "a 7z archive",
 }
+_PADDING = b"\0\r\n"  # what tools leave behind the end, and nobody reads
 _ZIP_END, _ZIP_ENTRY = b"PK\x05\x06", b"PK\x01\x02"
 
 
@@ -45,10 +46,15 @@ def foreign_parts(data: bytes, container: str) -> list[str]:
     Raises:
         IndexError, struct.error, ValueError: the structure is damaged.
     """
-    found = []
     walk = _WALKS.get(container)
-    if walk is not None and (rest := len(data) - walk(data)) > 0:
-        found.append(f"{rest} bytes after the end of the {container}")
+    tail = b"" if walk is None else data[walk(data) :].strip(_PADDING)
+    found = [f"{len(tail)} bytes after the end of the {container}"] if tail else []
+    return found + hidden_parts(data)
+
+
+def hidden_parts(data: bytes) -> list[str]:
+    """What another program would open in the file: archives, documents, scripts, in words."""
+    found = []
     if _holds_zip(data):
         found.append("a ZIP archive")
     if b"%PDF-" in data[:1024]:
@@ -71,11 +77,13 @@ def doctype(data: bytes) -> str:
 
 def _gif_end(data: bytes) -> int:
     at = 13 + _table_size(data[10])
-    while (kind := data[at : at + 1]) != b";":
+    while (kind := data[at : at + 1]) not in (b";", b""):
         if kind == b"!":
             at = _after_blocks(data, at + 2)
         elif kind == b",":
             at = _after_blocks(data, at + 10 + _table_size(data[at + 9]) + 1)
+        elif kind == b"\0":
+            at += 1
         else:
             raise ValueError("no GIF block")
     return at + 1

@@ -19,7 +19,7 @@ import numpy as np
 
 from rdtf.errors import StickerError
 from rdtf.stickers import Budget
-from rdtf.stickers.pillow import open_image, to_rgba
+from rdtf.stickers.pillow import open_image, orientation, to_rgba, upright
 from rdtf.stickers.yuv import to_rgba as yuv_to_rgba
 
 _PILLOW = {"gif": "GIF", "png": "PNG", "webp": "WEBP", "jpeg": "JPEG"}
@@ -32,7 +32,7 @@ class Seen:
 
     Attributes:
         frames: uint8 [F, H, W, 4], straight RGBA.
-        durations_ms: int64 [F]; zeros for a plain picture.
+        durations_ms: float64 [F], as stored, not rounded; zeros for a plain picture.
     """
 
     frames: np.ndarray
@@ -58,21 +58,27 @@ def decode_elsewhere(data: bytes, container: str, budget: Budget) -> Seen:
 
 def _by_pillow(data: bytes, format: str, budget: Budget) -> Seen:
     image = open_image(data, format)
-    count = getattr(image, "n_frames", 1)
-    budget.check_clip("picture", count, *image.size)
-    frames = np.empty((count, image.height, image.width, 4), np.uint8)
+    # Of an APNG, Pillow counts a picture that is not part of the animation as the first.
+    hidden = int(getattr(image, "default_image", False))
+    count = getattr(image, "n_frames", 1) - hidden
+    height, width = image.height, image.width
+    budget.check_clip("picture", count, width, height)
+    frames = np.empty((count, height, width, 4), np.uint8)
     durations = np.zeros(count)
     for index, frame in enumerate(frames):
-        image.seek(index)
-        frame[:] = to_rgba(image)
+        image.seek(index + hidden)
+        # A later frame of a GIF that reaches beyond the screen enlarges it for Pillow alone.
+        frame[:] = to_rgba(image)[:height, :width]
         durations[index] = image.info.get("duration", 0)
-    return Seen(frames, np.rint(durations).astype(np.int64))
+    return Seen(upright(frames, orientation(image.info.get("exif"))), durations)
 
 
 def _webm(data: bytes, budget: Budget) -> Seen:
     packets = list(_packets(data, "matroska", 0, budget))
-    colour = _decode("vp9", [packet.data for packet in packets], budget)
-    alpha = _decode("vp9", [packet.alpha for packet in packets if packet.alpha], budget)
+    with av.open(io.BytesIO(data), mode="r", format="matroska") as file:
+        codec = file.streams.video[0].codec_context.name.removeprefix("libvpx-")
+    colour = _decode(codec, [packet.data for packet in packets], budget)
+    alpha = _decode(codec, [packet.alpha for packet in packets if packet.alpha], budget)
     # The luma of the second stream is the opacity, all 256 values of it.
     return Seen(_joined(colour, alpha, _luma), _durations(packets))
 
@@ -91,7 +97,7 @@ def _by_ffmpeg(data: bytes, container: str, budget: Budget) -> Seen:
     alphas = _decode_stream(data, masks[0], budget) if masks and container == "avif" else iter(())
     frames = _joined(pictures, alphas, _full_luma)
     is_picture = container == "avif" and len(frames) == 1
-    return Seen(frames, np.zeros(1, np.int64) if is_picture else _durations(packets))
+    return Seen(frames, np.zeros(1) if is_picture else _durations(packets))
 
 
 def _joined(
@@ -112,7 +118,7 @@ def _joined(
         if first_mask is not None:
             mask = next(masks, None)
             if mask is None:
-                raise ValueError("frames without their opacity")
+                raise ValueError("frames without transparency data")
             rgba[..., 3] = opacity(mask)
         frames.append(rgba)
     if not frames or next(masks, None) is not None:
@@ -170,11 +176,11 @@ def _decode_stream(data: bytes, stream: int, budget: Budget) -> Iterator[av.Vide
 
 
 def _durations(packets: list[_Packet]) -> np.ndarray:
-    """int64 [F], in order of showing."""
+    """float64 [F], in order of showing."""
     ordered = sorted(packets, key=lambda packet: packet.start_ms)
     starts = [packet.start_ms for packet in ordered]
     ends = [*starts[1:], starts[-1] + ordered[-1].duration_ms]
-    return np.rint(np.subtract(ends, starts)).astype(np.int64)
+    return np.subtract(ends, starts)
 
 
 def _luma(frame: av.VideoFrame) -> np.ndarray:

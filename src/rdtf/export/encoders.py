@@ -22,7 +22,7 @@ from rdtf.stickers.timing import DEFAULT_DURATION_MS
 from rdtf.stickers.yuv import to_planes
 
 _PART = 8  # frames of a long clip that stand for the others
-_ALPHA_THRESHOLD = 128  # where a format knows only seen and unseen
+_ALPHA_THRESHOLD = 128  # where a format has no partial transparency
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class WebmEncoder(_Base):
     ladder = tuple(
         Rung(
             {"crf": crf, "speed": 3},
-            f"VP9 at crf {crf}",
+            f"VP9, CRF {crf}",
             crf <= 44,
             draft={"crf": crf, "speed": 6, "is_draft": True},
             draft_ratio=0.75,
@@ -139,7 +139,7 @@ class WebpEncoder(_Base):
             doubt=1.7,
         ),
         *(
-            Rung({"lossless": False, "quality": q, "method": 4}, f"quality {q}", q >= 64)
+            Rung({"lossless": False, "quality": q, "method": 4}, f"lossy, quality {q}", q >= 64)
             for q in (97, 94, 91, 88, 85, 82, 79, 76, 72, 68, 64, 60, 55, 50, 45, 40)
         ),
     )
@@ -228,7 +228,7 @@ class PngEncoder(_PaletteEncoder):
 
 
 class GifEncoder(_PaletteEncoder):
-    """GIF: one palette for all frames, alpha only seen or unseen."""
+    """GIF: one palette for all frames, 1-bit alpha."""
 
     ladder = tuple(
         Rung({"colors": colors}, f"{colors} colours", colors >= 64)
@@ -240,8 +240,8 @@ class GifEncoder(_PaletteEncoder):
         if not seen.any():
             raise ExportError(
                 "quality",
-                "GIF knows no half transparency, and everything here is more than half "
-                "transparent; name a --background",
+                "GIF has no partial transparency, and every pixel here is more than half "
+                "transparent; set a background with --background",
             )
         opaque = frames.copy()
         opaque[..., 3] = 255
@@ -264,7 +264,7 @@ class AvifEncoder(_Base):
     """AVIF with alpha, by libavif."""
 
     ladder = tuple(
-        Rung({"quality": quality}, f"quality {quality}", quality >= 55)
+        Rung({"quality": quality}, f"lossy, quality {quality}", quality >= 55)
         for quality in (90, 85, 80, 75, 70, 65, 60, 55, 50, 45, 40, 35, 30)
     )
 
@@ -275,7 +275,7 @@ class AvifEncoder(_Base):
 class Mp4Encoder(_Base):
     """H.264 of opaque frames."""
 
-    ladder = tuple(Rung({"crf": crf}, f"H.264 at crf {crf}", crf <= 28) for crf in range(16, 41, 2))
+    ladder = tuple(Rung({"crf": crf}, f"H.264, CRF {crf}", crf <= 28) for crf in range(16, 41, 2))
 
     def __init__(self, frames: np.ndarray, loop_count: int) -> None:
         super().__init__(frames, loop_count)

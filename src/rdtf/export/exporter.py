@@ -71,7 +71,7 @@ class Export:
 
     def _save_folder(self, path: Path) -> Path:
         if path.is_dir() and any(path.iterdir()) and not (path / DURATIONS_FILE).is_file():
-            raise UserError(f"{path} is not empty and no folder of frames; name another")
+            raise UserError(f"{path} is not empty and not a folder of frames; choose another")
         with atomic_folder(path) as temporary:
             for ending, data in self.files.items():
                 (temporary / ending.removeprefix("/")).write_bytes(data)
@@ -116,11 +116,11 @@ def export_sticker(
 
 def _options(options: ExportOptions | None, changes: dict[str, Any]) -> ExportOptions:
     if options is not None and changes:
-        raise ExportError("option", "give options or single changes, not both")
+        raise ExportError("option", "give either options or single changes, not both")
     unknown = set(changes) - set(ExportOptions.__dataclass_fields__)
     if unknown:
         known = ", ".join(ExportOptions.__dataclass_fields__)
-        raise ExportError("option", f"there is no option {min(unknown)!r}; there is {known}")
+        raise ExportError("option", f"unknown option {min(unknown)!r}; the options are {known}")
     return options or ExportOptions(**changes)
 
 
@@ -135,13 +135,14 @@ def _finished(prepared: Prepared, found: Found, max_bytes: int | None) -> Export
         _explain(report, platform)
     problem = _differences(prepared, found, measured)
     if problem:
-        raise ExportError("validation", f"{platform.title}: the file is not as meant: {problem}")
+        raise ExportError("validation", f"{platform.title}: the written file is wrong: {problem}")
     loss, over_time = _losses(prepared, found, measured)
     if loss.psnr_white_db < MIN_PSNR_DB or loss.alpha_psnr_db < MIN_ALPHA_DB:
         raise ExportError(
             "quality",
-            f"{platform.title}: what the limits leave is not like the clip any more ({loss}); "
-            "make it shorter or simpler" + _hint(prepared),
+            f"{platform.title}: within the limits the result no longer resembles the clip "
+            f"({loss}); "
+            "make the clip shorter or simpler" + _hint(prepared),
         )
     own = _report(prepared, found, max_bytes, (loss, over_time), report)
     return Export({suffix: found.data}, own)
@@ -165,14 +166,14 @@ def _suffix(platform: Platform, num_frames: int) -> str:
 
 
 def _hint(prepared: Prepared) -> str:
-    return ", or name a --background" if prepared.platform.format == "gif" else ""
+    return ", or set a background with --background" if prepared.platform.format == "gif" else ""
 
 
 def _explain(report: check.CheckReport, platform: Platform) -> NoReturn:
     failed = report.failures[0]
     if failed.rule == "animated":
-        message = f"{platform.title}: what little moves is lost in the small file; it is a still"
-        raise ExportError("still", message)
+        message = "the motion is too small to survive the compression; the file would be a still"
+        raise ExportError("still", f"{platform.title}: {message}")
     raise ExportError("validation", f"{platform.title}: the file fails its check: {failed}")
 
 
@@ -198,9 +199,9 @@ def _differences(prepared: Prepared, found: Found, measured: Measured) -> str:
         return f"{measured.total_ms} ms instead of {total} ms"
     seen = visible(measured.seen_frames)
     if measured.frames is not measured.seen_frames and (visible(measured.frames) != seen).any():
-        return "two decoders see different pictures"
+        return "decoders give different pictures"
     if found.rung.exact and (visible(prepared.frames[found.keep]) != seen).any():
-        return "an exact format changed pixels"
+        return "pixels changed in a lossless format"
     return ""
 
 
@@ -213,11 +214,11 @@ def _report(
 ) -> ExportReport:
     gave_up = list(prepared.gave_up)
     if found.rung != found.best:
-        instead = f"{found.rung.words} instead of {found.best.words}"
-        gave_up.append(f"quality: {instead}, to stay below {size_text(max_bytes or 0)}")
+        steps = f"{found.best.words} to {found.rung.words}"
+        gave_up.append(f"quality reduced from {steps}, to fit into {size_text(max_bytes or 0)}")
     if len(found.keep) < len(prepared.frames):
         counts = f"{len(prepared.frames)} to {len(found.keep)}"
-        gave_up.append(f"frames: {counts}, to stay below {size_text(max_bytes or 0)}")
+        gave_up.append(f"frames reduced from {counts}, to fit into {size_text(max_bytes or 0)}")
     _, height, width, _ = prepared.frames.shape
     return ExportReport(
         platform=prepared.platform.id,
@@ -239,6 +240,7 @@ def _report(
         seam_error=seam_error(prepared.clip().select(found.keep)),
         tries=found.tries,
         check=checked,
+        notes=tuple(prepared.notes),
     )
 
 
@@ -267,5 +269,6 @@ def _as_files(prepared: Prepared) -> Export:
         seam_error=seam_error(clip),
         tries=1,
         check=None,
+        notes=tuple(prepared.notes),
     )
     return Export(files, report)

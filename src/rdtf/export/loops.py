@@ -48,7 +48,9 @@ def start_at(sticker: Sticker, first: int | Literal["fullest"]) -> Sticker:
     """
     index = fullest_frame(sticker) if first == "fullest" else first
     if not -sticker.num_frames <= index < sticker.num_frames:
-        raise StickerError(f"no frame {index} to start at; there are {sticker.num_frames}")
+        raise StickerError(
+            f"can't start at frame {index}; the clip has {sticker.num_frames} frames"
+        )
     return sticker.select(np.roll(np.arange(sticker.num_frames), -index))
 
 

@@ -13,9 +13,10 @@ import numpy as np
 from rdtf.errors import StickerError
 from rdtf.export.containers import container_of, doctype
 from rdtf.export.elsewhere import Seen, decode_elsewhere
-from rdtf.stickers import Budget, Sticker, decode_sticker, gif, png, still, webm, webp
+from rdtf.stickers import Budget, decode_sticker, gif, png, still, webm, webp
 from rdtf.stickers.info import StickerInfo
 from rdtf.stickers.pillow import open_image
+from rdtf.stickers.timing import rounded_durations, whole_durations
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Measured:
         container: as `containers.container_of` tells.
         num_bytes: size of the file.
         width, height: canvas in pixels.
-        durations_ms: of each frame; one of any length for a plain picture.
+        durations_ms: of each frame, as the file states it; one of any length for a plain picture.
+        shown_ms: the same as players show it: 0 ms, and in GIFs 10 ms, become 100 ms.
         loop_count: how often it plays; 0 = for ever.
         is_animated: it is stored as an animation, be it of one frame.
         codec: of a video, else "".
@@ -43,6 +45,7 @@ class Measured:
     width: int
     height: int
     durations_ms: tuple[int, ...]
+    shown_ms: tuple[int, ...]
     loop_count: int
     is_animated: bool
     codec: str
@@ -73,8 +76,10 @@ def measure(data: bytes, name: str, budget: Budget) -> Measured:
     if container in ("avif", "mp4"):
         return _only_elsewhere(data, container, name, budget)
     if container not in _INSPECTORS:
-        raise StickerError(f"{name} is {container}, whose rules are not known here")
+        raise StickerError(f"{name} is {container}, which can't be checked here")
     info = _INSPECTORS[container](data, name, budget)
+    side = max(budget.max_canvas, info.width, info.height)
+    budget = replace(budget, max_canvas=side)  # a large still is judged as it is, not reduced
     sticker = decode_sticker(data, name, budget=budget)
     seen = decode_elsewhere(data, container, budget)
     found = Measured(
@@ -82,15 +87,16 @@ def measure(data: bytes, name: str, budget: Budget) -> Measured:
         num_bytes=len(data),
         width=info.width,
         height=info.height,
-        durations_ms=info.durations_ms,
+        durations_ms=info.stored_ms,
+        shown_ms=info.durations_ms,
         loop_count=info.loop_count,
-        is_animated=_is_animated(data, container, info),
+        is_animated=info.is_animated,
         codec="",
         has_sound=False,
-        has_hidden_picture=container == "png" and _has_hidden_default(data),
+        has_hidden_picture=info.has_hidden_picture,
         frames=sticker.frames,
         seen_frames=seen.frames,
-        disagreement=_disagreement(sticker, seen),
+        disagreement=_disagreement(info, seen),
     )
     return _with_tracks(found, data) if container == "webm" else found
 
@@ -104,28 +110,13 @@ _INSPECTORS: dict[str, Callable[[bytes, str, Budget], StickerInfo]] = {
 }
 
 
-def _is_animated(data: bytes, container: str, info: StickerInfo) -> bool:
-    if container == "webp":
-        return data[12:16] == b"VP8X" and bool(data[20] & 0x02)
-    if container == "png":
-        return b"acTL" in data[: data.find(b"IDAT")]
-    return container == "webm" or info.num_frames > 1
-
-
-def _has_hidden_default(data: bytes) -> bool:
-    """An animated PNG whose own picture comes before the first frame's control chunk."""
-    picture = data.find(b"IDAT")
-    head = data[:picture]
-    return b"acTL" in head and b"fcTL" not in head
-
-
 def _with_tracks(found: Measured, data: bytes) -> Measured:
     with av.open(io.BytesIO(data), format="matroska") as file:
         codec = "" if not file.streams.video else file.streams.video[0].codec_context.name
         has_sound = len(file.streams.audio) > 0
     kind = doctype(data)
     if kind != "webm":
-        raise StickerError(f"the file says it is {kind or 'of no kind'}, not webm; convert it")
+        raise StickerError(f"the file declares the type {kind or 'none'}, not webm; convert it")
     return replace(found, codec=codec, has_sound=has_sound)
 
 
@@ -149,7 +140,8 @@ def _only_elsewhere(data: bytes, container: str, name: str, budget: Budget) -> M
         num_bytes=len(data),
         width=width,
         height=height,
-        durations_ms=tuple(seen.durations_ms.tolist()),
+        durations_ms=tuple(rounded_durations(seen.durations_ms).tolist()),
+        shown_ms=tuple(whole_durations(seen.durations_ms).tolist()),
         loop_count=0,
         is_animated=container == "mp4" or count > 1,
         codec=codec,
@@ -160,14 +152,16 @@ def _only_elsewhere(data: bytes, container: str, name: str, budget: Budget) -> M
     )
 
 
-def _disagreement(sticker: Sticker, seen: Seen) -> str:
-    """How another decoder sees the file differently; pixels are left to who knows the source."""
-    if len(seen.frames) != sticker.num_frames:
-        return f"{sticker.num_frames} frames here, {len(seen.frames)} to another decoder"
-    if seen.frames.shape != sticker.frames.shape:
-        here, there = sticker.frames.shape[2:0:-1], seen.frames.shape[2:0:-1]
-        return f"{here[0]} x {here[1]} here, {there[0]} x {there[1]} to another decoder"
-    total = int(seen.durations_ms.sum())
-    if sticker.num_frames > 1 and total and abs(total - sticker.total_ms) > 10:
-        return f"{sticker.total_ms} ms here, {total} ms to another decoder"
+def _disagreement(info: StickerInfo, seen: Seen) -> str:
+    """How another decoder reads the file differently; pixels are left to who knows the source."""
+    if len(seen.frames) != info.num_frames:
+        return f"{info.num_frames} frames expected, but {len(seen.frames)} in a second decoder"
+    height, width = seen.frames.shape[1:3]
+    if (width, height) != (info.width, info.height):
+        return f"{info.width} x {info.height} expected, but {width} x {height} in a second decoder"
+    total, stated = float(seen.durations_ms.sum()), sum(info.stored_ms)
+    if not seen.durations_ms[-1]:  # the end of a video is not always stated
+        stated -= info.stored_ms[-1]
+    if info.num_frames > 1 and total and abs(total - stated) > 10:
+        return f"{stated} ms expected, but {total:.0f} ms in a second decoder"
     return ""

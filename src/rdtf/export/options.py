@@ -59,16 +59,18 @@ class ExportOptions:
             ("time", self.time, get_args(TimePolicy)),
         ):
             if value not in known:
-                raise ExportError("option", f"{name} {value!r} is none of {', '.join(known)}")
+                raise ExportError("option", f"{name} {value!r} must be one of {', '.join(known)}")
         if not 0 <= self.outline_px <= 128:
-            raise ExportError("option", f"an outline of {self.outline_px} px is not 0 to 128")
+            raise ExportError("option", f"outline of {self.outline_px} px: must be from 0 to 128")
         if not 0 <= self.pad <= 4096:
-            raise ExportError("option", f"a border of {self.pad} px is not 0 to 4096")
+            raise ExportError("option", f"border of {self.pad} px: must be from 0 to 4096")
         if self.max_bytes is not None and self.max_bytes < 1:
-            raise ExportError("option", f"{self.max_bytes} bytes hold no sticker")
+            raise ExportError("option", f"max_bytes is {self.max_bytes}; it must be at least 1")
         for name, color in (("outline", self.outline_color), ("background", self.background)):
             if color is not None and not _is_color(color):
-                raise ExportError("option", f"{name} colour {color!r} must be three of 0 to 255")
+                raise ExportError(
+                    "option", f"{name} colour {color!r} must be three numbers from 0 to 255"
+                )
 
     def byte_limit(self, platform: Platform) -> int | None:
         """The stricter of the platform's limit and `max_bytes`."""
@@ -92,16 +94,18 @@ class ExportOptions:
                 done.append(f"border of {self.pad} px added")
             if self.first:
                 sticker = start_at(sticker, self.first)
-                done.append(f"begins with frame {self.first}")
+                done.append(f"starts with frame {self.first}")
             if self.close != "none":
                 before = sticker.total_ms
                 sticker = _CLOSINGS[self.close](sticker)
-                after = "as before" if self.close == "boomerang" else f"to {sticker.total_ms} ms"
-                done.append(f"loop closed by {self.close}: {before} ms {after}")
+                after = "" if self.close == "boomerang" else f" to {sticker.total_ms} ms"
+                done.append(f"loop closed by {self.close}: {before} ms{after}")
             if self.speed != 1:
                 before = sticker.total_ms
                 sticker = change_speed(sticker, self.speed)
-                done.append(f"{self.speed:g} times as fast: {before} ms to {sticker.total_ms} ms")
+                done.append(
+                    f"played {self.speed:g} times as fast: {before} ms to {sticker.total_ms} ms"
+                )
         except ExportError:
             raise
         except UserError as error:
@@ -114,8 +118,8 @@ def _check_room(sticker: Sticker, border: int) -> None:
     height, width = sticker.height + 2 * border, sticker.width + 2 * border
     if sticker.num_frames * height * width > DEFAULT_BUDGET.max_total_pixels:
         count = sticker.num_frames
-        message = f"with a border of {border} px {count} frames of {width} x {height} are too much"
-        raise ExportError("option", message)
+        message = f"{count} frames of {width} x {height} need too much memory"
+        raise ExportError("option", f"with a border of {border} px {message}")
 
 
 def _is_whole(value: Any) -> bool:

@@ -110,14 +110,20 @@ def check_pack_files(
 ) -> PackReport:
     """Like `check_pack`, for files by their path inside the pack."""
     if platform.pack is None:
-        raise ExportError("pack", f"{platform.title} has no packs; check the files one by one")
+        raise ExportError(
+            "pack", f"{platform.title} has no sticker packs; check the files one by one"
+        )
     findings: list[Finding] = []
     images = _image_names(files, platform)
     listed = _LISTERS.get(platform.id, _by_suffix)(files, platform, findings)
     limit = platform.pack.limits["count"]
     findings.append(check_count(len(listed), limit))
     missing = [name for name in (*listed, *images) if name not in files]
-    findings.append(Finding("complete", not missing, _names(missing) or "all there", "all there"))
+    findings.append(
+        Finding(
+            "complete", not missing, _names(missing) or "all files present", "all files present"
+        )
+    )
     known = {*listed, *images, *_TEXTS.get(platform.id, (MANIFEST,))}
     others = [name for name in files if name not in known]
     findings.append(Finding("nothing else", not others, _names(others) or "nothing", "nothing"))
@@ -180,8 +186,8 @@ def _by_manifest(
 ) -> list[str]:
     """The files that our manifest, or Signal's, names, with their emojis."""
     stickers = _list_of_dicts(_parse(files.get(MANIFEST)).get("stickers"))
-    found = f"{len(stickers)} stickers" if stickers else "none that can be read"
-    findings.append(Finding("manifest", bool(stickers), found, f"a list in {MANIFEST}"))
+    found = f"{len(stickers)} stickers" if stickers else "no stickers listed"
+    findings.append(Finding("manifest", bool(stickers), found, f"a list of stickers in {MANIFEST}"))
     for entry in stickers:
         emojis = entry.get("emojis", [entry["emoji"]] if "emoji" in entry else [])
         findings += _emojis(str(entry.get("file")), emojis, platform)
@@ -200,12 +206,12 @@ def _by_contents(
     longest = platform.pack.value("name_length", 128)
     identifier = str(pack.get("identifier", ""))
     passed = bool(_IDENTIFIER.fullmatch(identifier)) and ".." not in identifier
-    asked = "letters, digits and _-.,' up to 128"
+    asked = "up to 128 letters, digits, spaces and _-.,'"
     findings.append(Finding("identifier", passed, identifier[:140], asked))
     for field in ("name", "publisher"):
         text = str(pack.get(field, ""))
         passed = 0 < len(text) <= longest
-        findings.append(Finding(field, passed, f"{len(text)} letters", f"1 to {longest}"))
+        findings.append(Finding(field, passed, f"{len(text)} characters", f"1 to {longest}"))
     version = str(pack.get("image_data_version", ""))
     findings.append(Finding("image_data_version", bool(version), version or "none", "a version"))
     moves = platform.still == "no"
@@ -267,7 +273,7 @@ def _read_folder(folder: Path, budget: Budget) -> dict[str, bytes]:
     if len(paths) > _MAX_FILES:
         raise StickerError(f"{folder} holds {len(paths)} files; a pack has at most {_MAX_FILES}")
     if any(path.is_symlink() for path in paths):
-        raise StickerError(f"{folder} holds links; a pack holds files only")
+        raise StickerError(f"{folder} holds links; a pack may hold only files")
     budget.check_bytes(str(folder), sum(path.stat().st_size for path in paths))
     return {path.relative_to(folder).as_posix(): read_bytes(path, budget) for path in paths}
 
@@ -275,11 +281,15 @@ def _read_folder(folder: Path, budget: Budget) -> dict[str, bytes]:
 def _read_archive(path: Path, budget: Budget) -> dict[str, bytes]:
     data = read_bytes(path, budget)
     if not data.startswith(_ZIP_START):
-        raise StickerError(f"{path} is no archive of stickers; give a .wastickers or .zip file")
+        raise StickerError(
+            f"{path} is not a sticker pack; give a .wastickers or .zip file, or a folder"
+        )
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             if archive.comment:
-                raise StickerError(f"{path}: something is hidden behind the archive; refused")
+                raise StickerError(
+                    f"{path}: the archive has a comment, which can hide other data; refused"
+                )
             _check_entries(path, archive.infolist(), budget)
             return {e.filename: archive.read(e) for e in archive.infolist() if not e.is_dir()}
     except UserError:
@@ -295,13 +305,13 @@ def _check_entries(path: Path, entries: list[zipfile.ZipInfo], budget: Budget) -
     budget.check_bytes(f"{path}, unpacked", sum(entry.file_size for entry in entries))
     names = [entry.filename for entry in entries]
     if len(set(names)) < len(names):
-        raise StickerError(f"{path}: two files in it have one name; refused")
+        raise StickerError(f"{path}: two files inside have the same name; refused")
     for entry in entries:
         parts = PurePosixPath(entry.filename).parts
         strange = "\\" in entry.filename or ":" in entry.filename or ".." in parts
         is_link = stat.S_ISLNK(entry.external_attr >> 16)
         if strange or is_link or entry.filename.startswith("/") or not parts:
             name = ascii(entry.filename)[:60]
-            raise StickerError(f"{path}: {name} leads out of the archive; refused")
+            raise StickerError(f"{path}: {name} points outside the archive; refused")
         if entry.flag_bits & 1:
             raise StickerError(f"{path}: {ascii(entry.filename)[:60]} is encrypted; refused")

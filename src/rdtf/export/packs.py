@@ -1,4 +1,4 @@
-"""Several stickers as a pack: the files a platform wants beside the stickers, names and emojis."""
+"""Sticker packs: the stickers, and the extra files, names and emojis that a platform requires."""
 
 from __future__ import annotations
 
@@ -75,7 +75,9 @@ class Pack:
             write_bytes(path, self.to_bytes())
             return path
         if path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).is_file():
-            raise UserError(f"{path} is not empty and no sticker pack; name another pack or folder")
+            raise UserError(
+                f"{path} is not empty and not a sticker pack; choose another name or folder"
+            )
         with atomic_folder(path) as temporary:
             for name, data in self.files.items():
                 (temporary / name).write_bytes(data)
@@ -107,7 +109,7 @@ def export_pack(
     options = options or ExportOptions()
     if platform.pack is None or platform.id not in _BUILDERS:
         known = ", ".join(_BUILDERS)
-        raise ExportError("pack", f"{platform.title} has no packs; these have: {known}")
+        raise ExportError("pack", f"{platform.title} has no sticker packs; these have: {known}")
     _check_count(len(items), platform)
     _check_texts(items, platform, name, author)
     exports = []
@@ -132,7 +134,7 @@ def _check_count(count: int, platform: Platform) -> None:
     assert platform.pack is not None
     finding = check_count(count, platform.pack.limits["count"])
     if not finding.passed:
-        message = f"{platform.title}: a pack holds {finding.asked} stickers, not {count}"
+        message = f"{platform.title}: a pack must have {finding.asked} stickers, not {count}"
         raise ExportError("pack", f"{message}; add some, or leave out --pack for single files")
 
 
@@ -141,18 +143,22 @@ def _check_texts(items: Sequence[PackItem], platform: Platform, name: str, autho
     longest = platform.pack.value("name_length", 128)
     for what, text in (("name", name), ("author", author)):
         if len(text) > longest:
-            raise ExportError("pack", f"{platform.title}: the {what} is longer than {longest}")
+            raise ExportError(
+                "pack", f"{platform.title}: the {what} is longer than {longest} characters"
+            )
     if not name.strip():
         raise ExportError("pack", f"{platform.title}: the pack needs a name")
     least, most = platform.pack.value("emojis", (0, 20))
     for item in items:
         if not least <= len(item.emojis) <= most:
             count = len(item.emojis)
-            message = f"{item.name}: {platform.title} wants {least} to {most} emojis, not {count}"
+            message = (
+                f"{item.name}: {platform.title} requires {least} to {most} emojis, not {count}"
+            )
             raise ExportError("pack", message)
         for emoji in item.emojis:
             if not _is_emoji(emoji):
-                raise ExportError("pack", f"{item.name}: {emoji!r} is no emoji")
+                raise ExportError("pack", f"{item.name}: {emoji!r} is not an emoji")
 
 
 def _is_emoji(text: str) -> bool:
@@ -191,7 +197,7 @@ class _Draft:
         return {n: e.data for n, e in zip(self.names(), self.exports, strict=True)}
 
     def images(self) -> dict[str, bytes]:
-        """What the platform wants besides the stickers: from the first, or from each."""
+        """What the platform requires besides the stickers: from the first, or from each."""
         assert self.platform.pack is not None
         files = {}
         for name, image in self.platform.pack.images.items():

@@ -145,14 +145,16 @@ def find_platform(name: str | Platform) -> Platform:
     found = known.get(name.strip().lower())
     if found is None:
         near = difflib.get_close_matches(name, known, n=3) or list(known)
-        raise ExportError("option", f"no platform {name!r}; there is {', '.join(near)}")
+        raise ExportError("option", f"unknown platform {name!r}; did you mean {', '.join(near)}")
     return found
 
 
 def image_platform(platform: Platform, name: str) -> Platform:
     """A picture of a pack as something to export to and to check: `name` of `platform`'s pack."""
     if platform.pack is None:
-        raise ExportError("pack", f"{platform.title} has no packs; export the stickers one by one")
+        raise ExportError(
+            "pack", f"{platform.title} has no sticker packs; export the stickers one by one"
+        )
     image = platform.pack.images[name]
     size = replace(image.max_bytes, value=[image.width, image.height], rule="exact", note="")
     own = {"canvas": size, "max_bytes": image.max_bytes}

@@ -28,7 +28,7 @@ class Prepared:
         keep: int64 [K], frames of `source` that are shown, in order; repeats where frames had to
             be added.
         durations_ms: int64 [K].
-        edits, gave_up: what was done, and what the rules cost, in words.
+        edits, gave_up, notes: what was done, what the rules cost, and what else to know, in words.
     """
 
     platform: Platform
@@ -40,6 +40,7 @@ class Prepared:
     loop_count: int
     edits: list[str] = field(default_factory=list)
     gave_up: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def draw(self, index: int) -> np.ndarray:
         """Frame `index` of the source on the canvas, uint8 [H, W, 4]."""
@@ -76,7 +77,7 @@ def prepare(sticker: Sticker, platform: Platform, options: ExportOptions) -> Pre
         options = replace(options, background=WHITE)
     source, edits = options.apply(sticker)
     if not (source.frames[..., 3] > 0).any():
-        raise ExportError("empty", "nothing in the clip is visible; all of it is transparent")
+        raise ExportError("empty", "the clip is fully transparent")
     is_still = _is_still(source, platform)
     gave_up: list[str] = []
     if is_still:
@@ -96,10 +97,21 @@ def prepare(sticker: Sticker, platform: Platform, options: ExportOptions) -> Pre
     )
     edits += _drawn(canvas, options, platform)
     loops = _loop_count(sticker, platform, int(durations.sum()))
-    prepared = Prepared(platform, options, source, canvas, keep, durations, loops, edits, gave_up)
+    prepared = Prepared(
+        platform,
+        options,
+        source,
+        canvas,
+        keep,
+        durations,
+        loops,
+        edits,
+        gave_up,
+        _notes(sticker, source, canvas),
+    )
     _check_shown(prepared, is_still)
     if platform.format == "gif" and _is_soft(prepared.frames):
-        gave_up.append("half transparency: GIF knows only seen and unseen")
+        gave_up.append("partial transparency: in GIF a pixel is either opaque or transparent")
     return prepared
 
 
@@ -109,11 +121,11 @@ def _is_still(source: Sticker, platform: Platform) -> bool:
     if platform.still == "only":
         if moves:
             animated = platform.id.removesuffix("-static")
-            message = f"{platform.title}: the clip moves; a still is taken (or name {animated})"
-            raise ExportError("moving", message)
+            message = f"the clip is animated, and a still is required (or use --to {animated})"
+            raise ExportError("moving", f"{platform.title}: {message}")
         return True
     if platform.still == "no" and not moves:
-        message = f"{platform.title}: the clip is a still picture, and frames that differ are asked"
+        message = f"{platform.title}: the clip does not move, and an animation is required"
         raise ExportError("still", message)
     return source.num_frames == 1
 
@@ -125,16 +137,18 @@ def _settled(
     try:
         keep, durations = settle_frames(source.durations_ms, rules)
         if len(keep) < source.num_frames:
-            rate = f"{float(rules.min_frame_ms):.4g} ms is the shortest time for one"
-            gave_up.append(f"frames: {source.num_frames} to {len(keep)}; {rate}")
+            rate = f"each must last {float(rules.min_frame_ms):.4g} ms or more"
+            gave_up.append(f"frames reduced from {source.num_frames} to {len(keep)}; {rate}")
         if rules.max_frames and len(keep) > rules.max_frames:
-            most = f"at most {rules.max_frames} are taken"
-            gave_up.append(f"frames: {len(keep)} to {rules.max_frames}; {most}")
+            most = f"at most {rules.max_frames} are allowed"
+            gave_up.append(f"frames reduced from {len(keep)} to {rules.max_frames}; {most}")
             merger = FrameMerger(source.select(keep).with_durations(durations))
             chosen, durations = merger.keep(rules.max_frames)
             keep = keep[chosen]
         if len(keep) < rules.min_frames:
-            edits.append(f"frames repeated: {len(keep)} to {rules.min_frames}, as it asks for")
+            edits.append(
+                f"frames repeated: {len(keep)} to {rules.min_frames}, the least that is allowed"
+            )
             keep, durations = fill_up(keep, durations, rules)
     except ExportError as error:
         raise ExportError(error.reason, f"{title}: {error}") from error
@@ -158,22 +172,32 @@ def _loop_count(sticker: Sticker, platform: Platform, total_ms: int) -> int:
 def _drawn(canvas: Canvas, options: ExportOptions, platform: Platform) -> list[str]:
     done = []
     if canvas.outline_px:
-        done.append(f"outline of {canvas.outline_px:g} px drawn")
+        done.append(f"outline of {canvas.outline_px:g} px added")
     if options.background is not None:
         color = "#" + bytes(options.background).hex()
         why = "; MP4 has no transparency" if platform.format == "mp4" else ""
-        done.append(f"background of {color} put behind it{why}")
+        done.append(f"background {color} added{why}")
     return done
+
+
+def _notes(sticker: Sticker, source: Sticker, canvas: Canvas) -> list[str]:
+    notes = []
+    if missing := sticker.metadata.get("not_drawn"):
+        notes.append(f"parts of the Lottie file are not drawn: {', '.join(missing)}")
+    if canvas.inner_height > source.height or canvas.inner_width > source.width:
+        sizes = f"{source.width} x {source.height} to {canvas.inner_width} x {canvas.inner_height}"
+        notes.append(f"enlarged from {sizes} pixels; a larger original would be sharper")
+    return notes
 
 
 def _check_shown(prepared: Prepared, is_still: bool) -> None:
     """On the canvas, too, something must be seen, and move if it has to."""
     frames, title = prepared.frames, prepared.platform.title
     if not (frames[..., 3] > 0).any():
-        raise ExportError("empty", f"{title}: nothing is visible any more at this size")
+        raise ExportError("empty", f"{title}: nothing is visible at this size")
     equal = bool((visible(frames) == visible(frames[:1])).all())
     if prepared.platform.still == "no" and equal and not is_still:
-        raise ExportError("still", f"{title}: nothing moves any more at this size and frame rate")
+        raise ExportError("still", f"{title}: no motion is left at this size and frame rate")
 
 
 def _is_soft(frames: np.ndarray) -> bool:

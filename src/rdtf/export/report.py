@@ -28,6 +28,7 @@ class ExportReport:
         loss_over_time: the same at each moment, so that frames that were left out count.
         seam_error: see `loops.seam_error`.
         tries: files encoded to find this one.
+        notes: what else to know, such as that the picture was enlarged, in words.
         check: the file held against the rules of the platform; None for files for programs.
     """
 
@@ -50,13 +51,13 @@ class ExportReport:
     seam_error: float
     tries: int
     check: CheckReport | None
+    notes: tuple[str, ...] = ()
 
     @property
     def remarks(self) -> tuple[str, ...]:
-        """Advice of the platform that the file does not follow."""
-        if self.check is None:
-            return ()
-        return tuple(f"{f.rule}: {f.found}; better: {f.asked}" for f in self.check.remarks)
+        """The notes, and the platform's advice that the file does not follow."""
+        advice = () if self.check is None else self.check.remarks
+        return (*self.notes, *(f"{f.rule}: {f.found}; better: {f.asked}" for f in advice))
 
     def to_dict(self) -> dict[str, Any]:
         values = asdict(self)
@@ -72,10 +73,10 @@ class ExportReport:
         lines += [f"did: {edit}" for edit in self.edits]
         lines += [f"gave up: {what}" for what in self.gave_up]
         if self.loss_over_time != self.loss:
-            lines.append(f"over time, frames that were left out included: {self.loss_over_time}")
+            lines.append(f"including the frames left out: {self.loss_over_time}")
         if self.num_frames > 1 and self.seam_error > 1:
             lines.append(
-                f"note: the loop jumps; its seam is {self.seam_error + 1:.1f} usual steps wide"
+                f"note: the loop jumps at its end, by {self.seam_error + 1:.1f} times a usual step"
             )
         lines += [f"note: {remark}" for remark in self.remarks]
         return "\n".join(lines)

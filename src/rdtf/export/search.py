@@ -81,8 +81,8 @@ def search(encoder: Encoder, clip: Sticker, max_bytes: int | None, min_frames: i
     if len(found.data) > max_bytes:
         raise ExportError(
             "bytes",
-            f"even with {found.rung.words} and {len(found.keep)} of {clip.num_frames} frames it is "
-            f"{size_text(len(found.data))}, more than {size_text(max_bytes)}; "
+            f"even with {found.rung.words} and {len(found.keep)} of {clip.num_frames} frames "
+            f"the file has {size_text(len(found.data))}, more than {size_text(max_bytes)}; "
             "make the clip shorter or simpler",
         )
     return dataclasses.replace(found, tries=attempts.tries)

@@ -50,7 +50,7 @@ def _row(platform: Platform) -> list[str]:
     limits: Mapping[str, Limit] = {**platform.advice, **platform.limits}
     return [
         f"`{platform.id}`",
-        platform.format + {"no": "", "yes": ", still too", "only": ", still"}[platform.still],
+        platform.format + {"no": "", "yes": ", also still", "only": ", still only"}[platform.still],
         _canvas(limits.get("canvas")),
         _one(limits.get("max_bytes"), "{:,}"),
         _time(limits),
@@ -70,7 +70,7 @@ def _one(limit: Limit | None, form: str) -> str:
 
 def _canvas(limit: Limit | None) -> str:
     if limit is None:
-        return "its own"
+        return "any"
     wide, high = limit.value
     words = {
         "exact": f"{wide} x {high}",
@@ -107,7 +107,7 @@ def _plays(limit: Limit | None) -> str:
     if limit is None:
         return ""
     least, most = limit.value
-    return ("for ever" if most == 0 else f"{least} to {most}") + _sure(limit)
+    return ("forever" if most == 0 else f"{least} to {most}") + _sure(limit)
 
 
 def _pack(platform: Platform) -> str:

@@ -94,7 +94,7 @@ def settle_total(
         ways = "trim, hold or speed" if rules.whole_ms > 1 else "trim or speed"
         raise ExportError(
             "duration",
-            f"{title}: the clip lasts {total / 1000:g} s, {rules._totals()} is taken; "
+            f"{title}: the clip lasts {total / 1000:g} s, but must last {rules._totals()}; "
             f"choose how to change it with --time {ways}",
         )
     chooser, change, words = _POLICIES[policy]
@@ -102,8 +102,8 @@ def settle_total(
     if target is None:
         raise ExportError(
             "duration",
-            f"{title}: the clip lasts {total / 1000:g} s, {rules._totals()} is taken; "
-            f"that can't be reached by --time {policy}",
+            f"{title}: the clip lasts {total / 1000:g} s, but must last {rules._totals()}; "
+            f"--time {policy} can't do that",
         )
     done = words.format(total=total / 1000, target=target / 1000, factor=total / target)
     return change(sticker, target), done
@@ -142,7 +142,7 @@ def _hold(sticker: Sticker, total: int) -> Sticker:
 _Chooser = Callable[[TimeRules, int], int | None]
 _POLICIES: dict[str, tuple[_Chooser, Callable[[Sticker, int], Sticker], str]] = {
     "trim": (_below, _trim, "cut from {total:g} s to {target:g} s"),
-    "hold": (_above, _hold, "last frame held: {total:g} s to {target:g} s"),
+    "hold": (_above, _hold, "last frame shown longer: {total:g} s to {target:g} s"),
     "speed": (_nearest, fit_time, "played {factor:.3g} times as fast: {total:g} s to {target:g} s"),
 }
 
@@ -178,7 +178,7 @@ def settle_frames(durations_ms: np.ndarray, rules: TimeRules) -> tuple[np.ndarra
     durations = np.diff([*moments, total])
     if rules.max_frame_ms and durations.max() > rules.max_frame_ms:
         longest, most = durations.max() / 1000, rules.max_frame_ms / 1000
-        message = f"a frame is shown for {longest:g} s, and the format holds at most {most:g} s"
+        message = f"one frame lasts {longest:g} s, but the format allows at most {most:g} s"
         raise ExportError("duration", message)
     return np.asarray(kept), durations
 
@@ -223,6 +223,6 @@ def fill_up(
     split = np.concatenate(parts)
     if split.min() < int(rules.min_frame_ms):
         total = int(durations_ms.sum())
-        message = f"{rules.min_frames} frames are needed, and {total} ms are too short for them"
+        message = f"{rules.min_frames} frames are needed, and {total} ms is too short for them"
         raise ExportError("frames", message)
     return np.repeat(indices, shares), split

@@ -17,7 +17,7 @@ class Budget:
 
     Attributes:
         max_bytes: size of the file, and of what it unpacks to where it is compressed as a whole.
-        max_canvas: pixels on the longer side.
+        max_canvas: pixels on the longer side of a clip; larger stills are reduced to it.
         max_frames: frames of the clip.
         max_total_pixels: width x height x frames; four bytes each once decoded.
         max_duration_ms: length of one pass through the clip, in milliseconds.
@@ -43,9 +43,10 @@ class Budget:
         """Refuse a clip by its frame count and canvas in pixels."""
         if num_frames < 1 or width < 1 or height < 1:
             size = f"{num_frames} frames of {width} x {height} pixels"
-            raise StickerError(f"{name} holds no picture ({size}); get it again")
+            raise StickerError(f"{name} contains no picture ({size}); get it again")
         side = max(width, height)
-        self._check(name, side, self.max_canvas, "pixels on one side", "max_canvas")
+        if num_frames > 1:
+            self._check(name, side, self.max_canvas, "pixels on one side", "max_canvas")
         self._check(name, num_frames, self.max_frames, "frames", "max_frames")
         total = num_frames * width * height
         self._check(name, total, self.max_total_pixels, "pixels in all frames", "max_total_pixels")

@@ -18,7 +18,7 @@ class Region:
     """One stored picture: where it goes, how it is drawn, and what is left of it afterwards.
 
     Attributes:
-        pixels: uint8 [h, w, 4], straight RGBA, inside the canvas.
+        pixels: uint8 [h, w, 4], straight RGBA; what reaches beyond the canvas is cut off.
         left, top: position on the canvas.
         blend: "source" replaces what is there, "over" draws on it.
         dispose: before the next frame "keep" the canvas, "clear" the region to transparent, or
@@ -40,22 +40,22 @@ def compose(regions: Iterable[Region], num_frames: int, width: int, height: int)
         rows, columns = region.pixels.shape[:2]
         part = canvas[region.top : region.top + rows, region.left : region.left + columns]
         before = part.copy() if region.dispose == "restore" else None
-        _draw(region, part)
+        _draw(region.pixels[: part.shape[0], : part.shape[1]], region.blend, part)
         frame[:] = canvas
         if region.dispose != "keep":
             part[:] = 0 if before is None else before
     return frames
 
 
-def _draw(region: Region, part: np.ndarray) -> None:
-    if region.blend == "source":
-        part[:] = region.pixels
+def _draw(pixels: np.ndarray, blend: str, part: np.ndarray) -> None:
+    if blend == "source":
+        part[:] = pixels
         return
-    alpha = region.pixels[..., 3]
+    alpha = pixels[..., 3]
     opaque, partial = alpha == 255, (alpha > 0) & (alpha < 255)
-    part[opaque] = region.pixels[opaque]
+    part[opaque] = pixels[opaque]
     if partial.any():
-        part[partial] = composite_over(region.pixels[partial], part[partial])
+        part[partial] = composite_over(pixels[partial], part[partial])
 
 
 def bounding_box(mask: np.ndarray) -> Box | None:

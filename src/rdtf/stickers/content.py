@@ -51,7 +51,7 @@ def _describe(data: bytes, text: bytes) -> str:
     if not data:
         return "is empty"
     if text[:1] == b"<":
-        return "is a web page or another markup text, not a picture"
+        return "is a web page or other markup, not a picture"
     if data[4:8] == b"ftyp":
-        return "is an MP4, HEIC or AVIF file, which is not read"
-    return "is not a picture that can be read"
+        return "is an MP4, HEIC or AVIF file, which is not supported"
+    return "is not a supported picture"

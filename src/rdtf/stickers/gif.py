@@ -19,10 +19,11 @@ from rdtf.stickers.info import StickerInfo, checked_info
 from rdtf.stickers.palette import index_frames
 from rdtf.stickers.pillow import encode_image, open_image
 from rdtf.stickers.sticker import Sticker
-from rdtf.stickers.timing import DEFAULT_DURATION_MS, gif_delays_cs
+from rdtf.stickers.timing import gif_delays_cs
 
 _GRAPHIC_CONTROL, _APPLICATION = 0xF9, 0xFF
 _LOCAL_PALETTE, _INTERLACED = 0x80, 0x40
+_IGNORED_MS = 10  # browsers play such a delay as 100 ms, and GIFs are made to be seen there
 _GREYS = np.repeat(np.arange(256, dtype=np.uint8), 3).tobytes()
 _DISPOSE: dict[int, Literal["keep", "clear", "restore"]] = {2: "clear", 3: "restore", 4: "restore"}
 
@@ -32,7 +33,7 @@ class _Control:
     """The graphic control extension in front of a picture."""
 
     disposal: int = 0
-    duration_ms: int = DEFAULT_DURATION_MS
+    duration_ms: int = 0
     transparent: int | None = None
 
 
@@ -57,6 +58,15 @@ class _Blocks:
             raise StickerError(f"{self._name}: the GIF is cut off; get the whole file")
         self._at += count
         return taken
+
+    def take_kind(self, may_end: object) -> bytes:
+        """What the next block is; NUL bytes before it are skipped, as browsers do.
+
+        The end of the file stands for the trailer if it `may_end` there.
+        """
+        while (kind := self._data[self._at : self._at + 1]) == b"\0":
+            self._at += 1
+        return self.take(1) if kind or not may_end else b";"
 
     def take_sub_blocks(self) -> bytes:
         """The raw sub-blocks up to and with the empty one that ends them."""
@@ -87,11 +97,11 @@ def _parse(data: bytes, name: str, budget: Budget) -> tuple[StickerInfo, list[_P
     blocks.take(6)  # the signature, already recognised
     width, height, flags, _, _ = struct.unpack("<HHBBB", blocks.take(7))
     global_palette = blocks.take_palette(flags)
-    pictures, loop_count, control = [], 1, _Control()
-    while (kind := blocks.take(1)) != b";":
+    pictures, loop_count, control = [], 1, None
+    while (kind := blocks.take_kind(pictures and control is None)) != b";":
         if kind == b",":
-            pictures.append(_take_picture(blocks, control, global_palette))
-            control = _Control()
+            pictures.append(_take_picture(blocks, control or _Control(), global_palette))
+            control = None
             budget.check_clip(name, len(pictures), 1, 1)
         elif kind == b"!":
             label, payload = blocks.take(1)[0], blocks.take_sub_blocks()
@@ -102,10 +112,15 @@ def _parse(data: bytes, name: str, budget: Budget) -> tuple[StickerInfo, list[_P
         else:
             raise StickerError(f"{name}: the GIF is damaged (block {kind.hex()}); get it again")
     durations = [picture.control.duration_ms for picture in pictures]
-    # Pictures that reach beyond the stated screen enlarge it, as other readers have it.
-    width = max([width, *(picture.box[0] + picture.box[2] for picture in pictures)])
-    height = max([height, *(picture.box[1] + picture.box[3] for picture in pictures)])
-    return checked_info("gif", name, budget, (width, height), durations, loop_count), pictures
+    if pictures:  # the first one may enlarge the stated screen; the others are cut at its border
+        left, top, wide, high = pictures[0].box
+        width, height = max(width, left + wide), max(height, top + high)
+        wide, high = (max(picture.box[side] for picture in pictures) for side in (2, 3))
+        budget.check_clip(name, len(pictures), wide, high)  # they are decoded before they are cut
+    info = checked_info(
+        "gif", name, budget, (width, height), durations, loop_count, ignored_ms=_IGNORED_MS
+    )
+    return info, pictures
 
 
 def _take_picture(blocks: _Blocks, control: _Control, global_palette: bytes) -> _Picture:
@@ -120,9 +135,7 @@ def _control(payload: bytes) -> _Control:
     if len(payload) < 5:
         return _Control()
     flags, delay_cs, transparent = struct.unpack("<BHB", payload[1:5])
-    # Browsers play a delay of up to 10 ms as 100 ms, and GIFs are made to be seen there.
-    duration_ms = delay_cs * 10 if delay_cs > 1 else DEFAULT_DURATION_MS
-    return _Control(flags >> 2 & 7, duration_ms, transparent if flags & 1 else None)
+    return _Control(flags >> 2 & 7, delay_cs * 10, transparent if flags & 1 else None)
 
 
 def _loop_count(payload: bytes, otherwise: int) -> int:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rdtf.stickers.budget import Budget
+from rdtf.stickers.timing import rounded_durations, whole_durations
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,13 @@ class StickerInfo:
         format: "gif", "webp", "png", "jpeg", "webm", "lottie" or "folder".
         num_frames: frames of one pass.
         width, height: canvas in pixels (for Lottie the nominal one; it has no pixels).
-        durations_ms: milliseconds of each frame.
+        durations_ms: milliseconds that players show each frame.
         loop_count: how often it plays; 0 = for ever.
+        stored_ms: milliseconds as the file states them, whatever players make of them.
+        is_animated: it is stored as an animation, be it of one frame.
+        has_hidden_picture: where animation is not played, a picture is shown that is not the first
+            frame.
+        not_drawn: parts of a Lottie animation that the renderer leaves out, in words.
     """
 
     format: str
@@ -28,6 +34,10 @@ class StickerInfo:
     height: int
     durations_ms: tuple[int, ...]
     loop_count: int = 0
+    stored_ms: tuple[int, ...] = ()
+    is_animated: bool = False
+    has_hidden_picture: bool = False
+    not_drawn: tuple[str, ...] = ()
 
     @property
     def total_ms(self) -> int:
@@ -44,11 +54,30 @@ def checked_info(
     name: str,
     budget: Budget,
     size: tuple[int, int],
-    durations_ms: Sequence[int] | np.ndarray,
+    stored_ms: Sequence[float] | np.ndarray,
     loop_count: int = 0,
+    *,
+    ignored_ms: float = 0,
+    is_animated: bool | None = None,
+    has_hidden_picture: bool = False,
 ) -> StickerInfo:
-    """A `StickerInfo` for a canvas of `size` = (width, height) that the budget allows."""
-    durations = tuple(int(duration) for duration in durations_ms)
+    """A `StickerInfo` for a canvas of `size` = (width, height) that the budget allows.
+
+    Args:
+        stored_ms: of each frame, as the file states it.
+        ignored_ms: stored durations up to this one are not followed by players.
+        is_animated: None if more than one frame tells.
+    """
+    durations = whole_durations(stored_ms, ignored_ms=ignored_ms)
     budget.check_clip(name, len(durations), *size)
-    budget.check_duration(name, sum(durations))
-    return StickerInfo(format, len(durations), *size, durations, loop_count)
+    budget.check_duration(name, int(durations.sum()))
+    return StickerInfo(
+        format,
+        len(durations),
+        *size,
+        tuple(durations.tolist()),
+        loop_count,
+        tuple(rounded_durations(stored_ms).tolist()),
+        len(durations) > 1 if is_animated is None else is_animated,
+        has_hidden_picture,
+    )

@@ -7,6 +7,7 @@ import json
 import math
 import time
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,7 @@ class LottieFile:
         width, height, self.fps, first, end = _header(document, name)
         self.num_frames = max(1, round(end - first))
         budget.check_clip(name, self.num_frames, 1, 1)
+        not_drawn = _settle_parts(document)
         durations = whole_durations(np.full(self.num_frames, 1000 / self.fps))
         self.duration_ms = int(durations.sum())
         budget.check_duration(name, self.duration_ms)
@@ -56,8 +58,10 @@ class LottieFile:
             width=math.ceil(width),
             height=math.ceil(height),
             durations_ms=tuple(durations.tolist()),
+            stored_ms=tuple(durations.tolist()),
+            is_animated=self.num_frames > 1,
+            not_drawn=not_drawn,
         )
-        _drop_files(document)
         self._animation = _serialise(document, name)
 
     @classmethod
@@ -96,14 +100,17 @@ def inspect(data: bytes, name: str, budget: Budget) -> StickerInfo:
 def decode(data: bytes, name: str, budget: Budget, size: int) -> Sticker:
     """Render every frame at `size` x `size` pixels."""
     file = LottieFile(data, name, budget)
-    info = checked_info("lottie", name, budget, (size, size), file.info.durations_ms)
+    info = checked_info("lottie", name, budget, (size, size), file.info.stored_ms)
     frames = np.empty((info.num_frames, size, size, 4), np.uint8)
     deadline_s = time.monotonic() + _MAX_SECONDS
     for index, frame in enumerate(frames):
         if time.monotonic() > deadline_s:
             raise StickerError(f"{name}: takes more than {_MAX_SECONDS} s to render; simplify it")
         frame[:] = file.render(index, size)
-    return Sticker(frames, info.durations)
+    missing = file.info.not_drawn
+    if missing and not frames[..., 3].any():
+        raise StickerError(f"{name}: nothing of it can be drawn; it needs {', '.join(missing)}")
+    return Sticker(frames, info.durations, metadata={"not_drawn": missing} if missing else {})
 
 
 def _unpack(data: bytes, name: str, budget: Budget) -> bytes:
@@ -115,7 +122,7 @@ def _unpack(data: bytes, name: str, budget: Budget) -> bytes:
         if not unpacker.eof and len(data) <= limit:
             raise StickerError(f"{name}: the .tgs is cut off; get the whole file")
     if len(data) > limit:
-        raise StickerError(f"{name}: more than {limit} bytes of Lottie JSON; export it simpler")
+        raise StickerError(f"{name}: more than {limit} bytes of Lottie JSON; simplify it")
     return data
 
 
@@ -156,10 +163,93 @@ def _header(document: dict[str, Any], name: str) -> tuple[float, float, float, f
     return width, height, fps, first, end
 
 
-def _drop_files(document: dict[str, Any]) -> None:
-    """Forget pictures that are files beside the animation; only embedded ones are drawn."""
-    assets = document.get("assets")
-    for asset in assets if isinstance(assets, list) else ():
-        if isinstance(asset, dict) and not str(asset.get("p", "")).startswith("data:"):
-            asset.pop("u", None)
-            asset.pop("p", None)
+# ------------------------------------------------------------------- what is not drawn
+
+_IMAGE, _TEXT, _UNSEEN = 2, 5, (3, 6, 13)  # layer types; null, sound and camera show nothing
+_DRAWN_DATA = ("data:image/png", "data:image/jpeg", "data:image/jpg")
+_FIRST_EFFECT = 20  # lower numbers are controls for expressions
+_COMBINING_MERGES = (3, 4, 5)  # subtract, intersect, exclude; the others look the same unmerged
+
+
+def _settle_parts(document: dict[str, Any]) -> tuple[str, ...]:
+    """Make what rlottie can draw readable for it; returns the names of what it does not draw.
+
+    Pictures in the file are marked as such, pictures beside it are forgotten (nothing but the file
+    is ever read), and masks that are switched off, which would hide their layer, are removed.
+    """
+    assets = {str(a.get("id")): a for a in _dicts(document.get("assets"))}
+    pictures = {name for name, asset in assets.items() if _settle_picture(asset)}
+    found: dict[str, None] = {}
+    waiting, seen = _dicts(document["layers"]), set()
+    while waiting:
+        layer = waiting.pop()
+        if layer.get("hd"):
+            continue
+        found |= dict.fromkeys(_missing_parts(layer, pictures))
+        reference = str(layer.get("refId"))
+        if reference in assets and reference not in seen:
+            seen.add(reference)
+            waiting += _dicts(assets[reference].get("layers"))
+    return tuple(sorted(found))
+
+
+def _settle_picture(asset: dict[str, Any]) -> bool:
+    """Whether an asset is a picture that is drawn."""
+    if str(asset.get("p", "")).startswith(_DRAWN_DATA):
+        asset["e"] = 1  # "embedded": without it rlottie looks for a file of that name
+        return True
+    asset.pop("u", None)
+    asset.pop("p", None)
+    return False
+
+
+def _missing_parts(layer: dict[str, Any], pictures: set[str]) -> Iterator[str]:
+    kind = layer.get("ty")
+    if kind == _TEXT:
+        yield "text"
+    if kind == _IMAGE and str(layer.get("refId")) not in pictures:
+        yield "pictures that are not in the file as PNG or JPEG"
+    yield from _settle_masks(layer)
+    if kind not in _UNSEEN:
+        effects = [effect.get("ty") for effect in _dicts(layer.get("ef"))]
+        if any(isinstance(kind, int) and kind >= _FIRST_EFFECT for kind in effects):
+            yield "effects"
+        if layer.get("sy"):
+            yield "layer styles"
+        if layer.get("bm") not in (None, 0):
+            yield "blend modes"
+    waiting: list[Any] = [layer.get(key) for key in ("ks", "shapes", "t", "tm", "masksProperties")]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, list):
+            waiting += part
+        elif isinstance(part, dict) and not part.get("hd"):
+            waiting += part.values()
+            if isinstance(part.get("x"), str) and "k" in part:
+                yield "expressions"
+            if part.get("ty") == "mm" and part.get("mm") in _COMBINING_MERGES:
+                yield "merged paths"
+            if part.get("ty") in ("op", "pb", "tw", "zz"):
+                yield "path effects"
+            if isinstance(part.get("bm"), int) and part["bm"]:
+                yield "blend modes"
+            if isinstance(skew := part.get("sk"), dict) and (skew.get("a") or skew.get("k")):
+                yield "skew"
+
+
+def _settle_masks(layer: dict[str, Any]) -> Iterator[str]:
+    masks = _dicts(layer.get("masksProperties"))
+    if not masks:
+        return
+    kept = [mask for mask in masks if mask.get("mode") not in ("n", "d")]
+    if any(mask.get("mode") == "d" for mask in masks):
+        yield "masks that take the difference"
+    for mask in kept:
+        if mask.get("mode") == "l":  # lighten: the same as add, but where half transparent
+            mask["mode"] = "a"
+    layer["masksProperties"] = kept
+    layer["hasMask"] = bool(kept)
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

@@ -1,12 +1,18 @@
-"""The only door to Pillow's decoders: one named format, no bombs, straight RGBA out."""
+"""The only door to Pillow's decoders: one named format, no bombs, straight sRGB RGBA out."""
 
 from __future__ import annotations
 
 import io
+import struct
 import warnings
+from functools import lru_cache
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImageCms, UnidentifiedImageError
+
+_ORIENTATION = 0x0112  # the EXIF tag
+_SAME_COLOUR = 3  # levels that profiles which all mean sRGB differ by
+_PROFILE_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 
 
 def open_image(data: bytes, format: str) -> Image.Image:
@@ -20,10 +26,69 @@ def open_image(data: bytes, format: str) -> Image.Image:
 
 
 def to_rgba(image: Image.Image) -> np.ndarray:
-    """Pixels as uint8 [h, w, 4], straight RGBA; 16-bit grey is cut to its upper 8 bits."""
+    """Pixels as uint8 [h, w, 4], straight RGBA; 16-bit grey is cut to its upper 8 bits.
+
+    The colours are converted to sRGB if the file says what else they are; those of files without a
+    profile, or with one that means sRGB, stay as they are, to the bit.
+    """
+    profile = image.info.get("icc_profile")
     if image.mode.startswith("I"):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
-    return np.array(image.convert("RGBA"))
+    pixels = np.array(image.convert("RGBA"))
+    found = _to_srgb(profile) if isinstance(profile, bytes) else None
+    if found is not None:
+        mode, transform = found
+        # A grey profile says nothing of colours, nor one of inks of anything else.
+        if mode == "RGB" or (mode == image.mode[:1] == "L") or mode == image.mode:
+            colours = ImageCms.applyTransform(image.convert(mode), transform)
+            pixels[..., :3] = np.asarray(colours)
+    return pixels
+
+
+@lru_cache(maxsize=8)
+def _to_srgb(profile: bytes) -> tuple[str, ImageCms.ImageCmsTransform] | None:
+    """The mode that a profile is for and the way from there to sRGB.
+
+    None if it is sRGB already, or can't be read: then browsers ignore it, too.
+    """
+    try:
+        parsed = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        mode = _PROFILE_MODES[parsed.profile.xcolor_space.strip()]  # type: ignore[attr-defined]
+        transform = ImageCms.buildTransform(parsed, ImageCms.createProfile("sRGB"), mode, "RGB")
+    except (ImageCms.PyCMSError, OSError, ValueError, TypeError, KeyError):
+        return None
+    if mode == "RGB":
+        steps = np.arange(0, 256, 15, dtype=np.uint8)
+        grid = np.stack(np.meshgrid(steps, steps, steps), axis=-1).reshape(1, -1, 3)
+        moved = np.asarray(ImageCms.applyTransform(Image.fromarray(grid), transform))
+        if np.abs(moved.astype(int) - grid).max() <= _SAME_COLOUR:
+            return None
+    return mode, transform
+
+
+def orientation(exif: bytes | None) -> int:
+    """How the camera was held, 1 (upright) to 8, from the EXIF data of a file."""
+    tags = Image.Exif()
+    try:
+        tags.load(exif or b"")
+        value = tags.get(_ORIENTATION)
+    except (OSError, SyntaxError, ValueError, KeyError, TypeError, struct.error):
+        return 1
+    return value if isinstance(value, int) and 1 <= value <= 8 else 1
+
+
+def upright_size(size: tuple[int, int], turned: int) -> tuple[int, int]:
+    """(width, height) of a picture of stored `size` once it is `upright`."""
+    return (size[1], size[0]) if turned >= 5 else size
+
+
+def upright(frames: np.ndarray, turned: int) -> np.ndarray:
+    """[F, h, w, 4] turned and mirrored as `orientation` asks for."""
+    if turned >= 5:
+        frames = frames.swapaxes(1, 2)
+    rows = -1 if turned in (3, 4, 7, 8) else 1
+    columns = -1 if turned in (2, 3, 6, 7) else 1
+    return np.ascontiguousarray(frames[:, ::rows, ::columns])
 
 
 def encode_image(pixels: np.ndarray, format: str, **options: object) -> bytes:

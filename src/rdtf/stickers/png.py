@@ -19,15 +19,23 @@ from rdtf.errors import StickerError
 from rdtf.stickers.budget import Budget
 from rdtf.stickers.compose import Box, Region, changed_box, compose, crop
 from rdtf.stickers.info import StickerInfo, checked_info
-from rdtf.stickers.pillow import encode_image, open_image, to_rgba
+from rdtf.stickers.pillow import (
+    encode_image,
+    open_image,
+    orientation,
+    to_rgba,
+    upright,
+    upright_size,
+)
 from rdtf.stickers.quantize import ColourTable
 from rdtf.stickers.sticker import Sticker
 from rdtf.stickers.threads import in_threads
-from rdtf.stickers.timing import DEFAULT_DURATION_MS, whole_durations
+from rdtf.stickers.timing import DEFAULT_DURATION_MS
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _DISPOSE: tuple[Literal["keep", "clear", "restore"], ...] = ("keep", "clear", "restore")
-_USED = {b"IHDR", b"PLTE", b"tRNS", b"acTL", b"fcTL", b"IDAT", b"fdAT", b"IEND"}
+_SHARED = (b"iCCP", b"PLTE", b"tRNS")  # in this order in front of the pixels
+_USED = {b"IHDR", *_SHARED, b"eXIf", b"acTL", b"fcTL", b"IDAT", b"fdAT", b"IEND"}
 
 
 @dataclass
@@ -45,7 +53,9 @@ class _Picture:
 class _Png:
     info: StickerInfo
     header: bytes  # IHDR without the size
-    shared: bytes  # PLTE and tRNS chunks
+    shared: bytes  # colour profile, palette and transparency
+    turned: int  # see `pillow.orientation`
+    size: tuple[int, int]  # as stored: width, height
     pictures: list[_Picture]
 
 
@@ -62,8 +72,8 @@ def decode(data: bytes, name: str, budget: Budget) -> Sticker:
     png = _parse(data, name, budget)
     info = png.info
     regions = (_region(png, picture) for picture in png.pictures)
-    frames = compose(regions, info.num_frames, info.width, info.height)
-    return Sticker(frames, info.durations, info.loop_count)
+    frames = compose(regions, info.num_frames, *png.size)
+    return Sticker(upright(frames, png.turned), info.durations, info.loop_count)
 
 
 def _chunks(data: bytes, name: str) -> Iterator[tuple[bytes, bytes]]:
@@ -89,25 +99,40 @@ def _parse(data: bytes, name: str, budget: Budget) -> _Png:
         raise _damaged(name, "no header")
     size: tuple[int, int] = struct.unpack(">II", header[:8])
     still = _Picture((0, 0, *size), DEFAULT_DURATION_MS, 0, 0)
-    animation, shared, pictures, current = None, b"", [], still
+    animation, shared, pictures, is_hidden, turned = None, b"", [], False, 1
     for kind, content in chunks:
-        if kind in (b"PLTE", b"tRNS"):
+        if kind in _SHARED:
             shared += _chunk(kind, content)
-        elif kind == b"acTL":
+        elif kind == b"eXIf":
+            turned = orientation(content)
+        elif kind == b"acTL" and not still.data:  # behind the picture it counts for nothing
             animation = struct.unpack(">II", content)
-        elif kind == b"fcTL":
-            current = _control(content, size, name)
-            pictures.append(current)
+        elif kind == b"fcTL" and animation:
+            is_hidden = is_hidden or bool(still.data and not pictures)
+            pictures.append(_control(content, size, name))
             budget.check_clip(name, len(pictures), *size)
-        elif kind in (b"IDAT", b"fdAT"):
-            current.data.append(content[4:] if kind == b"fdAT" else content)
-    if animation is None:
-        pictures = [still]
-    elif animation[0] != len(pictures):
+        elif kind == b"IDAT":
+            still.data.append(content)
+            if pictures:
+                pictures[0].data.append(content)
+        elif kind == b"fdAT" and pictures:
+            pictures[-1].data.append(content[4:])
+    if not animation or not animation[0] or not pictures:  # none that browsers play
+        info = checked_info("png", name, budget, upright_size(size, turned), [still.exact_ms])
+        return _Png(info, header[8:], shared, turned, size, [still])
+    if animation[0] != len(pictures):
         raise _damaged(name, f"{len(pictures)} of {animation[0]} frames")
-    durations = whole_durations([picture.exact_ms for picture in pictures])
-    info = checked_info("png", name, budget, size, durations, animation[1] if animation else 0)
-    return _Png(info, header[8:], shared, pictures)
+    info = checked_info(
+        "png",
+        name,
+        budget,
+        upright_size(size, turned),
+        [picture.exact_ms for picture in pictures],
+        animation[1],
+        is_animated=True,
+        has_hidden_picture=is_hidden,
+    )
+    return _Png(info, header[8:], shared, turned, size, pictures)
 
 
 def _control(content: bytes, size: tuple[int, int], name: str) -> _Picture:

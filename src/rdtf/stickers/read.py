@@ -16,6 +16,7 @@ from PIL import Image
 from rdtf.errors import StickerError, UserError
 from rdtf.stickers import gif, lottie, png, still, webm, webp
 from rdtf.stickers.budget import DEFAULT_BUDGET, Budget
+from rdtf.stickers.canvas import fitted_size
 from rdtf.stickers.content import read_bytes, recognise
 from rdtf.stickers.folder import folder_info, frame_files
 from rdtf.stickers.info import StickerInfo
@@ -49,9 +50,8 @@ _DAMAGE = (
     MemoryError,
     struct.error,
     zlib.error,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
 )
+_TOO_LARGE = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 def read_sticker(
@@ -68,7 +68,8 @@ def read_sticker(
 
     Returns:
         Every frame that is stored, with its duration; equal frames are not merged. Durations of
-        0 ms, and in GIFs of 10 ms, become 100 ms, as in browsers.
+        0 ms, and in GIFs of 10 ms, become 100 ms, as in browsers. Stills larger than
+        `budget.max_canvas` are reduced to it. What follows the picture in the file is ignored.
 
     Raises:
         StickerError: missing, cut off, damaged, over budget, or no sticker at all.
@@ -89,7 +90,17 @@ def decode_sticker(
     format = recognise(data, name)
     decoders = {**_DECODERS, "lottie": functools.partial(lottie.decode, size=lottie_size)}
     with _damage_as_sticker_error(name, format):
-        return decoders[format](data, name, budget)
+        return _reduced(decoders[format](data, name, budget), budget.max_canvas)
+
+
+def _reduced(sticker: Sticker, max_side: int) -> Sticker:
+    """A photo that is larger than any use of it, smaller."""
+    if max(sticker.height, sticker.width) <= max_side:
+        return sticker
+    height, width = fitted_size(sticker.height, sticker.width, max_side, max_side)
+    images = (Image.fromarray(frame).convert("RGBa") for frame in sticker.frames)
+    smaller = [image.resize((width, height), Image.Resampling.BOX) for image in images]
+    return sticker.replace(frames=np.stack([np.array(i.convert("RGBA")) for i in smaller]))
 
 
 def probe(path: Path | str, budget: Budget = DEFAULT_BUDGET) -> StickerInfo:
@@ -114,8 +125,10 @@ def _inspect(data: bytes, name: str, budget: Budget) -> StickerInfo:
 def _read_folder(folder: Path, budget: Budget) -> Sticker:
     files = frame_files(folder, budget)
     info = folder_info(folder, [probe(file, budget) for file in files], budget)
-    frames = np.empty((info.num_frames, info.height, info.width, 4), np.uint8)
-    for frame, file in zip(frames, files, strict=True):
+    first = read_sticker(files[0], budget=budget).frames[0]
+    frames = np.empty((info.num_frames, *first.shape), np.uint8)
+    frames[0] = first
+    for frame, file in zip(frames[1:], files[1:], strict=True):
         frame[:] = read_sticker(file, budget=budget).frames[0]
     return Sticker(frames, info.durations)
 
@@ -126,6 +139,8 @@ def _damage_as_sticker_error(name: str, format: str) -> Iterator[None]:
         yield
     except UserError:
         raise
+    except _TOO_LARGE as error:
+        raise StickerError(f"{name}: too many pixels to decode; shrink the picture") from error
     except (*_DAMAGE, *_video_errors()) as error:
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         raise StickerError(f"{name}: damaged {format} ({reason}); get it again") from error

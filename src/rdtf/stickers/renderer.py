@@ -35,7 +35,7 @@ class _Renderer:
                 self.stop()
                 raise StickerError(
                     "the Lottie animation crashes its renderer or takes "
-                    f"longer than {_TIMEOUT_S:.0f} s; export it again, simpler"
+                    f"longer than {_TIMEOUT_S:.0f} s; simplify it and export it again"
                 ) from error
         if len(pixels) != width * height * 4:
             raise StickerError("the Lottie animation can't be rendered; export it again")
@@ -46,7 +46,9 @@ class _Renderer:
             return
         self._loaded = None
         if not self._ask(_LOAD, len(animation), 0, 0, animation):
-            raise StickerError("the Lottie animation is not one that can be rendered")
+            raise StickerError(
+                "the Lottie animation can't be read by the renderer; export it again"
+            )
         self._loaded = animation
 
     def _ask(self, operation: int, first: int, second: int, third: int, body: bytes = b"") -> bytes:

@@ -11,16 +11,23 @@ DEFAULT_DURATION_MS = 100
 _GIF_MIN_CS = 2  # 50 frames a second is the fastest that browsers play a GIF
 
 
-def whole_durations(exact_ms: Sequence[float] | np.ndarray) -> np.ndarray:
-    """Integer milliseconds, int64 [F], each >= 1, whose sum is the rounded sum of `exact_ms`.
+def whole_durations(exact_ms: Sequence[float] | np.ndarray, *, ignored_ms: float = 0) -> np.ndarray:
+    """What players show: integer milliseconds, int64 [F], each >= 1.
 
-    The running total is rounded, not each frame, so 60 frames a second stay 60 a second. Frames of
-    0 ms get `DEFAULT_DURATION_MS`.
+    Frames of at most `ignored_ms` last `DEFAULT_DURATION_MS`; otherwise as `rounded_durations`.
     """
     exact = np.asarray(exact_ms, dtype=np.float64)
-    exact = np.where(exact > 0, exact, DEFAULT_DURATION_MS)
-    ends = np.rint(np.cumsum(exact)).astype(np.int64)
-    return np.maximum(np.diff(ends, prepend=0), 1)
+    exact = np.where(exact > ignored_ms, exact, DEFAULT_DURATION_MS)
+    return np.maximum(rounded_durations(exact), 1)
+
+
+def rounded_durations(exact_ms: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Integer milliseconds, int64 [F], whose sum is the rounded sum of `exact_ms`.
+
+    The running total is rounded, not each frame, so 60 frames a second stay 60 a second.
+    """
+    ends = np.rint(np.cumsum(np.asarray(exact_ms, np.float64))).astype(np.int64)
+    return np.diff(ends, prepend=0)
 
 
 def gif_delays_cs(durations_ms: np.ndarray) -> np.ndarray:

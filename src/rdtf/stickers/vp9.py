@@ -1,4 +1,4 @@
-"""The sizes that VP9 packets state, read before a decoder allocates memory for them.
+"""The sizes that VP9 and VP8 packets state, read before a decoder allocates memory for them.
 
 A WebM header may say 16 x 16 and a frame inside 16384 x 16384; the decoder believes the frame. Only
 the first bits of each frame are parsed (VP9 bitstream specification, section 6.2).
@@ -6,6 +6,7 @@ the first bits of each frame are parsed (VP9 bitstream specification, section 6.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 
 _SYNC_CODE = 0x498342
@@ -25,12 +26,22 @@ class _Bits:
         return value
 
 
-def stated_sizes(packet: bytes) -> Iterator[tuple[int, int]]:
+def stated_sizes(packet: bytes, codec: str) -> Iterator[tuple[int, int]]:
     """(width, height) of each frame in a packet that states one; the others inherit it.
 
+    Args:
+        codec: "vp9" or "vp8".
+
     Raises:
-        ValueError, IndexError: the packet is no VP9.
+        ValueError, IndexError, struct.error: the packet is no such thing.
     """
+    if codec == "vp8":
+        if not packet[0] & 1:  # a key frame (RFC 6386, section 9.1)
+            start, width, height = struct.unpack_from("<3sHH", packet, 3)
+            if start != b"\x9d\x01\x2a":
+                raise ValueError("no VP8 key frame")
+            yield width & 0x3FFF, height & 0x3FFF
+        return
     for frame in _split(packet):
         size = _frame_size(_Bits(frame))
         if size is not None:

@@ -1,6 +1,6 @@
-"""WebM with VP9 and alpha, as Telegram's video stickers are.
+"""WebM with VP9 and alpha, as Telegram's video stickers are; VP8 is read, too.
 
-Alpha is a second VP9 stream beside the first. Only libvpx decodes it: FFmpeg's own VP9 decoder,
+Alpha is a second VP9 stream beside the first. Only libvpx decodes it: FFmpeg's own decoder,
 which would be the default, silently drops it.
 """
 
@@ -18,7 +18,6 @@ from rdtf.errors import StickerError
 from rdtf.stickers.budget import Budget
 from rdtf.stickers.info import StickerInfo, checked_info
 from rdtf.stickers.sticker import Sticker
-from rdtf.stickers.timing import whole_durations
 from rdtf.stickers.vp9 import stated_sizes
 from rdtf.stickers.yuv import planes_to_frame, to_planes, to_rgba
 
@@ -27,12 +26,16 @@ if TYPE_CHECKING:  # imported where videos are read or written: not everybody ha
     from av.container import OutputContainer
 
 _MILLISECOND = Fraction(1, 1000)
+_DECODERS = {"vp9": "libvpx-vp9", "vp8": "libvpx"}
+_VP8_SHOWN = 0x10
+_MIN_FRAME_MS = 1.0  # less is what rounding leaves
 _SEGMENT = b"\x18\x53\x80\x67"
 
 
 @dataclass(frozen=True)
 class _Video:
     info: StickerInfo
+    codec: str
     extradata: bytes | None
     packets: list[av.Packet]
 
@@ -43,10 +46,10 @@ def inspect(data: bytes, name: str, budget: Budget) -> StickerInfo:
 
 
 def decode(data: bytes, name: str, budget: Budget) -> Sticker:
-    """Decode a VP9 WebM; without an alpha stream it is opaque. Sound is left out.
+    """Decode a VP9 or VP8 WebM; without an alpha stream it is opaque. Sound is left out.
 
     Raises:
-        StickerError: it is cut off, damaged, over budget or not VP9.
+        StickerError: it is cut off, damaged, over budget, or of another codec.
     """
     video = _demux(data, name, budget)
     info = video.info
@@ -65,7 +68,7 @@ def decode(data: bytes, name: str, budget: Budget) -> Sticker:
 def _decoded(video: _Video) -> Iterator[av.VideoFrame]:
     import av
 
-    decoder = av.CodecContext.create("libvpx-vp9", "r")
+    decoder = av.CodecContext.create(_DECODERS[video.codec], "r")
     if video.extradata:
         decoder.extradata = video.extradata
     for packet in [*video.packets, None]:
@@ -82,18 +85,21 @@ def _demux(data: bytes, name: str, budget: Budget) -> _Video:
         stream = container.streams.video[0]
         context = stream.codec_context
         codec = getattr(context, "name", "unknown")  # no context for a codec FFmpeg doesn't know
-        if codec not in ("vp9", "libvpx-vp9"):
-            raise StickerError(f"{name}: the video codec is {codec}; only VP9 can be read")
+        codec = codec.removeprefix("libvpx-")
+        if codec not in _DECODERS:
+            raise StickerError(f"{name}: the video codec is {codec}; only VP9 and VP8 can be read")
         size = (context.width, context.height)
         packets = []
         for packet in container.demux(stream):
             if packet.size:
                 packets.append(packet)
                 budget.check_clip(name, len(packets), *size)
-                _check_sizes(packet, size, name)
-        durations = _durations(packets, container.duration)
-        info = checked_info("webm", name, budget, size, durations)
-        return _Video(info, context.extradata, packets)
+                _check_sizes(packet, size, codec, name)
+        # VP8 keeps frames that are only for prediction in packets of their own.
+        shown = [p for p in packets if codec != "vp8" or bytes(p)[0] & _VP8_SHOWN]
+        stored_ms = _durations(shown, container.duration)
+        info = checked_info("webm", name, budget, size, stored_ms, is_animated=True)
+        return _Video(info, codec, context.extradata, packets)
 
 
 def _check_whole(data: bytes, name: str) -> None:
@@ -109,29 +115,37 @@ def _check_whole(data: bytes, name: str) -> None:
         raise StickerError(f"{name}: the WebM is cut off; get the whole file")
 
 
-def _check_sizes(packet: av.Packet, size: tuple[int, int], name: str) -> None:
+def _check_sizes(packet: av.Packet, size: tuple[int, int], codec: str, name: str) -> None:
     """Every frame, of colour and of alpha, must be as large as the header says."""
     streams = [bytes(packet)]
     for side in packet.iter_sidedata():
         if side.data_type == "matroska_block_additional":
             streams.append(bytes(side)[8:])  # after the number that says what it is: alpha
     for stream in streams:
-        if stream and any(stated != size for stated in stated_sizes(stream)):
+        if stream and any(stated != size for stated in stated_sizes(stream, codec)):
             raise _damaged(name, "a frame is not as large as the header says")
 
 
 def _durations(packets: list[av.Packet], container_us: int | None) -> np.ndarray:
-    """Time to the next packet; for the last its own duration, or what the container leaves."""
+    """Exact milliseconds, float64 [F]: the time to the next packet.
+
+    For the last its own duration, or what the container leaves. Some writers leave nothing, and end
+    with the beginning of the last frame; then it lasts as long as its neighbours.
+    """
     if not packets:
-        return np.zeros(0, np.int64)
+        return np.zeros(0)
     if any(packet.pts is None for packet in packets):
         raise ValueError("packets without time")
     unit_ms = float(packets[0].time_base) * 1000
     starts = [(packet.pts or 0) * unit_ms for packet in packets]
+    steps = np.diff(starts)
     rest = (packets[-1].duration or 0) * unit_ms
     if not rest and container_us:
         rest = container_us / 1000 - starts[-1]
-    return whole_durations(np.append(np.diff(starts), rest))
+    if rest < _MIN_FRAME_MS and len(steps):
+        is_even = np.ptp(steps) <= 2 * _MIN_FRAME_MS  # times are rounded to milliseconds
+        rest = steps.mean() if is_even else steps[-1]
+    return np.append(steps, max(rest, 0.0))
 
 
 def encode(sticker: Sticker, *, crf: int = 30, speed: int = 1) -> bytes:
