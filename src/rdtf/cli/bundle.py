@@ -80,9 +80,17 @@ def describe(summary: object) -> str:
     if values["lossy_psnr_db"] is not None:
         loss = f"{lossy:.0%} of them with loss, at {values['lossy_psnr_db']:.1f} dB"
     lines = [
-        f"{values['num_clips']} clips, {values['num_frames']} frames of {values['canvas']} px, "
+        f"{_counted(values['num_clips'], 'clip')}, {_counted(values['num_frames'], 'frame')} of {values['canvas']} px, "
         f"{loss}; {size_text(values['num_bytes'])} in {values['path']} ({kinds})"
     ]
+    if values["num_held_out"]:
+        lines.append(
+            f"left out: {_counted(values['num_held_out'], 'clip')} held out for validation"
+        )
     if len(values["parts"]) > 1:
         lines += [f"  {part}" for part in values["parts"]]
     return "\n".join(lines)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

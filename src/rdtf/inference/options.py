@@ -190,7 +190,7 @@ class SamplingOptions:
         if self.num_inference_steps is not None:
             whole("steps", self.num_inference_steps, 1)
         for name in ("guidance_scale", "image_guidance_scale", "motion_scale"):
-            if getattr(self, name) is not None:
+            if name == "motion_scale" or getattr(self, name) is not None:
                 real(name, getattr(self, name), *(_BOUNDS[name] or ()))
         if self.eta is not None:
             real("eta", self.eta, 0, 1)
@@ -236,6 +236,6 @@ def check_output_size(size: str | int) -> None:
     is_pixels = isinstance(size, int) and not isinstance(size, bool) and 1 <= size <= LARGEST_SIDE
     if size not in (AUTO_SIZE, "canvas", "input") and not is_pixels:
         raise UserError(
-            f"size {size!r} is unknown; choose auto, input, canvas or a number of pixels from 1 "
+            f"output size {size!r} is unknown; choose auto, input, canvas or a number of pixels from 1 "
             f"to {LARGEST_SIDE}"
         )
