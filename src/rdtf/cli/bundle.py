@@ -79,9 +79,9 @@ def describe(summary: object) -> str:
     loss = "all without loss"
     if values["lossy_psnr_db"] is not None:
         loss = f"{lossy:.0%} of them with loss, at {values['lossy_psnr_db']:.1f} dB"
+    counts = f"{_counted(values['num_clips'], 'clip')}, {_counted(values['num_frames'], 'frame')}"
     lines = [
-        f"{_counted(values['num_clips'], 'clip')}, {_counted(values['num_frames'], 'frame')} of {values['canvas']} px, "
-        f"{loss}; {size_text(values['num_bytes'])} in {values['path']} ({kinds})"
+        f"{counts} of {values['canvas']} px, {loss}; {size_text(values['num_bytes'])} in {values['path']} ({kinds})"
     ]
     if values["num_held_out"]:
         lines.append(

@@ -55,8 +55,9 @@ _MANIFEST_ROOM = 64_000
 class BundleSummary:
     """What was bundled.
 
-    num_held_out: clips of other splits than "train", which are not in it; parts: folders; files: bytes by kind (frames, text, code, rest); lossless_share: of frames;
-    lossy_psnr_db: of the other frames, premultiplied RGBA, None if there are none.
+    num_held_out: clips of other splits than "train", which are not in it; parts: folders; files:
+    bytes by kind (frames, text, code, rest); lossless_share: of frames; lossy_psnr_db: of the other
+    frames, premultiplied RGBA, None if there are none.
     """
 
     path: Path

@@ -236,6 +236,6 @@ def check_output_size(size: str | int) -> None:
     is_pixels = isinstance(size, int) and not isinstance(size, bool) and 1 <= size <= LARGEST_SIDE
     if size not in (AUTO_SIZE, "canvas", "input") and not is_pixels:
         raise UserError(
-            f"output size {size!r} is unknown; choose auto, input, canvas or a number of pixels from 1 "
-            f"to {LARGEST_SIDE}"
+            f"output size {size!r} is unknown; choose auto, input, canvas or a number of "
+            f"pixels from 1 to {LARGEST_SIDE}"
         )
