@@ -81,7 +81,8 @@ def describe(summary: object) -> str:
         loss = f"{lossy:.0%} of them with loss, at {values['lossy_psnr_db']:.1f} dB"
     counts = f"{_counted(values['num_clips'], 'clip')}, {_counted(values['num_frames'], 'frame')}"
     lines = [
-        f"{counts} of {values['canvas']} px, {loss}; {size_text(values['num_bytes'])} in {values['path']} ({kinds})"
+        f"{counts} of {values['canvas']} px, {loss}; "
+        f"{size_text(values['num_bytes'])} in {values['path']} ({kinds})"
     ]
     if values["num_held_out"]:
         lines.append(
