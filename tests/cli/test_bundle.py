@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
-from rdtf.cli.bundle import parse_size
+from rdtf.cli.bundle import describe, parse_size
+from rdtf.data.bundle import BundleSummary
+from rdtf.data.dataset import PreparedDataset
 from rdtf.errors import UserError
 from rdtf.models.motion_dfgn import MotionDFGN
 from rdtf.training.far import _parser
@@ -21,6 +24,8 @@ def test_from_a_training_set_to_a_network_at_home(rdtf, training_set, tmp_path):
     assert made["parts"] == [str(bundle / "part-1")] and made["num_bytes"] < 60e6
     # Half of the default encoder is its vocabulary, most of which no caption of stickers uses.
     assert made["files"]["text"] < 25e6
+    held_out = len(PreparedDataset(training_set).clips("val"))
+    assert made["num_held_out"] == held_out > 0
 
     small = ("--channels", 32, 32, "--batch-size", 2, "--device", "cpu")
     ended = rdtf(
@@ -61,3 +66,21 @@ def test_both_sides_have_the_same_options(rdtf):
     far = set(re.findall(r"(?<!\S)--[a-z-]+", _parser().format_help()))
     home = set(re.findall(r"(?<!\S)--[a-z-]+", rdtf("train-motion", "--help").out))
     assert home - {"--json"} == far
+
+
+def test_held_out_clips_are_told_in_plain_words():
+    summary = BundleSummary(
+        path=Path("bundle"),
+        parts=(Path("bundle"),),
+        num_clips=1,
+        num_held_out=2,
+        num_frames=1,
+        canvas=32,
+        num_bytes=1000,
+        files={},
+        lossless_share=1.0,
+        lossy_psnr_db=None,
+    )
+    text = describe(summary)
+    assert text.startswith("1 clip, 1 frame of 32 px")
+    assert "left out: 2 clips held out for validation" in text

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -225,3 +227,49 @@ def test_models_that_cannot_be_loaded(refused, tiny_run, tmp_path):
     assert "has no checkpoint yet" in line_for(fresh)
     assert "no run directory" in line_for(tiny_run / "pipeline" / "denoiser")
     assert content(tmp_path) == before
+
+
+EARLY = {
+    "must be at most 4": ("generate", "a cat", "-o", "{tmp}/o.webp", "--motion-scale", "1e9"),
+    "must be at least 0": ("generate", "a cat", "-o", "{tmp}/o.webp", "--motion-scale=-1"),
+    "motion 'jmp' is unknown; did you mean jump": (
+        *("generate", "a cat", "-o", "{tmp}/o.webp", "--motion", "jmp"),
+    ),
+    "nothing.gif does not exist": ("interpolate", "{tmp}/nothing.gif", "-o", "{tmp}/o.webp"),
+    "fully transparent": ("generate", "--image", "{tmp}/empty.png", "-o", "{tmp}/o.webp"),
+    "size 'huge' is unknown": ("generate", "a cat", "-o", "{tmp}/o.webp", "--size", "huge"),
+    "model {tmp}/none does not exist": (
+        *("generate", "a cat", "-o", "{tmp}/o.webp", "--model", "{tmp}/none"),
+    ),
+    "can't draw from text alone": (
+        *("generate", "a cat", "-o", "{tmp}/o.webp", "--model", "{tmp}/mover"),
+    ),
+}
+
+
+@pytest.mark.parametrize("message", EARLY)
+def test_mistakes_are_found_before_torch_is_imported(tmp_path, message):
+    Image.new("RGBA", (8, 8)).save(tmp_path / "empty.png")
+    (tmp_path / "mover").mkdir()
+    index = '{"motion": ["rdtf", "MotionDFGN"], "drawer": [null, null]}'
+    (tmp_path / "mover" / "model_index.json").write_text(index)
+    arguments = [part.format(tmp=tmp_path) for part in EARLY[message]]
+    code = (
+        "import sys\nfrom rdtf.cli.main import main\n"
+        f"try:\n    main({arguments!r})\nfinally:\n    print('torch' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "False\n"), done.stderr
+    assert message.format(tmp=tmp_path) in done.stderr
+
+
+def test_the_default_size_is_that_of_the_input_up_to_512(rdtf, tiny_run, tmp_path):
+    for side, wanted in ((48, 48), (600, 512)):
+        path = clip(2, side).save(tmp_path / f"{side}.webp")
+        out = tmp_path / f"out-{side}.webp"
+        ended = rdtf("predict", path, "--after", 1, "--model", tiny_run, "-o", out, *FAST)
+        assert ended.status == 0, ended.err
+        made = Sticker.load(out)
+        assert (made.width, made.height) == (wanted, wanted)
+        if side == wanted:
+            assert np.array_equal(visible(made)[:2], visible(Sticker.load(path)))

@@ -117,8 +117,8 @@ def test_verbs_can_be_chosen(rdtf, stills, tmp_path):
 MISTAKES = {
     "no sticker found in {empty}": ("{empty}", "{new}"),
     "{tmp}/nothing does not exist": ("{tmp}/nothing", "{new}"),
-    "verb 'jmp' is unknown; did you mean jump": ("{stills}", "{new}", "--verbs", "spin,jmp"),
-    "verb '' is unknown; use one of": ("{stills}", "{new}", "--verbs", ""),
+    "motion 'jmp' is unknown; did you mean jump": ("{stills}", "{new}", "--verbs", "spin,jmp"),
+    "motion '' is unknown; use one of": ("{stills}", "{new}", "--verbs", ""),
     "count of animated stills is 0; use 1 or more": ("{stills}", "{new}", "--count", "0"),
     "frames of animated stills is 1; use 2 to 64": ("{stills}", "{new}", "--frames", "1"),
     "canvas of animated stills is 3; use 8": ("{stills}", "{new}", "--canvas", "3"),

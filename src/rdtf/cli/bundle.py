@@ -79,10 +79,19 @@ def describe(summary: object) -> str:
     loss = "all without loss"
     if values["lossy_psnr_db"] is not None:
         loss = f"{lossy:.0%} of them with loss, at {values['lossy_psnr_db']:.1f} dB"
+    counts = f"{_counted(values['num_clips'], 'clip')}, {_counted(values['num_frames'], 'frame')}"
     lines = [
-        f"{values['num_clips']} clips, {values['num_frames']} frames of {values['canvas']} px, "
-        f"{loss}; {size_text(values['num_bytes'])} in {values['path']} ({kinds})"
+        f"{counts} of {values['canvas']} px, {loss}; "
+        f"{size_text(values['num_bytes'])} in {values['path']} ({kinds})"
     ]
+    if values["num_held_out"]:
+        lines.append(
+            f"left out: {_counted(values['num_held_out'], 'clip')} held out for validation"
+        )
     if len(values["parts"]) > 1:
         lines += [f"  {part}" for part in values["parts"]]
     return "\n".join(lines)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -51,14 +51,16 @@ class Evaluate:
     """Print all scores as JSON."""
 
     def run(self) -> None:
-        from rdtf.cli.output import check_output, note, show
-        from rdtf.evaluation.optical_flow import MISSING, optical_flow_rows
+        from rdtf.cli.output import check_model, check_output, note, show
+        from rdtf.inference.options import SamplingOptions
 
         if self.report is not None:
             check_output(self.report, (".html",))
         if self.sheet is not None:
             check_output(self.sheet, (".png",))
         self._check_memorisation()
+        check_model(self.model)
+        SamplingOptions(num_inference_steps=self.steps, guidance_scale=self.guidance_scale)
         evaluation = self._evaluate()
         if self.report is not None:
             from rdtf.evaluation.report import write_report
@@ -74,6 +76,8 @@ class Evaluate:
             from rdtf.evaluation.examples import save_example_sheet
 
             save_example_sheet(evaluation.examples, self.sheet)
+        from rdtf.evaluation.optical_flow import MISSING, optical_flow_rows
+
         if not optical_flow_rows():
             note(MISSING)
         show(evaluation.to_dict(), self.json, evaluation.table())

@@ -222,11 +222,11 @@ class ExportCommand:
 
     def _pipeline(self) -> Any:
         """The model, loaded for the first file that wants it."""
-        from rdtf.cli.output import quiet_beside_terminals
+        from rdtf.cli.output import progress_of
         from rdtf.training.run import load_pipeline
 
         if not hasattr(self, "_loaded"):
-            self._loaded = quiet_beside_terminals(load_pipeline(self.model))
+            self._loaded = progress_of(load_pipeline(self.model))
         return self._loaded
 
     def _items(self, platform: Platform) -> list[PackItem]:

@@ -20,9 +20,18 @@ def note(message: str) -> None:
 
 
 def progress_bar(description: str) -> Any:
-    """A `progress(done, total, what)` callback drawn on stderr; silent if that is no terminal."""
+    """A `progress(done, total, what)` callback on stderr: a bar, or where that is no terminal, a
+    line at every tenth of the way."""
     if not sys.stderr.isatty():
-        return lambda done, total, what: None
+        told = -1
+
+        def tell(done: int, total: int, what: str) -> None:
+            nonlocal told
+            if total > 0 and (tenth := 10 * done // total) > told:
+                told = tenth
+                note(f"{description} {what}: {done} of {total}".replace(" :", ":"))
+
+        return tell
     from rich.console import Console
     from rich.progress import Progress
 
@@ -38,10 +47,46 @@ def progress_bar(description: str) -> Any:
     return update
 
 
-def quiet_beside_terminals(pipeline: Any) -> Any:
-    """`pipeline`, with a progress bar only if stderr is a terminal."""
-    pipeline.set_progress_bar_config(disable=not sys.stderr.isatty())
+def progress_of(pipeline: Any) -> Any:
+    """`pipeline` with its progress on stderr: a bar, or where that is no terminal, a few lines."""
+    if not sys.stderr.isatty():
+        pipeline.set_progress_bar_config(
+            mininterval=_LINE_EVERY_S, bar_format=_LINE, delay=_LINE_EVERY_S
+        )
     return pipeline
+
+
+_LINE_EVERY_S = 5.0
+_LINE = "sampling: step {n_fmt} of {total_fmt}, {elapsed}\n"
+
+
+def check_model(model: Path | None) -> None:
+    """Refuse a model that is not there, before torch is imported."""
+    from rdtf.errors import CheckpointError
+
+    if model is None or any(
+        (model / name).is_file() for name in ("model_index.json", "config.json")
+    ):
+        return
+    what = "is neither a run directory nor a saved pipeline" if model.exists() else "does not exist"
+    raise CheckpointError(
+        f"model {model} {what}; make one with: rdtf train nano --data DATA --out RUN"
+    )
+
+
+def draws(model: Path | None) -> bool:
+    """Whether a saved pipeline can do without a given picture, read from its index; None = ours."""
+    from rdtf.fileio import read_json
+
+    index = (model or Path(__file__).parents[1] / "weights") / "model_index.json"
+    if not index.is_file():
+        return True  # a run: what its network learned is known when it is loaded
+    parts = read_json(index, "pipeline")
+
+    def has(part: str) -> bool:
+        return bool((parts.get(part) or [None])[0])
+
+    return has("drawer") or not has("motion")
 
 
 def check_output(path: Path, suffixes: tuple[str, ...]) -> None:

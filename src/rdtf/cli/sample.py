@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
+from rdtf.inference.options import UserOptions
+
 if TYPE_CHECKING:
+    from rdtf.inference.requests import ClipRequest
     from rdtf.stickers import Sticker
 
 Output = Annotated[Path, arg(aliases=["-o"])]
@@ -16,32 +20,17 @@ WRITABLE = (".webp", ".gif", ".apng", ".png", ".webm")
 
 
 @dataclass(kw_only=True)
-class _Sampling:
+class _Sampling(UserOptions):
     """Options that all four share."""
 
     out: Output
     """File to write; the format is its suffix (.webp .gif .apng .png .webm)."""
     model: Path | None = None
     """Run directory of `rdtf train`, or a saved pipeline. Default: the model that ships."""
-    steps: int | None = None
-    """Sampling steps: fewer are faster. Default: the model's for the task; those of the model that
-    ships: 1 between given frames, 20 to move a still, 12 to go on, 20 to draw a still from text."""
-    guidance_scale: float | None = None
-    """How strongly to follow the text; 1 = off. Default: the model's for the task; of the model
-    that ships: 3 to draw a still, 2 to move one, else 1."""
-    image_guidance_scale: float | None = None
-    """How strongly what is drawn follows the given frames; 1 = off. Default: the model's for the
-    task. A model that only moves what it is given has none."""
-    size: str = "canvas"
-    """Size of the result: canvas (the model's), input (that of the given frames, kept as they
-    are), or the pixels of a square's side, e.g. 512."""
-    motion: str | None = None
-    """A motion by name, e.g. jump, spin, wobble. Default: by the words; those of the motion grammar
-    ("jumping slowly") are done exactly, others by the network. "network" = all by the network."""
-    motion_scale: float = 1.0
-    """How far things move beyond the given frames: 0.5 = half as far, 2 = twice."""
-    loop: bool = False
-    """Make a loop: the last frame leads back to the first, and print how well (seam error)."""
+    size: str = "auto"
+    """Size of the result: auto (that of the given frames up to 512 pixels; the model's if there
+    are none), input (that of the given frames), canvas (the model's), or the side of a square in
+    pixels, such as 512."""
     seed: int = 0
     """The same seed gives the same sticker."""
     sheet: Path | None = None
@@ -49,27 +38,30 @@ class _Sampling:
     json: bool = False
     """Print the result as JSON."""
 
-    def _prepare(self) -> tuple[Any, dict[str, Any]]:
-        """The pipeline and its sampling options; refuses a bad output before loading anything."""
-        import torch
-
-        from rdtf.cli.output import check_output, quiet_beside_terminals
-        from rdtf.training.run import load_pipeline
+    def _check(self) -> dict[str, Any]:
+        """The options, checked together with outputs and model: all that needs no torch."""
+        from rdtf.cli.output import check_model, check_output
+        from rdtf.inference.options import SamplingOptions
 
         check_output(self.out, WRITABLE)
         if self.sheet is not None:
             check_output(self.sheet, (".png",))
-        options: dict[str, Any] = {
-            "num_inference_steps": self.steps,
-            "guidance_scale": self.guidance_scale,
-            "image_guidance_scale": self.image_guidance_scale,
-            "output_size": int(self.size) if self.size.isdecimal() else self.size,
-            "loop": self.loop,
-            "motion": self.motion,
-            "motion_scale": self.motion_scale,
-            "generator": torch.Generator().manual_seed(self.seed % 2**64),
-        }
-        return quiet_beside_terminals(load_pipeline(self.model)), options
+        check_model(self.model)
+        size = int(self.size) if self.size.isdecimal() else self.size
+        return SamplingOptions.of_user(self, output_size=size).arguments()
+
+    def _make(self, make: Callable[[Any, dict[str, Any]], Sticker], options: Any) -> None:
+        """Load the model, make the sticker with `make(pipeline, options)`, and write it."""
+        import torch
+
+        from rdtf.cli.output import progress_of
+        from rdtf.training.run import load_pipeline
+
+        options["generator"] = torch.Generator().manual_seed(self.seed % 2**64)
+        self._finish(make(progress_of(load_pipeline(self.model)), options))
+
+    def _complete(self, request: ClipRequest, prompt: str | None, options: Any) -> None:
+        self._make(lambda pipeline, how: pipeline.complete(request, prompt, **how), options)
 
     def _finish(self, sticker: Sticker) -> None:
         from rdtf.cli.output import show
@@ -110,16 +102,36 @@ class Generate(_Sampling):
     """How long each frame is shown."""
 
     def run(self) -> None:
-        pipeline, options = self._prepare()
-        sticker = pipeline(
-            self.prompt,
-            self.image,
-            num_frames=self.frames,
-            image_index=self.image_index,
-            duration_ms=self.duration_ms,
-            **options,
+        from rdtf.cli.output import draws
+        from rdtf.errors import UserError
+        from rdtf.inference.options import CANNOT_DRAW
+        from rdtf.inference.requests import blank_request, place, visible
+        from rdtf.stickers import Sticker
+
+        options = self._check()
+        num_frames = 8 if self.frames is None else self.frames
+        still = None
+        if self.image is not None:
+            still = visible(Sticker.load(self.image).select([0]))
+            at_least = self.image_index + 1 if self.frames is None else 0
+            place(still, [self.image_index], max(num_frames, at_least), self.duration_ms)
+        elif not self.prompt.strip():
+            raise UserError("nothing to start from: give a prompt, an image, or both")
+        else:
+            blank_request(num_frames, (1, 1), self.duration_ms)
+            if not draws(self.model):
+                raise UserError(f"{CANNOT_DRAW} with --image")
+        self._make(
+            lambda pipeline, how: pipeline(
+                self.prompt,
+                still,
+                num_frames=self.frames,
+                image_index=self.image_index,
+                duration_ms=self.duration_ms,
+                **how,
+            ),
+            options,
         )
-        self._finish(sticker)
 
 
 @dataclass(kw_only=True)
@@ -139,8 +151,12 @@ class Interpolate(_Sampling):
     """What it shows, if that helps."""
 
     def run(self) -> None:
-        pipeline, options = self._prepare()
-        self._finish(pipeline.interpolate(self.input, self.factor, prompt=self.prompt, **options))
+        from rdtf.inference.requests import interpolate_request, visible
+        from rdtf.stickers import Sticker
+
+        options = self._check()
+        clip = visible(Sticker.load(self.input))
+        self._complete(interpolate_request(clip, self.factor, self.loop), self.prompt, options)
 
 
 @dataclass(kw_only=True)
@@ -162,16 +178,17 @@ class Predict(_Sampling):
     """What it shows, if that helps."""
 
     def run(self) -> None:
-        pipeline, options = self._prepare()
-        sticker = pipeline.predict(
-            self.input, self.after, self.before, prompt=self.prompt, **options
-        )
-        self._finish(sticker)
+        from rdtf.inference.requests import predict_request, visible
+        from rdtf.stickers import Sticker
+
+        options = self._check()
+        clip = visible(Sticker.load(self.input))
+        self._complete(predict_request(clip, self.after, self.before), self.prompt, options)
 
 
 @dataclass(kw_only=True)
 class Fill(_Sampling):
-    """Keep the frames that you name, make all others anew.
+    """Keep the frames that you name and make all others.
 
     If the input holds only the given frames, --frames says how long the clip is to be.
 
@@ -181,19 +198,20 @@ class Fill(_Sampling):
     input: Positional[Path]
     """The clip."""
     known: str
-    """Frames to keep, from 0, with commas between: 0,2,4,6."""
+    """Frames to keep, from 0, separated by commas: 0,2,4,6."""
     frames: int | None = None
     """Length of the result; default: that of the input."""
     prompt: str | None = None
     """What it shows, if that helps."""
 
     def run(self) -> None:
+        from rdtf.inference.requests import fill_request, visible
+        from rdtf.stickers import Sticker
+
         known = _indices(self.known)
-        pipeline, options = self._prepare()
-        sticker = pipeline.fill(
-            self.input, known, num_frames=self.frames, prompt=self.prompt, **options
-        )
-        self._finish(sticker)
+        options = self._check()
+        clip = visible(Sticker.load(self.input))
+        self._complete(fill_request(clip, known, self.frames), self.prompt, options)
 
 
 def _indices(text: str) -> list[int]:
@@ -202,4 +220,4 @@ def _indices(text: str) -> list[int]:
     try:
         return sorted({int(part) for part in text.split(",")})
     except ValueError as error:
-        raise UserError(f"--known takes numbers with commas between, got {text!r}") from error
+        raise UserError(f"--known takes numbers separated by commas, got {text!r}") from error

@@ -55,13 +55,15 @@ _MANIFEST_ROOM = 64_000
 class BundleSummary:
     """What was bundled.
 
-    parts: folders; files: bytes by kind (frames, text, code, rest); lossless_share: of frames;
-    lossy_psnr_db: of the other frames, premultiplied RGBA, None if there are none.
+    num_held_out: clips of other splits than "train", which are not in it; parts: folders; files:
+    bytes by kind (frames, text, code, rest); lossless_share: of frames; lossy_psnr_db: of the other
+    frames, premultiplied RGBA, None if there are none.
     """
 
     path: Path
     parts: tuple[Path, ...]
     num_clips: int
+    num_held_out: int
     num_frames: int
     canvas: int
     num_bytes: int
@@ -181,6 +183,7 @@ def _write(
         path=out,
         parts=tuple(out / part.relative_to(folder) for part in parts),
         num_clips=len(stored),
+        num_held_out=len(dataset.clips()) - len(stored),
         num_frames=num_frames,
         canvas=canvas,
         num_bytes=sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()),

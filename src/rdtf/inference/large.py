@@ -12,12 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rdtf.errors import UserError
 from rdtf.inference.requests import ClipRequest, at_request_size
 from rdtf.models.composer import Composition
 from rdtf.stickers import Sticker
-
-LARGEST_SIDE = 2048
 
 
 class LargeFrames:
@@ -34,13 +31,8 @@ class LargeFrames:
             return None
         if output_size == "input":
             side = max(*request.frames.shape[1:3], canvas)
-        elif isinstance(output_size, int) and 1 <= output_size <= LARGEST_SIDE:
-            side = output_size
         else:
-            raise UserError(
-                f"output size {output_size!r} is unknown; choose canvas, input or a number of "
-                f"pixels up to {LARGEST_SIDE}"
-            )
+            side = int(output_size)
         fitted = Sticker(request.frames, request.durations_ms).fit_canvas(side)
         return cls(fitted.frames.copy())
 

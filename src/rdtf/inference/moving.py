@@ -160,6 +160,8 @@ def sample_motion(
     latents = noise
     levels = noise_levels(scheduler, torch.device("cpu")).tolist()
     for index, (timestep, level) in enumerate(zip(scheduler.timesteps, levels, strict=True)):
+        if getattr(callback, "interrupted", False):
+            break
         latents = torch.where(keep, (1 - level) * clean + level * noise, latents)
         sigma = torch.full((1,), level, device=device)
         found = predict(latents, sigma, text)

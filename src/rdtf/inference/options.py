@@ -1,25 +1,117 @@
-"""How to sample: the options that all methods of the pipeline share."""
+"""How to sample: the options of the front ends, and those that all methods of the pipeline share.
+
+Imports no torch, so that the command line refuses a wrong option at once.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args, get_type_hints
 
-import torch
-from torch import Tensor
+from typing_extensions import Doc
 
 from rdtf.errors import UserError
-from rdtf.inference.checks import real, text, whole
-from rdtf.inference.defaults import TaskSampling
-from rdtf.synthetic.verbs import find_verb
 
-StepCallback = Callable[[int, float, Tensor], Any]
-StepEndCallback = Callable[[Any, int, Any, dict[str, Tensor]], dict[str, Tensor] | None]
+if TYPE_CHECKING:
+    import torch
+
+    from rdtf.inference.defaults import TaskSampling
+
+StepCallback = Callable[[int, float, Any], Any]
+StepEndCallback = Callable[[Any, int, Any, dict[str, Any]], dict[str, Any] | None]
 #: The motion that is drawn by the network whatever the words are.
 NETWORK = "network"
 #: What `callback_on_step_end` may ask for and replace.
 CALLBACK_TENSORS = ("latents",)
+#: Size of the result unless another is asked for: see `SamplingOptions.output_size`.
+AUTO_SIZE = "auto"
+LARGEST_AUTO_SIDE, LARGEST_SIDE = 512, 2048
+MAX_SEED = 2**63 - 1
+CANNOT_DRAW = "this model animates pictures and can't draw from text alone; add a picture"
+MAX_GUIDANCE = 30.0
+MAX_MOTION_SCALE = 4.0
+
+
+class Bounds(NamedTuple):
+    """Least and greatest value of an option, inclusive; None = no limit."""
+
+    least: float
+    most: float | None = None
+
+
+@dataclass(kw_only=True)
+class UserOptions:
+    """The sampling options that every front end offers.
+
+    Command line, REST and ComfyUI make their fields of these, with these names, defaults, bounds
+    and descriptions. None = the model's default for the task.
+    """
+
+    steps: Annotated[
+        int | None,
+        Bounds(1),
+        Doc(
+            "Sampling steps: fewer are faster. Default: the model's for the task; those of the "
+            "model that ships: 1 between given frames, 20 to animate a still, 12 to extend a clip, "
+            "20 to draw a still from text."
+        ),
+    ] = None
+    guidance_scale: Annotated[
+        float | None,
+        Bounds(0, MAX_GUIDANCE),
+        Doc(
+            "How strongly to follow the text; 1 = off. Default: the model's for the task; of the "
+            "model that ships: 3 to draw a still, 2 to animate one, else 1."
+        ),
+    ] = None
+    image_guidance_scale: Annotated[
+        float | None,
+        Bounds(0, MAX_GUIDANCE),
+        Doc(
+            "How strongly what is drawn follows the given frames; 1 = off. Default: the model's "
+            "for the task. A model that only animates given pictures has none."
+        ),
+    ] = None
+    motion: Annotated[
+        str | None,
+        Doc(
+            "A motion by name, such as jump, spin or wobble. Default: by the text; phrases that "
+            'name a motion ("jumping slowly") are done exactly, others by the network. '
+            '"network" = all by the network.'
+        ),
+    ] = None
+    motion_scale: Annotated[
+        float,
+        Bounds(0, MAX_MOTION_SCALE),
+        Doc("How far things move beyond the given frames: 0.5 = half as far, 2 = twice."),
+    ] = 1.0
+    loop: Annotated[bool, Doc("Make a loop: the last frame leads back to the first.")] = False
+
+
+class UserOption(NamedTuple):
+    """One field of `UserOptions`, for front ends that build their own fields from it."""
+
+    name: str
+    type: Any
+    default: Any
+    text: str
+    bounds: Bounds | None
+
+
+def user_options() -> list[UserOption]:
+    """The fields of `UserOptions`, in order."""
+    hints = get_type_hints(UserOptions, include_extras=True)
+    options = []
+    for field in fields(UserOptions):
+        kind, *notes = get_args(hints[field.name])
+        bounds = next((note for note in notes if isinstance(note, Bounds)), None)
+        text = next(note.documentation for note in notes if isinstance(note, Doc))
+        options.append(UserOption(field.name, kind, field.default, text, bounds))
+    return options
+
+
+_BOUNDS = {option.name: option.bounds for option in user_options()}
 
 
 @dataclass(frozen=True)
@@ -49,9 +141,10 @@ class SamplingOptions:
         callback_on_step_end_tensor_inputs: which tensors it gets; there are "latents"
             `[1, C, F, h, w]`.
         output_size: "canvas" = all frames at the model's canvas; "input" = at the size of the given
-            frames, which then are the very pixels that came in; a number = a square of so many
-            pixels. Above the canvas, made frames are composed of the given frames' own pixels, as
-            far as they show what was given.
+            frames, which then are the very pixels that came in; "auto" = "input" up to 512 pixels,
+            or "canvas" if nothing is given; a number = a square of so many pixels. Above the
+            canvas, made frames are composed of the given frames' own pixels, as far as they show
+            what was given.
         loop: the last frame leads back to the first, which is not repeated at the end;
             `Sticker.seam_error` says how well it does.
     """
@@ -71,6 +164,12 @@ class SamplingOptions:
     loop: bool = False
 
     @classmethod
+    def of_user(cls, options: UserOptions, **others: Any) -> SamplingOptions:
+        """Checked options of a front end; `others` are those that it has besides."""
+        values = {option.name: getattr(options, option.name) for option in user_options()}
+        return cls(num_inference_steps=values.pop("steps"), **values, **others)
+
+    @classmethod
     def of(cls, **values: Any) -> SamplingOptions:
         """Checked options.
 
@@ -85,12 +184,17 @@ class SamplingOptions:
         return cls(**values)
 
     def __post_init__(self) -> None:
+        from rdtf.inference.checks import real, text, whole
+        from rdtf.synthetic.verbs import find_verb
+
         if self.num_inference_steps is not None:
             whole("steps", self.num_inference_steps, 1)
-        for name in ("guidance_scale", "image_guidance_scale", "eta"):
-            if getattr(self, name) is not None:
-                real(name, getattr(self, name), 0, 1 if name == "eta" else None)
-        real("motion_scale", self.motion_scale)
+        for name in ("guidance_scale", "image_guidance_scale", "motion_scale"):
+            if name == "motion_scale" or getattr(self, name) is not None:
+                real(name, getattr(self, name), *(_BOUNDS[name] or ()))
+        if self.eta is not None:
+            real("eta", self.eta, 0, 1)
+        check_output_size(self.output_size)
         if self.motion is not None and text("motion", self.motion) != NETWORK:
             find_verb(self.motion)
         negatives = self.negative_prompt
@@ -121,3 +225,17 @@ class SamplingOptions:
         """The numbers of resolved options, as the sampling loop takes them."""
         names = ("num_inference_steps", "guidance_scale", "image_guidance_scale", "eta")
         return {name: getattr(self, name) for name in names}
+
+    def arguments(self) -> dict[str, Any]:
+        """All of them, as the pipeline's methods take them."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
+
+def check_output_size(size: str | int) -> None:
+    """Raise `UserError` for a size of the result that there is not."""
+    is_pixels = isinstance(size, int) and not isinstance(size, bool) and 1 <= size <= LARGEST_SIDE
+    if size not in (AUTO_SIZE, "canvas", "input") and not is_pixels:
+        raise UserError(
+            f"output size {size!r} is unknown; choose auto, input, canvas or a number of "
+            f"pixels from 1 to {LARGEST_SIDE}"
+        )

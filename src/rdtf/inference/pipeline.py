@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -25,17 +27,25 @@ from rdtf.inference.drawing import Encoded
 from rdtf.inference.jobs import Job, as_list, as_sticker, generators, one_each, paired
 from rdtf.inference.large import LargeFrames
 from rdtf.inference.moving import MotionWindow
-from rdtf.inference.options import CALLBACK_TENSORS, NETWORK, SamplingOptions, StepEndCallback
+from rdtf.inference.options import (
+    CALLBACK_TENSORS,
+    CANNOT_DRAW,
+    NETWORK,
+    SamplingOptions,
+    StepEndCallback,
+)
 from rdtf.inference.progress import StepWatch
 from rdtf.inference.requests import (
     DEFAULT_DURATION_MS,
     ClipRequest,
     Durations,
+    auto_sized,
     blank_request,
     fill_request,
     interpolate_request,
     place,
     predict_request,
+    visible,
 )
 from rdtf.inference.schedulers import is_flow, objective_of, set_timesteps
 from rdtf.inference.stages import plan_stages
@@ -114,7 +124,7 @@ class StickerPipeline(StageActs, DiffusionPipeline):
             if sampling is None
             else table_from_dict(sampling)
         )
-        self._num_timesteps = 0
+        self._num_timesteps, self._interrupt = 0, False
         self.register_to_config(process=process, sampling=table_to_dict(table))
 
     def _check_parts(self) -> None:
@@ -145,14 +155,25 @@ class StickerPipeline(StageActs, DiffusionPipeline):
             UserError: no pipeline there.
         """
         path = Path(pretrained_model_name_or_path or SHIPPED_MODEL)
-        if path.exists() and not (path / "model_index.json").is_file():
-            raise UserError(f"{path} holds no saved pipeline; a run keeps its own in RUN/pipeline")
+        if not (path / "model_index.json").is_file():  # diffusers would ask its hub
+            what = "holds no saved pipeline" if path.exists() else "does not exist"
+            raise UserError(f"{path} {what}; a run keeps its pipeline in RUN/pipeline")
         # Without the second, diffusers asks on stderr for a package that these sizes don't need.
         defaults = {"use_safetensors": True, "low_cpu_mem_usage": False}
         loaded = super().from_pretrained(str(path), **{**defaults, **kwargs})
         for component in loaded.components.values():
             own_memory(component)
         return loaded
+
+    def to(self, *args: Any, **kwargs: Any) -> Any:
+        """As diffusers' own, without its warning that no module has to stay in float32."""
+        logger = logging.getLogger("diffusers.models.modeling_utils")
+        level = logger.level
+        logger.setLevel(logging.ERROR)
+        try:
+            return super().to(*args, **kwargs)
+        finally:
+            logger.setLevel(level)
 
     # ------------------------------------------------------------- what it is
 
@@ -187,6 +208,11 @@ class StickerPipeline(StageActs, DiffusionPipeline):
     def sampling_defaults(self) -> SamplingTable:
         """Family of tasks → the steps and guidance that are taken where none are given."""
         return table_from_dict(cast(Any, self.config).sampling)
+
+    @property
+    def interrupt(self) -> bool:
+        """Whether the running call is to stop: a callback sets `_interrupt`, as in diffusers."""
+        return self._interrupt
 
     @property
     def num_timesteps(self) -> int:
@@ -287,7 +313,8 @@ class StickerPipeline(StageActs, DiffusionPipeline):
     ) -> ClipRequest:
         if image is None:
             return blank_request(num_frames, (self.canvas, self.canvas), duration_ms)
-        return place(as_sticker(image).select([0]), [image_index], num_frames, duration_ms)
+        still = visible(as_sticker(image).select([0]))
+        return place(still, [image_index], num_frames, duration_ms)
 
     def fill(
         self,
@@ -304,7 +331,7 @@ class StickerPipeline(StageActs, DiffusionPipeline):
         If `sticker` holds just the given frames, they are placed at `known` and `num_frames` (or
         the last of `known`) says how long the clip is.
         """
-        request = fill_request(as_sticker(sticker), known, num_frames, durations_ms)
+        request = fill_request(visible(as_sticker(sticker)), known, num_frames, durations_ms)
         return self.complete(request, prompt, **sampling)
 
     def interpolate(
@@ -321,7 +348,7 @@ class StickerPipeline(StageActs, DiffusionPipeline):
         With `loop` also between the last and the first. A last frame that repeats the first, as
         many files have, is left out then; its time goes to the first.
         """
-        request = interpolate_request(as_sticker(sticker), factor, loop)
+        request = interpolate_request(visible(as_sticker(sticker)), factor, loop)
         return self.complete(request, prompt, loop=loop, **sampling)
 
     def predict(
@@ -337,7 +364,7 @@ class StickerPipeline(StageActs, DiffusionPipeline):
 
         With `loop=True` they lead from its end back to its beginning.
         """
-        request = predict_request(as_sticker(sticker), after, before)
+        request = predict_request(visible(as_sticker(sticker)), after, before)
         return self.complete(request, prompt, **sampling)
 
     # ------------------------------------------------------------ the one act
@@ -371,6 +398,7 @@ class StickerPipeline(StageActs, DiffusionPipeline):
         negatives = one_each("negative_prompt", options.negative_prompt, len(asked), per_prompt)
         each = zip(asked, negatives, generators(options.generator, len(asked)), strict=True)
         jobs = [self._job(*pair, negative, options, source) for pair, negative, source in each]
+        self._interrupt = False
         self._num_timesteps = sum(
             set_timesteps(self._scheduler, cast(int, options.num_inference_steps), _HOST)
             for job in jobs
@@ -394,7 +422,9 @@ class StickerPipeline(StageActs, DiffusionPipeline):
         if not isinstance(request, ClipRequest):
             raise UserError(f"complete takes a request, not {type(request).__name__}")
         if not request.known.any() and not self.draws:
-            raise UserError("this model only moves what it is given; give it a still (--image)")
+            raise UserError(CANNOT_DRAW)
+        request, size = auto_sized(request, options.output_size, self.canvas)
+        options = replace(options, output_size=size)
         if options.image_guidance_scale not in (None, 1.0) and not self._guides_by_image:
             raise UserError(
                 "this model draws nothing that image guidance could guide; leave it at 1 (off)"

@@ -17,6 +17,11 @@ class StepWatch:
         self._pipeline, self._options, self._bar = pipeline, options, bar
         self._count = 0
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether the call is to end: what is there so far is the result."""
+        return self._pipeline.interrupt
+
     def __call__(self, index: int, level: float, latents: Tensor) -> Tensor:
         """After step `index` of a window; the latents to go on with."""
         if self._options.callback is not None:

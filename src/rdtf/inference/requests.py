@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import numpy as np
 
 from rdtf.errors import UserError
 from rdtf.inference.checks import real, whole
+from rdtf.inference.options import AUTO_SIZE, LARGEST_AUTO_SIDE
 from rdtf.stickers import Sticker
 from rdtf.stickers.canvas import fitted_size
 
@@ -121,6 +122,39 @@ def interpolate_request(sticker: Sticker, factor: int, loop: bool = False) -> Cl
         durations.append(int(sticker.durations_ms[-1]))
     total = len(durations)
     return place(sticker, range(0, total, factor), total, durations)
+
+
+def visible(sticker: Sticker) -> Sticker:
+    """`sticker` itself.
+
+    Raises:
+        UserError: every frame of it is fully transparent.
+    """
+    if not sticker.frames[..., 3].any():
+        raise UserError("the picture is fully transparent, so there is nothing to animate")
+    return sticker
+
+
+def shrunk(sticker: Sticker, most: int = LARGEST_AUTO_SIDE) -> Sticker:
+    """The longer side at most `most` pixels, aspect kept; never enlarged."""
+    if max(sticker.height, sticker.width) <= most:
+        return sticker
+    return sticker.fit_canvas(fitted_size(sticker.height, sticker.width, most, most))
+
+
+def auto_sized(request: ClipRequest, size: str | int, canvas: int) -> tuple[ClipRequest, str | int]:
+    """Request and output size with "auto" settled: the given frames' size up to 512 pixels.
+
+    Args:
+        canvas: side of the model's canvas, which is taken if nothing is given.
+    """
+    if size != AUTO_SIZE:
+        return request, size
+    if not request.known.any():
+        return request, "canvas"
+    small = shrunk(Sticker(request.frames, request.durations_ms))
+    request = replace(request, frames=small.frames)
+    return request, "canvas" if small.frames.shape[1:3] == (canvas, canvas) else "input"
 
 
 def without_closing_copy(sticker: Sticker) -> Sticker:

@@ -145,6 +145,8 @@ def sample_traced(
     for index, (timestep, level_of_step) in enumerate(
         zip(scheduler.timesteps, levels, strict=True)
     ):
+        if getattr(callback, "interrupted", False):
+            break
         # Some schedulers keep their latents larger than the network sees them.
         scale = scheduler.scale_model_input(one, timestep) if scales else one
         level = torch.full_like(level, level_of_step)

@@ -47,8 +47,17 @@ def load_pretrained(kind: Any, location: Path | str, **options: Any) -> Any:
 class OwnMemory:
     """Put before `ModelMixin`: `from_pretrained` gives weights in memory of their own.
 
-    From safetensors files, unless told otherwise.
+    From safetensors files, unless told otherwise. `save_pretrained` stores weights that 8 bits hold
+    exactly, such as those that were loaded from them, in 8 bits again.
     """
+
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> Any:
+        """As diffusers' own; options of its own files are passed on to it."""
+        model: Any = self
+        own_files = kwargs.get("variant") or kwargs.get("push_to_hub") or args
+        if not own_files and kwargs.get("is_main_process", True) and is_compact(model):
+            return save_compact(model, save_directory)
+        return super().save_pretrained(save_directory, *args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
@@ -86,15 +95,43 @@ def save_compact(model: Any, folder: Path | str) -> None:
     model.save_config(folder)
     tensors: dict[str, Tensor] = {}
     for name, tensor in model.state_dict().items():
-        tensor = tensor.detach().float().cpu()
-        if tensor.ndim < 2 or tensor.numel() < _SMALLEST:
-            tensors[name] = tensor.half().contiguous()
-            continue
-        rows = tensor.flatten(1)
-        scale = (rows.abs().amax(1) / 127).clamp(min=1e-12)
-        tensors[name] = (rows / scale[:, None]).round().to(torch.int8).view(tensor.shape)
-        tensors[name + _SCALE] = scale
+        tensors |= _packed(name, tensor.detach().float().cpu())
     save_file(tensors, folder / COMPACT_FILE)
+
+
+def is_compact(model: Any) -> bool:
+    """Whether `save_compact` would lose nothing of a model's weights."""
+    tensors = model.state_dict()
+    has_matrix = any(_in_bytes(tensor) for tensor in tensors.values())
+    return has_matrix and all(
+        tensor.dtype == torch.float32
+        and torch.equal(_unpack(_packed(name, tensor.cpu()), name), tensor.cpu())
+        for name, tensor in tensors.items()
+    )
+
+
+def _in_bytes(tensor: Tensor) -> bool:
+    return tensor.ndim >= 2 and tensor.numel() >= _SMALLEST
+
+
+def _packed(name: str, tensor: Tensor) -> dict[str, Tensor]:
+    """A tensor as it is stored: bytes and scales, or 16 bits.
+
+    The scale of rows that were bytes before is found again, to the last bit.
+    """
+    if not _in_bytes(tensor):
+        return {name: tensor.half().contiguous()}
+    rows = tensor.flatten(1)
+    largest = rows.abs().amax(1)
+    scale = (largest / 127).clamp(min=1e-12)
+    nearest = [torch.nextafter(scale, torch.full_like(scale, end)) for end in (0.0, torch.inf)]
+    values = (rows / scale[:, None]).round()
+    for other in nearest:
+        better = (values * other[:, None] == rows).all(1) & ~(values * scale[:, None] == rows).all(
+            1
+        )
+        scale = torch.where(better, other, scale)
+    return {name: values.to(torch.int8).view(tensor.shape), name + _SCALE: scale}
 
 
 def _compact_file(location: Any, subfolder: str | None) -> Path | None:
@@ -118,15 +155,16 @@ def load_weights_of(folder: Path | str) -> dict[str, Tensor]:
 def _unpacked(file: Path) -> dict[str, Tensor]:
     stored = load_tensors(file)
     tensors = {}
-    for name, tensor in stored.items():
+    for name in stored:
         if name.endswith(_SCALE):
             continue
-        scale = stored.get(name + _SCALE)
-        tensor = tensor.float()
-        if scale is not None:
-            tensor = tensor * scale.view(-1, *[1] * (tensor.ndim - 1))
-        tensors[name] = tensor
+        tensors[name] = _unpack(stored, name)
     return tensors
+
+
+def _unpack(stored: dict[str, Tensor], name: str) -> Tensor:
+    tensor, scale = stored[name].float(), stored.get(name + _SCALE)
+    return tensor if scale is None else tensor * scale.view(-1, *[1] * (tensor.ndim - 1))
 
 
 def _load_compact(kind: Any, file: Path, dtype: torch.dtype | None) -> Any:

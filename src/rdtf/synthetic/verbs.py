@@ -320,4 +320,4 @@ def find_verb(name: str) -> Verb:
     near = difflib.get_close_matches(wanted, known, n=6, cutoff=0.6)
     names = list(dict.fromkeys(known[word].name for word in near))[:3]
     advice = f"did you mean {' or '.join(names)}?" if names else f"use one of {', '.join(VERBS)}"
-    raise UserError(f"verb {name!r} is unknown; {advice}")
+    raise UserError(f"motion {name!r} is unknown; {advice}")
