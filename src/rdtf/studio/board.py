@@ -239,7 +239,9 @@ class Board:
             return self._animate_request(canvas)
         clip = self.clip
         if clip is None:
-            raise UserError(f"{TASKS[self.task]} needs a clip: drop a GIF, WebP, APNG or WebM first")
+            raise UserError(
+                f"{TASKS[self.task]} needs a clip: drop a GIF, WebP, APNG or WebM first"
+            )
         clip = clip.replace(captions=())
         if self.task in _FACTORS:
             self._check_length((clip.num_frames - 1) * _FACTORS[self.task] + 1)

@@ -81,9 +81,7 @@ class EditHandlers(MakeHandlers):
         async for view in self._regenerated(session, job, clip):
             yield view
 
-    async def _regenerated(
-        self, session: Session, job: Job, clip: Sticker
-    ) -> AsyncIterator[View]:
+    async def _regenerated(self, session: Session, job: Job, clip: Sticker) -> AsyncIterator[View]:
         strip, stage, _ = self.editor_view(session.token)
         async for view in self._follow(session, job):
             yield strip, stage, view
@@ -137,7 +135,9 @@ def _edits(session: Session) -> dict[str, Callable[..., None]]:
         "cutout": lambda tolerance: editor.change(
             lambda clip: edits.without_background(clip, whole(tolerance, "tolerance"))
         ),
-        "text": lambda *fields: editor.change(lambda clip: _with_text(clip, editor.selected, *fields)),
+        "text": lambda *fields: editor.change(
+            lambda clip: _with_text(clip, editor.selected, *fields)
+        ),
     }
 
 

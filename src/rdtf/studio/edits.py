@@ -153,7 +153,9 @@ def _softened(
     share = np.where(background, 0.0, 1.0)
     colors = frame[..., :3].astype(np.float32)
     if inside.any() and rim.any():
-        nearest = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)
+        nearest = ndimage.distance_transform_edt(
+            ~inside, return_distances=False, return_indices=True
+        )
         whole = np.maximum(distance[tuple(nearest)], 1.0)
         share[rim] = np.clip(distance / whole, 0.0, 1.0)[rim]
         kept = np.maximum(share, 1 / 255)[..., None]

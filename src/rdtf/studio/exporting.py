@@ -126,7 +126,8 @@ def build_pack(
     if not session.visitor.pack:
         raise UserError("the pack is empty; add stickers first")
     items: Sequence[PackItem] = [
-        PackItem(session.visitor.packed_clip(entry), entry.name, entry.emojis) for entry in session.visitor.pack
+        PackItem(session.visitor.packed_clip(entry), entry.name, entry.emojis)
+        for entry in session.visitor.pack
     ]
     pack = export_pack(items, platform, name=name, author=author, options=options)
     suffix = pack.archive if pack.archive in (".wastickers", ".zip") else ".zip"

@@ -141,5 +141,3 @@ def export_options(
     return exporting.make_options(
         float(outline_px or 0), bool(trim), close, float(speed or 1), time, background or ""
     )
-
-
