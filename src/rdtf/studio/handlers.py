@@ -11,10 +11,10 @@ from rdtf.export import ExportOptions
 from rdtf.export.packs import split_emojis
 from rdtf.studio import exporting, markup
 from rdtf.studio.editing import EditHandlers
-from rdtf.studio.making import MakeHandlers, whole
+from rdtf.studio.making import whole
 
 
-class Handlers(MakeHandlers, EditHandlers):
+class Handlers(EditHandlers):
     """The page's events over one `core`."""
 
     # ------------------------------------------------------------ history

@@ -347,7 +347,8 @@ def drawing_pad() -> str:
     """A canvas with colours, pen width, undo and clear; `assets/draw.js` does the rest."""
     inks = "".join(
         f'<button type="button" class="ink" data-ink="{color}" style="background:{color}" '
-        f'aria-pressed="{str(name == "black").lower()}" aria-label="{name}" title="{name}"></button>'
+        f'aria-pressed="{str(name == "black").lower()}" aria-label="{name}" '
+        f'title="{name}"></button>'
         for name, color in _INKS.items()
     )
     eraser = (

@@ -39,7 +39,9 @@ _WRITE_TOKEN = """(token) => {
     localStorage.setItem('rdtf-studio-visitor', visitor);
     if (sessionStorage.getItem('rdtf-studio-tab') !== tab) {
       sessionStorage.setItem('rdtf-studio-tab', tab);
-      if (navigator.locks) navigator.locks.request('rdtf-studio-' + tab, () => new Promise(() => {}));
+      if (navigator.locks) {
+        navigator.locks.request('rdtf-studio-' + tab, () => new Promise(() => {}));
+      }
     }
   } catch (error) {}
 }"""
@@ -308,7 +310,7 @@ def _with_event(function: Any) -> Any:
 def _pack_tab(handlers: Handlers, token: gr.Textbox, options: list[Any]) -> gr.HTML:
     heading(
         "Pack",
-        "several stickers in one file, with the title picture and the list that the platform asks for",
+        "several stickers in one file, with the extra files that the platform asks for",
     )
     with gr.Row():
         name = gr.Textbox("", label="Name of the sticker", elem_id="pack-sticker")
