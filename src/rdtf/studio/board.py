@@ -204,8 +204,7 @@ class Board:
     def _use_first_of_clip(self) -> None:
         """A clip that is animated gives its first frame."""
         if self.clip is not None and not self.stills:
-            self._last = self.clip.frames[0]
-            self.stills[0] = self._last
+            self._last = self.stills[0] = self.clip.frames[0]
 
     # ------------------------------------------------------------------ length and time
 

@@ -132,7 +132,7 @@ def _cut_out(frame: np.ndarray, tolerance: int) -> np.ndarray:
     if (np.linalg.norm(border - color, axis=1) <= tolerance).mean() < 0.6:
         raise UserError("the border has many colours; this removes a background of one colour only")
     distance = np.linalg.norm(frame[..., :3] - color, axis=-1)
-    labels, _ = ndimage.label((distance <= tolerance) | (frame[..., 3] < 128))
+    labels: Any = ndimage.label((distance <= tolerance) | (frame[..., 3] < 128))[0]  # type: ignore[index]
     edges = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     background = np.isin(labels, np.unique(edges[edges > 0]))
     return _softened(frame, background, distance, color)
@@ -153,7 +153,7 @@ def _softened(
     share = np.where(background, 0.0, 1.0)
     colors = frame[..., :3].astype(np.float32)
     if inside.any() and rim.any():
-        nearest = ndimage.distance_transform_edt(
+        nearest: Any = ndimage.distance_transform_edt(
             ~inside, return_distances=False, return_indices=True
         )
         whole = np.maximum(distance[tuple(nearest)], 1.0)
@@ -225,11 +225,13 @@ def _text_layer(
     layer = Image.new("RGBA", size, (*edge_color, 0))
     draw = ImageDraw.Draw(layer)
     _check_letters(words, ImageFont.load_default(24))
-    for points in np.geomspace(max(height, 5), 5, 12):  # smaller until it fits
-        font, edge = ImageFont.load_default(float(points)), max(1, round(points / 9))
+    points = max(height, 5.0)
+    while True:  # smaller until it fits
+        font, edge = ImageFont.load_default(points), max(1, round(points / 9))
         box = draw.multiline_textbbox((0, 0), words, font=font, stroke_width=edge, align="center")
-        if box[2] - box[0] <= size[0] and box[3] - box[1] <= size[1]:
+        if points <= 5 or (box[2] - box[0] <= size[0] and box[3] - box[1] <= size[1]):
             break
+        points = max(points * 0.85, 5.0)
     margin = min(size) * 0.03
     free = size[1] - (box[3] - box[1])
     top = {"top": min(margin, free), "middle": free / 2, "bottom": max(free - margin, 0)}[place]

@@ -15,6 +15,7 @@ from rdtf.studio.parts import PRIVATE, asset, heading, notice_box, own_html, sen
 from rdtf.synthetic import VERBS
 
 _UPLOADS = [".gif", ".webp", ".png", ".apng", ".jpg", ".jpeg", ".webm", ".tgs", ".json"]
+_MOST_ON_SLIDERS = 64  # frames
 _MOTIONS = [
     ("as the text says", ""),
     ("free: the network decides", "network"),
@@ -59,6 +60,7 @@ def board_values(handlers: Handlers, token: str) -> list[Any]:
 
 def make_tab(handlers: Handlers, token: gr.Textbox) -> MakeParts:
     limits = handlers.core.limits
+    most = min(_MOST_ON_SLIDERS, limits.max_frames)
     with gr.Row(elem_classes="columns"):
         with gr.Column(scale=6, min_width=320):
             heading("What to do", "the text alone can be animated too")
@@ -111,11 +113,9 @@ def make_tab(handlers: Handlers, token: gr.Textbox) -> MakeParts:
                     1, limits.max_frames, 8, step=1, label="Frames", elem_id="length"
                 )
                 frame_ms = gr.Slider(20, 500, 100, step=10, label="Frame time (ms)")
-                after = gr.Slider(
-                    0, limits.max_frames, 4, step=1, label="Frames to add behind", visible=False
-                )
+                after = gr.Slider(0, most, 4, step=1, label="Frames to add behind", visible=False)
                 before = gr.Slider(
-                    0, limits.max_frames, 0, step=1, label="Frames to add in front", visible=False
+                    0, most, 0, step=1, label="Frames to add in front", visible=False
                 )
             board_notice = notice_box("board-notice")
         with gr.Column(scale=5, min_width=320):

@@ -259,7 +259,8 @@ def export_table(rows: Sequence[ExportRow]) -> str:
             )
         lines.append(
             f'<li class="rd-row {row.state}" data-platform="{escape(row.platform)}">'
-            f'{_exported(row)}<span class="what"><b>{escape(row.title)}</b><small>{escape(row.asks)}</small></span>'
+            f'{_exported(row)}<span class="what"><b>{escape(row.title)}</b>'
+            f"<small>{escape(row.asks)}</small></span>"
             f'<span class="verdict"><b>{_MARKS[row.state]}</b> {escape(row.size)}'
             f"<small>{escape(row.words)}</small></span>"
             f'<span class="acts">{action}</span></li>'
