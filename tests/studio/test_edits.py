@@ -11,6 +11,7 @@ from fixtures_service import moving_disc
 from rdtf.errors import UserError
 from rdtf.service.errors import NotFoundError
 from rdtf.service.limits import Limits
+from rdtf.stickers import Sticker
 from rdtf.studio import edits
 from rdtf.studio.editor import Editor
 from rdtf.studio.session import Sessions
@@ -101,6 +102,75 @@ def test_a_clip_does_not_grow_without_end():
     assert editor.current().num_frames == 10
 
 
+# ------------------------------------------------------------------------------ pictures
+
+
+def on_color(color: tuple[int, int, int]) -> Sticker:
+    """Two frames of a soft-edged blue disc on a colour, with a hole of that colour in it."""
+    y, x = np.indices((40, 40)) - 20
+    radius = np.hypot(x, y)
+    alpha = np.clip(14.5 - radius, 0, 1) * (radius > 4)
+    pixels = alpha[..., None] * np.array([20, 40, 220]) + (1 - alpha[..., None]) * np.array(color)
+    frame = np.dstack([np.rint(pixels), np.full((40, 40), 255)]).astype(np.uint8)
+    return Sticker(np.stack([frame, frame]), np.array([50, 60]))
+
+
+@pytest.mark.parametrize("color", [(255, 255, 255), (0, 200, 60)])
+def test_the_background_becomes_transparent_with_a_soft_edge(color):
+    clip = on_color(color)
+    made = edits.without_background(clip, 40)
+    alpha = made.frames[..., 3]
+    y, x = np.indices((40, 40)) - 20
+    radius = np.hypot(x, y)
+    assert not alpha[:, radius > 15.5].any()
+    assert (alpha[:, (radius > 5) & (radius < 13)] == 255).all()
+    assert (alpha[:, radius < 3] == 255).all()  # a hole is not joined to the border
+    assert ((alpha > 20) & (alpha < 235)).any()
+    shown = made.frames[alpha > 60]
+    np.testing.assert_allclose(shown[shown[:, 2] > 150][:, 0], 20, atol=60)  # no halo of the colour
+    assert times(made) == [50, 60]
+
+
+def test_a_background_of_many_colours_is_refused():
+    noise = np.random.default_rng(0).integers(0, 256, (1, 16, 16, 4), dtype=np.uint8)
+    noise[..., 3] = 255
+    with pytest.raises(UserError, match="many colours"):
+        edits.without_background(Sticker(noise, np.array([100])))
+    with pytest.raises(UserError, match="transparent already"):
+        edits.without_background(Sticker(np.zeros((1, 16, 16, 4), np.uint8), np.array([100])))
+
+
+def test_cropping():
+    clip = moving_disc(16, 2)
+    assert edits.crop(clip, 1, 2, 3, 4).frames.shape == (2, 10, 12, 4)
+    assert edits.trim(clip).height < 16
+    for sides in ((8, 0, 8, 0), (-1, 0, 0, 0)):
+        with pytest.raises(UserError):
+            edits.crop(clip, *sides)
+
+
+@pytest.mark.parametrize("place", edits.PLACES)
+@pytest.mark.parametrize("words", ["Hi", "a text that is far too wide for the picture"])
+def test_text_with_an_outline_stays_within_the_picture(place, words):
+    clip = Sticker(np.zeros((2, 64, 96, 4), np.uint8), np.array([50, 50]))
+    made = edits.with_text(clip, [1], words, place=place, color="#ff0000", edge_color="#0000ff")
+    assert not made.frames[0].any()
+    drawn = made.frames[1][made.frames[1][..., 3] > 200]
+    assert (drawn[:, 0] > 200).any()
+    assert (drawn[:, 2] > 200).any()
+    alpha = made.frames[1, ..., 3]
+    assert not alpha[:, [0, -1]].any()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"words": " "}, {"words": "日本"}, {"place": "left"}, {"color": "x"}, {"size_percent": 0}],
+)
+def test_text_that_can_not_be_drawn_is_refused(wrong):
+    with pytest.raises(UserError):
+        edits.with_text(CLIP, [0], **{"words": "Hi", **wrong})
+
+
 # ------------------------------------------------------------------------------ sessions
 
 
@@ -120,9 +190,18 @@ def test_a_token_finds_its_session_and_a_guess_does_not(sessions):
         assert sessions.get(guess).token not in (guess, mine.token)
 
 
+def test_two_tabs_share_the_history_and_nothing_else(sessions):
+    first = sessions.get(None)
+    second = sessions.get(first.visitor.token + ".")
+    assert second.visitor is first.visitor
+    assert second.editor is not first.editor
+    assert second.board is not first.board
+    assert (sessions.get(first.token), sessions.get(second.token)) == (first, second)
+
+
 def test_idle_sessions_go_with_their_files(sessions, core):
     mine = sessions.get(None)
-    mine.remember(CLIP, "a", 1, "x")
+    mine.visitor.remember(CLIP, "a", 1, "x")
     sessions.now[0] = 101
     sessions.get(None)
     assert sessions.get(mine.token) is not mine
@@ -134,15 +213,15 @@ def test_idle_sessions_go_with_their_files(sessions, core):
 
 def test_the_history_gives_back_every_pixel_and_is_bounded(sessions, core):
     session = sessions.get(None)
-    items = [session.remember(CLIP.select([i, 4]), f"{i}", i, "x") for i in range(3)]
-    assert [item.prompt for item in session.history] == ["2", "1"]
-    _, clip = session.recall(items[2].id)
+    items = [session.visitor.remember(CLIP.select([i, 4]), f"{i}", i, "x") for i in range(3)]
+    assert [item.prompt for item in session.visitor.history] == ["2", "1"]
+    _, clip = session.visitor.recall(items[2].id)
     np.testing.assert_array_equal(clip.frames, CLIP.frames[[2, 4]])
     assert times(clip) == [30, 50]
     for gone in (items[0].id, "../../x", ""):
         with pytest.raises(UserError):
-            session.recall(gone)
-        session.forget(gone)
+            session.visitor.recall(gone)
+        session.visitor.forget(gone)
     assert len(list((core.store.work / "sessions").rglob("*.webp"))) == 2
 
 

@@ -37,7 +37,7 @@ class StudioCommand:
     """REST only."""
     max_waiting: int = 32
     """Jobs that may wait; more are told to come back."""
-    max_frames: int = 64
+    max_frames: int = 480
     """Frames of one clip."""
     max_steps: int = 100
     """Denoising steps of one job."""

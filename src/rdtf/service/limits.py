@@ -38,6 +38,7 @@ class Limits:
         max_kept, max_kept_bytes: finished jobs and the bytes of their files; the oldest go first.
         max_sessions: studio sessions; the ones idle for longest go first.
         session_seconds: how long an idle studio session is kept.
+        reload_seconds: how long a job goes on after its page is gone, so that it may come back.
         max_history, max_pack: stickers in a session's history and pack.
     """
 
@@ -45,7 +46,7 @@ class Limits:
     upload: Budget = field(default_factory=_upload_budget)
     max_data_url_chars: int = 20_971_520
     max_references: int = 64
-    max_frames: int = 64
+    max_frames: int = 480
     max_steps: int = 100
     max_variants: int = 6
     max_side: int = 1024
@@ -58,6 +59,7 @@ class Limits:
     max_kept_bytes: int = 2048 * _MIB
     max_sessions: int = 64
     session_seconds: int = 24 * 3600
+    reload_seconds: float = 20.0
     max_history: int = 48
     max_pack: int = 120
 

@@ -30,6 +30,8 @@ class JobSpec:
         seeds: one variant for each.
         steps: denoising steps per window. guidance, image_guidance: 1 = off. None = the model's
             default for the task.
+        motion: a motion by name, "network", or None = by the prompt; motion_scale: how far things
+            move. loop: the last frame leads back to the first. See `SamplingOptions`.
         output: size of the result.
         platform: id of the export that is made of each variant; "webp" is the clip itself.
         task: what it was called by the client; decides nothing.
@@ -42,6 +44,9 @@ class JobSpec:
     steps: int | None = None
     guidance: float | None = None
     image_guidance: float | None = None
+    motion: str | None = None
+    motion_scale: float = 1.0
+    loop: bool = False
     output: OutputSize = "canvas"
     platform: str = "webp"
     task: str = "generate"

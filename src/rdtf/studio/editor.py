@@ -79,6 +79,10 @@ class Editor:
         chosen = self.selected or range(self.current().num_frames)
         self._apply(lambda clip: edits.retime(clip, chosen, frame_ms))
 
+    def change(self, edit: Callable[[Sticker], Sticker]) -> None:
+        """Another edit of the whole clip; the selection stays."""
+        self._apply(edit)
+
     def replace(self, clip: Sticker) -> None:
         """A new version of the clip, such as one with frames made anew."""
         self._apply(lambda _: clip)

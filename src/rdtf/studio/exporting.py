@@ -5,18 +5,31 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+import numpy as np
+
 from rdtf.errors import UserError
 from rdtf.export import Export, ExportOptions, PackItem, export_pack, export_sticker
 from rdtf.export.options import parse_color
 from rdtf.export.packs import zipped
 from rdtf.export.platforms import platforms
+from rdtf.export.shapes import outline, trim_to_content
 from rdtf.fileio import size_text
+from rdtf.service.results import media_type
 from rdtf.stickers import Sticker
 from rdtf.studio.rows import ExportRow, asks, open_rows
 from rdtf.studio.session import Session
 from rdtf.studio.shelf import Shelf
 
 __all__ = ["ExportRow", "build_pack", "export_row", "make_options", "open_rows", "pack_platforms"]
+
+
+_PREVIEW_SIDE = 512
+# Least decibels on white, and what a person sees of such an error.
+_QUALITY = (
+    (42, "looks the same as the sticker"),
+    (35, "nearly the same; differences show when enlarged"),
+    (29, "slightly softer or with fewer colours"),
+)
 
 
 def make_options(
@@ -48,14 +61,42 @@ def export_row(
         words = re.sub(r"--(\w+)", r"\1", str(error).removeprefix(f"{known.title}: "))
         return ExportRow(row.platform, row.title, row.asks, "refused", words)
     report = export.report
-    loss = (
-        "exact" if report.is_exact and not report.gave_up else f"{report.loss.psnr_white_db:.1f} dB"
-    )
-    words = "; ".join([loss, *report.gave_up])
+    exact = report.is_exact and not report.gave_up
+    words = "; ".join([quality_words(report.loss.psnr_white_db, exact), *report.gave_up])
     size = size_text(len(data))
     if report.max_bytes is not None:
         size += f" of {size_text(report.max_bytes)}"
-    return ExportRow(row.platform, row.title, row.asks, "passed", words, size, token)
+    kind = media_type(suffix)
+    shows = kind if kind.startswith(("image/", "video/")) else ""
+    return ExportRow(row.platform, row.title, row.asks, "passed", words, size, token, shows)
+
+
+def quality_words(psnr_db: float, exact: bool) -> str:
+    """How the file looks beside the sticker, in words.
+
+    Args:
+        psnr_db: peak signal-to-noise ratio on white.
+        exact: the file keeps every pixel.
+    """
+    if exact:
+        return "every pixel as it is"
+    for least_db, words in _QUALITY:
+        if psnr_db >= least_db:
+            return words
+    return "clearly worse than the sticker"
+
+
+def preview(clip: Sticker, options: ExportOptions) -> np.ndarray:
+    """The first frame with trim, outline and background, uint8 [H, W, 4], on 512 pixels at most."""
+    still = clip.select([0])
+    if options.trim:
+        still = trim_to_content(clip).select([0])
+    still = outline(still.fit_canvas(_PREVIEW_SIDE), options.outline_px, options.outline_color)
+    if options.background is not None:
+        frame = np.empty_like(still.frames)
+        frame[..., :3], frame[..., 3] = still.on_background(options.background), 255
+        return frame[0]
+    return still.frames[0]
 
 
 def _one_file(export: Export) -> tuple[bytes, str]:
@@ -82,10 +123,11 @@ def build_pack(
     Raises:
         UserError: it does not comply; says why.
     """
-    if not session.pack:
+    if not session.visitor.pack:
         raise UserError("the pack is empty; add stickers first")
     items: Sequence[PackItem] = [
-        PackItem(session.packed_clip(entry), entry.name, entry.emojis) for entry in session.pack
+        PackItem(session.visitor.packed_clip(entry), entry.name, entry.emojis)
+        for entry in session.visitor.pack
     ]
     pack = export_pack(items, platform, name=name, author=author, options=options)
     suffix = pack.archive if pack.archive in (".wastickers", ".zip") else ".zip"

@@ -7,32 +7,34 @@ A button says what it does in `data-do`, and to what in `data-index` or `data-na
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 
 import numpy as np
 
+from rdtf.fileio import size_text
 from rdtf.service.jobs import Job, JobState
 from rdtf.service.results import Result
 from rdtf.stickers import Sticker, encode_sticker
-from rdtf.studio.board import Board
+from rdtf.studio.board import TASKS, Board
 from rdtf.studio.editor import Editor
 from rdtf.studio.exporting import ExportRow
 from rdtf.studio.session import HistoryItem, PackEntry
 
 _THUMB = 96
 _SHOWN_SIDE = 512
+_SCRUB_SIDE = 256
 
 
 def data_url(data: bytes, kind: str = "image/webp") -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
-def picture(frame: np.ndarray) -> str:
-    """A data URL of one uint8 [H, W, 4], small enough for a strip."""
+def picture(frame: np.ndarray, side: int = _THUMB) -> str:
+    """A data URL of one uint8 [H, W, 4] at `side` pixels or less; by default for a strip."""
     still = Sticker(frame[None], np.array([100]))
-    if max(still.width, still.height) > _THUMB:
-        still = still.fit_canvas(_THUMB)
+    if max(still.width, still.height) > side:
+        still = still.fit_canvas(side)
     return data_url(encode_sticker(still, ".webp", method=0))
 
 
@@ -72,45 +74,57 @@ def notice(message: str, kind: str = "bad") -> str:
     """A line that screen readers say at once."""
     if not message:
         return ""
-    return f'<p class="notice {kind}" role="alert">{escape(message)}</p>'
+    return f'<p class="notice said {kind}" role="alert">{escape(message)}</p>'
 
 
 # ------------------------------------------------------------------------------ film strips
 
 
 def film_strip(board: Board) -> str:
-    """The slots to choose given frames from; pressed = given."""
+    """The frames of what is to be made; pressed = given."""
+    slots = board.slots()
+    if not slots:
+        return f'<p class="hint">{TASKS[board.task]} starts from a clip: drop one above.</p>'
     cells = []
-    for index, shown in enumerate(board.pictures):
-        given = board.given[index]
-        number = f'<span class="number">{index + 1}</span>'
-        if shown is not None:
-            body = _image(picture(shown), "")
+    for index, slot in enumerate(slots):
+        if slot.source is not None and slot.picture is not None:
+            if slot.source not in board.thumbnails:
+                board.thumbnails[slot.source] = picture(slot.picture)
+            body = _image(board.thumbnails[slot.source], "")
+        elif slot.picture is not None:
+            body = _image(picture(slot.picture), "")
         else:
             body = '<span class="empty" aria-hidden="true"></span>'
-        state = '<span class="state" aria-hidden="true"></span>'
-        can = board.can_give(index)
-        label = f"Frame {index + 1}, {board.durations_ms[index]} ms"
+        state = "stays as it is" if slot.given else "is made"
         cells.append(
             f'<button type="button" class="frame" data-do="give" data-index="{index}" '
-            f'data-key="give-{index}" aria-pressed="{str(given).lower()}" '
-            f'aria-disabled="{str(not can).lower()}" aria-label="{label}">'
-            f"{body}{number}{state}</button>"
+            f'data-key="give-{index}" aria-pressed="{str(slot.given).lower()}" '
+            f'aria-disabled="{str(not slot.can_press).lower()}" '
+            f'aria-label="Frame {index + 1}, {slot.duration_ms} ms, {state}">'
+            f'{body}<span class="number">{index + 1}</span>'
+            '<span class="state" aria-hidden="true"></span></button>'
         )
-    label = "Film strip: pressed frames are given, the others are made"
+    label = "Frames: those with a tick stay as they are, the others are made"
     return f'<div class="strip mask" role="group" aria-label="{label}">{"".join(cells)}</div>'
 
 
 def mask_words(board: Board) -> str:
-    """What the condition mask means, in one line."""
-    given, total = board.num_given, board.num_frames
+    """What will be made, in one line."""
+    slots = board.slots()
+    if not slots:
+        return ""
+    total, given = len(slots), sum(slot.given for slot in slots)
     if given == 0:
-        words = f"Nothing given: all {total} frames come from the text."
+        words = f"All {total} frames are made from the text." if total > 1 else "One frame is made."
     elif given == total:
-        words = f"All {total} frames are given. Click one to have it made anew."
+        words = f"{total} frames, none to make yet."
+        if board.task == "fix":
+            words += " Click the frames that are to be made again."
     else:
-        words = f"{given} of {total} frames given, {total - given} to make."
-    seconds = sum(board.durations_ms) / 1000
+        words = f"{given} of {total} frames stay as they are, {total - given} are made."
+    if board.task == "animate" and board.clip is not None:
+        words += " Animate uses one frame of your clip; the other tasks keep them all."
+    seconds = sum(slot.duration_ms for slot in slots) / 1000
     return f'<p class="hint" aria-live="polite">{words} {seconds:g} s in all.</p>'
 
 
@@ -133,12 +147,28 @@ def editor_strip(editor: Editor) -> str:
 
 
 def stage(clip: Sticker | None) -> str:
-    """The edited clip, playing."""
+    """The edited clip: playing, or one frame of it with its neighbour shining through."""
     if clip is None:
         return '<div class="stage empty-stage"><p class="hint">Your sticker plays here.</p></div>'
     words = f"{clip.num_frames} frames · {clip.total_ms / 1000:g} s · {clip.width} × {clip.height}"
-    shown = _image(animation(clip), "The sticker, playing", "big")
-    return f'<div class="stage">{shown}<p class="hint">{words}</p></div>'
+    shown = _image(animation(clip), "The sticker, playing", "big playing")
+    urls = " ".join(picture(frame, _SCRUB_SIDE) for frame in clip.frames)
+    layers = '<img class="onion" alt="" hidden><img class="one" alt="One frame" hidden>'
+    return (
+        f'<div class="stage"><div class="screen" data-frames="{urls}">{shown}{layers}</div>'
+        f'<p class="hint">{words}</p>'
+        f'<label class="scrub">Frame <input type="range" data-scrub min="0" step="1" value="0" '
+        f'max="{clip.num_frames}" aria-label="Frame to show; 0 plays the sticker">'
+        '<output aria-live="polite">playing</output></label>'
+        '<label class="scrub"><input type="checkbox" data-onion> Onion skin: the frame before '
+        "shines through</label></div>"
+    )
+
+
+def export_preview(frame: np.ndarray) -> str:
+    """The first frame as it will be exported."""
+    shown = _image(picture(frame, 256), "First frame as exported", "big")
+    return f'<div class="said preview">{shown}<p class="hint">First frame as exported</p></div>'
 
 
 # ------------------------------------------------------------------------------ making
@@ -164,26 +194,47 @@ def progress(job: Job, position: int) -> str:
         f'aria-valuenow="{job.progress}" aria-label="Progress">'
         f'<span style="width:{job.progress}%"></span></div>'
     )
-    return f'<div class="making">{bar}<p class="hint" aria-live="polite">{words}</p>{shown}</div>'
+    return (
+        f'<div class="making said">{bar}<p class="hint" aria-live="polite">{words}</p>{shown}</div>'
+    )
 
 
-def variants(results: Sequence[Result], chosen: int) -> str:
-    """Results side by side; one of them is what the other tabs work on."""
+def variants(
+    results: Sequence[Result],
+    chosen: int,
+    saved: Sequence[str] = (),
+    said: Mapping[int, str] | None = None,
+) -> str:
+    """Results side by side; one of them is what the other tabs work on.
+
+    Args:
+        saved: token of each result's file, as far as there is one.
+        said: a notice for one of them.
+    """
     if not results:
         return (
-            '<div class="stage empty-stage"><p class="hint">Nothing made yet. Drop a sticker or '
-            "write what you want to see, then press Make.</p></div>"
+            '<div class="stage empty-stage"><p class="hint">Nothing made yet. Drop a picture or '
+            "a clip, or write what you want to see, then press Make.</p></div>"
         )
     cards = []
     for index, result in enumerate(results):
         url = data_url(result.path.read_bytes())
         pressed = "true" if index == chosen else "false"
-        cards.append(
-            f'<figure class="card">{_image(url, f"Variant {index + 1}, playing", "big")}'
-            f"<figcaption><span>seed {result.seed}</span>"
+        facts = f"{result.width} × {result.height} · {size_text(result.num_bytes)}"
+        acts = (
             f'<button type="button" class="rd-btn" data-do="choose" data-index="{index}" '
             f'data-key="choose-{index}" data-single aria-pressed="{pressed}" '
-            f'aria-label="Use variant {index + 1}">Use</button></figcaption></figure>'
+            f'aria-label="Use variant {index + 1}">Use</button>'
+        )
+        if index < len(saved):
+            acts += (
+                f'<a class="rd-btn" href="files/{saved[index]}" download '
+                f'aria-label="Save variant {index + 1} as WebP">Save</a>'
+            )
+        cards.append(
+            f'<figure class="card">{_image(url, f"Variant {index + 1}, playing", "big")}'
+            f"<figcaption><span>{facts}<br>seed {result.seed}</span>"
+            f'<span class="acts">{acts}</span></figcaption>{(said or {}).get(index, "")}</figure>'
         )
     return f'<div class="cards">{"".join(cards)}</div>'
 
@@ -208,7 +259,8 @@ def export_table(rows: Sequence[ExportRow]) -> str:
             )
         lines.append(
             f'<li class="rd-row {row.state}" data-platform="{escape(row.platform)}">'
-            f'<span class="what"><b>{escape(row.title)}</b><small>{escape(row.asks)}</small></span>'
+            f'{_exported(row)}<span class="what"><b>{escape(row.title)}</b>'
+            f"<small>{escape(row.asks)}</small></span>"
             f'<span class="verdict"><b>{_MARKS[row.state]}</b> {escape(row.size)}'
             f"<small>{escape(row.words)}</small></span>"
             f'<span class="acts">{action}</span></li>'
@@ -216,8 +268,21 @@ def export_table(rows: Sequence[ExportRow]) -> str:
     return f'<ul class="rd-table">{"".join(lines)}</ul>'
 
 
-def history_cards(items: Sequence[HistoryItem]) -> str:
-    """Everything that was made, newest first."""
+def _exported(row: ExportRow) -> str:
+    """The exported file itself, where a browser can show it."""
+    alt = f"The sticker for {escape(row.title)}"
+    if row.shows.startswith("image/"):
+        return f'<img class="checker file" src="files/{row.token}" alt="{alt}" draggable="false">'
+    if row.shows:
+        return (
+            f'<video class="checker file" src="files/{row.token}" aria-label="{alt}" '
+            "autoplay loop muted playsinline></video>"
+        )
+    return ""
+
+
+def history_cards(items: Sequence[HistoryItem], said: Mapping[str, str] | None = None) -> str:
+    """Everything that was made, newest first; `said`: a notice for one of them, by its id."""
     if not items:
         return '<p class="hint">What you make is kept here until the server stops.</p>'
     cards = []
@@ -230,7 +295,8 @@ def history_cards(items: Sequence[HistoryItem]) -> str:
             f'<figure class="card">{_image(data_url(item.thumbnail), what[:60])}'
             f"<figcaption><b>{escape(what[:80])}</b>"
             f"<small>{item.num_frames} frames · {item.total_ms / 1000:g} s{seed}</small>"
-            f'<span class="acts">{open_it}{drop}</span></figcaption></figure>'
+            f'<span class="acts">{open_it}{drop}</span></figcaption>{(said or {}).get(item.id, "")}'
+            "</figure>"
         )
     return f'<div class="cards small">{"".join(cards)}</div>'
 
@@ -261,6 +327,47 @@ def pack_result(token: str, report: str) -> str:
     """The finished pack: download, and what its check found."""
     lines = escape(report)
     return (
-        f'<p><a class="rd-btn go" href="files/{token}" download>Save the pack</a></p>'
+        f'<p class="said"><a class="rd-btn go" href="files/{token}" download>Save the pack</a></p>'
         f'<details><summary>What was checked</summary><pre class="report">{lines}</pre></details>'
+    )
+
+
+_INKS = {
+    "black": "#1f2430",
+    "white": "#ffffff",
+    "red": "#f2545b",
+    "orange": "#ff9f1c",
+    "yellow": "#ffd23f",
+    "green": "#3bb273",
+    "blue": "#3a86ff",
+    "violet": "#8f5bd6",
+}
+
+
+def drawing_pad() -> str:
+    """A canvas with colours, pen width, undo and clear; `assets/draw.js` does the rest."""
+    inks = "".join(
+        f'<button type="button" class="ink" data-ink="{color}" style="background:{color}" '
+        f'aria-pressed="{str(name == "black").lower()}" aria-label="{name}" '
+        f'title="{name}"></button>'
+        for name, color in _INKS.items()
+    )
+    eraser = (
+        '<button type="button" class="rd-btn small" data-ink="eraser" aria-pressed="false">'
+        "Eraser</button>"
+    )
+    acts = "".join(
+        f'<button type="button" class="rd-btn small{kind}" data-pad="{do}"{more}>{label}</button>'
+        for do, label, kind, more in (
+            ("undo", "Undo", "", ""),
+            ("clear", "Clear", "", ""),
+            ("use", "Use the drawing", " go", ' id="use-drawing"'),
+        )
+    )
+    return (
+        '<div class="pad"><canvas class="checker" width="320" height="320" '
+        'aria-label="Drawing area"></canvas>'
+        f'<div class="acts">{inks}{eraser}<label class="scrub">Pen <input type="range" data-width '
+        'min="2" max="48" value="12" aria-label="Width of the pen in pixels"></label></div>'
+        f'<div class="acts">{acts}</div></div>'
     )

@@ -7,7 +7,8 @@ from fastapi import FastAPI, Response
 
 from rdtf.service.core import Core
 from rdtf.studio.handlers import Handlers
-from rdtf.studio.page import asset, build_page, theme
+from rdtf.studio.page import build_page, theme
+from rdtf.studio.parts import asset
 
 
 def mount_studio(app: FastAPI, core: Core) -> Handlers:

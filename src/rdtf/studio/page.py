@@ -2,36 +2,49 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from importlib.resources import files
+from dataclasses import fields
 from typing import Any
 
 import gradio as gr
 
 from rdtf.service.errors import UnavailableError
 from rdtf.studio import exporting, markup
-from rdtf.studio.board import CHOICES
+from rdtf.studio.edits import PLACES
 from rdtf.studio.handlers import Handlers
+from rdtf.studio.make_tab import MakeParts, board_values, make_tab
+from rdtf.studio.parts import PRIVATE, heading, notice_box, own_html, sent
 
-_UPLOADS = [".gif", ".webp", ".png", ".apng", ".jpg", ".jpeg", ".webm", ".tgs", ".json"]
-_INKS: list[str | tuple[str, float]] = [
-    "#1f2430",
-    "#ffffff",
-    "#f2545b",
-    "#ff9f1c",
-    "#ffd23f",
-    "#3bb273",
-    "#3a86ff",
-    "#8f5bd6",
-]
 _CLOSINGS = ["none", "ping-pong", "boomerang", "cross-fade"]
 _TIMES = ["refuse", "trim", "hold", "speed"]
 _PAGE_TITLE = "rdtf studio"
-_PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-
-
-def asset(name: str) -> str:
-    return files("rdtf.studio").joinpath("assets", name).read_text("utf-8")
+# The visitor's secret is kept for all tabs, the tab's own for this one alone. A tab that was
+# duplicated brings the secret of the other along: whoever holds the lock keeps it.
+_READ_TOKEN = """async () => {
+  let visitor = '', tab = '';
+  try {
+    visitor = localStorage.getItem('rdtf-studio-visitor') || '';
+    tab = sessionStorage.getItem('rdtf-studio-tab') || '';
+  } catch (error) {}
+  if (tab && navigator.locks) {
+    const is_free = await new Promise((resolve) => navigator.locks.request(
+      'rdtf-studio-' + tab, { ifAvailable: true },
+      (lock) => { resolve(Boolean(lock)); return lock ? new Promise(() => {}) : null; }));
+    if (!is_free) tab = '';
+  }
+  return [visitor + '.' + tab];
+}"""
+_WRITE_TOKEN = """(token) => {
+  const [visitor, tab] = token.split('.');
+  try {
+    localStorage.setItem('rdtf-studio-visitor', visitor);
+    if (sessionStorage.getItem('rdtf-studio-tab') !== tab) {
+      sessionStorage.setItem('rdtf-studio-tab', tab);
+      if (navigator.locks) {
+        navigator.locks.request('rdtf-studio-' + tab, () => new Promise(() => {}));
+      }
+    }
+  } catch (error) {}
+}"""
 
 
 def theme() -> gr.themes.Base:
@@ -62,34 +75,6 @@ def theme() -> gr.themes.Base:
     )
 
 
-def own_html(value: str = "", *, id: str) -> gr.HTML:
-    """A part of the page that is ours: its buttons send what they do."""
-    return gr.HTML(
-        value, elem_id=id, js_on_load=asset("studio.js"), apply_default_css=False, padding=False
-    )
-
-
-def sent(event: gr.EventData) -> dict[str, Any]:
-    """What `studio.js` sent with a click."""
-    data = getattr(event, "_data", None)
-    return data if isinstance(data, dict) else {}
-
-
-@dataclass
-class _Parts:
-    """What handlers of several tabs show or read."""
-
-    token: gr.BrowserState
-    strip: gr.HTML
-    mask_words: gr.HTML
-    board_notice: gr.HTML
-    prompt: gr.Textbox
-    steps: gr.Slider
-    seed: gr.Number
-    progress: gr.HTML
-    variants: gr.HTML
-
-
 def build_page(handlers: Handlers) -> gr.Blocks:
     """The whole page over one set of handlers."""
     with gr.Blocks(
@@ -98,36 +83,43 @@ def build_page(handlers: Handlers) -> gr.Blocks:
         delete_cache=(600, 3600),
         fill_width=True,
     ) as page:
-        token = gr.BrowserState(None, storage_key="rdtf-studio")
+        token = gr.Textbox(visible="hidden", elem_id="token", label="session")
         header = gr.HTML(_header(handlers), elem_id="header", apply_default_css=False)
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Make", id="make"):
-                parts = _make_tab(handlers, token)
+                parts = make_tab(handlers, token)
             with gr.Tab("Edit", id="edit") as edit_tab:
-                editor_outputs, edit_notice, use_edited = _edit_tab(handlers, parts)
+                editor = _edit_tab(handlers, token, parts)
             with gr.Tab("Export", id="export") as export_tab:
                 options, exports = _export_tab(handlers, token)
             with gr.Tab("Pack", id="pack") as pack_tab:
                 pack_cards = _pack_tab(handlers, token, options)
             with gr.Tab("History", id="history") as history_tab:
                 history_cards = _history_tab(handlers, token)
-        board = [parts.strip, parts.mask_words, parts.board_notice]
-        use_edited.click(handlers.use_edited, token, board, **_PRIVATE)
-        editor = [*editor_outputs, edit_notice]
-        edit_tab.select(handlers.editor_view, token, editor, **_PRIVATE)
-        export_tab.select(handlers.export_view, token, exports, **_PRIVATE)
-        pack_tab.select(handlers.pack_view, token, pack_cards, **_PRIVATE)
-        history_tab.select(handlers.history_view, token, history_cards, **_PRIVATE)
+        export_tab.select(handlers.export_view, token, exports, **PRIVATE)
+        pack_tab.select(handlers.pack_view, token, pack_cards, **PRIVATE)
+        history_tab.select(handlers.history_view, token, history_cards, **PRIVATE)
+        # Another tab's selection must not hide the progress of a job that makes frames again.
+        edit_tab.select(lambda known: handlers.editor_view(known)[:2], token, editor[:2], **PRIVATE)
 
-        def opened(known: object) -> tuple[str, str, str, str, str, str]:
-            """The visitor's session, or a new one; and all that is in it."""
+        def opened(known: object) -> list[Any]:
+            """The tab's session, or a new one; and all that is in it."""
             session = handlers.session(known)
-            board_parts = handlers.board_view(session.token)
-            shown = handlers.variants_view(session.token)
-            return session.token, _header(handlers), *board_parts, shown
+            settings = session.settings
+            return [
+                session.token,
+                _header(handlers),
+                *board_values(handlers, session.token),
+                *(getattr(settings, field.name) for field in fields(settings)),
+            ]
 
-        page.load(opened, token, [token, header, *board, parts.variants], **_PRIVATE)
-        gr.Timer(4).tick(lambda: _header(handlers), None, header, **_PRIVATE)
+        shown = [token, header, *parts.board, *parts.settings]
+        loaded = page.load(opened, token, shown, js=_READ_TOKEN, **PRIVATE)
+        loaded = loaded.then(None, token, None, js=_WRITE_TOKEN)
+        live: dict[str, Any] = {"concurrency_limit": None, **PRIVATE}
+        loaded.then(handlers.resume, token, [parts.progress, parts.variants], **live)
+        loaded.then(handlers.resume_edit, token, editor, **live)
+        gr.Timer(4).tick(lambda: _header(handlers), None, header, **PRIVATE)
     page.queue(default_concurrency_limit=16, max_size=256)
     return page
 
@@ -148,166 +140,6 @@ def _header(handlers: Handlers) -> str:
     )
 
 
-# ------------------------------------------------------------------------------ Make
-
-
-def _make_tab(handlers: Handlers, token: gr.BrowserState) -> _Parts:
-    limits = handlers.core.limits
-    with gr.Row(elem_classes="columns"):
-        with gr.Column(scale=6, min_width=320):
-            _heading("Start from", "a still, a clip, a drawing, or nothing but words")
-            with gr.Tabs(elem_classes="inner"):
-                with gr.Tab("Drop a file"):
-                    dropped = gr.File(
-                        label="GIF, WebP, PNG, APNG, JPEG, WebM, TGS or Lottie",
-                        type="binary",
-                        file_types=_UPLOADS,
-                        height=132,
-                        elem_id="drop",
-                    )
-                with gr.Tab("Draw"):
-                    canvas = gr.ImageEditor(
-                        label="Canvas",
-                        type="numpy",
-                        image_mode="RGBA",
-                        sources=(),
-                        transforms=(),
-                        layers=False,
-                        canvas_size=(320, 320),
-                        fixed_canvas=True,
-                        brush=gr.Brush(default_size=10, colors=_INKS, color_mode="defaults"),
-                        buttons=[],
-                        show_label=False,
-                        elem_id="canvas",
-                    )
-                    use_drawing = gr.Button("Use the drawing", elem_id="use-drawing")
-            with gr.Row(elem_classes="tight"):
-                where = gr.Radio(
-                    [("start anew with it", "start"), ("put it into frame", "put")],
-                    value="start",
-                    show_label=False,
-                    container=False,
-                    elem_id="where",
-                    scale=3,
-                )
-                into = gr.Number(
-                    1, label="frame", minimum=1, precision=0, min_width=90, scale=1, visible=False
-                )
-            _heading("Given frames", "click a frame: given ones stay, the others are made")
-            strip = own_html(id="film-strip")
-            mask_words = gr.HTML(elem_id="mask-words", apply_default_css=False)
-            with gr.Row(elem_classes="presets"):
-                buttons = [gr.Button(choice, size="sm", min_width=60) for choice in CHOICES]
-            with gr.Row():
-                length = gr.Slider(1, limits.max_frames, 8, step=1, label="Frames")
-                frame_ms = gr.Slider(20, 500, 100, step=10, label="Frame time (ms)")
-            board_notice = gr.HTML(elem_id="board-notice", apply_default_css=False)
-        with gr.Column(scale=5, min_width=320):
-            _heading("Words", "what to show")
-            prompt = gr.Textbox(
-                placeholder="a cat waving",
-                show_label=False,
-                label="Prompt",
-                lines=2,
-                max_length=limits.max_prompt_chars,
-                elem_id="prompt",
-            )
-            with gr.Row():
-                count = gr.Slider(1, limits.max_variants, 2, step=1, label="Variants")
-                steps = gr.Slider(
-                    0, limits.max_steps, 0, step=1, label="Steps (0: as the task needs)"
-                )
-            with gr.Accordion("Seed, guidance, size", open=False):
-                with gr.Row():
-                    seed = gr.Number(-1, label="Seed (-1: a new one)", precision=0)
-                    size = gr.Dropdown(
-                        [("the model's canvas", "canvas"), ("of the given frames", "input")],
-                        value="canvas",
-                        label="Size",
-                    )
-                with gr.Row():
-                    guidance = _guidance("Guidance by the text (1: off)")
-                    image_guidance = _guidance("… by the given frames (1: off)")
-            with gr.Row(elem_classes="go-row"):
-                go = gr.Button("Make", variant="primary", scale=3, elem_id="go")
-                stop = gr.Button("Cancel", scale=1, elem_id="stop", min_width=90)
-            progress = gr.HTML(elem_id="progress", apply_default_css=False)
-            variants = own_html(markup.variants((), 0), id="variants")
-    board = [strip, mask_words, board_notice]
-
-    def give(known: str, event: gr.EventData) -> tuple[str, str, str]:
-        return handlers.give(known, sent(event))
-
-    def choose(known: str, event: gr.EventData) -> str:
-        return handlers.choose(known, sent(event))
-
-    def upload(known: str, data: bytes | None, where: str, into: float) -> tuple[Any, ...]:
-        return *handlers.upload(known, data, where, into), *_lengths(handlers, known)
-
-    def draw(known: str, drawn: Any, where: str, into: float) -> tuple[Any, ...]:
-        return *handlers.draw(known, drawn, where, into), *_lengths(handlers, known)
-
-    many: dict[str, Any] = {**_PRIVATE, "trigger_mode": "multiple"}
-    where.change(lambda w: gr.update(visible=w == "put"), where, into, **_PRIVATE)
-    dropped.upload(upload, [token, dropped, where, into], [*board, length, frame_ms], **_PRIVATE)
-    dropped.clear(handlers.clear, token, board, **_PRIVATE)
-    use_drawing.click(draw, [token, canvas, where, into], [*board, length, frame_ms], **_PRIVATE)
-    strip.click(give, token, board, **many)
-    for button, choice in zip(buttons, CHOICES, strict=True):
-        button.click(
-            lambda known, choice=choice: handlers.choose_mask(known, choice),
-            token,
-            board,
-            **_PRIVATE,
-        )
-    length.input(
-        lambda known, count: handlers.set_length(known, count, None),
-        [token, length],
-        board,
-        **{**_PRIVATE, "trigger_mode": "always_last"},
-    )
-    frame_ms.input(
-        handlers.set_length,
-        [token, length, frame_ms],
-        board,
-        **{**_PRIVATE, "trigger_mode": "always_last"},
-    )
-    making = [token, prompt, steps, count, seed, guidance, image_guidance, size]
-    gr.on(
-        [go.click, prompt.submit],
-        handlers.make,
-        making,
-        [progress, variants],
-        concurrency_limit=None,
-        **_PRIVATE,
-    )
-    stop.click(handlers.cancel, token, board_notice, **_PRIVATE)
-    variants.click(choose, token, progress, **many)
-    return _Parts(token, strip, mask_words, board_notice, prompt, steps, seed, progress, variants)
-
-
-def _lengths(handlers: Handlers, token: str) -> tuple[int, float]:
-    """What the sliders should say after a clip was dropped."""
-    board = handlers.session(token).board
-    mean = sum(board.durations_ms) / board.num_frames
-    return board.num_frames, min(500, max(20, round(mean / 10) * 10))
-
-
-def _guidance(label: str) -> gr.Number:
-    """A number that may stay empty: then the model's own for the task is taken."""
-    return gr.Number(
-        None, label=label, placeholder="as the task needs", minimum=0, maximum=30, step=0.1
-    )
-
-
-def _heading(title: str, words: str) -> None:
-    gr.HTML(
-        f'<h2 class="head">{title} <small>{words}</small></h2>',
-        apply_default_css=False,
-        padding=False,
-    )
-
-
 # ------------------------------------------------------------------------------ Edit
 
 _EDITS = (
@@ -323,11 +155,10 @@ _EDITS = (
 )
 
 
-def _edit_tab(handlers: Handlers, parts: _Parts) -> tuple[list[gr.HTML], gr.HTML, gr.Button]:
-    token = parts.token
+def _edit_tab(handlers: Handlers, token: gr.Textbox, parts: MakeParts) -> list[gr.HTML]:
     with gr.Row(elem_classes="columns"):
         with gr.Column(scale=6, min_width=320):
-            _heading("Frames", "click to select; then move, delete, re-time or make anew")
+            heading("Frames", "click to select; then move, delete, change the time or make again")
             strip = own_html(id="edit-strip")
             with gr.Row(elem_classes="presets"):
                 buttons = {
@@ -341,44 +172,83 @@ def _edit_tab(handlers: Handlers, parts: _Parts) -> tuple[list[gr.HTML], gr.HTML
                 retime = gr.Button("Set time", scale=1, min_width=110, elem_id="edit-retime")
             with gr.Row(elem_classes="go-row"):
                 again = gr.Button(
-                    "Make selected anew", variant="primary", scale=3, elem_id="regenerate"
+                    "Make selected frames again", variant="primary", scale=3, elem_id="regenerate"
                 )
-                stop = gr.Button("Cancel", scale=1, min_width=90)
-            notice = gr.HTML(elem_id="edit-notice", apply_default_css=False)
+                stop = gr.Button("Cancel", scale=1, min_width=90, elem_id="edit-stop")
+            notice = notice_box("edit-notice")
         with gr.Column(scale=4, min_width=280):
-            _heading("Playing", "as it is now")
-            stage = gr.HTML(markup.stage(None), elem_id="stage", apply_default_css=False)
+            heading("Playing", "as it is now; move the slider to look at one frame")
+            stage = own_html(markup.stage(None), id="stage")
             with gr.Row():
                 keep = gr.Button("Keep it", elem_id="keep", min_width=120)
                 use = gr.Button("Make from it", elem_id="use-edited", min_width=120)
+            stage_notice = notice_box("stage-notice")
+            tools = _edit_tools()
     shown = [strip, stage, notice]
 
     def select(known: str, event: gr.EventData) -> None:
         handlers.select(known, sent(event))
 
-    strip.click(select, token, None, **{**_PRIVATE, "trigger_mode": "multiple"})
+    def use_edited(known: str) -> list[Any]:
+        *_, said = handlers.use_edited(known)
+        return [*board_values(handlers, known), said]
+
+    strip.click(select, token, None, **{**PRIVATE, "trigger_mode": "multiple"})
     for do, button in buttons.items():
-        button.click(lambda known, do=do: handlers.edit(known, do), token, shown, **_PRIVATE)
-    retime.click(
-        lambda known, ms: handlers.edit(known, "retime", ms), [token, frame_ms], shown, **_PRIVATE
-    )
-    again.click(
-        handlers.regenerate,
-        [token, parts.prompt, parts.steps, parts.seed],
-        shown,
-        concurrency_limit=None,
-        **_PRIVATE,
-    )
-    stop.click(handlers.cancel, token, notice, **_PRIVATE)
-    keep.click(lambda known: handlers.keep(known)[1], token, notice, **_PRIVATE)
-    return [strip, stage], notice, use
+        button.click(lambda known, do=do: handlers.edit(known, do), token, shown, **PRIVATE)
+    for do, button, values, said in [("retime", retime, [frame_ms], notice), *tools]:
+        button.click(
+            lambda known, *given, do=do: handlers.edit(known, do, *given),
+            [token, *values],
+            [strip, stage, said],
+            **PRIVATE,
+        )
+    making = [token, parts.prompt, parts.steps, parts.seed]
+    again.click(handlers.regenerate, making, shown, concurrency_limit=None, **PRIVATE)
+    stop.click(handlers.cancel, token, notice, **PRIVATE)
+    keep.click(lambda known: handlers.keep(known)[1], token, stage_notice, **PRIVATE)
+    use.click(use_edited, token, [*parts.board, stage_notice], **PRIVATE)
+    return shown
+
+
+def _edit_tools() -> list[tuple[str, gr.Button, list[Any], gr.HTML]]:
+    """Crop, background and text: the edit, its button, its values, and where its notice goes."""
+    with gr.Accordion("Crop", open=False, elem_id="crop-box"):
+        with gr.Row():
+            sides = [
+                gr.Number(0, label=f"{side} (px)", minimum=0, precision=0, min_width=70)
+                for side in ("Left", "Top", "Right", "Bottom")
+            ]
+        with gr.Row():
+            crop = gr.Button("Crop", elem_id="crop", min_width=90)
+            trim = gr.Button("Crop to what is visible", elem_id="trim", min_width=150)
+        crop_notice = notice_box("crop-notice")
+    with gr.Accordion("Remove the background", open=False, elem_id="cutout-box"):
+        tolerance = gr.Slider(1, 120, 40, step=1, label="How different its colours may be")
+        cutout = gr.Button("Remove the background", elem_id="cutout")
+        cutout_notice = notice_box("cutout-notice")
+    with gr.Accordion("Text with outline", open=False, elem_id="text-box"):
+        words = gr.Textbox("", label="Text", elem_id="text-words", max_length=200, lines=2)
+        with gr.Row():
+            place = gr.Dropdown(list(PLACES), value="bottom", label="Place", min_width=100)
+            size = gr.Slider(4, 60, 16, step=1, label="Size (% of the height)", min_width=120)
+            color = gr.ColorPicker("#ffffff", label="Letters", min_width=80)
+            edge = gr.ColorPicker("#000000", label="Outline", min_width=80)
+        write = gr.Button("Add to the selected frames, or to all", elem_id="text-add")
+        text_notice = notice_box("text-notice")
+    return [
+        ("crop", crop, sides, crop_notice),
+        ("trim", trim, [], crop_notice),
+        ("cutout", cutout, [tolerance], cutout_notice),
+        ("text", write, [words, place, size, color, edge], text_notice),
+    ]
 
 
 # ------------------------------------------------------------------------------ Export, pack
 
 
-def _export_tab(handlers: Handlers, token: gr.BrowserState) -> tuple[list[Any], gr.HTML]:
-    _heading("Export", "the sticker that is open in Edit; each file is checked by the rules")
+def _export_tab(handlers: Handlers, token: gr.Textbox) -> tuple[list[Any], gr.HTML]:
+    heading("Export", "the sticker that is open in Edit; each file is checked by the rules")
     with gr.Accordion("Outline, loop, speed, background", open=False):
         with gr.Row():
             outline = gr.Slider(0, 32, 0, step=1, label="White outline (px)")
@@ -390,9 +260,18 @@ def _export_tab(handlers: Handlers, token: gr.BrowserState) -> tuple[list[Any], 
             )
             background = gr.Textbox("", label="Background, like #ffffff (empty: none)")
             trim = gr.Checkbox(False, label="Trim to what is visible")
+        preview = gr.HTML(elem_id="export-preview", elem_classes="quiet", apply_default_css=False)
     everything = gr.Button("Try all platforms", variant="primary", elem_id="export-all")
     table = own_html(markup.export_table(exporting.open_rows()), id="exports")
     options = [outline, trim, close, speed, time, background]
+
+    for field in options:
+        field.change(
+            handlers.export_preview,
+            [token, *options],
+            preview,
+            **{**PRIVATE, "trigger_mode": "always_last"},
+        )
 
     async def one(known: str, *fields: Any, event: gr.EventData) -> Any:
         async for view in handlers.export(known, sent(event), *fields):
@@ -402,7 +281,7 @@ def _export_tab(handlers: Handlers, token: gr.BrowserState) -> tuple[list[Any], 
         async for view in handlers.export(known, None, *fields):
             yield view
 
-    busy: dict[str, Any] = {**_PRIVATE, "concurrency_id": "export", "concurrency_limit": 1}
+    busy: dict[str, Any] = {**PRIVATE, "concurrency_id": "export", "concurrency_limit": 1}
     table.click(_with_event(one), [token, *options], table, **busy)
     everything.click(every, [token, *options], table, **busy)
     return options, table
@@ -428,12 +307,16 @@ def _with_event(function: Any) -> Any:
     return handler
 
 
-def _pack_tab(handlers: Handlers, token: gr.BrowserState, options: list[Any]) -> gr.HTML:
-    _heading("Pack", "several stickers with what the platform wants beside them")
+def _pack_tab(handlers: Handlers, token: gr.Textbox, options: list[Any]) -> gr.HTML:
+    heading(
+        "Pack",
+        "several stickers in one file, with the extra files that the platform asks for",
+    )
     with gr.Row():
         name = gr.Textbox("", label="Name of the sticker", elem_id="pack-sticker")
-        emojis = gr.Textbox("🙂", label="Its emojis, commas between", elem_id="pack-emojis")
+        emojis = gr.Textbox("🙂", label="Its emojis, separated by commas", elem_id="pack-emojis")
         add = gr.Button("Add the open sticker", elem_id="pack-add", min_width=140)
+    add_notice = notice_box("pack-add-notice")
     cards = own_html(markup.pack_cards(()), id="pack-cards")
     with gr.Row():
         platform = gr.Dropdown(
@@ -442,13 +325,13 @@ def _pack_tab(handlers: Handlers, token: gr.BrowserState, options: list[Any]) ->
         title = gr.Textbox("My stickers", label="Name of the pack")
         author = gr.Textbox("", label="Author")
     build = gr.Button("Build the pack", variant="primary", elem_id="pack-build")
-    result = gr.HTML(elem_id="pack-result", apply_default_css=False)
+    result = notice_box("pack-result")
 
     def change(known: str, event: gr.EventData) -> tuple[str, str]:
         return handlers.pack_change(known, sent(event))
 
-    add.click(handlers.pack_add, [token, name, emojis], [cards, result], **_PRIVATE)
-    cards.click(change, token, [cards, result], **{**_PRIVATE, "trigger_mode": "multiple"})
+    add.click(handlers.pack_add, [token, name, emojis], [cards, add_notice], **PRIVATE)
+    cards.click(change, token, [cards, add_notice], **{**PRIVATE, "trigger_mode": "multiple"})
     build.click(
         handlers.pack_build,
         [token, platform, title, author, *options],
@@ -460,13 +343,12 @@ def _pack_tab(handlers: Handlers, token: gr.BrowserState, options: list[Any]) ->
     return cards
 
 
-def _history_tab(handlers: Handlers, token: gr.BrowserState) -> gr.HTML:
-    _heading("History", "everything you made, newest first")
-    notice = gr.HTML(elem_id="history-notice", apply_default_css=False)
+def _history_tab(handlers: Handlers, token: gr.Textbox) -> gr.HTML:
+    heading("History", "everything you made, newest first")
     cards = own_html(markup.history_cards(()), id="history-cards")
 
-    def change(known: str, event: gr.EventData) -> tuple[str, str]:
+    def change(known: str, event: gr.EventData) -> str:
         return handlers.history(known, sent(event))
 
-    cards.click(change, token, [cards, notice], **{**_PRIVATE, "trigger_mode": "multiple"})
+    cards.click(change, token, cards, **{**PRIVATE, "trigger_mode": "multiple"})
     return cards

@@ -17,6 +17,7 @@ class ExportRow:
         state: "open" (not tried), "busy", "passed" or "refused".
         words: what came of it.
         token: of the file on the shelf, if there is one.
+        shows: media type of that file if a browser can show it.
     """
 
     platform: str
@@ -26,6 +27,7 @@ class ExportRow:
     words: str = ""
     size: str = ""
     token: str = ""
+    shows: str = ""
 
 
 def open_rows() -> list[ExportRow]:

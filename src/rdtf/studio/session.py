@@ -1,4 +1,4 @@
-"""What one visitor has on the desk: film strip, editor, history, pack; reloading keeps it."""
+"""What a visitor keeps (history, pack) and what each tab has on its desk; reloading keeps both."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rdtf.studio.rows import ExportRow, open_rows
 from rdtf.studio.shelf import Shelf
 
 _START_FRAMES = 8
-_TOKEN = re.compile(r"[0-9a-f]{32}")
+_MAX_TABS = 8  # of one visitor; the one used longest ago is forgotten
 
 
 @dataclass(frozen=True)
@@ -47,46 +47,42 @@ class PackEntry:
     thumbnail: bytes
 
 
+@dataclass(frozen=True)
+class Settings:
+    """The fields of the Make tab, in the order in which the page sends them."""
+
+    prompt: str = ""
+    motion: str = ""
+    strength: float = 1.0
+    variants: float = 2
+    steps: float = 0
+    seed: float | None = -1
+    guidance: float | None = None
+    image_guidance: float | None = None
+    size: str = "input"
+
+
 @dataclass(eq=False)
-class Session:
-    """One visitor. Every handler holds `lock` while it changes anything.
+class Visitor:
+    """One browser: history and pack, which all of its tabs share.
 
     Attributes:
         token: the visitor's secret; also the name of the folder.
-        board: the film strip of what to make.
-        editor: the clip that is edited, exported and packed.
-        job: the visitor's running or waiting job, if there is one.
-        last_job: the last that was completed: its variants are shown.
+        tabs: open tabs by their own token, the one that was seen last at the end.
     """
 
     token: str
     store: Store
     limits: Limits
-    board: Board
-    editor: Editor = field(default_factory=Editor)
     history: list[HistoryItem] = field(default_factory=list)
     pack: list[PackEntry] = field(default_factory=list)
-    job: Job | None = None
-    last_job: Job | None = None
+    tabs: dict[str, Session] = field(default_factory=dict)
     seen_s: float = 0.0
-    _exports: tuple[Any, Any, list[ExportRow]] | None = None
-    lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
     def owner(self) -> str:
         """Whose jobs and files these are."""
         return f"studio-{self.token}"
-
-    def export_rows(self, clip: Sticker | None, options: Any) -> list[ExportRow]:
-        """The lines of the export table: those so far, unless clip or options are others now.
-
-        Args:
-            options: None = whatever they were.
-        """
-        known = self._exports
-        if known is None or known[0] is not clip or options not in (None, known[1]):
-            self._exports = known = (clip, options, open_rows())
-        return known[2]
 
     # ----------------------------------------------------------------------- history
 
@@ -164,6 +160,54 @@ class Session:
             raise UserError("that sticker is gone; make it again") from error
 
 
+@dataclass(eq=False)
+class Session:
+    """One tab: what to make, and the sticker that is open. Reloading keeps it.
+
+    Every handler holds `lock` while it changes anything.
+
+    Attributes:
+        token: "VISITOR.TAB", both secret.
+        board: what to make; settings: the fields beside it.
+        editor: the clip that is edited, exported and packed.
+        job: the tab's running or waiting job, if there is one.
+        regenerates: the clip of which `job` makes frames again; None: it makes a new sticker.
+        taken: the last job of which the results were taken.
+        last_job: the last that was completed: its variants are shown, `saved` has their files.
+        watching: how many handlers follow `job`; none for a while = nobody is there any more.
+    """
+
+    token: str
+    visitor: Visitor
+    board: Board
+    settings: Settings = field(default_factory=Settings)
+    editor: Editor = field(default_factory=Editor)
+    job: Job | None = None
+    regenerates: Sticker | None = None
+    taken: Job | None = None
+    last_job: Job | None = None
+    saved: list[str] = field(default_factory=list)
+    chosen: int = 0
+    watching: int = 0
+    _exports: tuple[Any, Any, list[ExportRow]] | None = None
+    lock: threading.RLock = field(default_factory=threading.RLock)
+
+    @property
+    def owner(self) -> str:
+        return self.visitor.owner
+
+    def export_rows(self, clip: Sticker | None, options: Any) -> list[ExportRow]:
+        """The lines of the export table: those so far, unless clip or options are others now.
+
+        Args:
+            options: None = whatever they were.
+        """
+        known = self._exports
+        if known is None or known[0] is not clip or options not in (None, known[1]):
+            self._exports = known = (clip, options, open_rows())
+        return known[2]
+
+
 def thumbnail(clip: Sticker, side: int = 96) -> bytes:
     """A small animated WebP."""
     if max(clip.width, clip.height) > side:
@@ -176,7 +220,7 @@ def _is_id(text: str) -> bool:
 
 
 class Sessions:
-    """All visitors, by token; who is idle for too long, or for longest, is forgotten."""
+    """All visitors and their tabs; who is idle for too long, or for longest, is forgotten."""
 
     def __init__(
         self,
@@ -188,42 +232,52 @@ class Sessions:
     ) -> None:
         self._store, self._queue, self._shelf = store, queue, shelf
         self._limits, self._clock = limits, clock
-        self._sessions: dict[str, Session] = {}
+        self._visitors: dict[str, Visitor] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
-        return len(self._sessions)
+        return len(self._visitors)
 
     def get(self, token: object) -> Session:
-        """The visitor's session. An unknown or missing token gets a new one, under a new name."""
+        """The tab behind "VISITOR.TAB". A part that is unknown or missing gets a new name."""
+        name, _, tab = token.partition(".") if isinstance(token, str) else ("", "", "")
         now = self._clock()
         with self._lock:
-            session = self._sessions.get(token) if isinstance(token, str) else None
-            if session is None:
-                session = self._new()
-                self._sessions[session.token] = session
-            session.seen_s = now
+            visitor = self._visitors.get(name)
+            if visitor is None:
+                visitor = Visitor(secrets.token_hex(16), self._store, self._limits)
+                self._visitors[visitor.token] = visitor
+            visitor.seen_s = now
+            session = visitor.tabs.pop(tab, None) or self._new_tab(visitor)
+            visitor.tabs[session.token.partition(".")[2]] = session
+            closed = [visitor.tabs.pop(old) for old in list(visitor.tabs)[:-_MAX_TABS]]
             doomed = self._doomed(now)
+        for old in closed:
+            self._cancel(old)
         for old in doomed:
             self._drop(old)
         return session
 
-    def _new(self) -> Session:
+    def _new_tab(self, visitor: Visitor) -> Session:
         most = self._limits.max_frames
         board = Board(min(_START_FRAMES, most), most)
-        return Session(secrets.token_hex(16), self._store, self._limits, board)
+        return Session(f"{visitor.token}.{secrets.token_hex(8)}", visitor, board)
 
-    def _doomed(self, now: float) -> list[Session]:
-        by_age = sorted(self._sessions.values(), key=lambda s: s.seen_s)
+    def _doomed(self, now: float) -> list[Visitor]:
+        by_age = sorted(self._visitors.values(), key=lambda visitor: visitor.seen_s)
         over = len(by_age) - self._limits.max_sessions
         oldest = now - self._limits.session_seconds
-        doomed = [s for i, s in enumerate(by_age) if i < over or s.seen_s < oldest]
-        for session in doomed:
-            del self._sessions[session.token]
+        doomed = [v for i, v in enumerate(by_age) if i < over or v.seen_s < oldest]
+        for visitor in doomed:
+            del self._visitors[visitor.token]
         return doomed
 
-    def _drop(self, session: Session) -> None:
+    def _cancel(self, session: Session) -> None:
         if session.job is not None:
             self._queue.cancel(session.job)
-        self._store.delete("sessions", session.owner)
-        self._shelf.forget(session.owner)
+
+    def _drop(self, visitor: Visitor) -> None:
+        for session in visitor.tabs.values():
+            self._cancel(session)
+        self._store.delete("sessions", visitor.owner)
+        self._shelf.forget(visitor.owner)
