@@ -10,7 +10,7 @@ import zlib
 import av
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from rdtf.export import check_bytes, check_file, export_sticker
 from rdtf.export.containers import container_of, doctype, foreign_parts
@@ -246,6 +246,18 @@ def test_vp8_with_alpha_is_read_and_no_telegram_sticker():
     np.testing.assert_allclose(seen.frames[..., 3], clip.frames[..., 3], atol=60)
     assert_no_alarm(data, "webm")
     assert [f.rule for f in check_bytes(data, "telegram").failures] == ["video codec"]
+
+
+@pytest.mark.parametrize("format", ["png", "webp"])
+def test_turned_pictures_with_a_profile_are_no_alarm(format):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    stream = io.BytesIO()
+    still = Image.fromarray(ball(1, 32).frames[0]).resize((40, 20))
+    still.save(stream, format.upper(), exif=exif, icc_profile=profile)
+    assert_no_alarm(stream.getvalue(), format.replace("png", "apng"))
+    assert finding(stream.getvalue(), "signal", "canvas").found == "20 x 40"
 
 
 @pytest.mark.parametrize("tail", [b"", bytes(40), b"\0;"], ids=["no trailer", "zeros", "NUL"])

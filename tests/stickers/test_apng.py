@@ -113,3 +113,23 @@ def test_a_frame_outside_the_canvas():
     changed = data[: at - 8] + chunk(b"fcTL", bytes(content)) + data[at + 30 :]
     with pytest.raises(StickerError, match="outside the canvas"):
         decode_sticker(changed)
+
+
+def test_an_animation_that_browsers_do_not_play_is_a_still():
+    """acTL behind the pixels, no fcTL, or no frames promised."""
+    data = encode_sticker(clip(3), ".png")
+    at = data.index(b"acTL") - 4
+    control, rest = data[at : at + 20], data[:at] + data[at + 20 :]
+    end = rest.index(b"IEND") - 4
+    none_promised = data[:at] + chunk(b"acTL", struct.pack(">II", 0, 0)) + data[at + 20 :]
+    parts = [data[:8]]
+    position = 8
+    while position < len(data):
+        size = 12 + int.from_bytes(data[position : position + 4], "big")
+        if data[position + 4 : position + 8] not in (b"fcTL", b"fdAT"):
+            parts.append(data[position : position + size])
+        position += size
+    for strange in (rest[:end] + control + rest[end:], none_promised, b"".join(parts)):
+        still = decode_sticker(strange)
+        assert still.is_still
+        np.testing.assert_array_equal(visible(still.frames), visible(clip(3).frames[:1]))

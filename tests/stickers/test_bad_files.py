@@ -356,3 +356,16 @@ def test_large_photos_are_reduced(suffix: str, tmp_path: Path):
     assert np.abs(small.frames[0, ..., :3].astype(int) - gradient(20, 28)).mean() < 12
     with pytest.raises(StickerError, match="max_total_pixels"):
         read_sticker(path, budget=Budget(max_total_pixels=20 * 28 - 1, max_canvas=28))
+
+
+@pytest.mark.parametrize("kind", [b"iCCP", b"eXIf"])
+def test_a_damaged_profile_does_not_cost_the_picture(kind: bytes, tmp_path: Path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(gradient(12, 20)).save(
+        tmp_path / "a.png", exif=exif, icc_profile=profile("swapped")
+    )
+    data = bytearray((tmp_path / "a.png").read_bytes())
+    data[data.index(kind) + 8] ^= 1
+    sticker = decode_sticker(bytes(data))
+    assert (sticker.width == 12) == (kind == b"iCCP")

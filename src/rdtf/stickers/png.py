@@ -35,6 +35,7 @@ from rdtf.stickers.timing import DEFAULT_DURATION_MS
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _DISPOSE: tuple[Literal["keep", "clear", "restore"], ...] = ("keep", "clear", "restore")
 _SHARED = (b"iCCP", b"PLTE", b"tRNS")  # in this order in front of the pixels
+_OPTIONAL = (b"iCCP", b"eXIf")  # the picture can be shown without them
 _USED = {b"IHDR", *_SHARED, b"eXIf", b"acTL", b"fcTL", b"IDAT", b"fdAT", b"IEND"}
 
 
@@ -87,8 +88,10 @@ def _chunks(data: bytes, name: str) -> Iterator[tuple[bytes, bytes]]:
             raise StickerError(f"{name}: the PNG is cut off; get the whole file")
         if kind in _USED:
             if data[end - 4 : end] != struct.pack(">I", zlib.crc32(data[at + 4 : end - 4])):
-                raise _damaged(name, f"checksum of {kind.decode('ascii')}")
-            yield kind, data[at + 8 : end - 4]
+                if kind not in _OPTIONAL:
+                    raise _damaged(name, f"checksum of {kind.decode('ascii')}")
+            else:
+                yield kind, data[at + 8 : end - 4]
         at = end
 
 
