@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -17,12 +16,7 @@ from torch import Tensor
 from rdtf.errors import ConfigError, UserError
 from rdtf.inference.acts import StageActs
 from rdtf.inference.checks import text, whole
-from rdtf.inference.defaults import (
-    SamplingTable,
-    default_sampling,
-    table_from_dict,
-    table_to_dict,
-)
+from rdtf.inference.defaults import SamplingTable, default_sampling, table_from_dict, table_to_dict
 from rdtf.inference.drawing import Encoded
 from rdtf.inference.jobs import Job, as_list, as_sticker, generators, one_each, paired
 from rdtf.inference.large import LargeFrames
@@ -52,7 +46,7 @@ from rdtf.inference.stages import plan_stages
 from rdtf.inference.work import Work
 from rdtf.method.objective import Objective
 from rdtf.models.dfgn import DFGN
-from rdtf.models.loading import own_memory
+from rdtf.models.loading import own_memory, quiet
 from rdtf.models.representation import Representation, as_representation
 from rdtf.models.text import TextEncoders
 from rdtf.stickers import Sticker
@@ -167,13 +161,8 @@ class StickerPipeline(StageActs, DiffusionPipeline):
 
     def to(self, *args: Any, **kwargs: Any) -> Any:
         """As diffusers' own, without its warning that no module has to stay in float32."""
-        logger = logging.getLogger("diffusers.models.modeling_utils")
-        level = logger.level
-        logger.setLevel(logging.ERROR)
-        try:
+        with quiet("diffusers.models.modeling_utils"):
             return super().to(*args, **kwargs)
-        finally:
-            logger.setLevel(level)
 
     # ------------------------------------------------------------- what it is
 

@@ -9,6 +9,9 @@ The file may then be replaced or deleted, too.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -173,3 +176,15 @@ def _load_compact(kind: Any, file: Path, dtype: torch.dtype | None) -> Any:
     if dtype not in (None, torch.float32):
         model = model.to(dtype)
     return model.eval()
+
+
+@contextmanager
+def quiet(logger_name: str) -> Iterator[None]:
+    """Warnings of this logger are not shown inside."""
+    logger = logging.getLogger(logger_name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
