@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from rdtf.models.motion_latents import LATENT_DIM
 from rdtf.training.resident import ResidentRun, RunConfig
-from rdtf.training.trainables import TextFeed
+from rdtf.training.trainables import FlowConfig, TextFeed
 
 from .resident_parts import flow_table, motion_drawer, small_store, text_feed
 from .resident_parts import train_drawing as make_drawing
@@ -199,3 +199,15 @@ def test_the_whole_network_is_one_graph(kind, text):
     found, _ = trainable.loss(trainable.draw(0, 0.5), 0)
     assert torch.allclose(found, expected, rtol=1e-5)
     found.backward()
+
+
+def test_a_share_of_the_samples_is_near_full_noise_and_counts_fully():
+    """There only text and given frames help; without it predictions were not learned."""
+    flow = FlowConfig(0.6, 1.2, 0.5, near_noise=0.5)
+    sigma = flow.draw(20_000, torch.Generator().manual_seed(0))
+    assert ((sigma > 0.95) & (sigma < 1)).float().mean() > 0.25
+    assert (sigma < 0.5).float().mean() > 0.1
+    assert (flow.weight(sigma)[sigma >= 0.9] == 1).all()
+    plain = FlowConfig(0.6, 1.2, 0.5)
+    assert (plain.draw(20_000, torch.Generator().manual_seed(0)) > 0.95).float().mean() < 0.05
+    assert plain.weight(torch.tensor([1.0])) == 0.25

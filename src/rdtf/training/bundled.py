@@ -196,7 +196,7 @@ def _motion(
         (_LONG_CLIP, max(1, plan.batch_size // 2), 0.2),
     )
     assembler = MotionAssembler(frames, table)
-    flow = FlowConfig(0.6, 1.2, 0.5)
+    flow = FlowConfig(0.6, 1.2, 0.5, near_noise=0.5)  # docs/LOG.md, 2026-11-27
     return TrainMotion(network.to(frames.device), drawer, assembler, text, flow, lengths, plan.seed)
 
 

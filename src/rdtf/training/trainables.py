@@ -17,21 +17,34 @@ from rdtf.models.motion_latents import LATENT_DIM, motion_noise, unpack
 from rdtf.training.motion_batch import MotionAssembler, MotionBatch, batch_inputs, premultiplied
 from rdtf.training.motion_draws import MotionDrawer, MotionDraws
 
+_NEAR = 0.9  # σ from which on latents are nearly pure noise
+
 
 @dataclass(frozen=True)
 class FlowConfig:
-    """Rectified flow: σ = sigmoid(N(mean, std)); errors of x count (least / max(σ, least))²."""
+    """Rectified flow: σ = sigmoid(N(mean, std)); errors of x count (least / max(σ, least))².
+
+    near_noise: share of samples with σ evenly in [0.9, 1), whose errors count fully. There the
+    noisy latents say next to nothing, and only conditions help: text, and the given frames.
+    """
 
     logit_mean: float = 0.6
     logit_std: float = 1.2
     least_sigma: float = 0.5
+    near_noise: float = 0.0
 
     def draw(self, count: int, generator: torch.Generator) -> Tensor:
-        normal = torch.randn(count, generator=generator, device=generator.device)
-        return (normal * self.logit_std + self.logit_mean).sigmoid()
+        device = generator.device
+        normal = torch.randn(count, generator=generator, device=device)
+        sigma = (normal * self.logit_std + self.logit_mean).sigmoid()
+        if self.near_noise == 0:
+            return sigma
+        which, place = torch.rand(2, count, generator=generator, device=device)
+        return torch.where(which < self.near_noise, _NEAR + (1 - _NEAR) * place, sigma)
 
     def weight(self, sigma: Tensor) -> Tensor:
-        return (self.least_sigma / sigma.clamp(min=self.least_sigma)).square()
+        weight = (self.least_sigma / sigma.clamp(min=self.least_sigma)).square()
+        return torch.where((sigma >= _NEAR) & (self.near_noise > 0), 1.0, weight)
 
 
 class TextFeed:
