@@ -78,9 +78,10 @@ def _sampling_inputs() -> list[Any]:
         io.Boolean.Input("loop", default=False, tooltip="The last frame leads back to the first."),
         io.Combo.Input(
             "size",
-            options=["canvas", "input"],
-            default="canvas",
-            tooltip="Size of the result: the model's canvas, or that of the given frames.",
+            options=["auto", "canvas", "input"],
+            default="auto",
+            tooltip="Size of the result: auto = that of the given frames up to 512 pixels, the "
+            "model's canvas, or that of the given frames.",
         ),
         io.Int.Input("seed", default=0, min=0, max=_MAX_SEED, control_after_generate=True),
     ]

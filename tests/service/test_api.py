@@ -177,6 +177,26 @@ def test_sizes(core, client, pipeline):
     np.testing.assert_array_equal(clip.frames[1], given.frames[1])
 
 
+def test_the_default_size_is_that_of_the_picture(core, client):
+    """Up to 512 pixels, of its own pixels; the model's canvas only where nothing is given."""
+    url = data_url(encode_sticker(moving_disc(40, 3), ".webp"))
+    body = {"task": "fill", "known": [1], "input_reference": url, "steps": 1}
+    assert make(core, client, body)["size"] == "40x40"
+    assert make(core, client, {**body, "size": "canvas"})["size"] != "40x40"
+
+
+def test_motion_and_loop(core, client):
+    url = data_url(encode_sticker(moving_disc(40, 1), ".webp"))
+    body = {"input_reference": url, "steps": 1, "frames": 3, "loop": True, "motion_scale": 0.5}
+    assert make(core, client, body)["frames"] == 3
+    for wrong, param in (({"motion": "jmup"}, "motion"), ({"motion_scale": 1e9}, "motion_scale")):
+        answer = client.post("/v1/videos", json={**body, **wrong})
+        assert answer.status_code == 400
+        assert answer.json()["error"]["param"] == param
+    answer = client.post("/v1/videos", json={**body, "motion": "jmup"})
+    assert "jump" in answer.json()["error"]["message"]
+
+
 def test_platforms_and_pictures_of_a_video(core, client):
     video = make(core, client, {"prompt": "a cat", "steps": 1, "platform": "apng"})
     answer = content(client, video)

@@ -17,6 +17,7 @@ from rdtf.inference.requests import (
     interpolate_request,
     place,
     predict_request,
+    shrunk,
 )
 from rdtf.service.errors import ServiceError
 from rdtf.service.limits import Limits
@@ -26,6 +27,7 @@ from rdtf.stickers import Sticker
 from rdtf.stickers.canvas import fitted_size
 
 _DEFAULT_FRAMES = 8
+_LEAST_SIDE = 16  # pixels; smaller pictures are enlarged to the model's canvas
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,10 @@ def to_spec(
         ServiceError: fields that do not fit each other; `param` names one.
     """
     check_prompt(asked.prompt, limits)
-    output = _output(asked.size)
+    if asked.size in (None, "auto"):
+        given, output = _auto_sized(given, canvas)
+    else:
+        output = _output(asked.size)
     pictures = [Given(_fitted(g.sticker, canvas, output), g.frame) for g in given]
     try:
         request = _TASKS[asked.task](asked, pictures, _Frame(canvas, max_frames, limits))
@@ -64,6 +69,9 @@ def to_spec(
         steps=asked.steps,
         guidance=asked.guidance,
         image_guidance=asked.image_guidance,
+        motion=asked.motion,
+        motion_scale=asked.motion_scale,
+        loop=asked.loop,
         output=output,
         platform=_platform(asked),
         task=asked.task,
@@ -92,14 +100,23 @@ def _fitted(sticker: Sticker, canvas: int, output: OutputSize) -> Sticker:
     return sticker if output == "input" else sticker.fit_canvas(canvas)
 
 
-def _output(size: str | None) -> OutputSize:
-    if size is None or size == "canvas":
+def _auto_sized(given: list[Given], canvas: int) -> tuple[list[Given], OutputSize]:
+    """The size of the given pictures up to 512 px; the model's if there are none, or of many."""
+    smaller = [Given(shrunk(g.sticker), g.frame) for g in given]
+    sizes = {(g.sticker.width, g.sticker.height) for g in smaller}
+    if len(sizes) != 1 or sizes == {(canvas, canvas)} or min(min(sizes)) < _LEAST_SIDE:
+        return given, "canvas"
+    return smaller, "input"
+
+
+def _output(size: str) -> OutputSize:
+    if size == "canvas":
         return "canvas"
     if size == "input":
         return "input"
     match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", size, re.ASCII)
     if match is None:
-        message = f"size {size[:20]!r} must be WIDTHxHEIGHT, canvas or input"
+        message = f"size {size[:20]!r} must be WIDTHxHEIGHT, auto, canvas or input"
         raise ServiceError(message, param="size")
     return int(match[2]), int(match[1])
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rdtf.inference.options import MAX_MOTION_SCALE
 from rdtf.service.jobs import Job, JobState
 from rdtf.service.spec import seconds_text
 
@@ -48,8 +49,9 @@ class CreateVideo(BaseModel):
     )
     size: str | None = Field(
         default=None,
-        description="WIDTHxHEIGHT, `canvas` (the model's own, the default), or `input` (that of "
-        "the given frames, which come back untouched).",
+        description="`auto` (the default): that of the given pictures up to 512 pixels, made of "
+        "their own pixels, or the model's; WIDTHxHEIGHT; `canvas`: the model's own; `input`: that "
+        "of the given frames, which come back untouched.",
     )
     seed: Annotated[int, Field(ge=0)] | None = Field(
         default=None, description="The same seed gives the same sticker; default: a new one."
@@ -62,6 +64,14 @@ class CreateVideo(BaseModel):
     )
     image_guidance: float | None = Field(
         default=None, description="Of the given frames; 1 = off. Default: the model's."
+    )
+    loop: bool = Field(default=False, description="The last frame leads back to the first.")
+    motion: str | None = Field(
+        default=None,
+        description="A motion by name (jump, spin...), or `network`; default: by the prompt.",
+    )
+    motion_scale: Annotated[float, Field(ge=0, le=MAX_MOTION_SCALE)] = Field(
+        default=1.0, description="How far things move: 1 = as the model says."
     )
     known: list[int] | None = Field(default=None, description="fill: frames to keep, from 0.")
     factor: Annotated[int, Field(ge=2)] = Field(

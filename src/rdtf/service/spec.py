@@ -9,14 +9,15 @@ from typing import Literal
 
 import numpy as np
 
+from rdtf.errors import UserError
+from rdtf.inference.options import MAX_GUIDANCE, MAX_MOTION_SCALE, MAX_SEED, NETWORK
 from rdtf.inference.requests import ClipRequest
 from rdtf.service.errors import ServiceError, TooLargeError
 from rdtf.service.limits import Limits
+from rdtf.synthetic.verbs import find_verb
 
 #: "canvas", "input" (size of the given frames, which stay as they are), or (height, width).
 OutputSize = Literal["canvas", "input"] | tuple[int, int]
-MAX_SEED = 2**63 - 1
-_MAX_GUIDANCE = 30.0
 _DURATIONS_MS = (1, 10_000)
 
 
@@ -80,7 +81,13 @@ def check_spec(spec: JobSpec, limits: Limits) -> JobSpec:
     _within("variants", len(spec.seeds), 1, limits.max_variants)
     for name in ("guidance", "image_guidance"):
         if getattr(spec, name) is not None:
-            _within(name, getattr(spec, name), 0.0, _MAX_GUIDANCE)
+            _within(name, getattr(spec, name), 0.0, MAX_GUIDANCE)
+    _within("motion_scale", spec.motion_scale, 0.0, MAX_MOTION_SCALE)
+    if spec.motion is not None and spec.motion != NETWORK:
+        try:
+            find_verb(spec.motion)
+        except UserError as error:
+            raise ServiceError(str(error), param="motion") from error
     for seed in spec.seeds:
         _within("seed", seed, 0, MAX_SEED)
     _within("frame_ms", int(request.durations_ms.min()), *_DURATIONS_MS)
