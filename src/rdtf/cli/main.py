@@ -6,7 +6,9 @@ Status 0: done. 2: the user's mistake, told in one line. 1: our mistake, with a 
 
 from __future__ import annotations
 
+import difflib
 import sys
+from importlib.metadata import version
 from typing import Annotated, Any, Union
 
 import tyro
@@ -70,12 +72,34 @@ def _first_line(command: type) -> str:
 _DESCRIPTION = """\
 Train a compact video diffusion model from scratch on animated stickers, and use it.
 
-Start with: rdtf quickstart"""
+Start with: rdtf quickstart. The version: rdtf --version"""
+
+
+def _unknown(arguments: list[str]) -> str | None:
+    """What to say of a mistyped command; None if it is one of ours, or an option."""
+    known = _COMMANDS
+    for word in arguments[:2]:
+        if word.startswith("-"):
+            return None
+        if word not in known:
+            close = difflib.get_close_matches(word, known, n=1)
+            hint = f"; did you mean {close[0]}?" if close else f"; choose {', '.join(known)}"
+            return f"there is no command {word!r}{hint}"
+        if not isinstance(known[word], dict):
+            return None
+        known = known[word]
+    return None
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point; always leaves by `SystemExit` with one of the statuses above."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments == ["--version"]:
+        print(f"rdtf {version('rdtf')}")
+        sys.exit(0)
+    if problem := _unknown(arguments):
+        print(f"rdtf: {problem}", file=sys.stderr)
+        sys.exit(2)
     command: Any = tyro.cli(
         _choice(_COMMANDS, arguments),
         prog="rdtf",
