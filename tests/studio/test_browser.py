@@ -214,6 +214,7 @@ def test_a_reload_keeps_what_is_on_the_desk_and_tabs_are_apart(browser, served, 
     page.click("#film-strip .frame >> nth=1")
     page.wait_for_selector("#mask-words :text('3 of 4 frames stay')")
     page.fill("#prompt textarea", "a ball")
+    page.click("button:has-text('Size, seed, steps')")
     set_number(page, "Steps", 90_000)
     page.click("#go")
     page.wait_for_selector("#progress .making .hint:has-text('Step')")
@@ -250,6 +251,7 @@ def test_cancel_and_going_away_free_the_slot(browser, served):
     core, address = served
     page = visit(browser, address, DESK)
     page.fill("#prompt textarea", "a ball")
+    page.click("button:has-text('Size, seed, steps')")
     set_number(page, "Steps", 90_000)
     page.click("#go")
     page.wait_for_selector("#progress .checker")  # a preview

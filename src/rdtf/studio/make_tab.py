@@ -11,7 +11,7 @@ from rdtf.studio import markup
 from rdtf.studio.board import TASKS
 from rdtf.studio.handlers import Handlers
 from rdtf.studio.making import MOVING_TASKS
-from rdtf.studio.parts import PRIVATE, asset, heading, notice_box, own_html, sent
+from rdtf.studio.parts import PRIVATE, asset, heading, notice_box, own_html, sent, slider
 from rdtf.synthetic import VERBS
 
 _UPLOADS = [".gif", ".webp", ".png", ".apng", ".jpg", ".jpeg", ".webm", ".tgs", ".json"]
@@ -109,14 +109,10 @@ def make_tab(handlers: Handlers, token: gr.Textbox) -> MakeParts:
                 every = gr.Button("Make every second again", size="sm", elem_id="fix-every")
                 none = gr.Button("Keep all", size="sm", elem_id="fix-none")
             with gr.Row():
-                length = gr.Slider(
-                    1, limits.max_frames, 8, step=1, label="Frames", elem_id="length"
-                )
-                frame_ms = gr.Slider(20, 500, 100, step=10, label="Frame time (ms)")
-                after = gr.Slider(0, most, 4, step=1, label="Frames to add behind", visible=False)
-                before = gr.Slider(
-                    0, most, 0, step=1, label="Frames to add in front", visible=False
-                )
+                length = slider(1, most, 8, step=1, label="Frames", elem_id="length")
+                frame_ms = slider(20, 500, 100, step=10, label="Frame time (ms)")
+                after = slider(0, most, 4, step=1, label="Frames to add behind", visible=False)
+                before = slider(0, most, 0, step=1, label="Frames to add in front", visible=False)
             board_notice = notice_box("board-notice")
         with gr.Column(scale=5, min_width=320):
             heading("Text", "what to show")
@@ -133,10 +129,10 @@ def make_tab(handlers: Handlers, token: gr.Textbox) -> MakeParts:
             )
             with gr.Row() as motion_row:
                 motion = gr.Dropdown(_MOTIONS, value="", label="Motion", elem_id="motion")
-                strength = gr.Slider(
+                strength = slider(
                     0, 2, 1, step=0.1, label="Strength: less – more", elem_id="strength"
                 )
-            count = gr.Slider(1, limits.max_variants, 2, step=1, label="Variants")
+            count = slider(1, limits.max_variants, 2, step=1, label="Variants")
             with gr.Accordion("Size, seed, steps, guidance", open=False):
                 with gr.Row():
                     size = gr.Dropdown(
@@ -145,9 +141,7 @@ def make_tab(handlers: Handlers, token: gr.Textbox) -> MakeParts:
                         label="Size",
                     )
                     seed = gr.Number(-1, label="Seed (-1: a new one)", precision=0)
-                steps = gr.Slider(
-                    0, limits.max_steps, 0, step=1, label="Steps (0: as the task needs)"
-                )
+                steps = slider(0, limits.max_steps, 0, step=1, label="Steps (0: as the task needs)")
                 with gr.Row():
                     guidance = _guidance("How closely to follow the text (1: off)")
                     image_guidance = _guidance("… the given frames (1: off)")
@@ -187,12 +181,12 @@ def make_tab(handlers: Handlers, token: gr.Textbox) -> MakeParts:
     strip.click(give, token, [*board, board_notice], **{**PRIVATE, "trigger_mode": "multiple"})
     every.click(**changing(lambda known: handlers.make_again(known, True), board_notice))
     none.click(**changing(lambda known: handlers.make_again(known, False), board_notice))
-    task.input(**changing(handlers.set_task, start_notice, task))
-    loop.input(**changing(handlers.set_loop, progress, loop))
-    for slider in (length, frame_ms):
-        slider.input(**{**changing(handlers.set_length, board_notice, length, frame_ms), **latest})
-    for slider in (after, before):
-        slider.input(**{**changing(handlers.set_extension, board_notice, after, before), **latest})
+    task.input(**{**changing(handlers.set_task, start_notice, task), **latest})
+    loop.input(**{**changing(handlers.set_loop, progress, loop), **latest})
+    for field in (length, frame_ms):
+        field.input(**{**changing(handlers.set_length, board_notice, length, frame_ms), **latest})
+    for field in (after, before):
+        field.input(**{**changing(handlers.set_extension, board_notice, after, before), **latest})
     for field in settings:
         field.input(handlers.keep_settings, [token, *settings], None, **{**PRIVATE, **latest})
     gr.on(

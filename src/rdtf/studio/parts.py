@@ -27,6 +27,19 @@ def notice_box(id: str) -> gr.HTML:
     return gr.HTML(elem_id=id, elem_classes="quiet", apply_default_css=False)
 
 
+class _Slider(gr.Slider):
+    """A slider that takes a number beyond its ends as the end, where Gradio's fails unseen."""
+
+    is_template = True  # to the browser it is Gradio's own
+
+    def preprocess(self, payload: float) -> float:
+        return min(max(payload, self.minimum), self.maximum)
+
+
+def slider(*args: Any, **options: Any) -> gr.Slider:
+    return _Slider(*args, **options)
+
+
 def sent(event: gr.EventData) -> dict[str, Any]:
     """What `studio.js` sent with a click."""
     data = getattr(event, "_data", None)
