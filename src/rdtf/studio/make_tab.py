@@ -158,7 +158,14 @@ def make_tab(handlers: Handlers, token: gr.Textbox) -> MakeParts:
 
         def answer(known: str, *values: Any) -> list[Any]:
             *_, said = handler(known, *values)
-            return [*board_values(handlers, known), said]
+            shown = board_values(handlers, known)
+            for field, value in zip(inputs, values, strict=True):
+                place = board.index(field)
+                new = shown[place]
+                is_taken = value == (new["value"] if isinstance(new, dict) else new)
+                if is_taken and value != getattr(field, "maximum", None):
+                    shown[place] = gr.skip()  # the visitor may have moved it on meanwhile
+            return [*shown, said]
 
         return {"fn": answer, "inputs": [token, *inputs], "outputs": [*board, notice], **PRIVATE}
 
