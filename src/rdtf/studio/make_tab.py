@@ -8,10 +8,9 @@ from typing import Any
 import gradio as gr
 
 from rdtf.studio import markup
-from rdtf.studio.board import TASKS
 from rdtf.studio.handlers import Handlers
 from rdtf.studio.making import MOVING_TASKS
-from rdtf.studio.parts import PRIVATE, asset, heading, notice_box, own_html, sent, slider
+from rdtf.studio.parts import PRIVATE, asset, heading, notice_box, own_html, sent, within
 from rdtf.synthetic import VERBS
 
 _UPLOADS = [".gif", ".webp", ".png", ".apng", ".jpg", ".jpeg", ".webm", ".tgs", ".json"]
@@ -47,7 +46,7 @@ def board_values(handlers: Handlers, token: str) -> list[Any]:
     return [
         strip,
         words,
-        board.task,
+        markup.tasks(board.task),
         board.loop,
         gr.update(value=board.num_frames, visible=board.task == "animate"),
         gr.update(value=board.frame_ms, visible=board.task == "animate"),
@@ -64,13 +63,7 @@ def make_tab(handlers: Handlers, token: gr.Textbox) -> MakeParts:
     with gr.Row(elem_classes="columns"):
         with gr.Column(scale=6, min_width=320):
             heading("What to do", "the text alone can be animated too")
-            task = gr.Radio(
-                [(title, name) for name, title in TASKS.items()],
-                value="animate",
-                show_label=False,
-                container=False,
-                elem_id="task",
-            )
+            task = own_html(markup.tasks("animate"), id="task")
             heading("Start from", "stills, or a clip: GIF, WebP, PNG, JPEG, WebM, TGS, Lottie")
             with gr.Tabs(elem_classes="inner"):
                 with gr.Tab("Drop files"):
@@ -109,10 +102,12 @@ def make_tab(handlers: Handlers, token: gr.Textbox) -> MakeParts:
                 every = gr.Button("Make every second again", size="sm", elem_id="fix-every")
                 none = gr.Button("Keep all", size="sm", elem_id="fix-none")
             with gr.Row():
-                length = slider(1, most, 8, step=1, label="Frames", elem_id="length")
-                frame_ms = slider(20, 500, 100, step=10, label="Frame time (ms)")
-                after = slider(0, most, 4, step=1, label="Frames to add behind", visible=False)
-                before = slider(0, most, 0, step=1, label="Frames to add in front", visible=False)
+                length = gr.Slider(1, most, 8, step=1, label="Frames", elem_id="length")
+                frame_ms = gr.Slider(20, 500, 100, step=10, label="Frame time (ms)")
+                after = gr.Slider(0, most, 4, step=1, label="Frames to add behind", visible=False)
+                before = gr.Slider(
+                    0, most, 0, step=1, label="Frames to add in front", visible=False
+                )
             board_notice = notice_box("board-notice")
         with gr.Column(scale=5, min_width=320):
             heading("Text", "what to show")
@@ -129,10 +124,10 @@ def make_tab(handlers: Handlers, token: gr.Textbox) -> MakeParts:
             )
             with gr.Row() as motion_row:
                 motion = gr.Dropdown(_MOTIONS, value="", label="Motion", elem_id="motion")
-                strength = slider(
+                strength = gr.Slider(
                     0, 2, 1, step=0.1, label="Strength: less – more", elem_id="strength"
                 )
-            count = slider(1, limits.max_variants, 2, step=1, label="Variants")
+            count = gr.Slider(1, limits.max_variants, 2, step=1, label="Variants")
             with gr.Accordion("Size, seed, steps, guidance", open=False):
                 with gr.Row():
                     size = gr.Dropdown(
@@ -141,7 +136,9 @@ def make_tab(handlers: Handlers, token: gr.Textbox) -> MakeParts:
                         label="Size",
                     )
                     seed = gr.Number(-1, label="Seed (-1: a new one)", precision=0)
-                steps = slider(0, limits.max_steps, 0, step=1, label="Steps (0: as the task needs)")
+                steps = gr.Slider(
+                    0, limits.max_steps, 0, step=1, label="Steps (0: as the task needs)"
+                )
                 with gr.Row():
                     guidance = _guidance("How closely to follow the text (1: off)")
                     image_guidance = _guidance("… the given frames (1: off)")
@@ -152,6 +149,8 @@ def make_tab(handlers: Handlers, token: gr.Textbox) -> MakeParts:
             variants = own_html(markup.variants((), 0), id="variants")
     board = [strip, mask_words, task, loop, length, frame_ms, after, before, motion_row, fix_row]
     settings = [prompt, motion, strength, count, steps, seed, guidance, image_guidance, size]
+
+    making = [token, *settings]
 
     def changing(handler: Any, notice: gr.HTML, *inputs: Any) -> dict[str, Any]:
         """An event that changes the board: its notice appears in `notice`."""
@@ -167,10 +166,16 @@ def make_tab(handlers: Handlers, token: gr.Textbox) -> MakeParts:
                     shown[place] = gr.skip()  # the visitor may have moved it on meanwhile
             return [*shown, said]
 
-        return {"fn": answer, "inputs": [token, *inputs], "outputs": [*board, notice], **PRIVATE}
+        asked = [token, *inputs]
+        sends = {"js": within(asked)} if inputs else {}
+        return {"fn": answer, "inputs": asked, "outputs": [*board, notice], **sends, **PRIVATE}
 
     def give(known: str, event: gr.EventData) -> list[Any]:
         *_, said = handlers.give(known, sent(event))
+        return [*board_values(handlers, known), said]
+
+    def set_task(known: str, event: gr.EventData) -> list[Any]:
+        *_, said = handlers.set_task(known, str(sent(event).get("name")))
         return [*board_values(handlers, known), said]
 
     def draw(known: str, frame: float, event: gr.EventData) -> list[Any]:
@@ -188,19 +193,22 @@ def make_tab(handlers: Handlers, token: gr.Textbox) -> MakeParts:
     strip.click(give, token, [*board, board_notice], **{**PRIVATE, "trigger_mode": "multiple"})
     every.click(**changing(lambda known: handlers.make_again(known, True), board_notice))
     none.click(**changing(lambda known: handlers.make_again(known, False), board_notice))
-    task.input(**{**changing(handlers.set_task, start_notice, task), **latest})
+    task.click(set_task, token, [*board, start_notice], **{**PRIVATE, "trigger_mode": "multiple"})
     loop.input(**{**changing(handlers.set_loop, progress, loop), **latest})
     for field in (length, frame_ms):
         field.input(**{**changing(handlers.set_length, board_notice, length, frame_ms), **latest})
     for field in (after, before):
         field.input(**{**changing(handlers.set_extension, board_notice, after, before), **latest})
     for field in settings:
-        field.input(handlers.keep_settings, [token, *settings], None, **{**PRIVATE, **latest})
+        field.input(
+            handlers.keep_settings, making, None, js=within(making), **{**PRIVATE, **latest}
+        )
     gr.on(
         [go.click, prompt.submit],
         handlers.make,
-        [token, *settings],
+        making,
         [progress, variants],
+        js=within(making),
         concurrency_limit=None,
         **PRIVATE,
     )

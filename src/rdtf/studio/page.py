@@ -12,7 +12,7 @@ from rdtf.studio import exporting, markup
 from rdtf.studio.edits import PLACES
 from rdtf.studio.handlers import Handlers
 from rdtf.studio.make_tab import MakeParts, board_values, make_tab
-from rdtf.studio.parts import PRIVATE, heading, notice_box, own_html, sent, slider
+from rdtf.studio.parts import PRIVATE, heading, notice_box, own_html, sent
 
 _CLOSINGS = ["none", "ping-pong", "boomerang", "cross-fade"]
 _TIMES = ["refuse", "trim", "hold", "speed"]
@@ -224,14 +224,14 @@ def _edit_tools() -> list[tuple[str, gr.Button, list[Any], gr.HTML]]:
             trim = gr.Button("Crop to what is visible", elem_id="trim", min_width=150)
         crop_notice = notice_box("crop-notice")
     with gr.Accordion("Remove the background", open=False, elem_id="cutout-box"):
-        tolerance = slider(1, 120, 40, step=1, label="How different its colours may be")
+        tolerance = gr.Slider(1, 120, 40, step=1, label="How different its colours may be")
         cutout = gr.Button("Remove the background", elem_id="cutout")
         cutout_notice = notice_box("cutout-notice")
     with gr.Accordion("Text with outline", open=False, elem_id="text-box"):
         words = gr.Textbox("", label="Text", elem_id="text-words", max_length=200, lines=2)
         with gr.Row():
             place = gr.Dropdown(list(PLACES), value="bottom", label="Place", min_width=100)
-            size = slider(4, 60, 16, step=1, label="Size (% of the height)", min_width=120)
+            size = gr.Slider(4, 60, 16, step=1, label="Size (% of the height)", min_width=120)
             color = gr.ColorPicker("#ffffff", label="Letters", min_width=80)
             edge = gr.ColorPicker("#000000", label="Outline", min_width=80)
         write = gr.Button("Add to the selected frames, or to all", elem_id="text-add")
@@ -251,8 +251,8 @@ def _export_tab(handlers: Handlers, token: gr.Textbox) -> tuple[list[Any], gr.HT
     heading("Export", "the sticker that is open in Edit; each file is checked by the rules")
     with gr.Accordion("Outline, loop, speed, background", open=False):
         with gr.Row():
-            outline = slider(0, 32, 0, step=1, label="White outline (px)")
-            speed = slider(0.25, 4, 1, step=0.05, label="Speed")
+            outline = gr.Slider(0, 32, 0, step=1, label="White outline (px)")
+            speed = gr.Slider(0.25, 4, 1, step=0.05, label="Speed")
             close = gr.Dropdown(_CLOSINGS, value="none", label="Close the loop")
         with gr.Row():
             time = gr.Dropdown(

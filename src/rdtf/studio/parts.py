@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.resources import files
 from typing import Any
 
@@ -27,17 +28,19 @@ def notice_box(id: str) -> gr.HTML:
     return gr.HTML(elem_id=id, elem_classes="quiet", apply_default_css=False)
 
 
-class _Slider(gr.Slider):
-    """A slider that takes a number beyond its ends as the end, where Gradio's fails unseen."""
+def within(inputs: list[Any]) -> str:
+    """JavaScript for an event's `js`: numbers beyond a slider's ends are sent as its ends.
 
-    is_template = True  # to the browser it is Gradio's own
-
-    def preprocess(self, payload: float) -> float:
-        return min(max(payload, self.minimum), self.maximum)
-
-
-def slider(*args: Any, **options: Any) -> gr.Slider:
-    return _Slider(*args, **options)
+    Gradio's own answer to them is an error that nobody sees.
+    """
+    ends = [
+        [field.minimum, field.maximum] if isinstance(field, gr.Slider) else None for field in inputs
+    ]
+    return (
+        f"(...values) => {{ const ends = {json.dumps(ends)}; return values.map((value, i) => "
+        "ends[i] && typeof value === 'number' "
+        "? Math.min(Math.max(value, ends[i][0]), ends[i][1]) : value); }"
+    )
 
 
 def sent(event: gr.EventData) -> dict[str, Any]:
