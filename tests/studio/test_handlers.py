@@ -231,7 +231,7 @@ def test_cancel_and_leaving_free_the_slot(make_core):
         async for view in handlers.make(token, *fields(steps=ENDLESS)):
             views.append(view)
             if len(views) == 2:
-                assert "Cancelled" in handlers.cancel(token)
+                assert handlers.cancel(token) == ""
         return views
 
     assert "Cancelled" in asyncio.run(cancelled())[-1][0]

@@ -212,7 +212,7 @@ def make_tab(handlers: Handlers, token: gr.Textbox) -> MakeParts:
         concurrency_limit=None,
         **PRIVATE,
     )
-    stop.click(handlers.cancel, token, progress, **PRIVATE)
+    stop.click(lambda known: handlers.cancel(known) or gr.skip(), token, progress, **PRIVATE)
 
     def choose(known: str, event: gr.EventData) -> str:
         return handlers.choose(known, sent(event))
