@@ -15,7 +15,6 @@ from playwright.sync_api import sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from fixtures_service import running
-
 from rdtf.service.core import Core
 from rdtf.service.limits import Limits
 from rdtf.service.runner import PipelineRunner
