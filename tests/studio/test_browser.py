@@ -118,7 +118,7 @@ def test_notices_are_seen_beside_the_button(browser, served, shots, viewport, sc
     assert "nothing to start from" in beside(page, "#progress", "#go")
     page.click("#stop")
     page.wait_for_selector("#progress :text('Nothing is being made')")
-    page.click("#task label:has-text('Smooth ×2')")
+    page.click("#task button:has-text('Smooth ×2')")
     page.wait_for_selector("#film-strip :text('starts from a clip')")
     page.click("#go")
     page.wait_for_selector("#progress :text('needs a clip')")
@@ -152,7 +152,7 @@ def test_the_main_job(browser, served, tmp_path, shots, pipeline):
     drop(page, path)
     assert "all of them are kept" in beside(page, "#start-notice", "#drop")
     page.wait_for_selector("#mask-words :text('4 of 7 frames stay')")
-    page.click("#task label:has-text('Fix frames')")
+    page.click("#task button:has-text('Fix frames')")
     page.click("#film-strip .frame >> nth=1")
     page.wait_for_selector("#mask-words :text('3 of 4 frames stay')")
     page.fill("#prompt textarea", "a ball rolling")
@@ -210,17 +210,18 @@ def test_a_reload_keeps_what_is_on_the_desk_and_tabs_are_apart(browser, served, 
     _, address = served
     page = visit(browser, address, DESK)
     drop(page, moving_disc(pipeline.canvas, 4).save(tmp_path / "disc.webp"))
-    page.click("#task label:has-text('Fix frames')")
+    page.click("#task button:has-text('Fix frames')")
     page.click("#film-strip .frame >> nth=1")
     page.wait_for_selector("#mask-words :text('3 of 4 frames stay')")
     page.fill("#prompt textarea", "a ball")
+    page.click("button:has-text('Size, seed, steps')")
     set_number(page, "Steps", 90_000)
     page.click("#go")
     page.wait_for_selector("#progress .making .hint:has-text('Step')")
     page.reload()
     page.wait_for_selector("#progress .making .hint:has-text('Step')")  # it is still being made
     assert page.input_value("#prompt textarea") == "a ball"
-    assert page.locator("#task input:checked").get_attribute("value") == "fix"
+    assert page.locator("#task [aria-pressed=true]").inner_text() == "Fix frames"
     page.wait_for_selector("#mask-words :text('3 of 4 frames stay')")
     other = page.context.new_page()
     other.goto(f"{address}/")
@@ -250,6 +251,7 @@ def test_cancel_and_going_away_free_the_slot(browser, served):
     core, address = served
     page = visit(browser, address, DESK)
     page.fill("#prompt textarea", "a ball")
+    page.click("button:has-text('Size, seed, steps')")
     set_number(page, "Steps", 90_000)
     page.click("#go")
     page.wait_for_selector("#progress .checker")  # a preview
@@ -267,9 +269,10 @@ def test_the_keyboard_reaches_and_presses_frames(browser, served, tmp_path, pipe
     _, address = served
     page = visit(browser, address, DESK)
     drop(page, moving_disc(pipeline.canvas, 4).save(tmp_path / "disc.webp"))
-    page.locator("#task input[value=smooth2]").focus()
+    page.locator("#task [aria-pressed=true]").focus()
     for _ in range(3):  # Smooth ×3, Extend, Fix frames
-        page.keyboard.press("ArrowRight")
+        page.keyboard.press("Tab")
+    page.keyboard.press("Space")
     page.wait_for_selector("#mask-words :text('none to make yet')")
     page.locator("#film-strip .frame").nth(0).focus()
     page.keyboard.press("ArrowRight")
@@ -306,7 +309,7 @@ def test_a_phone(browser, served, tmp_path, shots, pipeline):
     _, address = served
     page = visit(browser, address, PHONE, has_touch=True, is_mobile=True)
     drop(page, moving_disc(pipeline.canvas, 4).save(tmp_path / "disc.webp"))
-    page.tap("#task label:has-text('Fix frames')")
+    page.tap("#task button:has-text('Fix frames')")
     page.tap("#film-strip .frame >> nth=3")
     page.wait_for_selector("#mask-words :text('3 of 4 frames stay')")
     page.fill("#prompt textarea", "a ball")

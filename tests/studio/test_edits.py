@@ -126,8 +126,8 @@ def test_the_background_becomes_transparent_with_a_soft_edge(color):
     assert (alpha[:, (radius > 5) & (radius < 13)] == 255).all()
     assert (alpha[:, radius < 3] == 255).all()  # a hole is not joined to the border
     assert ((alpha > 20) & (alpha < 235)).any()
-    shown = made.frames[(alpha > 60) & (radius > 5)]  # the hole keeps the colour
-    np.testing.assert_allclose(shown[shown[:, 2] > 150][:, 0], 20, atol=60)  # no halo of the colour
+    shown = made.frames[(alpha > 60) & (radius > 8)]
+    np.testing.assert_allclose(shown[:, 0], 20, atol=60)  # no halo of the colour
     assert times(made) == [50, 60]
 
 
@@ -150,21 +150,28 @@ def test_cropping():
 
 
 @pytest.mark.parametrize("place", edits.PLACES)
-@pytest.mark.parametrize("words", ["Hi", "a text that is far too wide for the picture"])
+@pytest.mark.parametrize("words", ["Hi", "a wide text line"])
 def test_text_with_an_outline_stays_within_the_picture(place, words):
     clip = Sticker(np.zeros((2, 64, 96, 4), np.uint8), np.array([50, 50]))
     made = edits.with_text(clip, [1], words, place=place, color="#ff0000", edge_color="#0000ff")
     assert not made.frames[0].any()
-    drawn = made.frames[1][made.frames[1][..., 3] > 40].astype(int)  # small letters are all edge
-    assert (drawn[:, 0] > drawn[:, 2]).any()
-    assert (drawn[:, 2] > drawn[:, 0]).any()
+    drawn = made.frames[1][made.frames[1][..., 3] > 200]
+    assert (drawn[:, 0] > 200).any()
+    assert (drawn[:, 2] > 200).any()
     alpha = made.frames[1, ..., 3]
     assert not alpha[:, [0, -1]].any()
 
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"words": " "}, {"words": "日本"}, {"place": "left"}, {"color": "x"}, {"size_percent": 0}],
+    [
+        {"words": " "},
+        {"words": "far too long " * 9},
+        {"words": "日本"},
+        {"place": "left"},
+        {"color": "x"},
+        {"size_percent": 0},
+    ],
 )
 def test_text_that_can_not_be_drawn_is_refused(wrong):
     with pytest.raises(UserError):

@@ -168,6 +168,7 @@ def _softened(
     return made
 
 
+_LEAST_TEXT_PX = 9.0
 PLACES = ("top", "middle", "bottom")
 
 
@@ -225,13 +226,15 @@ def _text_layer(
     layer = Image.new("RGBA", size, (*edge_color, 0))
     draw = ImageDraw.Draw(layer)
     _check_letters(words, ImageFont.load_default(24))
-    points = max(height, 5.0)
+    points = max(height, _LEAST_TEXT_PX)
     while True:  # smaller until it fits
         font, edge = ImageFont.load_default(points), max(1, round(points / 9))
         box = draw.multiline_textbbox((0, 0), words, font=font, stroke_width=edge, align="center")
-        if points <= 5 or (box[2] - box[0] <= size[0] and box[3] - box[1] <= size[1]):
+        if box[2] - box[0] <= size[0] and box[3] - box[1] <= size[1]:
             break
-        points = max(points * 0.85, 5.0)
+        if points <= _LEAST_TEXT_PX:
+            raise UserError("the text is too long for this picture; make it shorter, or two lines")
+        points = max(points * 0.85, _LEAST_TEXT_PX)
     margin = min(size) * 0.03
     free = size[1] - (box[3] - box[1])
     top = {"top": min(margin, free), "middle": free / 2, "bottom": max(free - margin, 0)}[place]

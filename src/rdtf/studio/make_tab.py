@@ -8,10 +8,9 @@ from typing import Any
 import gradio as gr
 
 from rdtf.studio import markup
-from rdtf.studio.board import TASKS
 from rdtf.studio.handlers import Handlers
 from rdtf.studio.making import MOVING_TASKS
-from rdtf.studio.parts import PRIVATE, asset, heading, notice_box, own_html, sent
+from rdtf.studio.parts import PRIVATE, asset, heading, notice_box, own_html, sent, within
 from rdtf.synthetic import VERBS
 
 _UPLOADS = [".gif", ".webp", ".png", ".apng", ".jpg", ".jpeg", ".webm", ".tgs", ".json"]
@@ -47,7 +46,7 @@ def board_values(handlers: Handlers, token: str) -> list[Any]:
     return [
         strip,
         words,
-        board.task,
+        markup.tasks(board.task),
         board.loop,
         gr.update(value=board.num_frames, visible=board.task == "animate"),
         gr.update(value=board.frame_ms, visible=board.task == "animate"),
@@ -64,13 +63,7 @@ def make_tab(handlers: Handlers, token: gr.Textbox) -> MakeParts:
     with gr.Row(elem_classes="columns"):
         with gr.Column(scale=6, min_width=320):
             heading("What to do", "the text alone can be animated too")
-            task = gr.Radio(
-                [(title, name) for name, title in TASKS.items()],
-                value="animate",
-                show_label=False,
-                container=False,
-                elem_id="task",
-            )
+            task = own_html(markup.tasks("animate"), id="task")
             heading("Start from", "stills, or a clip: GIF, WebP, PNG, JPEG, WebM, TGS, Lottie")
             with gr.Tabs(elem_classes="inner"):
                 with gr.Tab("Drop files"):
@@ -109,9 +102,7 @@ def make_tab(handlers: Handlers, token: gr.Textbox) -> MakeParts:
                 every = gr.Button("Make every second again", size="sm", elem_id="fix-every")
                 none = gr.Button("Keep all", size="sm", elem_id="fix-none")
             with gr.Row():
-                length = gr.Slider(
-                    1, limits.max_frames, 8, step=1, label="Frames", elem_id="length"
-                )
+                length = gr.Slider(1, most, 8, step=1, label="Frames", elem_id="length")
                 frame_ms = gr.Slider(20, 500, 100, step=10, label="Frame time (ms)")
                 after = gr.Slider(0, most, 4, step=1, label="Frames to add behind", visible=False)
                 before = gr.Slider(
@@ -159,17 +150,32 @@ def make_tab(handlers: Handlers, token: gr.Textbox) -> MakeParts:
     board = [strip, mask_words, task, loop, length, frame_ms, after, before, motion_row, fix_row]
     settings = [prompt, motion, strength, count, steps, seed, guidance, image_guidance, size]
 
+    making = [token, *settings]
+
     def changing(handler: Any, notice: gr.HTML, *inputs: Any) -> dict[str, Any]:
         """An event that changes the board: its notice appears in `notice`."""
 
         def answer(known: str, *values: Any) -> list[Any]:
             *_, said = handler(known, *values)
-            return [*board_values(handlers, known), said]
+            shown = board_values(handlers, known)
+            for field, value in zip(inputs, values, strict=True):
+                place = board.index(field)
+                new = shown[place]
+                is_taken = value == (new["value"] if isinstance(new, dict) else new)
+                if is_taken and value != getattr(field, "maximum", None):
+                    shown[place] = gr.skip()  # the visitor may have moved it on meanwhile
+            return [*shown, said]
 
-        return {"fn": answer, "inputs": [token, *inputs], "outputs": [*board, notice], **PRIVATE}
+        asked = [token, *inputs]
+        sends = {"js": within(asked)} if inputs else {}
+        return {"fn": answer, "inputs": asked, "outputs": [*board, notice], **sends, **PRIVATE}
 
     def give(known: str, event: gr.EventData) -> list[Any]:
         *_, said = handlers.give(known, sent(event))
+        return [*board_values(handlers, known), said]
+
+    def set_task(known: str, event: gr.EventData) -> list[Any]:
+        *_, said = handlers.set_task(known, str(sent(event).get("name")))
         return [*board_values(handlers, known), said]
 
     def draw(known: str, frame: float, event: gr.EventData) -> list[Any]:
@@ -187,23 +193,26 @@ def make_tab(handlers: Handlers, token: gr.Textbox) -> MakeParts:
     strip.click(give, token, [*board, board_notice], **{**PRIVATE, "trigger_mode": "multiple"})
     every.click(**changing(lambda known: handlers.make_again(known, True), board_notice))
     none.click(**changing(lambda known: handlers.make_again(known, False), board_notice))
-    task.input(**changing(handlers.set_task, start_notice, task))
-    loop.input(**changing(handlers.set_loop, progress, loop))
-    for slider in (length, frame_ms):
-        slider.input(**{**changing(handlers.set_length, board_notice, length, frame_ms), **latest})
-    for slider in (after, before):
-        slider.input(**{**changing(handlers.set_extension, board_notice, after, before), **latest})
+    task.click(set_task, token, [*board, start_notice], **{**PRIVATE, "trigger_mode": "multiple"})
+    loop.input(**{**changing(handlers.set_loop, progress, loop), **latest})
+    for field in (length, frame_ms):
+        field.input(**{**changing(handlers.set_length, board_notice, length, frame_ms), **latest})
+    for field in (after, before):
+        field.input(**{**changing(handlers.set_extension, board_notice, after, before), **latest})
     for field in settings:
-        field.input(handlers.keep_settings, [token, *settings], None, **{**PRIVATE, **latest})
+        field.input(
+            handlers.keep_settings, making, None, js=within(making), **{**PRIVATE, **latest}
+        )
     gr.on(
         [go.click, prompt.submit],
         handlers.make,
-        [token, *settings],
+        making,
         [progress, variants],
+        js=within(making),
         concurrency_limit=None,
         **PRIVATE,
     )
-    stop.click(handlers.cancel, token, progress, **PRIVATE)
+    stop.click(lambda known: handlers.cancel(known) or gr.skip(), token, progress, **PRIVATE)
 
     def choose(known: str, event: gr.EventData) -> str:
         return handlers.choose(known, sent(event))

@@ -312,13 +312,13 @@ class MakeHandlers:
         return self._variants(self.session(token))
 
     def cancel(self, token: str) -> str:
-        """Cancel the tab's job; returns a notice."""
+        """Cancel the tab's job; returns a notice, or "" if whoever follows the job tells."""
         session = self.session(token)
         job = session.job
         if job is None or job.is_finished:
             return markup.notice("Nothing is being made.", "good")
         self.core.queue.cancel(job)
-        return markup.notice("Cancelled.", "good")
+        return ""
 
 
 def _seed(value: Any) -> int | None:

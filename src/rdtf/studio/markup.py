@@ -80,6 +80,17 @@ def notice(message: str, kind: str = "bad") -> str:
 # ------------------------------------------------------------------------------ film strips
 
 
+def tasks(chosen: str) -> str:
+    """The tasks, one of them pressed."""
+    buttons = "".join(
+        f'<button type="button" class="rd-btn" data-do="task" data-index="-1" data-name="{name}" '
+        f'data-key="task-{name}" data-single aria-pressed="{str(name == chosen).lower()}">'
+        f"{title}</button>"
+        for name, title in TASKS.items()
+    )
+    return f'<div class="acts" role="group" aria-label="Task">{buttons}</div>'
+
+
 def film_strip(board: Board) -> str:
     """The frames of what is to be made; pressed = given."""
     slots = board.slots()

@@ -205,7 +205,7 @@ def _edit_tab(handlers: Handlers, token: gr.Textbox, parts: MakeParts) -> list[g
         )
     making = [token, parts.prompt, parts.steps, parts.seed]
     again.click(handlers.regenerate, making, shown, concurrency_limit=None, **PRIVATE)
-    stop.click(handlers.cancel, token, notice, **PRIVATE)
+    stop.click(lambda known: handlers.cancel(known) or gr.skip(), token, notice, **PRIVATE)
     keep.click(lambda known: handlers.keep(known)[1], token, stage_notice, **PRIVATE)
     use.click(use_edited, token, [*parts.board, stage_notice], **PRIVATE)
     return shown

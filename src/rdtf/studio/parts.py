@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from importlib.resources import files
 from typing import Any
 
@@ -25,6 +26,21 @@ def own_html(value: str = "", *, id: str) -> gr.HTML:
 def notice_box(id: str) -> gr.HTML:
     """Room for a notice or for progress; takes none while there is nothing to say."""
     return gr.HTML(elem_id=id, elem_classes="quiet", apply_default_css=False)
+
+
+def within(inputs: list[Any]) -> str:
+    """JavaScript for an event's `js`: numbers beyond a slider's ends are sent as its ends.
+
+    Gradio's own answer to them is an error that nobody sees.
+    """
+    ends = [
+        [field.minimum, field.maximum] if isinstance(field, gr.Slider) else None for field in inputs
+    ]
+    return (
+        f"(...values) => {{ const ends = {json.dumps(ends)}; return values.map((value, i) => "
+        "ends[i] && typeof value === 'number' "
+        "? Math.min(Math.max(value, ends[i][0]), ends[i][1]) : value); }"
+    )
 
 
 def sent(event: gr.EventData) -> dict[str, Any]:
