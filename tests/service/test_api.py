@@ -22,9 +22,10 @@ from fixtures_service import (
     still,
     wait_for_steps,
 )
+from inference.moving import whole_pipeline
 from rdtf.inference.pipeline import StickerPipeline
 from rdtf.service.limits import Limits
-from rdtf.stickers import decode_sticker, encode_sticker
+from rdtf.stickers import Sticker, decode_sticker, encode_sticker
 
 KEYS = ("a-key-of-mine-0001", "a-key-of-yours-0002")
 
@@ -195,6 +196,26 @@ def test_motion_and_loop(core, client):
         assert answer.json()["error"]["param"] == param
     answer = client.post("/v1/videos", json={**body, "motion": "jmup"})
     assert "jump" in answer.json()["error"]["message"]
+    answer = client.post("/v1/videos", json={**body, "motion": "jump"})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "motion")
+    assert "no motion network" in answer.json()["error"]["message"]
+
+
+def test_text_alone_is_refused_at_once_by_a_model_that_cannot_draw(make_core, client_of):
+    whole = whole_pipeline()
+    moves = StickerPipeline(**{**whole.components, "drawer": None})
+    core = make_core(source=lambda: moves)
+    answer = client_of(core).post("/v1/videos", json={"prompt": "a cat"})
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "input_reference")
+    assert "can't draw from text alone; add a picture" in answer.json()["error"]["message"]
+    assert core.queue.list() == []
+
+
+def test_a_fully_transparent_picture_is_refused(client):
+    url = data_url(encode_sticker(Sticker(np.zeros((1, 40, 40, 4), np.uint8), [100]), ".webp"))
+    answer = client.post("/v1/videos", json={"input_reference": url, "frames": 3})
+    assert answer.status_code == 400
+    assert "transparent" in answer.json()["error"]["message"]
 
 
 def test_platforms_and_pictures_of_a_video(core, client):

@@ -22,6 +22,7 @@ from fixtures_service import (
     still,
     wait_for_steps,
 )
+from inference.moving import whole_pipeline
 from rdtf.inference.windows import plan_windows
 from rdtf.service.jobs import JobState
 from rdtf.stickers import Sticker, decode_sticker, encode_sticker
@@ -146,19 +147,29 @@ def test_a_wrong_file_is_told_and_changes_nothing(handlers, token, data):
     assert handlers.session(token).board.stills == {}
 
 
-def test_loop_motion_and_strength_reach_the_model(handlers, token, pipeline):
-    handlers.upload(token, [png(still(pipeline.canvas, 1))])
+def test_loop_motion_and_strength_reach_the_model(make_core):
+    handlers = Handlers(make_core(source=whole_pipeline))
+    token = handlers.session(None).token
+    handlers.upload(token, [png(still(32, 1))])
     make(handlers, token, strength=0.5)
     spec = handlers.session(token).job.spec
     assert (spec.loop, spec.motion, spec.motion_scale) == (True, None, 0.5)
     handlers.set_loop(token, False)
-    (*_, (view, _)) = make(handlers, token, motion="jump")
-    spec = handlers.session(token).job.spec
-    assert (spec.loop, spec.motion) == (False, "jump")
-    assert "no motion network" in view  # the tests' model has none, and says so
-    handlers.upload(token, [encode_sticker(moving_disc(pipeline.canvas, 2), ".gif")])
+    make(handlers, token, motion="jump")
+    job = handlers.session(token).job
+    assert (job.spec.loop, job.spec.motion) == (False, "jump")
+    assert job.state is JobState.COMPLETED
+    handlers.upload(token, [encode_sticker(moving_disc(32, 2), ".gif")])
     make(handlers, token, motion="jump")  # between frames there is no motion to choose
-    assert handlers.session(token).job.state is JobState.COMPLETED
+    job = handlers.session(token).job
+    assert (job.spec.motion, job.state) == (None, JobState.COMPLETED)
+
+
+def test_a_motion_is_refused_by_a_model_that_has_none(handlers, token, pipeline):
+    handlers.upload(token, [png(still(pipeline.canvas, 1))])
+    (*_, (view, _)) = make(handlers, token, motion="jump")
+    assert "no motion network" in view
+    assert handlers.session(token).job is None
 
 
 def test_a_reload_finds_prompt_settings_and_the_running_job(make_core):

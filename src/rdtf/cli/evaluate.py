@@ -51,7 +51,8 @@ class Evaluate:
     """Print all scores as JSON."""
 
     def run(self) -> None:
-        from rdtf.cli.output import check_model, check_output, note, show
+        from rdtf.cli.output import check_output, note, show
+        from rdtf.inference.checks import check_model
         from rdtf.inference.options import SamplingOptions
 
         if self.report is not None:
@@ -59,7 +60,8 @@ class Evaluate:
         if self.sheet is not None:
             check_output(self.sheet, (".png",))
         self._check_memorisation()
-        check_model(self.model)
+        if self.model is not None:
+            check_model(self.model)
         SamplingOptions(num_inference_steps=self.steps, guidance_scale=self.guidance_scale)
         evaluation = self._evaluate()
         if self.report is not None:

@@ -60,20 +60,6 @@ _LINE_EVERY_S = 5.0
 _LINE = "sampling: step {n_fmt} of {total_fmt}, {elapsed}\n"
 
 
-def check_model(model: Path | None) -> None:
-    """Refuse a model that is not there, before torch is imported."""
-    from rdtf.errors import CheckpointError
-
-    if model is None or any(
-        (model / name).is_file() for name in ("model_index.json", "config.json")
-    ):
-        return
-    what = "is neither a run directory nor a saved pipeline" if model.exists() else "does not exist"
-    raise CheckpointError(
-        f"model {model} {what}; make one with: rdtf train nano --data DATA --out RUN"
-    )
-
-
 def draws(model: Path | None) -> bool:
     """Whether a saved pipeline can do without a given picture, read from its index; None = ours."""
     from rdtf.fileio import read_json

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from rdtf.inference.options import UserOptions
-
 if TYPE_CHECKING:
     from rdtf.inference.requests import ClipRequest
     from rdtf.stickers import Sticker
@@ -20,13 +18,31 @@ WRITABLE = (".webp", ".gif", ".apng", ".png", ".webm")
 
 
 @dataclass(kw_only=True)
-class _Sampling(UserOptions):
+class _Sampling:
     """Options that all four share."""
 
     out: Output
     """File to write; the format is its suffix (.webp .gif .apng .png .webm)."""
     model: Path | None = None
     """Run directory of `rdtf train`, or a saved pipeline. Default: the model that ships."""
+    steps: int | None = None
+    """Sampling steps: fewer are faster. Default: the model's for the task; those of the model that
+    ships: 1 between given frames, 20 to animate a still, 12 to extend a clip, 20 to draw a still
+    from text."""
+    guidance_scale: float | None = None
+    """How strongly to follow the text; 1 = off. Default: the model's for the task; of the model
+    that ships: 3 to draw a still, 2 to animate one, else 1."""
+    image_guidance_scale: float | None = None
+    """How strongly what is drawn follows the given frames; 1 = off. Default: the model's for the
+    task. A model that only animates given pictures has none."""
+    motion: str | None = None
+    """A motion by name, such as jump, spin or wobble. Default: by the text; phrases that name a
+    motion ("jumping slowly") are done exactly, others by the network. "network" = all by the
+    network."""
+    motion_scale: float = 1.0
+    """How far things move beyond the given frames: 0.5 = half as far, 2 = twice."""
+    loop: bool = False
+    """Make a loop: the last frame leads back to the first."""
     size: str = "auto"
     """Size of the result: auto (that of the given frames up to 512 pixels; the model's if there
     are none), input (that of the given frames), canvas (the model's), or the side of a square in
@@ -40,15 +56,25 @@ class _Sampling(UserOptions):
 
     def _check(self) -> dict[str, Any]:
         """The options, checked together with outputs and model: all that needs no torch."""
-        from rdtf.cli.output import check_model, check_output
+        from rdtf.cli.output import check_output
+        from rdtf.inference.checks import check_model
         from rdtf.inference.options import SamplingOptions
 
         check_output(self.out, WRITABLE)
         if self.sheet is not None:
             check_output(self.sheet, (".png",))
-        check_model(self.model)
-        size = int(self.size) if self.size.isdecimal() else self.size
-        return SamplingOptions.of_user(self, output_size=size).arguments()
+        if self.model is not None:
+            check_model(self.model)
+        options = SamplingOptions(
+            num_inference_steps=self.steps,
+            guidance_scale=self.guidance_scale,
+            image_guidance_scale=self.image_guidance_scale,
+            motion=self.motion,
+            motion_scale=self.motion_scale,
+            loop=self.loop,
+            output_size=int(self.size) if self.size.isdecimal() else self.size,
+        )
+        return options.arguments()
 
     def _make(self, make: Callable[[Any, dict[str, Any]], Sticker], options: Any) -> None:
         """Load the model, make the sticker with `make(pipeline, options)`, and write it."""

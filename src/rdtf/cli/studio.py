@@ -48,6 +48,7 @@ class StudioCommand:
 
     def run(self) -> None:
         from rdtf.cli.output import note
+        from rdtf.inference.checks import check_model
         from rdtf.service.core import Core
         from rdtf.service.keys import ApiKeys
         from rdtf.service.runner import PipelineRunner
@@ -55,7 +56,8 @@ class StudioCommand:
 
         _end_on_signals()
         keys = ApiKeys.from_file(self.api_key_file) if self.api_key_file else ApiKeys()
-        self._check_model()
+        if self.model is not None:
+            check_model(self.model)
         with bind(self.host, self.port) as listener, work_folder(self.work) as work:
             core = Core.build(PipelineRunner(self.model), work, self._limits(), keys)
             host, port = listener.getsockname()[:2]
@@ -68,13 +70,6 @@ class StudioCommand:
                     note("rdtf: everybody who can reach this address may use it: no --api-key-file")
 
             serve(core, listener, page=not self.no_page, on_up=up)
-
-    def _check_model(self) -> None:
-        """A wrong folder is told now, not by the first job."""
-        from rdtf.errors import UserError
-
-        if self.model is not None and not self.model.is_dir():
-            raise UserError(f"model {self.model} is no folder; name a run of rdtf train")
 
     def _limits(self) -> Limits:
         from dataclasses import replace

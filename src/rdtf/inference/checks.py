@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from numbers import Real
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
-from rdtf.errors import UserError
+from rdtf.errors import CheckpointError, UserError
 
 
 def whole(name: str, value: Any, least: int | None = None) -> int:
@@ -54,3 +55,17 @@ def text(name: str, value: Any) -> str:
 def _short(value: Any) -> str:
     shown = repr(value)
     return shown if len(shown) <= 40 else f"{shown[:40]}… ({type(value).__name__})"
+
+
+def check_model(path: Path) -> None:
+    """Refuse a model that is not there; needs no torch.
+
+    Raises:
+        CheckpointError: neither a run directory nor a saved pipeline.
+    """
+    if any((path / name).is_file() for name in ("model_index.json", "config.json")):
+        return
+    what = "is neither a run directory nor a saved pipeline" if path.exists() else "does not exist"
+    raise CheckpointError(
+        f"model {path} {what}; make one with: rdtf train nano --data DATA --out RUN"
+    )

@@ -1,4 +1,4 @@
-"""How to sample: the options of the front ends, and those that all methods of the pipeline share.
+"""How to sample: the options that all methods of the pipeline share.
 
 Imports no torch, so that the command line refuses a wrong option at once.
 """
@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple, get_args, get_type_hints
-
-from typing_extensions import Doc
+from typing import TYPE_CHECKING, Any
 
 from rdtf.errors import UserError
 
@@ -28,90 +26,17 @@ CALLBACK_TENSORS = ("latents",)
 AUTO_SIZE = "auto"
 LARGEST_AUTO_SIDE, LARGEST_SIDE = 512, 2048
 MAX_SEED = 2**63 - 1
+NO_MOTION = "this model has no motion network, so it takes no motion by name"
 CANNOT_DRAW = "this model animates pictures and can't draw from text alone; add a picture"
 MAX_GUIDANCE = 30.0
 MAX_MOTION_SCALE = 4.0
 
 
-class Bounds(NamedTuple):
-    """Least and greatest value of an option, inclusive; None = no limit."""
-
-    least: float
-    most: float | None = None
-
-
-@dataclass(kw_only=True)
-class UserOptions:
-    """The sampling options that every front end offers.
-
-    Command line, REST and ComfyUI make their fields of these, with these names, defaults, bounds
-    and descriptions. None = the model's default for the task.
-    """
-
-    steps: Annotated[
-        int | None,
-        Bounds(1),
-        Doc(
-            "Sampling steps: fewer are faster. Default: the model's for the task; those of the "
-            "model that ships: 1 between given frames, 20 to animate a still, 12 to extend a clip, "
-            "20 to draw a still from text."
-        ),
-    ] = None
-    guidance_scale: Annotated[
-        float | None,
-        Bounds(0, MAX_GUIDANCE),
-        Doc(
-            "How strongly to follow the text; 1 = off. Default: the model's for the task; of the "
-            "model that ships: 3 to draw a still, 2 to animate one, else 1."
-        ),
-    ] = None
-    image_guidance_scale: Annotated[
-        float | None,
-        Bounds(0, MAX_GUIDANCE),
-        Doc(
-            "How strongly what is drawn follows the given frames; 1 = off. Default: the model's "
-            "for the task. A model that only animates given pictures has none."
-        ),
-    ] = None
-    motion: Annotated[
-        str | None,
-        Doc(
-            "A motion by name, such as jump, spin or wobble. Default: by the text; phrases that "
-            'name a motion ("jumping slowly") are done exactly, others by the network. '
-            '"network" = all by the network.'
-        ),
-    ] = None
-    motion_scale: Annotated[
-        float,
-        Bounds(0, MAX_MOTION_SCALE),
-        Doc("How far things move beyond the given frames: 0.5 = half as far, 2 = twice."),
-    ] = 1.0
-    loop: Annotated[bool, Doc("Make a loop: the last frame leads back to the first.")] = False
-
-
-class UserOption(NamedTuple):
-    """One field of `UserOptions`, for front ends that build their own fields from it."""
-
-    name: str
-    type: Any
-    default: Any
-    text: str
-    bounds: Bounds | None
-
-
-def user_options() -> list[UserOption]:
-    """The fields of `UserOptions`, in order."""
-    hints = get_type_hints(UserOptions, include_extras=True)
-    options = []
-    for field in fields(UserOptions):
-        kind, *notes = get_args(hints[field.name])
-        bounds = next((note for note in notes if isinstance(note, Bounds)), None)
-        text = next(note.documentation for note in notes if isinstance(note, Doc))
-        options.append(UserOption(field.name, kind, field.default, text, bounds))
-    return options
-
-
-_BOUNDS = {option.name: option.bounds for option in user_options()}
+_BOUNDS = {
+    "guidance_scale": (0, MAX_GUIDANCE),
+    "image_guidance_scale": (0, MAX_GUIDANCE),
+    "motion_scale": (0, MAX_MOTION_SCALE),
+}
 
 
 @dataclass(frozen=True)
@@ -164,12 +89,6 @@ class SamplingOptions:
     loop: bool = False
 
     @classmethod
-    def of_user(cls, options: UserOptions, **others: Any) -> SamplingOptions:
-        """Checked options of a front end; `others` are those that it has besides."""
-        values = {option.name: getattr(options, option.name) for option in user_options()}
-        return cls(num_inference_steps=values.pop("steps"), **values, **others)
-
-    @classmethod
     def of(cls, **values: Any) -> SamplingOptions:
         """Checked options.
 
@@ -189,9 +108,9 @@ class SamplingOptions:
 
         if self.num_inference_steps is not None:
             whole("steps", self.num_inference_steps, 1)
-        for name in ("guidance_scale", "image_guidance_scale", "motion_scale"):
+        for name, bounds in _BOUNDS.items():
             if name == "motion_scale" or getattr(self, name) is not None:
-                real(name, getattr(self, name), *(_BOUNDS[name] or ()))
+                real(name, getattr(self, name), *bounds)
         if self.eta is not None:
             real("eta", self.eta, 0, 1)
         check_output_size(self.output_size)

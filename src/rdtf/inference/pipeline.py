@@ -25,6 +25,7 @@ from rdtf.inference.options import (
     CALLBACK_TENSORS,
     CANNOT_DRAW,
     NETWORK,
+    NO_MOTION,
     SamplingOptions,
     StepEndCallback,
 )
@@ -419,7 +420,7 @@ class StickerPipeline(StageActs, DiffusionPipeline):
                 "this model draws nothing that image guidance could guide; leave it at 1 (off)"
             )
         if options.motion is not None and self._motion is None:
-            raise UserError("this model has no motion network, so it takes no motion by name")
+            raise UserError(NO_MOTION)
         if prompt is None and request.captions:
             prompt = request.captions[0]
         caption = text("prompt", prompt)

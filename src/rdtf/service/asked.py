@@ -18,13 +18,13 @@ from rdtf.inference.requests import (
     place,
     predict_request,
     shrunk,
+    visible,
 )
 from rdtf.service.errors import ServiceError
 from rdtf.service.limits import Limits
 from rdtf.service.schemas import CreateVideo
 from rdtf.service.spec import JobSpec, OutputSize, check_prompt, new_seeds
 from rdtf.stickers import Sticker
-from rdtf.stickers.canvas import fitted_size
 
 _DEFAULT_FRAMES = 8
 _LEAST_SIDE = 16  # pixels; smaller pictures are enlarged to the model's canvas
@@ -55,8 +55,8 @@ def to_spec(
         given, output = _auto_sized(given, canvas)
     else:
         output = _output(asked.size)
-    pictures = [Given(_fitted(g.sticker, canvas, output), g.frame) for g in given]
     try:
+        pictures = [Given(_fitted(visible(g.sticker), canvas, output), g.frame) for g in given]
         request = _TASKS[asked.task](asked, pictures, _Frame(canvas, max_frames, limits))
     except ServiceError:
         raise
@@ -214,10 +214,3 @@ def remixed(spec: JobSpec, clip: Sticker, prompt: str, limits: Limits) -> JobSpe
     frames = np.where(spec.request.known[:, None, None, None], clip.frames, 0).astype(np.uint8)
     request = ClipRequest(frames, spec.request.known, spec.request.durations_ms)
     return replace(spec, request=request, prompt=check_prompt(prompt, limits))
-
-
-def tidy_size(sticker: Sticker, most: int) -> Sticker:
-    """Shrunk so that its longer side is at most `most` pixels; never enlarged."""
-    if max(sticker.height, sticker.width) <= most:
-        return sticker
-    return sticker.fit_canvas(fitted_size(sticker.height, sticker.width, most, most))

@@ -112,6 +112,9 @@ class Runner(Protocol):
     def load(self) -> None:
         """Get ready; may take long. Called once, by the worker, before the first job."""
 
+    def check(self, spec: JobSpec) -> None:
+        """Raise `ServiceError` at once for what the model is known not to do."""
+
     def run(self, spec: JobSpec, watch: Watch) -> list[Sticker]:
         """One clip for each seed of `spec`."""
         ...
@@ -194,6 +197,7 @@ class JobQueue:
             ServiceError: the spec is over the limits.
         """
         check_spec(spec, self.limits)
+        self._runner.check(spec)
         with self._changed:
             if self._is_closed:
                 raise UnavailableError("the server is stopping; try again later", retry_after_s=10)

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rdtf.errors import UserError
-from rdtf.service.errors import UnavailableError
+from rdtf.inference.options import CANNOT_DRAW, NO_MOTION
+from rdtf.service.errors import ServiceError, UnavailableError
 from rdtf.service.jobs import Watch
 from rdtf.service.spec import JobSpec
 from rdtf.stickers import Sticker, encode_sticker
@@ -59,6 +60,21 @@ class PipelineRunner:
         from rdtf.training.run import load_pipeline
 
         return load_pipeline(self._source)
+
+    def check(self, spec: JobSpec) -> None:
+        """Refuse at once what the model can't do; while it is loading, nothing is known.
+
+        Raises:
+            ServiceError: text alone for a model that needs a picture; a named motion for one
+                without a motion network.
+        """
+        pipeline = self._pipeline
+        if pipeline is None:
+            return
+        if not spec.request.known.any() and not pipeline.draws:
+            raise ServiceError(CANNOT_DRAW, param="input_reference")
+        if spec.motion is not None and pipeline.components.get("motion") is None:
+            raise ServiceError(NO_MOTION, param="motion")
 
     @property
     def is_ready(self) -> bool:

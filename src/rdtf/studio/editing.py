@@ -12,7 +12,7 @@ from rdtf.service.jobs import Job, JobState
 from rdtf.service.spec import JobSpec, check_prompt, new_seeds
 from rdtf.stickers import Sticker
 from rdtf.studio import edits, markup
-from rdtf.studio.making import MakeHandlers, View, whole
+from rdtf.studio.making import MakeHandlers, View, seed_of, steps_of, whole
 from rdtf.studio.session import Session
 
 
@@ -64,8 +64,8 @@ class EditHandlers(MakeHandlers):
         return JobSpec(
             request=edits.regenerate_request(clip, session.editor.selected),
             prompt=check_prompt(prompt.strip(), self.core.limits),
-            seeds=new_seeds(None if seed is None or seed < 0 else whole(seed, "seed"), 1),
-            steps=None if steps is None else whole(steps, "steps") or None,
+            seeds=new_seeds(seed_of(seed), 1),
+            steps=steps_of(steps),
             output="input",
             task="fix",
             previews=True,

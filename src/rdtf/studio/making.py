@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from rdtf.errors import UserError
-from rdtf.service.asked import tidy_size
+from rdtf.inference.requests import shrunk
 from rdtf.service.core import Core
 from rdtf.service.jobs import Job, JobState
 from rdtf.service.spec import JobSpec, OutputSize, check_prompt, new_seeds
@@ -60,7 +60,7 @@ class MakeHandlers:
 
     def _decoded(self, data: bytes, name: str) -> Sticker:
         clip = decode_upload(data, name, self.core.limits)
-        return tidy_size(clip, MAX_PICTURE_SIDE)
+        return shrunk(clip, MAX_PICTURE_SIDE)
 
     def _place(self, session: Session, clips: list[Sticker], frame: float) -> str:
         place = whole(frame or 0, "frame")
@@ -88,7 +88,7 @@ class MakeHandlers:
         """The edited clip becomes what to start from; the notice is for the Edit tab."""
 
         def use(session: Session) -> str:
-            clip = tidy_size(session.editor.current(), MAX_PICTURE_SIDE)
+            clip = shrunk(session.editor.current(), MAX_PICTURE_SIDE)
             session.board.start([clip])
             return "It is now what Make starts from."
 
@@ -213,8 +213,8 @@ class MakeHandlers:
         return JobSpec(
             request=board.request(self.core.runner.canvas),
             prompt=check_prompt(str(settings.prompt or "").strip(), self.core.limits),
-            seeds=new_seeds(_seed(settings.seed), max(1, whole(settings.variants, "variants"))),
-            steps=_steps(settings.steps),
+            seeds=new_seeds(seed_of(settings.seed), max(1, whole(settings.variants, "variants"))),
+            steps=steps_of(settings.steps),
             guidance=_number(settings.guidance, "guidance"),
             image_guidance=_number(settings.image_guidance, "guidance"),
             motion=(settings.motion or None) if moves else None,
@@ -321,12 +321,12 @@ class MakeHandlers:
         return ""
 
 
-def _seed(value: Any) -> int | None:
+def seed_of(value: Any) -> int | None:
     """The first seed; nothing or a negative number = a new one."""
     return None if value is None or value < 0 else whole(value, "seed")
 
 
-def _steps(value: Any) -> int | None:
+def steps_of(value: Any) -> int | None:
     """Sampling steps; 0 or nothing = the model's own for the task."""
     return None if value is None else whole(value, "steps") or None
 

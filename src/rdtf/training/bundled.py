@@ -71,7 +71,7 @@ class BundledConfig:
 
 @dataclass(frozen=True)
 class _Plan:
-    """The same, settled. seconds or steps is 0."""
+    """The same, settled. seconds or steps is 0; near_noise: see `FlowConfig`, motion only."""
 
     kind: Kind
     seconds: float
@@ -81,6 +81,7 @@ class _Plan:
     learning_rate: float
     weights: Mapping[str, float] | None
     grammar_share: float
+    near_noise: float
     seed: int
     workers: int
     precision: str
@@ -196,7 +197,7 @@ def _motion(
         (_LONG_CLIP, max(1, plan.batch_size // 2), 0.2),
     )
     assembler = MotionAssembler(frames, table)
-    flow = FlowConfig(0.6, 1.2, 0.5, near_noise=0.5)  # docs/LOG.md, 2026-11-27
+    flow = FlowConfig(0.6, 1.2, 0.5, plan.near_noise)
     return TrainMotion(network.to(frames.device), drawer, assembler, text, flow, lengths, plan.seed)
 
 
@@ -253,7 +254,7 @@ def fill_flows(table: FlowTable, file: Path) -> None:
 
 
 def _defaults(kind: Kind, device: torch.device) -> dict[str, Any]:
-    """What trained the model that ships, on a GPU; smaller batches elsewhere."""
+    """What trained the model that ships, on a GPU, but near_noise; smaller batches elsewhere."""
     gpu = device.type == "cuda"
     common: dict[str, Any] = {
         "weights": None,
@@ -264,6 +265,7 @@ def _defaults(kind: Kind, device: torch.device) -> dict[str, Any]:
         "precision": "bf16" if gpu else "fp32",
         "compile": False,
         "grammar_share": 0.45,
+        "near_noise": 0.5,  # see docs/LOG.md, 2026-11-27
     }
     own: dict[str, Any]
     if kind == "motion":
@@ -281,7 +283,8 @@ def _settled(config: BundledConfig, bundle: Bundle, out: Path, device: torch.dev
     asked["bundle"] = bundle.id
     known: dict[str, Any] = {}
     if (out / RUN_FILE).is_file():
-        known = read_json(out / RUN_FILE, "run")
+        # Runs of before knew no near_noise: they had none.
+        known = {"near_noise": 0.0, **read_json(out / RUN_FILE, "run")}
         known["channels"] = tuple(known["channels"])
         for name in _FIXED:
             if name in asked and asked[name] != known[name]:

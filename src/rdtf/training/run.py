@@ -17,6 +17,7 @@ from typing import Any
 
 from rdtf.errors import CheckpointError, ConfigError
 from rdtf.fileio import ensure_folder, read_json, write_json
+from rdtf.inference.checks import check_model
 from rdtf.training.checkpoint import load_latest, load_step, load_weights
 from rdtf.training.config import TrainConfig, from_dict, to_dict
 from rdtf.training.device import default_device
@@ -136,11 +137,5 @@ def _load_pipeline(path: Path) -> Any:
             return StickerPipeline.from_pretrained(path)
         except (OSError, ValueError) as error:
             raise CheckpointError(f"pipeline {path} can't be loaded: {error}") from error
-    if (path / CONFIG_FILE).is_file():
-        return pipeline_from_run(path)
-    what = (
-        "does not exist" if not path.exists() else "is neither a run directory nor a saved pipeline"
-    )
-    raise CheckpointError(
-        f"model {path} {what}; make one with: rdtf train nano --data DATA --out RUN"
-    )
+    check_model(path)
+    return pipeline_from_run(path)

@@ -24,8 +24,8 @@ _NEAR = 0.9  # σ from which on latents are nearly pure noise
 class FlowConfig:
     """Rectified flow: σ = sigmoid(N(mean, std)); errors of x count (least / max(σ, least))².
 
-    near_noise: share of samples with σ evenly in [0.9, 1), whose errors count fully. There the
-    noisy latents say next to nothing, and only conditions help: text, and the given frames.
+    near_noise: share of samples that get σ evenly in [0.9, 1); if there is one, all errors there
+    count fully. The noisy latents say next to nothing there: only text and given frames help.
     """
 
     logit_mean: float = 0.6
