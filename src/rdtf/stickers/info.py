@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rdtf.stickers.budget import Budget
+from rdtf.stickers.pillow import upright_size
 from rdtf.stickers.timing import rounded_durations, whole_durations
 
 
@@ -18,13 +19,14 @@ class StickerInfo:
     Attributes:
         format: "gif", "webp", "png", "jpeg", "webm", "lottie" or "folder".
         num_frames: frames of one pass.
-        width, height: canvas in pixels (for Lottie the nominal one; it has no pixels).
+        width, height: canvas in pixels, upright (for Lottie the nominal one; it has no pixels).
         durations_ms: milliseconds that players show each frame.
         loop_count: how often it plays; 0 = for ever.
         stored_ms: milliseconds as the file states them, whatever players make of them.
         is_animated: it is stored as an animation, be it of one frame.
         has_hidden_picture: where animation is not played, a picture is shown that is not the first
             frame.
+        turned: how the stored pictures are turned, see `pillow.orientation`.
         not_drawn: parts of a Lottie animation that the renderer leaves out, in words.
     """
 
@@ -37,7 +39,13 @@ class StickerInfo:
     stored_ms: tuple[int, ...] = ()
     is_animated: bool = False
     has_hidden_picture: bool = False
+    turned: int = 1
     not_drawn: tuple[str, ...] = ()
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """(width, height) of the canvas as it is stored, before it is turned."""
+        return upright_size((self.width, self.height), self.turned)  # which is its own inverse
 
     @property
     def total_ms(self) -> int:
@@ -60,10 +68,12 @@ def checked_info(
     ignored_ms: float = 0,
     is_animated: bool | None = None,
     has_hidden_picture: bool = False,
+    turned: int = 1,
 ) -> StickerInfo:
-    """A `StickerInfo` for a canvas of `size` = (width, height) that the budget allows.
+    """A `StickerInfo` for a canvas that the budget allows.
 
     Args:
+        size: (width, height) as stored.
         stored_ms: of each frame, as the file states it.
         ignored_ms: stored durations up to this one are not followed by players.
         is_animated: None if more than one frame tells.
@@ -74,10 +84,11 @@ def checked_info(
     return StickerInfo(
         format,
         len(durations),
-        *size,
+        *upright_size(size, turned),
         tuple(durations.tolist()),
         loop_count,
         tuple(rounded_durations(stored_ms).tolist()),
         len(durations) > 1 if is_animated is None else is_animated,
         has_hidden_picture,
+        turned,
     )

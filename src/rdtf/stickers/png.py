@@ -19,14 +19,7 @@ from rdtf.errors import StickerError
 from rdtf.stickers.budget import Budget
 from rdtf.stickers.compose import Box, Region, changed_box, compose, crop
 from rdtf.stickers.info import StickerInfo, checked_info
-from rdtf.stickers.pillow import (
-    encode_image,
-    open_image,
-    orientation,
-    to_rgba,
-    upright,
-    upright_size,
-)
+from rdtf.stickers.pillow import encode_image, open_image, orientation, to_rgba, upright
 from rdtf.stickers.quantize import ColourTable
 from rdtf.stickers.sticker import Sticker
 from rdtf.stickers.threads import in_threads
@@ -55,8 +48,6 @@ class _Png:
     info: StickerInfo
     header: bytes  # IHDR without the size
     shared: bytes  # colour profile, palette and transparency
-    turned: int  # see `pillow.orientation`
-    size: tuple[int, int]  # as stored: width, height
     pictures: list[_Picture]
 
 
@@ -73,8 +64,8 @@ def decode(data: bytes, name: str, budget: Budget) -> Sticker:
     png = _parse(data, name, budget)
     info = png.info
     regions = (_region(png, picture) for picture in png.pictures)
-    frames = compose(regions, info.num_frames, *png.size)
-    return Sticker(upright(frames, png.turned), info.durations, info.loop_count)
+    frames = compose(regions, info.num_frames, *info.stored_size)
+    return Sticker(upright(frames, info.turned), info.durations, info.loop_count)
 
 
 def _chunks(data: bytes, name: str) -> Iterator[tuple[bytes, bytes]]:
@@ -121,21 +112,22 @@ def _parse(data: bytes, name: str, budget: Budget) -> _Png:
         elif kind == b"fdAT" and pictures:
             pictures[-1].data.append(content[4:])
     if not animation or not animation[0] or not pictures:  # none that browsers play
-        info = checked_info("png", name, budget, upright_size(size, turned), [still.exact_ms])
-        return _Png(info, header[8:], shared, turned, size, [still])
+        info = checked_info("png", name, budget, size, [still.exact_ms], turned=turned)
+        return _Png(info, header[8:], shared, [still])
     if animation[0] != len(pictures):
         raise _damaged(name, f"{len(pictures)} of {animation[0]} frames")
     info = checked_info(
         "png",
         name,
         budget,
-        upright_size(size, turned),
+        size,
         [picture.exact_ms for picture in pictures],
         animation[1],
         is_animated=True,
         has_hidden_picture=is_hidden,
+        turned=turned,
     )
-    return _Png(info, header[8:], shared, turned, size, pictures)
+    return _Png(info, header[8:], shared, pictures)
 
 
 def _control(content: bytes, size: tuple[int, int], name: str) -> _Picture:

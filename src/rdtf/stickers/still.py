@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from PIL import Image
 
 from rdtf.stickers.budget import Budget
@@ -13,24 +15,25 @@ from rdtf.stickers.timing import DEFAULT_DURATION_MS
 
 
 def inspect(data: bytes, name: str, budget: Budget) -> StickerInfo:
-    """The canvas of a JPEG, without its pixels; of a large one as it is decoded, reduced."""
-    image = _open(data, budget)
-    size = upright_size(image.size, orientation(image.info.get("exif")))
-    return checked_info("jpeg", name, budget, size, [DEFAULT_DURATION_MS])
+    """The canvas of a JPEG, without its pixels."""
+    return _open(data, name, budget)[0]
 
 
-def _open(data: bytes, budget: Budget) -> Image.Image:
+def _open(data: bytes, name: str, budget: Budget) -> tuple[StickerInfo, Image.Image]:
+    """What the headers say, and the image; a large one is reduced by halves while it is decoded."""
     image = open_image(data, "JPEG")
-    if max(image.size) > budget.max_canvas:  # by halves, while decoding: it saves the memory
-        width, height = image.size
+    width, height = image.size
+    turned = orientation(image.info.get("exif"))
+    if max(image.size) > budget.max_canvas:
         high, wide = fitted_size(height, width, budget.max_canvas, budget.max_canvas)
         image.draft(image.mode, (wide, high))
-    return image
+    # The budget is for the pixels that are decoded.
+    info = checked_info("jpeg", name, budget, image.size, [DEFAULT_DURATION_MS], turned=turned)
+    width, height = upright_size((width, height), turned)
+    return replace(info, width=width, height=height), image
 
 
 def decode(data: bytes, name: str, budget: Budget) -> Sticker:
     """Decode a JPEG as a sticker of one opaque frame."""
-    info = inspect(data, name, budget)
-    image = _open(data, budget)
-    frames = upright(to_rgba(image)[None], orientation(image.info.get("exif")))
-    return Sticker(frames, info.durations)
+    info, image = _open(data, name, budget)
+    return Sticker(upright(to_rgba(image)[None], info.turned), info.durations)

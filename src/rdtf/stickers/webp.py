@@ -7,7 +7,7 @@ survive.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,14 +16,7 @@ from rdtf.errors import StickerError
 from rdtf.stickers.budget import Budget
 from rdtf.stickers.compose import Box, changed_box, crop
 from rdtf.stickers.info import StickerInfo, checked_info
-from rdtf.stickers.pillow import (
-    encode_image,
-    open_image,
-    orientation,
-    to_rgba,
-    upright,
-    upright_size,
-)
+from rdtf.stickers.pillow import encode_image, open_image, orientation, to_rgba, upright
 from rdtf.stickers.sticker import Sticker
 from rdtf.stickers.timing import DEFAULT_DURATION_MS
 
@@ -36,32 +29,32 @@ def inspect(data: bytes, name: str, budget: Budget) -> StickerInfo:
     """Frames, canvas and durations of a WebP, without its pixels."""
     chunks = list(_chunks(data, name))
     first, content = chunks[0]
-    turned = _orientation(chunks)
+    turned = next((orientation(content) for kind, content in chunks if kind == b"EXIF"), 1)
     if first != b"VP8X" or not content[0] & _ANIMATED:
-        size = upright_size(_still_size(first, content, name), turned)
-        return checked_info("webp", name, budget, size, [DEFAULT_DURATION_MS])
+        size = _still_size(first, content, name)
+        return checked_info("webp", name, budget, size, [DEFAULT_DURATION_MS], turned=turned)
     loops = [content for kind, content in chunks if kind == b"ANIM"]
     exact_ms = [_uint24(content, 12) for kind, content in chunks if kind == b"ANMF"]
     if not loops or not exact_ms:
         raise _damaged(name, "no frames")
     (loop_count,) = struct.unpack_from("<H", loops[0], 4)
-    size = upright_size((_uint24(content, 4) + 1, _uint24(content, 7) + 1), turned)
-    return checked_info("webp", name, budget, size, exact_ms, loop_count, is_animated=True)
+    size = (_uint24(content, 4) + 1, _uint24(content, 7) + 1)
+    return checked_info(
+        "webp", name, budget, size, exact_ms, loop_count, is_animated=True, turned=turned
+    )
 
 
 def decode(data: bytes, name: str, budget: Budget) -> Sticker:
     """Decode a WebP; `StickerError` if it is cut off, damaged or over budget."""
     info = inspect(data, name, budget)
-    turned = _orientation(_chunks(data, name))
     image = open_image(data, "WEBP")
-    size = upright_size(image.size, turned)
-    if (size, getattr(image, "n_frames", 1)) != ((info.width, info.height), info.num_frames):
+    if (image.size, getattr(image, "n_frames", 1)) != (info.stored_size, info.num_frames):
         raise _damaged(name, "frames are missing")
     frames = np.empty((info.num_frames, image.height, image.width, 4), np.uint8)
     for index, frame in enumerate(frames):
         image.seek(index)
         frame[:] = to_rgba(image)
-    return Sticker(upright(frames, turned), info.durations, info.loop_count)
+    return Sticker(upright(frames, info.turned), info.durations, info.loop_count)
 
 
 def _chunks(data: bytes, name: str) -> Iterator[tuple[bytes, bytes]]:
@@ -77,10 +70,6 @@ def _chunks(data: bytes, name: str) -> Iterator[tuple[bytes, bytes]]:
             raise _damaged(name, "a chunk is longer than the file")
         yield kind, data[at + 8 : at + 8 + length]
         at += 8 + length + length % 2
-
-
-def _orientation(chunks: Iterable[tuple[bytes, bytes]]) -> int:
-    return next((orientation(content) for kind, content in chunks if kind == b"EXIF"), 1)
 
 
 def _still_size(kind: bytes, content: bytes, name: str) -> tuple[int, int]:
