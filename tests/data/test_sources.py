@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import struct
+import zlib
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -138,6 +141,23 @@ def test_numbered_stickers_of_a_pack_stay_single(tmp_path):
     write_rows(tmp_path / "rows" / "rows.jsonl", [{"file": "001.webp", "text": "a disc"}])
     items, _ = collect_folders([tmp_path])
     assert len(items) == 18
+
+
+def test_numbered_pictures_that_are_too_large_stay_single(tmp_path):
+    """Headers alone: more pixels than Pillow or the budget takes, each a file to skip later."""
+    large = b"\x89PNG\r\n\x1a\n" + png_chunk(
+        b"IHDR", struct.pack(">IIBBBBB", 30000, 30000, 8, 6, 0, 0, 0)
+    )
+    for number in range(3):
+        path = tmp_path / f"{number:03d}.png"
+        path.write_bytes(large + png_chunk(b"IDAT", b"") + png_chunk(b"IEND", b""))
+    items, _ = collect_folders([tmp_path])
+    assert [item.path.name for item in items if item.path] == ["000.png", "001.png", "002.png"]
+
+
+def png_chunk(kind: bytes, content: bytes) -> bytes:
+    checksum = zlib.crc32(kind + content)
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
 
 
 def test_a_folder_that_a_row_names_is_one_clip(tmp_path):

@@ -3,13 +3,14 @@
 Captions are found in `*.jsonl` files (one row a sticker: `file` or `file_name`; `captions`,
 `caption` or `text`; optionally `concept`, `source`, `license`, `attribution` and anything else),
 then in a `.txt` file of the same name, one caption a line, and else derived from the file name.
-A folder of frames is one clip, captioned as a file would be. Nothing is decoded here.
+A folder of frames is one clip, captioned as a file would be. No pixels are decoded here.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -19,12 +20,13 @@ from typing import TYPE_CHECKING, Any
 from rdtf.data.captions import caption_from_name, clean_captions, valid_text
 from rdtf.data.layout import is_dataset
 from rdtf.errors import UserError
-from rdtf.stickers import SUPPORTED_SUFFIXES, Sticker
-from rdtf.stickers.folder import DURATIONS_FILE, FRAME_SUFFIXES, looks_like_frames
+from rdtf.stickers import DEFAULT_BUDGET, SUPPORTED_SUFFIXES, Sticker, probe
+from rdtf.stickers.folder import DURATIONS_FILE, FRAME_SUFFIXES
 
 if TYPE_CHECKING:
     from rdtf.data.synthetic import SyntheticStickers
 
+_FRAME_NAME = re.compile(r"(.*?)(\d+)")
 _FILE_KEYS = ("file", "file_name", "path")
 _CAPTION_KEYS = ("captions", "caption", "text")
 _OWN_KEYS = frozenset((*_FILE_KEYS, *_CAPTION_KEYS, "concept", "source", "license", "attribution"))
@@ -135,11 +137,42 @@ def _merge_frames(media: Sequence[Path], rows: Mapping[Path, Any]) -> list[Path]
         if folder in rows
         or (
             not any(path in rows or path.with_suffix(".txt").is_file() for path in files)
-            and looks_like_frames(files)
+            and _looks_like_frames(files)
         )
     }
     frames = {path for folder in merged for path in by_folder[folder]}
     return [*merged, *(path for path in media if path not in frames)]
+
+
+def _looks_like_frames(files: Sequence[Path]) -> bool:
+    """Whether pictures are the frames of one clip rather than stickers of their own.
+
+    They are if they are named as programs name frames (one beginning, consecutive numbers, three
+    digits or more or the word "frame") and are stills of one size. Packs of stickers number from
+    1 or 01.
+    """
+    matches = [_FRAME_NAME.fullmatch(path.stem) for path in files]
+    names = [(match[1], match[2]) for match in matches if match]
+    if not 2 <= len(files) == len(names) <= DEFAULT_BUDGET.max_frames:
+        return False
+    numbers = sorted(int(number) for _, number in names)
+    is_run = numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+    is_named = "frame" in names[0][0].lower() or all(len(number) >= 3 for _, number in names)
+    alike = {(name, path.suffix) for (name, _), path in zip(names, files, strict=True)}
+    return is_run and is_named and len(alike) == 1 and _are_equal_stills(files)
+
+
+def _are_equal_stills(files: Sequence[Path]) -> bool:
+    sizes = set()
+    for path in files:
+        try:
+            info = probe(path)
+        except UserError:
+            return False
+        sizes.add((info.width, info.height))
+        if info.num_frames > 1 or len(sizes) > 1:
+            return False
+    return True
 
 
 def _walk(folder: Path) -> Iterator[Path]:

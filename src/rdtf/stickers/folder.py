@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from rdtf.errors import StickerError
 from rdtf.fileio import read_json
-from rdtf.stickers.budget import DEFAULT_BUDGET, Budget
+from rdtf.stickers.budget import Budget
 from rdtf.stickers.info import StickerInfo, checked_info
 from rdtf.stickers.timing import DEFAULT_DURATION_MS
 
 FRAME_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg")
-_FRAME_NAME = re.compile(r"(.*?)(\d+)")
 DURATIONS_FILE = "durations.json"
 
 
@@ -39,38 +36,6 @@ def _natural(path: Path) -> list[tuple[int, str]]:
     """Sort key: numbers by value, everything else by letter."""
     parts = re.split(r"(\d+)", path.name.lower())
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
-
-
-def looks_like_frames(files: Sequence[Path]) -> bool:
-    """Whether pictures are the frames of one clip rather than stickers of their own.
-
-    They are if they are named as programs name frames (one beginning, consecutive numbers, three
-    digits or more or the word "frame") and are stills of one size. Packs of stickers number from
-    1 or 01.
-    """
-    matches = [_FRAME_NAME.fullmatch(path.stem) for path in files]
-    names = [(match[1], match[2]) for match in matches if match]
-    if not 2 <= len(files) == len(names) <= DEFAULT_BUDGET.max_frames:
-        return False
-    numbers = sorted(int(number) for _, number in names)
-    is_run = numbers == list(range(numbers[0], numbers[0] + len(numbers)))
-    is_named = "frame" in names[0][0].lower() or all(len(number) >= 3 for _, number in names)
-    alike = {(name, path.suffix) for (name, _), path in zip(names, files, strict=True)}
-    return is_run and is_named and len(alike) == 1 and _are_equal_stills(files)
-
-
-def _are_equal_stills(files: Sequence[Path]) -> bool:
-    sizes = set()
-    for path in files:
-        try:
-            with Image.open(path, formats=("PNG", "WEBP", "JPEG")) as image:
-                sizes.add(image.size)
-                is_still = getattr(image, "n_frames", 1) == 1
-        except (OSError, ValueError, SyntaxError):
-            return False
-        if len(sizes) > 1 or not is_still:
-            return False
-    return True
 
 
 def folder_info(folder: Path, frames: list[StickerInfo], budget: Budget) -> StickerInfo:
