@@ -260,11 +260,9 @@ def test_turned_pictures_with_a_profile_are_no_alarm(format):
     assert finding(stream.getvalue(), "signal", "canvas").found == "20 x 40"
 
 
-@pytest.mark.parametrize("tail", [b"", bytes(40), b"\0;"], ids=["no trailer", "zeros", "NUL"])
-def test_gifs_that_browsers_play_pass(files, tail):
-    assert_no_alarm(
-        files["gif"].removesuffix(b";") + (b";" if tail[-1:] == b"\0" else b"") + tail, "gif"
-    )
+@pytest.mark.parametrize("end", [b"", b";" + bytes(40), b"\0;"], ids=["none", "zeros", "NUL"])
+def test_gifs_that_browsers_play_pass(files, end):
+    assert_no_alarm(files["gif"].removesuffix(b";") + end, "gif")
 
 
 def gif_with_delays(delays_cs: list[int]) -> bytes:

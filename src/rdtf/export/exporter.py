@@ -141,8 +141,7 @@ def _finished(prepared: Prepared, found: Found, max_bytes: int | None) -> Export
         raise ExportError(
             "quality",
             f"{platform.title}: within the limits the result no longer resembles the clip "
-            f"({loss}); "
-            "make the clip shorter or simpler" + _hint(prepared),
+            f"({loss}); make the clip shorter or simpler{_hint(prepared)}",
         )
     own = _report(prepared, found, max_bytes, (loss, over_time), report)
     return Export({suffix: found.data}, own)

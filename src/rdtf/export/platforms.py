@@ -144,8 +144,9 @@ def find_platform(name: str | Platform) -> Platform:
     known = platforms()
     found = known.get(name.strip().lower())
     if found is None:
-        near = difflib.get_close_matches(name, known, n=3) or list(known)
-        raise ExportError("option", f"unknown platform {name!r}; did you mean {', '.join(near)}")
+        near = difflib.get_close_matches(name, known, n=3)
+        hint = f"did you mean {', '.join(near)}?" if near else f"known are {', '.join(known)}"
+        raise ExportError("option", f"unknown platform {name!r}; {hint}")
     return found
 
 

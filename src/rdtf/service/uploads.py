@@ -49,7 +49,7 @@ def decode_upload(
 def _refuse_polyglot(data: bytes, shown: str) -> None:
     """A file that is a picture and an archive, a document or a script too is no picture.
 
-    Any other tail is ignored: telephones put films behind their photos.
+    Any other tail is ignored: phones append videos to their photos.
     """
     if found := hidden_parts(data):
         message = f"{shown} is not only a picture: it holds {'; '.join(found)}; refused"

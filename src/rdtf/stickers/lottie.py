@@ -179,13 +179,13 @@ def _settle_parts(document: dict[str, Any]) -> tuple[str, ...]:
     """
     assets = {str(a.get("id")): a for a in _dicts(document.get("assets"))}
     pictures = {name for name, asset in assets.items() if _settle_picture(asset)}
-    found: dict[str, None] = {}
+    found: set[str] = set()
     waiting, seen = _dicts(document["layers"]), set()
     while waiting:
         layer = waiting.pop()
         if layer.get("hd"):
             continue
-        found |= dict.fromkeys(_missing_parts(layer, pictures))
+        found.update(_missing_parts(layer, pictures))
         reference = str(layer.get("refId"))
         if reference in assets and reference not in seen:
             seen.add(reference)
@@ -212,7 +212,7 @@ def _missing_parts(layer: dict[str, Any], pictures: set[str]) -> Iterator[str]:
     yield from _settle_masks(layer)
     if kind not in _UNSEEN:
         effects = [effect.get("ty") for effect in _dicts(layer.get("ef"))]
-        if any(isinstance(kind, int) and kind >= _FIRST_EFFECT for kind in effects):
+        if any(isinstance(effect, int) and effect >= _FIRST_EFFECT for effect in effects):
             yield "effects"
         if layer.get("sy"):
             yield "layer styles"
