@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common import Table, say
-from rdtf.data.synthetic import SyntheticStickers
-from rdtf.export import Export, export_sticker
 from rdtf.stickers import Sticker, read_sticker
+from rdtf.stickers.export import Export, export_sticker
+from rdtf.synthetic.characters import SyntheticStickers
 
 _SIDE = 512
 _AIMS_SECONDS = {"telegram": 3.0, "whatsapp": 2.0}

@@ -15,8 +15,8 @@ from typing import Any
 
 from benchmarks.common import Table, say
 from rdtf.data.prepare import prepare
-from rdtf.data.synthetic import SyntheticStickers
 from rdtf.method.curriculum import Curriculum
+from rdtf.synthetic.characters import SyntheticStickers
 from rdtf.training.config import TrainConfig
 from rdtf.training.device import default_device
 from rdtf.training.loader import StepLoader

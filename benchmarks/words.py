@@ -72,9 +72,9 @@ class Words:
 
     def _stills(self, canvas: int) -> tuple[Tensor, list[str]]:
         from rdtf.data.sources import collect_folders
-        from rdtf.data.synthetic import SyntheticStickers
-        from rdtf.inference.moving import to_pixels
+        from rdtf.sampling.moving import to_pixels
         from rdtf.stickers import Sticker
+        from rdtf.synthetic.characters import SyntheticStickers
 
         if self.stills is None:
             makers = SyntheticStickers(seed=90_001, count=self.count * 5, canvas=canvas)
@@ -90,7 +90,7 @@ class Words:
 
 def _made(pipe: Any, still: Tensor, words: str, seed: int) -> Tensor:
     """Flow of the frames after the still, `[F − 1, 2, h, w]`."""
-    from rdtf.inference.moving import sample_motion
+    from rdtf.sampling.moving import sample_motion
 
     options = pipe.sampling_defaults["generation"]
     given = torch.arange(_FRAMES) == 0

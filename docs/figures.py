@@ -25,15 +25,15 @@ import numpy as np
 import torch
 
 from rdtf.data.prepare import prepare
-from rdtf.data.synthetic import SyntheticStickers
-from rdtf.inference.windows import plan_windows
 from rdtf.method.curriculum import MODES, Curriculum, CurriculumConfig
 from rdtf.method.objective import build_objective
 from rdtf.method.tasks import FAMILIES, TASKS, condition_mask
 from rdtf.models.matching import warp
 from rdtf.models.motion import MOTION_CHANNELS, flow_of_motion, shape_noise
 from rdtf.models.sti import BranchFusion
+from rdtf.sampling.windows import plan_windows
 from rdtf.stickers import Sticker
+from rdtf.synthetic.characters import SyntheticStickers
 from rdtf.training.config import TrainConfig, override
 from rdtf.training.presets import build_scheduler, preset
 from rdtf.training.run import load_pipeline

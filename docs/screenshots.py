@@ -15,9 +15,9 @@ from playwright.sync_api import sync_playwright
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from fixtures_service import running
-from rdtf.service.core import Core
-from rdtf.service.limits import Limits
-from rdtf.service.runner import PipelineRunner
+from rdtf.app.core import Core
+from rdtf.app.limits import Limits
+from rdtf.app.runner import PipelineRunner
 
 _IMAGES = Path(__file__).parent / "images"
 _VIEWS = {"make": (1280, 900), "phone": (390, 844)}
@@ -47,7 +47,7 @@ def main() -> None:
 
 def _first_picture(folder: Path) -> Path:
     """A synthetic sticker's first frame."""
-    from rdtf.data.synthetic import SyntheticStickers
+    from rdtf.synthetic.characters import SyntheticStickers
 
     sticker = next(iter(SyntheticStickers(seed=3, count=1, max_frames=8)))
     return sticker.select([0]).fit_canvas(256).save(folder / "still.png")

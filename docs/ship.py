@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from rdtf.fileio import atomic_folder, read_json, write_json
-from rdtf.inference.pipeline import SHIPPED_MODEL
+from rdtf.sampling.pipeline import SHIPPED_MODEL
 from rdtf.training.run import load_pipeline
 
 LARGEST_BYTES = 50 * 1000 * 1000

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from rdtf.data.synthetic import SyntheticStickers
 from rdtf.fileio import write_bytes
 from rdtf.stickers import Sticker, contact_sheet
 from rdtf.stickers.canvas import letterbox
 from rdtf.synthetic import VERBS, MotionDraw, animate
+from rdtf.synthetic.characters import SyntheticStickers
 
 SHEET = Path(__file__).with_name("images") / "verbs.webp"
 _SEED, _INDEX = 3, 0

@@ -14,8 +14,8 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 
 from rdtf import StickerPipeline
-from rdtf.data.synthetic import SyntheticStickers
 from rdtf.stickers import Sticker
+from rdtf.synthetic.characters import SyntheticStickers
 
 IMAGES = Path(__file__).with_name("images")
 SENTENCES = (

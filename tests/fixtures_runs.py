@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from rdtf.data.prepare import prepare
-from rdtf.data.synthetic import SyntheticStickers
-from rdtf.inference.pipeline import StickerPipeline
+from rdtf.sampling.pipeline import StickerPipeline
+from rdtf.synthetic.characters import SyntheticStickers
 from rdtf.training.config import EngineConfig, TrainConfig, override
 from rdtf.training.presets import preset
 from rdtf.training.run import load_pipeline

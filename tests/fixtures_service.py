@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 import torch
 
-from rdtf.inference.pipeline import StickerPipeline
-from rdtf.inference.requests import ClipRequest, blank_request, place
-from rdtf.service.core import Core
-from rdtf.service.jobs import Job
-from rdtf.service.keys import ApiKeys
-from rdtf.service.limits import Limits
-from rdtf.service.runner import PipelineRunner
-from rdtf.service.spec import JobSpec
+from rdtf.app.core import Core
+from rdtf.app.jobs import Job
+from rdtf.app.keys import ApiKeys
+from rdtf.app.limits import Limits
+from rdtf.app.runner import PipelineRunner
+from rdtf.app.spec import JobSpec
+from rdtf.sampling.pipeline import StickerPipeline
+from rdtf.sampling.requests import ClipRequest, blank_request, place
 from rdtf.stickers import Sticker, encode_sticker
 
 #: Enough steps to be still running whenever a test looks; such jobs are cancelled.
@@ -119,7 +119,7 @@ def done(core: Core, job: Job) -> Job:
 @contextlib.contextmanager
 def running(core: Core, *, page: bool = False) -> Iterator[str]:
     """The core behind uvicorn; yields the address."""
-    from rdtf.service.server import bind, make_app, make_server
+    from rdtf.app.server import bind, make_app, make_server
 
     server = make_server(make_app(core, page=page))
     listener = bind("127.0.0.1", 0)

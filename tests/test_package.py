@@ -84,22 +84,3 @@ def test_importing_the_package_imports_nothing_heavy():
     code = f"import rdtf, sys; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_rooms_keep_their_direction(path):
-    """Stickers know nothing of models, models nothing of files, and no room of the command line."""
-    forbidden = {
-        "stickers": ("data", "models", "method", "training", "inference", "evaluation", "cli"),
-        "models": ("stickers", "data", "training", "inference", "evaluation", "cli"),
-        "method": ("stickers", "data", "models", "training", "inference", "evaluation", "cli"),
-        "data": ("training", "inference", "evaluation", "cli"),
-        "inference": ("data", "training", "evaluation", "cli"),
-        "training": ("cli",),
-        "evaluation": ("training", "cli"),
-    }
-    room = path.relative_to(PACKAGE).parts[0]
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("rdtf."):
-            target = (node.module or "").split(".")[1]
-            assert target not in forbidden.get(room, ()), f"{path} imports {node.module}"

@@ -11,12 +11,12 @@ from PIL import Image
 from fixtures_runs import tiny_config
 from rdtf.cli.main import main
 from rdtf.data.prepare import prepare
-from rdtf.data.synthetic import SyntheticStickers
 from rdtf.errors import ConfigError, UserError
 from rdtf.evaluation.baselines import BASELINES
 from rdtf.evaluation.tasks import EVALUATION_TASKS
 from rdtf.evaluation.untrained import UNTRAINED
 from rdtf.quickstart import quickstart
+from rdtf.synthetic.characters import SyntheticStickers
 from rdtf.training.device import processor_name
 from rdtf.training.run import load_config
 from rdtf.training.train import train

@@ -370,7 +370,7 @@ class ExportSticker(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        from rdtf.export import platforms
+        from rdtf.stickers.export import platforms
 
         return io.Schema(
             node_id="RDTFExport",

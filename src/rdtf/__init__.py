@@ -12,10 +12,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from rdtf.inference.pipeline import StickerPipeline
     from rdtf.models.dfgn import DFGN
     from rdtf.models.representation import PixelPatches, RGBAAutoencoder
     from rdtf.models.text import TextEncoders
+    from rdtf.sampling.pipeline import StickerPipeline
     from rdtf.stickers import Sticker
 
 _HOMES = {
@@ -23,7 +23,7 @@ _HOMES = {
     "PixelPatches": "rdtf.models.representation",
     "RGBAAutoencoder": "rdtf.models.representation",
     "Sticker": "rdtf.stickers",
-    "StickerPipeline": "rdtf.inference.pipeline",
+    "StickerPipeline": "rdtf.sampling.pipeline",
     "TextEncoders": "rdtf.models.text",
 }
 

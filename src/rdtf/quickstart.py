@@ -12,7 +12,6 @@ import torch
 
 from rdtf.data.dataset import PreparedDataset
 from rdtf.data.prepare import prepare
-from rdtf.data.synthetic import SyntheticStickers
 from rdtf.errors import ConfigError
 from rdtf.evaluation.examples import Example, save_example_sheet
 from rdtf.evaluation.held_out import held_out_stickers, score_model
@@ -21,6 +20,7 @@ from rdtf.evaluation.report import write_report
 from rdtf.evaluation.results import Evaluation
 from rdtf.fileio import ensure_folder, write_json
 from rdtf.stickers import Sticker
+from rdtf.synthetic.characters import SyntheticStickers
 from rdtf.training.config import TrainConfig, override
 from rdtf.training.curves import run_curves
 from rdtf.training.device import default_device, device_name

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rdtf.adapters import AdaptedUNet, build_adapter, small_base
+from rdtf.research.adapters import AdaptedUNet, build_adapter, small_base
 
 CHANNELS, TEXT_WIDTH, SIZE = 4, 24, 8
 KINDS = ("motion", "image", "video")

@@ -9,9 +9,9 @@ import torch
 from diffusers import MotionAdapter
 
 from misaligned import misalign, misaligned
-from rdtf.adapters import load_base, published_base, small_base
-from rdtf.adapters.common import BASE_CLASSES, spatial_blocks
 from rdtf.errors import ConfigError
+from rdtf.research.adapters import load_base, published_base, small_base
+from rdtf.research.adapters.common import BASE_CLASSES, spatial_blocks
 
 from .networks import KINDS, clips, plain, tiny_base
 

@@ -10,8 +10,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from rdtf.adapters import ADAPTERS, Adapter, build_adapter, load_adapter, load_base, published_base
 from rdtf.errors import CheckpointError, ConfigError
+from rdtf.research.adapters import (
+    ADAPTERS,
+    Adapter,
+    build_adapter,
+    load_adapter,
+    load_base,
+    published_base,
+)
 
 from .networks import (
     BASE_OF,

@@ -7,11 +7,17 @@ import numpy as np
 import pytest
 import torch
 
-from rdtf.adapters import CustomizeAVideo, OneShotConfig, Prompt, learn_motion, load_adapter
-from rdtf.adapters.lora import lora_parameters
-from rdtf.adapters.one_shot import crop
 from rdtf.errors import CheckpointError, ConfigError
 from rdtf.method.objective import ObjectiveConfig, build_objective
+from rdtf.research.adapters import (
+    CustomizeAVideo,
+    OneShotConfig,
+    Prompt,
+    learn_motion,
+    load_adapter,
+)
+from rdtf.research.adapters.lora import lora_parameters
+from rdtf.research.adapters.one_shot import crop
 
 from .networks import CHANNELS, TEXT_WIDTH, clips, perturb, plain, tiny_adapter, tiny_base
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from rdtf.adapters import ADAPTERS, AdaptedUNet
-from rdtf.inference.sampling import Conditions, sample
 from rdtf.method.objective import ObjectiveConfig, build_objective
 from rdtf.method.tasks import TASKS
+from rdtf.research.adapters import ADAPTERS, AdaptedUNet
+from rdtf.sampling.sampling import Conditions, sample
 from rdtf.training.batches import BatchBuilder
 from rdtf.training.config import ModelConfig, OptimizerConfig, TrainConfig
 from rdtf.training.optimizers import Optimizer
@@ -188,7 +188,7 @@ def test_sampling(name, task, objective):
 
 def test_pre_training_then_adapting(tmp_path):
     """The comparison's way: a base trained on text to video, saved, loaded, adapted."""
-    from rdtf.adapters import FullFineTuning, SimDA, load_base
+    from rdtf.research.adapters import FullFineTuning, SimDA, load_base
 
     from .networks import tiny_base
 

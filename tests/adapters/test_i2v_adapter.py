@@ -7,10 +7,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from rdtf.adapters import I2VAdapter, load_content_branch
-from rdtf.adapters.clips import anchors, nearest_given
-from rdtf.adapters.common import spatial_blocks
 from rdtf.errors import ConfigError
+from rdtf.research.adapters import I2VAdapter, load_content_branch
+from rdtf.research.adapters.clips import anchors, nearest_given
+from rdtf.research.adapters.common import spatial_blocks
 
 from .networks import CHANNELS, TEXT_WIDTH, clips, plain, tiny_adapter, tiny_base
 

@@ -6,11 +6,11 @@ import pytest
 import torch
 from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler
 
-from rdtf.adapters import FrameSimilarityPrior, sample_with_prior
-from rdtf.adapters.prior import gaussian_blur
 from rdtf.errors import ConfigError
-from rdtf.inference.sampling import Conditions, sample
 from rdtf.method.objective import ObjectiveConfig, build_objective
+from rdtf.research.adapters import FrameSimilarityPrior, sample_with_prior
+from rdtf.research.adapters.prior import gaussian_blur
+from rdtf.sampling.sampling import Conditions, sample
 
 from .networks import Clips, clips, tiny_adapter
 

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 import torch
 
-from rdtf.adapters import SimDA
-from rdtf.adapters.clips import ClipState
-from rdtf.adapters.common import spatial_blocks
-from rdtf.adapters.simda import MAX_SHIFT, shift_map, shifted_keys, temporal_sites
 from rdtf.errors import ConfigError
+from rdtf.research.adapters import SimDA
+from rdtf.research.adapters.clips import ClipState
+from rdtf.research.adapters.common import spatial_blocks
+from rdtf.research.adapters.simda import MAX_SHIFT, shift_map, shifted_keys, temporal_sites
 
 from .networks import clips, plain, tiny_adapter, tiny_base
 

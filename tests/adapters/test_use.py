@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from fixtures_runs import CANVAS, MAX_FRAMES, tiny_config, training_set
-from rdtf.adapters import build_adapter, load_adapter, load_base, sticker_pipeline, tune
-from rdtf.data.synthetic import SyntheticStickers
 from rdtf.errors import ConfigError
+from rdtf.research.adapters import build_adapter, load_adapter, load_base, sticker_pipeline, tune
 from rdtf.stickers import Sticker
+from rdtf.synthetic.characters import SyntheticStickers
 
 from .networks import BASE_OF, PARAMETER_EFFICIENT, tiny_base
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from cli.conftest import rdtf, refused
-from rdtf.comparison.compare import compare
-from rdtf.comparison.domains import open_domains
-from rdtf.comparison.fit import Watch
-from rdtf.comparison.jobs import Request
-from rdtf.comparison.workshop import Workshop
+from rdtf.research.comparison.compare import compare
+from rdtf.research.comparison.domains import open_domains
+from rdtf.research.comparison.fit import Watch
+from rdtf.research.comparison.jobs import Request
+from rdtf.research.comparison.workshop import Workshop
 from rdtf.training.signals import StopSignals
 
 from .micro import BUDGET, TWO

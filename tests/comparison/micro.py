@@ -7,12 +7,12 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from rdtf.comparison.batches import EqualLengthBatches
-from rdtf.comparison.fit import Fit, Plan
-from rdtf.comparison.methods import Method, build_network
-from rdtf.comparison.settings import budget_named
-from rdtf.comparison.workshop import Workshop
 from rdtf.method.objective import build_objective
+from rdtf.research.comparison.batches import EqualLengthBatches
+from rdtf.research.comparison.fit import Fit, Plan
+from rdtf.research.comparison.methods import Method, build_network
+from rdtf.research.comparison.settings import budget_named
+from rdtf.research.comparison.workshop import Workshop
 
 SETTINGS = (
     "canvas=32",

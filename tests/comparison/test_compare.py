@@ -12,16 +12,22 @@ import pytest
 from PIL import Image
 
 from cli.conftest import content
-from rdtf.comparison.compare import compare
-from rdtf.comparison.jobs import Request
-from rdtf.comparison.methods import COMPOSER, DEFAULT_METHODS, METHODS, REFERENCE, build_network
-from rdtf.comparison.results import COMPARED
-from rdtf.comparison.tables import all_tables
-from rdtf.comparison.variants import distinct_variants
 from rdtf.data.prepare import prepare
-from rdtf.data.synthetic import SyntheticStickers
 from rdtf.evaluation.baselines import BASELINES
 from rdtf.method.objective import build_objective
+from rdtf.research.comparison.compare import compare
+from rdtf.research.comparison.jobs import Request
+from rdtf.research.comparison.methods import (
+    COMPOSER,
+    DEFAULT_METHODS,
+    METHODS,
+    REFERENCE,
+    build_network,
+)
+from rdtf.research.comparison.results import COMPARED
+from rdtf.research.comparison.tables import all_tables
+from rdtf.research.comparison.variants import distinct_variants
+from rdtf.synthetic.characters import SyntheticStickers
 from rdtf.training.device import processor_name
 from rdtf.training.run import locked
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rdtf.comparison.batches import EqualLengthBatches, PaddedBatches
-from rdtf.comparison.clips import TASKS, batches_of, conditions
-from rdtf.comparison.domains import SOURCE, TARGET, check_disjoint
-from rdtf.comparison.methods import METHODS
-from rdtf.comparison.pretrain import pretraining
-from rdtf.data.synthetic import KINDS
 from rdtf.errors import ConfigError
 from rdtf.method.objective import build_objective
 from rdtf.method.tasks import TASKS as ALL_TASKS
+from rdtf.research.comparison.batches import EqualLengthBatches, PaddedBatches
+from rdtf.research.comparison.clips import TASKS, batches_of, conditions
+from rdtf.research.comparison.domains import SOURCE, TARGET, check_disjoint
+from rdtf.research.comparison.methods import METHODS
+from rdtf.research.comparison.pretrain import pretraining
+from rdtf.synthetic.characters import KINDS
 
 from .micro import BUDGET
 

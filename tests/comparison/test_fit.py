@@ -7,9 +7,9 @@ import shutil
 import pytest
 import torch
 
-from rdtf.comparison.fit import Fit, Milestone, Stopped, Watch
-from rdtf.comparison.methods import METHODS
 from rdtf.errors import UserError
+from rdtf.research.comparison.fit import Fit, Milestone, Stopped, Watch
+from rdtf.research.comparison.methods import METHODS
 from rdtf.training.signals import StopSignals
 
 from .micro import make_fit

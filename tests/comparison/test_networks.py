@@ -6,8 +6,10 @@ import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from rdtf.comparison.flops import FlopTable, clip_inputs, count_flops, flop_counter
-from rdtf.comparison.methods import (
+from rdtf.method.objective import ObjectiveConfig, build_objective
+from rdtf.models.matching import match, warp
+from rdtf.research.comparison.flops import FlopTable, clip_inputs, count_flops, flop_counter
+from rdtf.research.comparison.methods import (
     COMPOSER,
     METHODS,
     Sizes,
@@ -15,12 +17,15 @@ from rdtf.comparison.methods import (
     new_base,
     reference_parameters,
 )
-from rdtf.comparison.networks import SingleTask, linear_guess_scale
-from rdtf.comparison.pretrain import KINDS, pretraining
-from rdtf.comparison.settings import BUDGETS
-from rdtf.comparison.variants import VARIANTS, distinct_variants, same_schedule, variant_label
-from rdtf.method.objective import ObjectiveConfig, build_objective
-from rdtf.models.matching import match, warp
+from rdtf.research.comparison.networks import SingleTask, linear_guess_scale
+from rdtf.research.comparison.pretrain import KINDS, pretraining
+from rdtf.research.comparison.settings import BUDGETS
+from rdtf.research.comparison.variants import (
+    VARIANTS,
+    distinct_variants,
+    same_schedule,
+    variant_label,
+)
 
 from .micro import BUDGET
 

@@ -7,7 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from rdtf.comparison.results import (
+from rdtf.evaluation.sets import pair_terms, set_distance
+from rdtf.evaluation.tables import Cell, Table
+from rdtf.research.comparison.results import (
     NO_SEED,
     SET_DISTANCE,
     Group,
@@ -17,10 +19,8 @@ from rdtf.comparison.results import (
     mean_estimate,
     median_estimate,
 )
-from rdtf.comparison.scoring import Scores
-from rdtf.comparison.tables import markdown
-from rdtf.evaluation.sets import pair_terms, set_distance
-from rdtf.evaluation.tables import Cell, Table
+from rdtf.research.comparison.scoring import Scores
+from rdtf.research.comparison.tables import markdown
 
 TASK = "it2v"
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from rdtf.comparison.methods import METHODS, REFERENCE, build_network
 from rdtf.method.objective import build_objective
+from rdtf.research.comparison.methods import METHODS, REFERENCE, build_network
 
 from .micro import BUDGET
 

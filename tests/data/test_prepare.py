@@ -10,8 +10,8 @@ from webdataset.compat import WebDataset
 from rdtf.data.dataset import PreparedDataset
 from rdtf.data.frames import decode_frames, encode_frames
 from rdtf.data.prepare import prepare
-from rdtf.data.synthetic import SyntheticStickers
 from rdtf.errors import DataError, UserError
+from rdtf.synthetic.characters import SyntheticStickers
 
 from .stickers import lottie, moving_square, save_gif, save_webp, soft_disc, write_rows
 

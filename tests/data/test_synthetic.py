@@ -17,9 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rdtf.data.synthetic import KINDS, MOTIONS, Attributes, SyntheticStickers
 from rdtf.errors import ConfigError
 from rdtf.stickers import Sticker, read_sticker
+from rdtf.synthetic.characters import KINDS, MOTIONS, Attributes, SyntheticStickers
 
 ROOT = Path(__file__).resolve().parents[2]
 INDICES = (0, 7, 123, 999_999)

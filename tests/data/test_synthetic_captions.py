@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from rdtf.data.synthetic import Attributes, SyntheticStickers
-from rdtf.data.synthetic.captions import LONG, SHORT, prop_phrase, with_article
-from rdtf.data.synthetic.faces import EXPRESSIONS
-from rdtf.data.synthetic.kinds import motion_named
+from rdtf.synthetic.characters import Attributes, SyntheticStickers
+from rdtf.synthetic.characters.captions import LONG, SHORT, prop_phrase, with_article
+from rdtf.synthetic.characters.faces import EXPRESSIONS
+from rdtf.synthetic.characters.kinds import motion_named
 
 
 @pytest.fixture(scope="module")

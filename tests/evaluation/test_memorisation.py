@@ -6,10 +6,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from rdtf.data.synthetic import SyntheticStickers
 from rdtf.errors import ConfigError, DataError
 from rdtf.evaluation.memorisation import nearest_training_clips, text_memorisation
 from rdtf.stickers import Sticker
+from rdtf.synthetic.characters import SyntheticStickers
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ import pytest
 from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.stats import spearmanr
 
-from rdtf.data.synthetic import SyntheticStickers
 from rdtf.errors import ConfigError
 from rdtf.evaluation.sets import (
     FeatureScale,
@@ -21,6 +20,7 @@ from rdtf.evaluation.sets import (
     set_distance,
 )
 from rdtf.stickers import Sticker
+from rdtf.synthetic.characters import SyntheticStickers
 
 CANVAS, COUNT = 40, 44
 Change = Callable[[np.ndarray, float, np.random.Generator], np.ndarray]

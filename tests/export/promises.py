@@ -18,10 +18,17 @@ from typing import Any
 
 import numpy as np
 
-from rdtf.export import Export, ExportError, ExportOptions, check_bytes, export_sticker, platforms
-from rdtf.export.elsewhere import decode_elsewhere
-from rdtf.export.platforms import FILE_FORMATS, Platform
 from rdtf.stickers import Budget, Sticker
+from rdtf.stickers.export import (
+    Export,
+    ExportError,
+    ExportOptions,
+    check_bytes,
+    export_sticker,
+    platforms,
+)
+from rdtf.stickers.export.elsewhere import decode_elsewhere
+from rdtf.stickers.export.platforms import FILE_FORMATS, Platform
 
 from .clips import random_clip
 

@@ -9,8 +9,8 @@ import zipfile
 import pytest
 from PIL import Image
 
-from rdtf.export import export_sticker, platforms
 from rdtf.stickers import DEFAULT_BUDGET, decode_sticker, read_sticker
+from rdtf.stickers.export import export_sticker, platforms
 from stickers.samples import lottie, lottie_bytes
 
 from .clips import ball, noise

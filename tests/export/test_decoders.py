@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rdtf.export import Export, export_sticker
 from rdtf.stickers import Sticker
+from rdtf.stickers.export import Export, export_sticker
 
 from .clips import ball, noise
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdtf.export import (
+from rdtf.stickers import Sticker, StickerError
+from rdtf.stickers.export import (
     boomerang,
     change_speed,
     cross_fade,
@@ -16,7 +17,6 @@ from rdtf.export import (
     seam_error,
     start_at,
 )
-from rdtf.stickers import Sticker, StickerError
 
 from .clips import ball
 

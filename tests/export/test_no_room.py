@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from fixtures_disk import largest_file
-from rdtf.export import PackItem, export_pack, export_sticker
 from rdtf.stickers import StickerError
+from rdtf.stickers.export import PackItem, export_pack, export_sticker
 
 from .clips import ball, noise
 

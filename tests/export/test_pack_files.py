@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rdtf.export import ExportOptions, PackItem, check_pack, export_pack
 from rdtf.stickers import Sticker
+from rdtf.stickers.export import ExportOptions, PackItem, check_pack, export_pack
 
 from .clips import ball
 

@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rdtf.export import ExportError, ExportOptions, PackItem, check_pack, export_pack
-from rdtf.export.packcheck import check_pack_files, is_pack
-from rdtf.export.packs import split_emojis
-from rdtf.export.platforms import find_platform
 from rdtf.stickers import Budget, StickerError, decode_sticker
+from rdtf.stickers.export import ExportError, ExportOptions, PackItem, check_pack, export_pack
+from rdtf.stickers.export.packcheck import check_pack_files, is_pack
+from rdtf.stickers.export.packs import split_emojis
+from rdtf.stickers.export.platforms import find_platform
 
 from .clips import ball
 

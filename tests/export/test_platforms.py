@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from rdtf.export import ExportError, find_platform, platforms
-from rdtf.export.check import RULES
-from rdtf.export.encoders import ENCODERS
-from rdtf.export.platforms import (
+from rdtf.stickers.export import ExportError, find_platform, platforms
+from rdtf.stickers.export.check import RULES
+from rdtf.stickers.export.encoders import ENCODERS
+from rdtf.stickers.export.platforms import (
     FILE_FORMATS,
     PICTURE_FORMATS,
     confidence_levels,
@@ -18,7 +18,7 @@ from rdtf.export.platforms import (
     format_limits,
     image_platform,
 )
-from rdtf.export.tables import markdown_table, platform_rows
+from rdtf.stickers.export.tables import markdown_table, platform_rows
 
 DOCS = Path(__file__).parents[2] / "docs" / "export.md"
 
@@ -94,6 +94,6 @@ def test_pack_images_are_platforms_of_their_own():
 
 
 def test_the_page_shows_the_data_file():
-    """Renew it by `python -m rdtf.export.tables docs/export.md`."""
+    """Renew it by `python -m rdtf.stickers.export.tables docs/export.md`."""
     assert markdown_table() in DOCS.read_text("utf-8")
     assert len(platform_rows()) == len(platforms())

@@ -7,10 +7,10 @@ import math
 import numpy as np
 import pytest
 
-from rdtf.export import ExportError
-from rdtf.export.encoders import ENCODERS, Rung, encoder_for
-from rdtf.export.search import SMOOTH_RATE, search
 from rdtf.stickers import Sticker
+from rdtf.stickers.export import ExportError
+from rdtf.stickers.export.encoders import ENCODERS, Rung, encoder_for
+from rdtf.stickers.export.search import SMOOTH_RATE, search
 
 from .clips import ball, noise
 

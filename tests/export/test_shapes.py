@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from rdtf.export import outline, pad, trim_to_content
 from rdtf.stickers import Sticker, StickerError
+from rdtf.stickers.export import outline, pad, trim_to_content
 
 from .clips import ball
 

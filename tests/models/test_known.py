@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from rdtf.inference.sampling import Conditions, sample
 from rdtf.method.objective import ObjectiveConfig, build_objective
 from rdtf.models.guide import Known
 from rdtf.models.layers import Attention
+from rdtf.sampling.sampling import Conditions, sample
 from rdtf.training.config import TrainConfig
 from rdtf.training.packing import Batch
 from rdtf.training.presets import build_scheduler

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from fixtures_service import moving_disc, still
+from rdtf.app.studio.board import TASKS, Board
 from rdtf.errors import UserError
-from rdtf.studio.board import TASKS, Board
 
 
 @pytest.fixture

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from fixtures_service import moving_disc
+from rdtf.app.errors import NotFoundError
+from rdtf.app.limits import Limits
+from rdtf.app.studio import edits
+from rdtf.app.studio.editor import Editor
+from rdtf.app.studio.session import Sessions
+from rdtf.app.studio.shelf import Shelf, safe_stem
 from rdtf.errors import UserError
-from rdtf.service.errors import NotFoundError
-from rdtf.service.limits import Limits
 from rdtf.stickers import Sticker
-from rdtf.studio import edits
-from rdtf.studio.editor import Editor
-from rdtf.studio.session import Sessions
-from rdtf.studio.shelf import Shelf, safe_stem
 
 CLIP = moving_disc(16, 5).with_durations([10, 20, 30, 40, 50])
 

@@ -22,12 +22,12 @@ from fixtures_service import (
     still,
     wait_for_steps,
 )
-from inference.moving import whole_pipeline
-from rdtf.inference.windows import plan_windows
-from rdtf.service.jobs import JobState
+from rdtf.app.jobs import JobState
+from rdtf.app.studio.handlers import Handlers
+from rdtf.app.studio.session import Settings
+from rdtf.sampling.windows import plan_windows
 from rdtf.stickers import Sticker, decode_sticker, encode_sticker
-from rdtf.studio.handlers import Handlers
-from rdtf.studio.session import Settings
+from sampling.moving import whole_pipeline
 
 NO_OPTIONS = (0, False, "none", 1.0, "refuse", "")
 
@@ -335,7 +335,7 @@ def test_edits_by_name(handlers, token):
 def test_the_page_calls_the_handlers(core, pipeline):
     """Every event of the Blocks, through Gradio's own call of the function behind it."""
     gr = pytest.importorskip("gradio", reason="the extra studio is not installed")
-    from rdtf.studio.page import build_page
+    from rdtf.app.studio.page import build_page
 
     handlers = Handlers(core)
     page = build_page(handlers)
@@ -356,7 +356,7 @@ def test_the_page_calls_the_handlers(core, pipeline):
 def test_no_rule_of_the_style_sheet_is_torn_apart():
     """Gradio puts a prefix behind every comma of a selector, also behind those in brackets."""
     pytest.importorskip("gradio", reason="the extra studio is not installed")
-    from rdtf.studio.parts import asset
+    from rdtf.app.studio.parts import asset
 
     selectors = re.findall(
         r"[^{}]+(?=\{)", re.sub(r"/\*.*?\*/", "", asset("studio.css"), flags=re.S)
@@ -369,7 +369,7 @@ def test_the_page_is_in_the_service_and_fetches_nothing_elsewhere(core):
     pytest.importorskip("gradio", reason="the extra studio is not installed")
     from starlette.testclient import TestClient
 
-    from rdtf.service.server import make_app
+    from rdtf.app.server import make_app
 
     app = make_app(core)
     with TestClient(app) as client:
@@ -388,7 +388,7 @@ def test_with_keys_the_page_asks_for_one(make_core):
     pytest.importorskip("gradio", reason="the extra studio is not installed")
     from starlette.testclient import TestClient
 
-    from rdtf.service.server import make_app
+    from rdtf.app.server import make_app
 
     core = make_core(keys=("a-key-of-mine-0001",))
     with TestClient(make_app(core)) as client:

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file, save_file
 
 from fixtures_runs import tiny_config
 from rdtf.data.prepare import prepare
-from rdtf.data.synthetic import SyntheticStickers
+from rdtf.synthetic.characters import SyntheticStickers
 from rdtf.training.checkpoint import load_latest
 from rdtf.training.ranks import Ranks
 from rdtf.training.run import save_config

@@ -18,8 +18,8 @@ import torch
 
 from fixtures_runs import tiny_arguments, tiny_config
 from rdtf.data.prepare import prepare
-from rdtf.data.synthetic import SyntheticStickers
 from rdtf.errors import CheckpointError, ConfigError, UserError
+from rdtf.synthetic.characters import SyntheticStickers
 from rdtf.training.checkpoint import Checkpoint, checkpoint_folders, load_latest, load_step
 from rdtf.training.config import TrainConfig
 from rdtf.training.lookahead import LEAD_STEPS

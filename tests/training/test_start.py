@@ -8,8 +8,8 @@ from safetensors.torch import load_file
 
 from fixtures_runs import tiny_config
 from rdtf.errors import CheckpointError, ConfigError
-from rdtf.inference.pipeline import SHIPPED_MODEL, StickerPipeline
 from rdtf.models.loading import load_weights_of
+from rdtf.sampling.pipeline import SHIPPED_MODEL, StickerPipeline
 from rdtf.training.config import override
 from rdtf.training.presets import build_models
 from rdtf.training.start import adopt, load_start

@@ -15,10 +15,10 @@ from PIL import Image
 
 from fixtures_runs import CANVAS, tiny_config
 from rdtf.data.prepare import prepare
-from rdtf.data.synthetic import SyntheticStickers
 from rdtf.errors import CheckpointError, ConfigError, DataError
 from rdtf.method.tasks import FAMILIES, TASKS
 from rdtf.stickers import Sticker
+from rdtf.synthetic.characters import SyntheticStickers
 from rdtf.training.checkpoint import best_step, checkpoint_folders
 from rdtf.training.packing import unpack
 from rdtf.training.ranks import Ranks

@@ -52,10 +52,10 @@ class Compare:
 
     def run(self) -> int:
         from rdtf.cli.output import note, show
-        from rdtf.comparison.compare import compare
-        from rdtf.comparison.jobs import Request
-        from rdtf.comparison.methods import DEFAULT_METHODS
-        from rdtf.comparison.settings import budget_named
+        from rdtf.research.comparison.compare import compare
+        from rdtf.research.comparison.jobs import Request
+        from rdtf.research.comparison.methods import DEFAULT_METHODS
+        from rdtf.research.comparison.settings import budget_named
 
         budget = budget_named(self.budget, self.set)
         request = Request(

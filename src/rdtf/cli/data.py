@@ -39,7 +39,7 @@ class Synth:
 
     def run(self) -> None:
         from rdtf.cli.output import show
-        from rdtf.data.synthetic import SyntheticStickers
+        from rdtf.synthetic.characters import SyntheticStickers
 
         stickers = SyntheticStickers(self.seed, self.count, self.canvas, self.max_frames)
         if self.files != "none":

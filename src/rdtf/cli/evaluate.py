@@ -52,8 +52,8 @@ class Evaluate:
 
     def run(self) -> None:
         from rdtf.cli.output import check_output, note, show
-        from rdtf.inference.checks import check_model
-        from rdtf.inference.options import SamplingOptions
+        from rdtf.sampling.checks import check_model
+        from rdtf.sampling.options import SamplingOptions
 
         if self.report is not None:
             check_output(self.report, (".html",))

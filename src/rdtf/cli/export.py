@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
-    from rdtf.export import Export, ExportOptions, PackItem, Platform
     from rdtf.stickers import Sticker
+    from rdtf.stickers.export import Export, ExportOptions, PackItem, Platform
 
 Output = Annotated[Path | None, arg(aliases=["-o"])]
 _LOTTIE_SIDE = 512
@@ -78,7 +78,7 @@ class ExportCommand:
 
     def run(self) -> int:
         from rdtf.errors import UserError
-        from rdtf.export import find_platform
+        from rdtf.stickers.export import find_platform
 
         if self.list:
             return self._list()
@@ -99,7 +99,7 @@ class ExportCommand:
 
     def _list(self) -> int:
         from rdtf.cli.output import show
-        from rdtf.export.platforms import dated, platforms
+        from rdtf.stickers.export.platforms import dated, platforms
 
         if self.json:
             values = {id: _limits(platform) for id, platform in platforms().items()}
@@ -110,8 +110,8 @@ class ExportCommand:
 
     def _check(self, platform: Platform) -> int:
         from rdtf.cli.output import show
-        from rdtf.export import check_file, check_pack
-        from rdtf.export.packcheck import is_pack
+        from rdtf.stickers.export import check_file, check_pack
+        from rdtf.stickers.export.packcheck import is_pack
 
         reports = [
             (check_pack if is_pack(path) else check_file)(path, platform) for path in self.files
@@ -123,8 +123,8 @@ class ExportCommand:
 
     def _export_pack(self, platform: Platform, out: Path, name: str) -> int:
         from rdtf.cli.output import show
-        from rdtf.export import export_pack
         from rdtf.fileio import ensure_folder
+        from rdtf.stickers.export import export_pack
 
         options = self._options()
         ensure_folder(out)
@@ -150,8 +150,8 @@ class ExportCommand:
         """Each file on its own; one that is refused does not keep the others back."""
         from rdtf.cli.output import note, show
         from rdtf.errors import UserError
-        from rdtf.export import export_sticker
         from rdtf.fileio import ensure_folder
+        from rdtf.stickers.export import export_sticker
 
         options = self._options()
         ensure_folder(out)
@@ -179,8 +179,8 @@ class ExportCommand:
 
     def _options(self) -> ExportOptions:
         from rdtf.errors import UserError
-        from rdtf.export import ExportOptions
-        from rdtf.export.options import parse_color
+        from rdtf.stickers.export import ExportOptions
+        from rdtf.stickers.export.options import parse_color
 
         first: Any = self.first
         if first != "fullest":
@@ -215,7 +215,7 @@ class ExportCommand:
         """The clip with frames behind it that lead back to its first; the same ones every time."""
         import torch
 
-        from rdtf.inference.loops import close_loop
+        from rdtf.sampling.loops import close_loop
 
         generator = torch.Generator().manual_seed(0)
         return close_loop(self._pipeline(), sticker, generator=generator)
@@ -231,8 +231,8 @@ class ExportCommand:
 
     def _items(self, platform: Platform) -> list[PackItem]:
         from rdtf.errors import UserError
-        from rdtf.export import PackItem
-        from rdtf.export.packs import DEFAULT_EMOJI, split_emojis
+        from rdtf.stickers.export import PackItem
+        from rdtf.stickers.export.packs import DEFAULT_EMOJI, split_emojis
 
         texts = self.emoji or (DEFAULT_EMOJI,)
         if len(texts) not in (1, len(self.files)):
@@ -269,8 +269,8 @@ def _print_table() -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from rdtf.export.platforms import confidence_levels, dated
-    from rdtf.export.tables import HEADER, platform_rows
+    from rdtf.stickers.export.platforms import confidence_levels, dated
+    from rdtf.stickers.export.tables import HEADER, platform_rows
 
     table = Table(*HEADER, title=f"Platforms and their limits, as of {dated()}", show_lines=False)
     for row in platform_rows():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
-    from rdtf.inference.requests import ClipRequest
+    from rdtf.sampling.requests import ClipRequest
     from rdtf.stickers import Sticker
 
 Output = Annotated[Path, arg(aliases=["-o"])]
@@ -57,8 +57,8 @@ class _Sampling:
     def _check(self) -> dict[str, Any]:
         """The options, checked together with outputs and model: all that needs no torch."""
         from rdtf.cli.output import check_output
-        from rdtf.inference.checks import check_model
-        from rdtf.inference.options import SamplingOptions
+        from rdtf.sampling.checks import check_model
+        from rdtf.sampling.options import SamplingOptions
 
         check_output(self.out, WRITABLE)
         if self.sheet is not None:
@@ -130,8 +130,8 @@ class Generate(_Sampling):
     def run(self) -> None:
         from rdtf.cli.output import draws
         from rdtf.errors import UserError
-        from rdtf.inference.options import CANNOT_DRAW
-        from rdtf.inference.requests import blank_request, place, visible
+        from rdtf.sampling.options import CANNOT_DRAW
+        from rdtf.sampling.requests import blank_request, place, visible
         from rdtf.stickers import Sticker
 
         options = self._check()
@@ -177,7 +177,7 @@ class Interpolate(_Sampling):
     """What it shows, if that helps."""
 
     def run(self) -> None:
-        from rdtf.inference.requests import interpolate_request, visible
+        from rdtf.sampling.requests import interpolate_request, visible
         from rdtf.stickers import Sticker
 
         options = self._check()
@@ -204,7 +204,7 @@ class Predict(_Sampling):
     """What it shows, if that helps."""
 
     def run(self) -> None:
-        from rdtf.inference.requests import predict_request, visible
+        from rdtf.sampling.requests import predict_request, visible
         from rdtf.stickers import Sticker
 
         options = self._check()
@@ -231,7 +231,7 @@ class Fill(_Sampling):
     """What it shows, if that helps."""
 
     def run(self) -> None:
-        from rdtf.inference.requests import fill_request, visible
+        from rdtf.sampling.requests import fill_request, visible
         from rdtf.stickers import Sticker
 
         known = _indices(self.known)

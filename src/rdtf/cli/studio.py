@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rdtf.service.limits import Limits
+    from rdtf.app.limits import Limits
 
 _MIB = 2**20
 
@@ -47,12 +47,12 @@ class StudioCommand:
     """How long finished jobs can be fetched."""
 
     def run(self) -> None:
+        from rdtf.app.core import Core
+        from rdtf.app.keys import ApiKeys
+        from rdtf.app.runner import PipelineRunner
+        from rdtf.app.server import bind, serve, work_folder
         from rdtf.cli.output import note
-        from rdtf.inference.checks import check_model
-        from rdtf.service.core import Core
-        from rdtf.service.keys import ApiKeys
-        from rdtf.service.runner import PipelineRunner
-        from rdtf.service.server import bind, serve, work_folder
+        from rdtf.sampling.checks import check_model
 
         _end_on_signals()
         keys = ApiKeys.from_file(self.api_key_file) if self.api_key_file else ApiKeys()
@@ -74,7 +74,7 @@ class StudioCommand:
     def _limits(self) -> Limits:
         from dataclasses import replace
 
-        from rdtf.service.limits import Limits
+        from rdtf.app.limits import Limits
 
         limits = Limits()
         upload_bytes = self.max_upload_mb * _MIB

@@ -25,7 +25,7 @@ from rdtf.errors import UserError
 from rdtf.stickers import Budget, LottieFile, Sticker, read_sticker
 
 if TYPE_CHECKING:
-    from rdtf.data.synthetic import SyntheticStickers
+    from rdtf.synthetic.characters import SyntheticStickers
 
 _LOTTIE_SUFFIXES = (".tgs", ".json")
 

@@ -39,7 +39,7 @@ from rdtf.fileio import atomic_folder, ensure_folder, write_json
 from rdtf.stickers import DEFAULT_BUDGET, Budget
 
 if TYPE_CHECKING:
-    from rdtf.data.synthetic import SyntheticStickers
+    from rdtf.synthetic.characters import SyntheticStickers
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ class _Source:
 
 
 def _collect(inputs: Any, canvas: int) -> _Source:
-    from rdtf.data.synthetic import SyntheticStickers
+    from rdtf.synthetic.characters import SyntheticStickers
 
     if isinstance(inputs, SyntheticStickers):
         drawn = SyntheticStickers(inputs.seed, inputs.count, canvas, inputs.max_frames)

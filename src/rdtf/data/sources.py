@@ -24,7 +24,7 @@ from rdtf.stickers import DEFAULT_BUDGET, SUPPORTED_SUFFIXES, Sticker, probe
 from rdtf.stickers.folder import DURATIONS_FILE, FRAME_SUFFIXES
 
 if TYPE_CHECKING:
-    from rdtf.data.synthetic import SyntheticStickers
+    from rdtf.synthetic.characters import SyntheticStickers
 
 _FRAME_NAME = re.compile(r"(.*?)(\d+)")
 _FILE_KEYS = ("file", "file_name", "path")

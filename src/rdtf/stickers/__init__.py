@@ -2,7 +2,7 @@
 
 from rdtf.errors import StickerError
 from rdtf.stickers.budget import DEFAULT_BUDGET, Budget
-from rdtf.stickers.lottie import LottieFile
+from rdtf.stickers.formats.lottie import LottieFile
 from rdtf.stickers.read import (
     SUPPORTED_SUFFIXES,
     StickerInfo,

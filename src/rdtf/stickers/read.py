@@ -14,11 +14,12 @@ import numpy as np
 from PIL import Image
 
 from rdtf.errors import StickerError, UserError
-from rdtf.stickers import gif, lottie, png, still, webm, webp
+from rdtf.stickers import still
 from rdtf.stickers.budget import DEFAULT_BUDGET, Budget
 from rdtf.stickers.canvas import fitted_size
 from rdtf.stickers.content import read_bytes, recognise
 from rdtf.stickers.folder import folder_info, frame_files
+from rdtf.stickers.formats import gif, lottie, png, webm, webp
 from rdtf.stickers.info import StickerInfo
 from rdtf.stickers.sticker import Sticker
 

@@ -16,7 +16,7 @@ from rdtf.stickers.canvas import fit_frame, on_background, premultiply, unpremul
 from rdtf.stickers.timing import DEFAULT_DURATION_MS
 
 if TYPE_CHECKING:
-    from rdtf.export import Export
+    from rdtf.stickers.export import Export
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,20 +91,21 @@ class Sticker:
         return write_sticker(self, path, **options)
 
     def export(self, platform: str, **options: Any) -> Export:
-        """The file that a messenger takes, checked by its rules; see `rdtf.export.export_sticker`.
+        """The file that a messenger takes, checked by its rules; see
+        `stickers.export.export_sticker`.
 
         Example: `sticker.export("telegram", outline_px=8).save("out", "cat")`.
         """
-        from rdtf.export import export_sticker  # the exporters build on this module
+        from rdtf.stickers.export import export_sticker  # the exporters build on this module
 
         return export_sticker(self, platform, **options)
 
     def seam_error(self) -> float:
         """How far the last frame is from leading into the first, in usual steps of the clip.
 
-        0 is a step like any other, 2 a jump of three steps; see `rdtf.export.loops.seam_error`.
+        0 is a step like any other, 2 a jump of three steps; see `stickers.export.loops.seam_error`.
         """
-        from rdtf.export.loops import seam_error  # the exporters build on this module
+        from rdtf.stickers.export.loops import seam_error  # the exporters build on this module
 
         return seam_error(self)
 

@@ -8,8 +8,8 @@ from PIL import Image
 
 from rdtf.stickers.budget import Budget
 from rdtf.stickers.canvas import fitted_size
+from rdtf.stickers.formats.pillow import open_image, orientation, to_rgba, upright, upright_size
 from rdtf.stickers.info import StickerInfo, checked_info
-from rdtf.stickers.pillow import open_image, orientation, to_rgba, upright, upright_size
 from rdtf.stickers.sticker import Sticker
 from rdtf.stickers.timing import DEFAULT_DURATION_MS
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from rdtf.errors import StickerError
 from rdtf.fileio import atomic_path
-from rdtf.stickers import gif, png, webm, webp
+from rdtf.stickers.formats import gif, png, webm, webp
 from rdtf.stickers.sticker import Sticker
 
 _ENCODERS: dict[str, Callable[..., bytes]] = {

@@ -17,7 +17,7 @@ from typing import Any
 
 from rdtf.errors import CheckpointError, ConfigError
 from rdtf.fileio import ensure_folder, read_json, write_json
-from rdtf.inference.checks import check_model
+from rdtf.sampling.checks import check_model
 from rdtf.training.checkpoint import load_latest, load_step, load_weights
 from rdtf.training.config import TrainConfig, from_dict, to_dict
 from rdtf.training.device import default_device
@@ -100,7 +100,7 @@ def pipeline_from_run(run: Path, step: int | None = None) -> Any:
 
     Of several averages, the one that the last validation found best.
     """
-    from rdtf.inference.pipeline import StickerPipeline
+    from rdtf.sampling.pipeline import StickerPipeline
 
     config = load_config(run)
     checkpoint = load_latest(run) if step is None else load_step(run, step)
@@ -121,7 +121,7 @@ def load_pipeline(path: Path | str | None = None) -> Any:
 
     Without a path, the model that ships.
     """
-    from rdtf.inference.pipeline import SHIPPED_MODEL
+    from rdtf.sampling.pipeline import SHIPPED_MODEL
 
     return _load_pipeline(Path(path or SHIPPED_MODEL)).to(default_device())
 
@@ -129,7 +129,7 @@ def load_pipeline(path: Path | str | None = None) -> Any:
 def _load_pipeline(path: Path) -> Any:
     from diffusers.utils import logging
 
-    from rdtf.inference.pipeline import StickerPipeline
+    from rdtf.sampling.pipeline import StickerPipeline
 
     if (path / "model_index.json").is_file():
         logging.disable_progress_bar()

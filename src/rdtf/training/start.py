@@ -80,7 +80,7 @@ def _without_motion(model: nn.Module, weights: dict[str, Tensor]) -> dict[str, T
 
 
 def _pipeline_folder(source: str) -> Path:
-    from rdtf.inference.pipeline import SHIPPED_MODEL
+    from rdtf.sampling.pipeline import SHIPPED_MODEL
 
     folder = SHIPPED_MODEL if source == SHIPPED else Path(source)
     for candidate in (folder, folder / "pipeline"):

@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 
 from rdtf.errors import ConfigError, UserError
-from rdtf.inference.pipeline import StickerPipeline
 from rdtf.method.curriculum import Curriculum
 from rdtf.method.objective import build_objective
 from rdtf.randomness import Purpose, stream
+from rdtf.sampling.pipeline import StickerPipeline
 from rdtf.training.batches import BatchBuilder, ClipStore
 from rdtf.training.config import TrainConfig
 from rdtf.training.device import autocast, resolve_precision, settle_kernels

@@ -1,0 +1,295 @@
+"""REST: jobs in the `/v1/videos` shape, health, metrics. A thin layer over `core`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import anyio.to_thread
+from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+import rdtf
+from rdtf.app.asked import Given, remixed, to_spec
+from rdtf.app.content import content_of
+from rdtf.app.core import Core, clip_of
+from rdtf.app.errors import ServiceError, UnavailableError
+from rdtf.app.forms import read_request, to_given
+from rdtf.app.guard import Guard, error_answer
+from rdtf.app.jobs import Job
+from rdtf.app.metrics import CONTENT_TYPE, Metrics
+from rdtf.app.schemas import (
+    CreateVideo,
+    ErrorAnswer,
+    Extend,
+    Reference,
+    Remix,
+    Video,
+    VideoDeleted,
+    VideoList,
+    to_video,
+)
+from rdtf.app.spec import new_seeds
+
+_ERRORS: dict[int | str, dict[str, Any]] = {
+    code: {"model": ErrorAnswer, "description": text}
+    for code, text in {
+        400: "Something in the request is wrong; `param` says what.",
+        401: "No API key, or a wrong one.",
+        404: "No such video, or it has expired.",
+        409: "The content is not there yet.",
+        413: "Too large.",
+        429: "The queue is full; Retry-After says when to try again.",
+        503: "The model is loading or can't be loaded.",
+        507: "The disk is full.",
+    }.items()
+}
+
+
+def _errors(*codes: int) -> dict[int | str, dict[str, Any]]:
+    return {code: _ERRORS[code] for code in codes}
+
+
+def owner_of(request: Request) -> str:
+    """Whose jobs this request may see."""
+    return request.app.state.core.keys.owner(request.headers.get("authorization"))
+
+
+Owner = Annotated[str, Depends(owner_of)]
+
+
+def create_app(core: Core) -> FastAPI:
+    """The app of one `core`; the studio's page is mounted into it by `rdtf.app.studio`."""
+    metrics = Metrics(core.queue)
+    app = FastAPI(
+        title="rdtf",
+        version=rdtf.__version__,
+        description="Animated stickers as jobs: create one, ask for it until it is completed, "
+        "fetch its content.",
+        docs_url=None,  # those pages load scripts from elsewhere
+        redoc_url=None,
+    )
+    app.add_middleware(Guard, max_body_bytes=core.limits.max_body_bytes, metrics=metrics)
+    app.state.core = core
+    _add_error_handlers(app)
+    _add_health(app, core, metrics)
+    _add_videos(app, core)
+    app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
+    return app
+
+
+def _add_error_handlers(app: FastAPI) -> None:
+    @app.exception_handler(ServiceError)
+    async def refused(request: Request, error: ServiceError) -> Response:
+        return error_answer(error)
+
+    @app.exception_handler(RequestValidationError)
+    async def invalid(request: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        where = str(first["loc"][-1]) if first["loc"] else None
+        return error_answer(ServiceError(f"{where}: {first['msg']}", param=where))
+
+    @app.exception_handler(StarletteHTTPException)
+    async def plain(request: Request, error: StarletteHTTPException) -> Response:
+        refusal = ServiceError(str(error.detail), code=_CODES.get(error.status_code))
+        refusal.status = error.status_code
+        return error_answer(refusal)
+
+
+_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+
+
+def _add_health(app: FastAPI, core: Core, metrics: Metrics) -> None:
+    @app.get("/healthz", tags=["health"])
+    async def healthz() -> dict[str, str]:
+        """The process lives."""
+        if not core.queue.is_alive:
+            raise UnavailableError("the worker has stopped; start the server again")
+        return {"status": "ok"}
+
+    @app.get("/readyz", tags=["health"], responses=_errors(503))
+    async def readyz() -> dict[str, Any]:
+        """The model is loaded and jobs are taken."""
+        core.check_ready()
+        waiting, most = core.queue.num_waiting, core.limits.max_waiting
+        return {"status": "ready", "waiting": waiting, "max_waiting": most}
+
+    @app.get("/metrics", tags=["health"], response_class=Response, dependencies=[Depends(owner_of)])
+    def read_metrics() -> Response:
+        """Numbers for Prometheus."""
+        return Response(metrics.text(), media_type=CONTENT_TYPE)
+
+
+def _add_videos(app: FastAPI, core: Core) -> None:
+    queue = core.queue
+
+    def shown(job: Job) -> Video:
+        return to_video(job, core.runner.name, queue.position(job))
+
+    def submit(asked: CreateVideo, given: list[Given], owner: str) -> Video:
+        pipeline = core.runner.pipeline(0)
+        spec = to_spec(asked, given, pipeline.canvas, pipeline.max_frames, core.limits)
+        return shown(queue.submit(spec, owner))
+
+    @app.get("/v1/models", tags=["videos"], responses=_errors(401))
+    async def list_models(owner: Owner) -> dict[str, Any]:
+        """The one model of this server."""
+        model = {"id": core.runner.name, "object": "model", "owned_by": "rdtf"}
+        return {"object": "list", "data": [model]}
+
+    @app.post(
+        "/v1/videos",
+        tags=["videos"],
+        responses=_errors(400, 401, 413, 429, 503),
+        openapi_extra={"requestBody": _BODY},
+    )
+    async def create_video(request: Request, owner: Owner) -> Video:
+        """Begin a job. JSON, or a multipart form with files."""
+        queue.check_room(owner)  # before megabytes are read and decoded
+        core.runner.pipeline(0)
+        body = await read_request(request, core.limits)
+        if body.asked.model not in (None, core.runner.name):
+            message = f"there is no model {body.asked.model!r}; there is {core.runner.name}"
+            raise ServiceError(message, code="model_not_found", param="model")
+
+        def begin() -> Video:
+            return submit(body.asked, to_given(body, core, owner), owner)
+
+        return await anyio.to_thread.run_sync(begin, limiter=_limiter(app))
+
+    @app.get("/v1/videos", tags=["videos"], responses=_errors(400, 401))
+    def list_videos(
+        owner: Owner,
+        after: str | None = None,
+        limit: Annotated[int, Query(ge=1, le=100)] = 20,
+        order: Literal["asc", "desc"] = "desc",
+    ) -> VideoList:
+        """Your jobs, newest first; `after` is the last id of the page before."""
+        jobs = queue.list(owner)
+        if order == "desc":
+            jobs.reverse()
+        if after is not None:
+            ids = [job.id for job in jobs]
+            jobs = jobs[ids.index(after) + 1 :] if after in ids else []
+        page = [shown(job) for job in jobs[:limit]]
+        return VideoList(
+            data=page,
+            first_id=page[0].id if page else None,
+            last_id=page[-1].id if page else None,
+            has_more=len(jobs) > limit,
+        )
+
+    @app.get("/v1/videos/{video_id}", tags=["videos"], responses=_errors(401, 404))
+    def read_video(video_id: str, owner: Owner) -> Video:
+        """How a job is doing."""
+        return shown(queue.get(video_id, owner))
+
+    @app.delete("/v1/videos/{video_id}", tags=["videos"], responses=_errors(401, 404))
+    def delete_video(video_id: str, owner: Owner) -> VideoDeleted:
+        """Delete a video. If it waits or runs, that ends, and its place is free."""
+        job = queue.get(video_id, owner)
+        queue.delete(job)
+        return VideoDeleted(id=job.id)
+
+    @app.get(
+        "/v1/videos/{video_id}/content",
+        tags=["videos"],
+        response_class=Response,
+        responses={200: _CONTENT, **_errors(401, 404, 409)},
+    )
+    def read_content(
+        video_id: str,
+        owner: Owner,
+        variant: Literal["video", "thumbnail", "spritesheet"] = "video",
+    ) -> Response:
+        """The file: the clip or its export; `thumbnail` and `spritesheet` are PNG."""
+        job = queue.get(video_id, owner)
+        data, media_type, suffix = content_of(job, variant)
+        headers = {"Content-Disposition": f'attachment; filename="{job.id}{suffix}"'}
+        return Response(data, media_type=media_type, headers=headers)
+
+    @app.post(
+        "/v1/videos/{video_id}/remix",
+        tags=["videos"],
+        responses=_errors(400, 401, 404, 409, 429),
+    )
+    def remix_video(video_id: str, body: Remix, owner: Owner) -> Video:
+        """The same given frames, settings and seed with another text, as a new job."""
+        job = queue.get(video_id, owner)
+        spec = remixed(job.spec, clip_of(job), body.prompt, core.limits)
+        return shown(queue.submit(spec, owner, remix_of=job.id))
+
+    @app.post("/v1/videos/extensions", tags=["videos"], responses=_errors(400, 401, 404, 409, 429))
+    def extend_video(body: Extend, owner: Owner) -> Video:
+        """More frames behind a completed video, as a new job."""
+        job = queue.get(body.video.id, owner)
+        clip = clip_of(job)
+        after = body.frames
+        if after is None:
+            mean_ms = clip.total_ms / clip.num_frames
+            after = max(1, round((body.seconds or mean_ms / 1000) * 1000 / mean_ms))
+        asked = CreateVideo(
+            prompt=body.prompt,
+            task="predict",
+            after=after,
+            seed=new_seeds(body.seed, 1)[0],
+            steps=body.steps,
+            size=f"{clip.width}x{clip.height}",
+        )
+        return submit(asked, [Given(clip)], owner)
+
+
+def _limiter(app: FastAPI) -> anyio.CapacityLimiter:
+    """At most two uploads are decoded at a time: each may take 128 MiB."""
+    if not hasattr(app.state, "limiter"):
+        app.state.limiter = anyio.CapacityLimiter(2)
+    return app.state.limiter
+
+
+# ------------------------------------------------------------------------------ OpenAPI
+
+_SCHEMA = "#/components/schemas/CreateVideo"
+_FILES = {"type": "array", "items": {"type": "string", "format": "binary"}}
+_POSITIONS = {
+    "type": "array",
+    "items": {"type": "integer", "minimum": 0},
+    "description": "The frame that each file becomes, in the order of the files.",
+}
+_BODY = {
+    "required": True,
+    "content": {
+        "application/json": {"schema": {"$ref": _SCHEMA}},
+        "multipart/form-data": {
+            "schema": {
+                "allOf": [{"$ref": _SCHEMA}],
+                "properties": {"input_reference": _FILES, "input_reference_frame": _POSITIONS},
+            }
+        },
+    },
+}
+_CONTENT = {
+    "description": "The file.",
+    "content": {
+        kind: {"schema": {"type": "string", "format": "binary"}}
+        for kind in ("image/webp", "image/gif", "image/png", "video/webm", "application/zip")
+    },
+}
+
+
+def _openapi(app: FastAPI) -> dict[str, Any]:
+    """FastAPI's document and the schemas of the body that is read by hand."""
+    if app.openapi_schema is None:
+        document = get_openapi(
+            title=app.title, version=app.version, description=app.description, routes=app.routes
+        )
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        for model in (CreateVideo, Reference):
+            schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
+            schema.pop("$defs", None)
+            schemas[model.__name__] = schema
+        schemes = {"key": {"type": "http", "scheme": "bearer"}}
+        document["components"]["securitySchemes"] = schemes
+        document["security"] = [{}, {"key": []}]
+        app.openapi_schema = document
+    return app.openapi_schema

@@ -1,0 +1,393 @@
+"""The queue: jobs wait in order, one worker makes them, every slot is freed whatever happens."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from rdtf.app.errors import BusyError, NotFoundError, ServiceError, UnavailableError
+from rdtf.app.limits import Limits
+from rdtf.app.results import Result, finish
+from rdtf.app.spec import JobSpec, check_spec
+from rdtf.app.store import Store
+from rdtf.errors import UserError
+from rdtf.fileio import no_room
+from rdtf.stickers import Sticker
+
+_SWEEP_S = 5.0
+_MAX_RETRY_S = 600
+
+
+class JobState(StrEnum):
+    QUEUED = "queued"
+    IN_PROGRESS = "in_progress"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+FINISHED = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED)
+
+
+class JobCancelledError(Exception):
+    """Raised inside the sampling loop to leave it."""
+
+
+@dataclass
+class Job:
+    """One job. Fields change under the queue's lock; `version` grows with every change.
+
+    Attributes:
+        owner: who may see it: a key, a studio session, or everybody ("").
+        steps_done, steps_total: denoising steps over all windows and variants.
+        preview: encoded WebP of what is being made, if the spec asks for previews.
+        preview_variant: which variant that is.
+        error: why it failed.
+    """
+
+    id: str
+    owner: str
+    spec: JobSpec
+    created_s: float
+    remix_of: str | None = None
+    state: JobState = JobState.QUEUED
+    started_s: float | None = None
+    finished_s: float | None = None
+    expires_s: float | None = None
+    steps_done: int = 0
+    steps_total: int = 0
+    preview: bytes | None = None
+    preview_variant: int = 0
+    results: tuple[Result, ...] = ()
+    error: ServiceError | None = None
+    version: int = 0
+    is_deleted: bool = False
+    cancel: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def progress(self) -> int:
+        """Percent; 100 only when it is completed."""
+        if self.state is JobState.COMPLETED:
+            return 100
+        return min(99, 100 * self.steps_done // max(self.steps_total, 1))
+
+    @property
+    def is_finished(self) -> bool:
+        return self.state in FINISHED
+
+
+class Watch:
+    """What a running job tells, and how it learns that it is not wanted any more."""
+
+    def __init__(self, job: Job, changed: Callable[[], None]) -> None:
+        self._job, self._changed = job, changed
+
+    @property
+    def wants_preview(self) -> bool:
+        return self._job.spec.previews
+
+    def check(self) -> None:
+        """Raise `JobCancelledError` if the job was cancelled."""
+        if self._job.cancel.is_set():
+            raise JobCancelledError
+
+    def step(self, done: int, total: int, preview: bytes | None = None, variant: int = 0) -> None:
+        """After each denoising step; leaves the loop if the job was cancelled."""
+        self.check()
+        self._job.steps_done, self._job.steps_total = done, total
+        if preview is not None:
+            self._job.preview, self._job.preview_variant = preview, variant
+        self._changed()
+
+
+class Runner(Protocol):
+    """What makes clips; called by one thread at a time."""
+
+    def load(self) -> None:
+        """Get ready; may take long. Called once, by the worker, before the first job."""
+
+    def check(self, spec: JobSpec) -> None:
+        """Raise `ServiceError` at once for what the model is known not to do."""
+
+    def run(self, spec: JobSpec, watch: Watch) -> list[Sticker]:
+        """One clip for each seed of `spec`."""
+        ...
+
+
+class JobQueue:
+    """Jobs of all clients and their one worker.
+
+    Args:
+        runner: makes the clips.
+        store: where results lie until they expire.
+        clock: seconds since 1970; replaced in tests.
+    """
+
+    def __init__(
+        self,
+        runner: Runner,
+        store: Store,
+        limits: Limits | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.limits = limits or Limits()
+        self._runner, self._store, self._clock = runner, store, clock
+        self._changed = threading.Condition()
+        self._jobs: dict[str, Job] = {}
+        self._waiting: deque[Job] = deque()
+        self._running: Job | None = None
+        self._seconds_per_job: deque[float] = deque(maxlen=20)
+        self._is_closed = False
+        self._worker = threading.Thread(target=self._work, name="rdtf-worker", daemon=True)
+        #: Called with a job that has just finished, by the worker.
+        self.listeners: list[Callable[[Job], None]] = []
+
+    def start(self) -> None:
+        self._worker.start()
+
+    def close(self, timeout_s: float | None = None) -> None:
+        """Cancel everything and stop the worker."""
+        with self._changed:
+            self._is_closed = True
+            for job in [*self._waiting, *([self._running] if self._running else [])]:
+                job.cancel.set()
+            self._changed.notify_all()
+        if self._worker.is_alive():
+            self._worker.join(timeout_s)
+
+    # ----------------------------------------------------------------- for clients
+
+    @property
+    def is_alive(self) -> bool:
+        return self._worker.is_alive()
+
+    @property
+    def num_waiting(self) -> int:
+        return len(self._waiting)
+
+    @property
+    def num_running(self) -> int:
+        return int(self._running is not None)
+
+    @property
+    def num_kept(self) -> int:
+        return len(self._jobs)
+
+    def submit(
+        self,
+        spec: JobSpec,
+        owner: str = "",
+        *,
+        max_own: int | None = None,
+        remix_of: str | None = None,
+    ) -> Job:
+        """Put a job at the end of the queue.
+
+        Args:
+            max_own: how many jobs of `owner` may wait.
+
+        Raises:
+            BusyError: the queue is full; says when to try again.
+            ServiceError: the spec is over the limits.
+        """
+        check_spec(spec, self.limits)
+        self._runner.check(spec)
+        with self._changed:
+            if self._is_closed:
+                raise UnavailableError("the server is stopping; try again later", retry_after_s=10)
+            self._check_room(spec, owner, max_own)
+            job = Job(f"video_{secrets.token_hex(16)}", owner, spec, self._clock(), remix_of)
+            self._jobs[job.id] = job
+            self._waiting.append(job)
+            self._changed.notify_all()
+        return job
+
+    def check_room(self, owner: str = "") -> None:
+        """Raise `BusyError` if nothing more can wait: asked before an upload is decoded."""
+        with self._changed:
+            self._check_room(None, owner, None)
+
+    def get(self, job_id: str, owner: str = "") -> Job:
+        """The job, if it exists, is not expired, and is `owner`'s."""
+        with self._changed:
+            job = self._jobs.get(job_id)
+            if job is None or job.owner != owner or self._is_expired(job):
+                raise NotFoundError("there is no such video; it may have expired", param="id")
+            return job
+
+    def list(self, owner: str = "") -> list[Job]:
+        """All of `owner`'s jobs, oldest first."""
+        with self._changed:
+            jobs = self._jobs.values()
+            return [job for job in jobs if job.owner == owner and not self._is_expired(job)]
+
+    def position(self, job: Job) -> int:
+        """How many jobs are before it; 0 = it is next or already there."""
+        with self._changed:
+            try:
+                return self._waiting.index(job) + self.num_running
+            except ValueError:
+                return 0
+
+    def cancel(self, job: Job) -> None:
+        """Free its slot: at once if it waits, at the next denoising step if it runs."""
+        with self._changed:
+            job.cancel.set()
+            if job in self._waiting:
+                self._waiting.remove(job)
+                self._settle(job, JobState.CANCELLED)
+
+    def delete(self, job: Job) -> None:
+        """Cancel it if needed, and forget it with its files."""
+        self.cancel(job)
+        with self._changed:
+            job.is_deleted = True
+            self._jobs.pop(job.id, None)
+            if job.is_finished:
+                self._store.delete("jobs", job.id)
+
+    def wait(self, job: Job, version: int = -1, timeout_s: float | None = None) -> int:
+        """Wait until the job is newer than `version` (-1: finished); returns its version."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: job.is_finished or (version >= 0 and job.version > version), timeout_s
+            )
+            return job.version
+
+    def retry_after_s(self) -> int:
+        """When a place is likely to be free, in whole seconds."""
+        recent = self._seconds_per_job
+        return max(1, min(_MAX_RETRY_S, round(sum(recent) / len(recent)) if recent else 5))
+
+    def expire(self) -> None:
+        """Forget what has expired or is too much; the worker does so now and then."""
+        with self._changed:
+            finished = [job for job in self._jobs.values() if job.is_finished]
+            doomed = [job for job in finished if self._is_expired(job)]
+            kept = [job for job in finished if not self._is_expired(job)]
+            num_bytes = sum(job_bytes(job) for job in kept)
+            for index, job in enumerate(kept):
+                over = len(kept) - index > self.limits.max_kept
+                if not over and num_bytes <= self.limits.max_kept_bytes:
+                    break
+                num_bytes -= job_bytes(job)
+                doomed.append(job)
+            for job in doomed:
+                job.is_deleted = True
+                self._jobs.pop(job.id, None)
+                self._store.delete("jobs", job.id)
+
+    # ------------------------------------------------------------------- inside
+
+    def _check_room(self, spec: JobSpec | None, owner: str, max_own: int | None) -> None:
+        retry = self.retry_after_s()
+        if len(self._waiting) >= self.limits.max_waiting:
+            raise BusyError(
+                f"{len(self._waiting)} jobs are waiting, more are not taken; "
+                f"try again in {retry} s",
+                retry_after_s=retry,
+            )
+        if max_own is not None and sum(job.owner == owner for job in self._waiting) >= max_own:
+            raise BusyError(
+                f"{max_own} of your own jobs are waiting already; wait or cancel one",
+                retry_after_s=retry,
+            )
+        waiting = sum(job.spec.num_bytes for job in self._waiting)
+        if spec is not None and waiting + spec.num_bytes > self.limits.max_waiting_bytes:
+            raise BusyError(
+                f"the pictures of the waiting jobs fill the queue; try again in {retry} s",
+                retry_after_s=retry,
+            )
+
+    def _is_expired(self, job: Job) -> bool:
+        return job.expires_s is not None and job.expires_s <= self._clock()
+
+    def _touch(self, job: Job) -> None:
+        with self._changed:
+            job.version += 1
+            self._changed.notify_all()
+
+    def _settle(self, job: Job, state: JobState, error: ServiceError | None = None) -> None:
+        """Under the lock: the end of a job. Its pixels are let go."""
+        job.state, job.error = state, error
+        job.finished_s = self._clock()
+        job.expires_s = job.finished_s + self.limits.keep_seconds
+        job.spec, job.preview = job.spec.without_pixels(), None
+        job.version += 1
+        self._changed.notify_all()
+
+    def _work(self) -> None:
+        self._runner.load()
+        while (job := self._next()) is not None:
+            started = time.monotonic()
+            state, error = self._make(job)
+            seconds = time.monotonic() - started
+            with self._changed:
+                self._running = None
+                if job.is_deleted or state is not JobState.COMPLETED:
+                    self._store.delete("jobs", job.id)
+                    job.results = ()
+                self._settle(job, state, error)
+                if state is JobState.COMPLETED:
+                    self._seconds_per_job.append(seconds)
+            for listener in self.listeners:
+                listener(job)
+            self.expire()
+
+    def _next(self) -> Job | None:
+        """The next job to make, or None when the queue is closed."""
+        while True:
+            with self._changed:
+                if not self._waiting and not self._is_closed:
+                    self._changed.wait(_SWEEP_S)
+                if self._is_closed:
+                    while self._waiting:
+                        self._settle(self._waiting.popleft(), JobState.CANCELLED)
+                    return None
+                if self._waiting:
+                    job = self._waiting.popleft()
+                    job.state, job.started_s = JobState.IN_PROGRESS, self._clock()
+                    job.version += 1
+                    self._running = job
+                    self._changed.notify_all()
+                    return job
+            self.expire()
+
+    def _make(self, job: Job) -> tuple[JobState, ServiceError | None]:
+        """Run, export and store a job; whatever goes wrong becomes its error."""
+        watch = Watch(job, lambda: self._touch(job))
+        try:
+            stickers = self._runner.run(job.spec, watch)
+            job.results = finish(self._store, job.id, job.spec, stickers, watch.check)
+        except JobCancelledError:
+            return JobState.CANCELLED, None
+        except Exception as error:
+            return JobState.FAILED, as_service_error(error)
+        return JobState.COMPLETED, None
+
+
+def job_bytes(job: Job) -> int:
+    return sum(result.num_bytes_stored for result in job.results)
+
+
+def as_service_error(error: Exception) -> ServiceError:
+    """Any failure as one that a client may see: no paths, no insides."""
+    if isinstance(error, ServiceError):
+        return error
+    if reason := no_room(error):
+        return ServiceError(f"the server can't store the result: {reason}", code="disk_full")
+    if isinstance(error, MemoryError) or "out of memory" in str(error).lower():
+        return ServiceError(
+            "the server ran out of memory; ask for fewer frames or a smaller size",
+            code="out_of_memory",
+        )
+    if isinstance(error, UserError):
+        reason = getattr(error, "reason", None)
+        return ServiceError(str(error), code=f"export_{reason}" if reason else "invalid_request")
+    return ServiceError("the job failed by a mistake of the server; see its log", code="internal")

@@ -1,0 +1,142 @@
+"""What one job is to make: checked once, then the same for REST and studio."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from rdtf.app.errors import ServiceError, TooLargeError
+from rdtf.app.limits import Limits
+from rdtf.errors import UserError
+from rdtf.sampling.options import MAX_GUIDANCE, MAX_MOTION_SCALE, MAX_SEED, NETWORK
+from rdtf.sampling.requests import ClipRequest
+from rdtf.synthetic.verbs import find_verb
+
+#: "canvas", "input" (size of the given frames, which stay as they are), or (height, width).
+OutputSize = Literal["canvas", "input"] | tuple[int, int]
+_DURATIONS_MS = (1, 10_000)
+
+
+@dataclass(frozen=True)
+class JobSpec:
+    """A clip to complete, and how.
+
+    Attributes:
+        request: the slots, and which frames are given.
+        prompt: text; "" = none.
+        seeds: one variant for each.
+        steps: denoising steps per window. guidance, image_guidance: 1 = off. None = the model's
+            default for the task.
+        motion: a motion by name, "network", or None = by the prompt; motion_scale: how far things
+            move. loop: the last frame leads back to the first. See `SamplingOptions`.
+        output: size of the result.
+        platform: id of the export that is made of each variant; "webp" is the clip itself.
+        task: what it was called by the client; decides nothing.
+        previews: whether anybody looks while it is made.
+    """
+
+    request: ClipRequest
+    prompt: str = ""
+    seeds: tuple[int, ...] = (0,)
+    steps: int | None = None
+    guidance: float | None = None
+    image_guidance: float | None = None
+    motion: str | None = None
+    motion_scale: float = 1.0
+    loop: bool = False
+    output: OutputSize = "canvas"
+    platform: str = "webp"
+    task: str = "generate"
+    previews: bool = False
+
+    @property
+    def num_bytes(self) -> int:
+        return int(self.request.frames.nbytes)
+
+    @property
+    def known(self) -> tuple[int, ...]:
+        return tuple(np.flatnonzero(self.request.known).tolist())
+
+    def without_pixels(self) -> JobSpec:
+        """The same with an empty picture: what is kept of a job that is done."""
+        request = self.request
+        return replace(self, request=replace(request, frames=request.frames[:, :1, :1].copy()))
+
+
+def check_spec(spec: JobSpec, limits: Limits) -> JobSpec:
+    """`spec` itself if it is within the limits.
+
+    Raises:
+        ServiceError: it is not; `param` names the field.
+    """
+    request = spec.request
+    check_prompt(spec.prompt, limits)
+    _within("frames", request.num_frames, 1, limits.max_frames)
+    if spec.steps is not None:
+        _within("steps", spec.steps, 1, limits.max_steps)
+    _within("variants", len(spec.seeds), 1, limits.max_variants)
+    for name in ("guidance", "image_guidance"):
+        if getattr(spec, name) is not None:
+            _within(name, getattr(spec, name), 0.0, MAX_GUIDANCE)
+    _within("motion_scale", spec.motion_scale, 0.0, MAX_MOTION_SCALE)
+    if spec.motion is not None and spec.motion != NETWORK:
+        try:
+            find_verb(spec.motion)
+        except UserError as error:
+            raise ServiceError(str(error), param="motion") from error
+    for seed in spec.seeds:
+        _within("seed", seed, 0, MAX_SEED)
+    _within("frame_ms", int(request.durations_ms.min()), *_DURATIONS_MS)
+    _within("frame_ms", int(request.durations_ms.max()), *_DURATIONS_MS)
+    _check_output(spec, limits)
+    if request.known.all():
+        raise ServiceError(
+            "all frames are given, so there is nothing to make; give fewer, or ask for more frames",
+            param="frames",
+        )
+    if not spec.prompt.strip() and not request.known.any():
+        raise ServiceError("nothing to start from: give a prompt, a picture, or both")
+    return spec
+
+
+def check_prompt(prompt: str, limits: Limits) -> str:
+    if len(prompt) > limits.max_prompt_chars:
+        raise ServiceError(
+            f"the prompt has {len(prompt)} characters; at most {limits.max_prompt_chars} are read",
+            code="prompt_too_long",
+            param="prompt",
+        )
+    if "\0" in prompt:
+        raise ServiceError("the prompt holds a NUL character", param="prompt")
+    return prompt
+
+
+def _check_output(spec: JobSpec, limits: Limits) -> None:
+    if isinstance(spec.output, tuple):
+        for side in spec.output:
+            _within("size", side, 16, limits.max_side)
+    elif spec.output == "input":
+        for side in spec.request.frames.shape[1:3]:
+            _within("size", side, 1, limits.max_side)
+    if spec.num_bytes > limits.max_waiting_bytes:
+        raise TooLargeError("the given frames are too large together; make them smaller")
+
+
+def _within(name: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:  # NaN is not within
+        raise ServiceError(f"{name} is {value:g}; it must be {least:g} to {most:g}", param=name)
+
+
+def new_seeds(seed: int | None, count: int) -> tuple[int, ...]:
+    """`seed` and the numbers behind it; a random one if None."""
+    first = secrets.randbelow(2**31) if seed is None else seed
+    return tuple(first + index for index in range(count))
+
+
+def seconds_text(durations_ms: Sequence[int] | np.ndarray) -> str:
+    """Total time as clients of this interface expect it: a text, in seconds."""
+    return f"{int(np.sum(durations_ms)) / 1000:g}"

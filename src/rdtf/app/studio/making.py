@@ -1,0 +1,361 @@
+"""The Make tab: what happens when something on it is pressed. No Gradio in here: tokens and values
+in, values out, in the order that the page wires them."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import contextlib
+import threading
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+from rdtf.app.core import Core
+from rdtf.app.jobs import Job, JobState
+from rdtf.app.spec import JobSpec, OutputSize, check_prompt, new_seeds
+from rdtf.app.studio import markup
+from rdtf.app.studio.board import TASKS
+from rdtf.app.studio.session import Session, Sessions, Settings
+from rdtf.app.studio.shelf import Shelf
+from rdtf.app.uploads import decode_upload
+from rdtf.errors import UserError
+from rdtf.sampling.requests import shrunk
+from rdtf.stickers import Sticker
+
+#: Film strip, the line beneath it, and a notice for beside what was pressed.
+View = tuple[str, str, str]
+_POLL_S = 0.1
+#: Pictures are worked on at most so large; smaller ones stay as they are.
+MAX_PICTURE_SIDE = 512
+#: Tasks in which things move beyond the given frames, so that there is a motion to choose.
+MOVING_TASKS = ("animate", "extend")
+
+
+class MakeHandlers:
+    """Events of the Make tab over one `core`; each tab of a visitor is a session behind a token."""
+
+    def __init__(self, core: Core) -> None:
+        self.core = core
+        self.shelf = Shelf(core.store)
+        self.sessions = Sessions(core.store, core.queue, self.shelf, core.limits)
+
+    def session(self, token: object) -> Session:
+        return self.sessions.get(token)
+
+    # ------------------------------------------------------------ what to start from
+
+    def upload(self, token: str, files: list[bytes] | None, frame: float = 0) -> View:
+        """Files were dropped; `frame` is the slot that the first is for, 0 = start again."""
+        return self._change(token, lambda session: self._upload(session, files or [], frame))
+
+    def _upload(self, session: Session, files: list[bytes], frame: float) -> str:
+        limits = self.core.limits
+        clips = [self._decoded(data, f"file {i + 1}") for i, data in enumerate(files)]
+        if not clips:
+            return ""
+        if len(clips) > limits.max_references:
+            raise UserError(f"drop at most {limits.max_references} files at once")
+        return self._place(session, clips, frame)
+
+    def _decoded(self, data: bytes, name: str) -> Sticker:
+        clip = decode_upload(data, name, self.core.limits)
+        return shrunk(clip, MAX_PICTURE_SIDE)
+
+    def _place(self, session: Session, clips: list[Sticker], frame: float) -> str:
+        place = whole(frame or 0, "frame")
+        if not place:
+            return session.board.start(clips)
+        for index, clip in enumerate(clips):
+            session.board.put(place - 1 + index, clip)
+        return ""
+
+    def draw(self, token: str, event: dict[str, Any], frame: float = 0) -> View:
+        """The drawing is to be used: `event` holds a PNG as base64."""
+
+        def use(session: Session) -> str:
+            data = from_base64(event)
+            if data is None:
+                raise UserError("draw something first")
+            still = self._decoded(data, "the drawing")
+            if not still.frames[..., 3].any():
+                raise UserError("draw something first")
+            return self._place(session, [still], frame)
+
+        return self._change(token, use)
+
+    def use_edited(self, token: str) -> tuple[str, str, str]:
+        """The edited clip becomes what to start from; the notice is for the Edit tab."""
+
+        def use(session: Session) -> str:
+            clip = shrunk(session.editor.current(), MAX_PICTURE_SIDE)
+            session.board.start([clip])
+            return "It is now what Make starts from."
+
+        return self._change(token, use)
+
+    # ------------------------------------------------------------ the film strip
+
+    def board_view(self, token: str, message: str = "", kind: str = "bad") -> View:
+        board = self.session(token).board
+        strip, words = markup.film_strip(board), markup.mask_words(board)
+        return strip, words, markup.notice(message, kind)
+
+    def _change(self, token: str, change: Callable[[Session], str | None]) -> View:
+        """Change the board; what `change` returns is told, as is what it can't do."""
+        session = self.session(token)
+        with session.lock:
+            try:
+                message, kind = change(session) or "", "good"
+            except UserError as error:
+                message, kind = str(error), "bad"
+            return self.board_view(session.token, message, kind)
+
+    def give(self, token: str, event: dict[str, Any]) -> View:
+        """A frame of the strip was pressed, or a file was dropped on it."""
+
+        def press(session: Session) -> str | None:
+            index = whole(event.get("index"), "frame")
+            if event.get("do") == "drop":
+                data = from_base64(event)
+                if data is None:
+                    raise UserError("that can't be read; drop a picture file")
+                session.board.put(index, self._decoded(data, "the file"))
+                return None
+            on = event.get("on")
+            return session.board.press(index, None if on is None else bool(on))
+
+        return self._change(token, press)
+
+    def set_task(self, token: str, task: str) -> View:
+        return self._change(token, lambda session: session.board.set_task(str(task)))
+
+    def set_loop(self, token: str, on: bool) -> View:
+        return self._change(token, lambda session: session.board.set_loop(bool(on)))
+
+    def set_length(self, token: str, frames: float, frame_ms: float) -> View:
+        return self._change(
+            token,
+            lambda session: session.board.set_length(
+                whole(frames, "number of frames"), whole(frame_ms, "time")
+            ),
+        )
+
+    def set_extension(self, token: str, after: float, before: float) -> View:
+        return self._change(
+            token,
+            lambda session: session.board.set_extension(
+                whole(before, "number of frames"), whole(after, "number of frames")
+            ),
+        )
+
+    def make_again(self, token: str, every_second: bool) -> View:
+        """For "Fix frames": every second frame is made again, or none."""
+
+        def choose(session: Session) -> None:
+            count = session.board.clip.num_frames if session.board.clip is not None else 0
+            session.board.make_again(set(range(1, count, 2)) if every_second else set())
+
+        return self._change(token, choose)
+
+    def clear(self, token: str) -> View:
+        return self._change(token, lambda session: session.board.clear())
+
+    # ------------------------------------------------------------ making
+
+    def keep_settings(self, token: str, *fields: Any) -> None:
+        """Remember the fields of the Make tab, for a reload."""
+        session = self.session(token)
+        with session.lock:
+            session.settings = Settings(*fields)
+
+    async def make(self, token: str, *fields: Any) -> AsyncIterator[tuple[str, str]]:
+        """Make the frames that are not given; `fields` are those of `Settings`, in order.
+
+        Yields progress (or a notice) and the variants.
+        """
+        session = self.session(token)
+        try:
+            with session.lock:
+                session.settings = Settings(*fields)
+                job = self._submit(session, self._spec(session))
+                session.regenerates = None
+        except UserError as error:
+            yield markup.notice(str(error)), self._variants(session)
+            return
+        async for view in self._made(session, job):
+            yield view
+
+    async def resume(self, token: str) -> AsyncIterator[tuple[str, str]]:
+        """After a reload: follow the job that is still running. Yields what `make` does."""
+        session = self.session(token)
+        job = session.job
+        if job is None or session.regenerates is not None or session.taken is job:
+            yield "", self._variants(session)
+            return
+        async for view in self._made(session, job):
+            yield view
+
+    async def _made(self, session: Session, job: Job) -> AsyncIterator[tuple[str, str]]:
+        """Follow a job until its variants are there."""
+        shown = self._variants(session)
+        async for view in self._follow(session, job):
+            yield view, shown
+        if job.state is JobState.COMPLETED:
+            await asyncio.to_thread(self._take, session, job)
+        yield markup.progress(job, 0), self._variants(session)
+
+    def _spec(self, session: Session) -> JobSpec:
+        """The job that the board and the fields ask for."""
+        settings, board = session.settings, session.board
+        output: OutputSize = "input" if settings.size == "input" and board.size else "canvas"
+        moves = board.task in MOVING_TASKS
+        return JobSpec(
+            request=board.request(self.core.runner.canvas),
+            prompt=check_prompt(str(settings.prompt or "").strip(), self.core.limits),
+            seeds=new_seeds(seed_of(settings.seed), max(1, whole(settings.variants, "variants"))),
+            steps=steps_of(settings.steps),
+            guidance=_number(settings.guidance, "guidance"),
+            image_guidance=_number(settings.image_guidance, "guidance"),
+            motion=(settings.motion or None) if moves else None,
+            motion_scale=_number(settings.strength, "strength") or 0.0 if moves else 1.0,
+            loop=board.loop,
+            output=output,
+            task=board.task,
+            previews=True,
+        )
+
+    def _submit(self, session: Session, spec: JobSpec) -> Job:
+        self.core.runner.pipeline(0)
+        most = self.core.limits.max_waiting_per_session
+        session.job = self.core.queue.submit(spec, session.owner, max_own=most)
+        return session.job
+
+    async def _follow(self, session: Session, job: Job) -> AsyncIterator[str]:
+        """Progress until the job ends; if nobody follows it any more, it is cancelled."""
+        queue, version = self.core.queue, -1
+        session.watching += 1
+        try:
+            while not job.is_finished:
+                if job.version != version or job.state is JobState.QUEUED:
+                    version = job.version
+                    yield markup.progress(job, queue.position(job))
+                await asyncio.sleep(_POLL_S)
+        finally:
+            session.watching -= 1
+            if not job.is_finished:
+                self._cancel_if_left(session, job)
+
+    def _cancel_if_left(self, session: Session, job: Job) -> None:
+        """Cancel a job in a while, unless the page comes back by then, as in a reload."""
+
+        def check() -> None:
+            if not session.watching and not job.is_finished:
+                self.core.queue.cancel(job)
+
+        timer = threading.Timer(self.core.limits.reload_seconds, check)
+        timer.daemon = True
+        timer.start()
+
+    def _take(self, session: Session, job: Job) -> None:
+        """The variants go into the history and onto the shelf, the first one into the editor."""
+        with session.lock:
+            if session.taken is job:
+                return
+            session.taken = session.last_job = job
+            session.saved = []
+            prompt = job.spec.prompt
+            what = TASKS.get(job.spec.task, "")
+            with contextlib.suppress(UserError):  # both are a convenience: a full disk
+                for result in reversed(job.results):
+                    clip = result.clip().replace(captions=(prompt,) if prompt else ())
+                    session.visitor.remember(clip, prompt, result.seed, what)
+                for number, result in enumerate(job.results, 1):
+                    data, stem = result.path.read_bytes(), f"{prompt or what}-{number}"
+                    session.saved.append(self.shelf.put(session.owner, data, stem, result.suffix))
+            self._choose(session, 0)
+
+    def _choose(self, session: Session, index: int) -> None:
+        job = session.last_job
+        if job is None or not 0 <= index < len(job.results):
+            raise UserError("that variant is gone; open it from the history")
+        try:
+            clip = job.results[index].clip()
+        except OSError as error:
+            raise UserError("that variant has expired; open it from the history") from error
+        prompt = job.spec.prompt
+        session.chosen = index
+        session.editor.open(clip.replace(captions=(prompt,) if prompt else ()))
+
+    def choose(self, token: str, event: dict[str, Any]) -> str:
+        """A variant was chosen; returns the variants, with a notice on the one that was pressed."""
+        session, index = self.session(token), -1
+        with session.lock:
+            try:
+                index = whole(event.get("index"), "variant")
+                self._choose(session, index)
+                said = markup.notice("Open in Edit, Export and Pack.", "good")
+            except UserError as error:
+                said = markup.notice(str(error))
+            return self._variants(session, {index: said})
+
+    def _variants(self, session: Session, said: dict[int, str] | None = None) -> str:
+        job = session.last_job
+        results = job.results if job else ()
+        try:
+            return markup.variants(results, session.chosen, session.saved, said or {})
+        except OSError:  # expired
+            return markup.variants((), 0)
+
+    def variants_view(self, token: str) -> str:
+        """What was made last, after the page was reloaded."""
+        return self._variants(self.session(token))
+
+    def cancel(self, token: str) -> str:
+        """Cancel the tab's job; returns a notice, or "" if whoever follows the job tells."""
+        session = self.session(token)
+        job = session.job
+        if job is None or job.is_finished:
+            return markup.notice("Nothing is being made.", "good")
+        self.core.queue.cancel(job)
+        return ""
+
+
+def seed_of(value: Any) -> int | None:
+    """The first seed; nothing or a negative number = a new one."""
+    return None if value is None or value < 0 else whole(value, "seed")
+
+
+def steps_of(value: Any) -> int | None:
+    """Sampling steps; 0 or nothing = the model's own for the task."""
+    return None if value is None else whole(value, "steps") or None
+
+
+def _number(value: Any, what: str) -> float | None:
+    """A number; nothing = the model's own for the task."""
+    try:
+        return None if value is None else float(value)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{what} must be a number") from error
+
+
+def whole(value: Any, what: str) -> int:
+    """A whole number from what a browser sent."""
+    try:
+        number = int(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise UserError(f"{what} must be a whole number") from error
+    if abs(number) > 2**62:
+        raise UserError(f"{what} is too large")
+    return number
+
+
+def from_base64(event: dict[str, Any]) -> bytes | None:
+    """The file that `studio.js` sent with an event, if there is one."""
+    data = event.get("data")
+    if not isinstance(data, str) or not data:
+        return None
+    try:
+        return base64.b64decode(data, validate=True)
+    except (binascii.Error, ValueError):
+        return None

@@ -1,0 +1,76 @@
+"""Parameter-efficient adapters of larger pre-trained U-Nets: what RDTF is compared with.
+
+Each is faithful to its paper and of use by itself:
+
+- `I2VAdapter` (arXiv 2312.16693), on an AnimateDiff-style motion U-Net;
+- `SimDA` (arXiv 2308.09710), on a text-to-image U-Net;
+- `CustomizeAVideo` (arXiv 2402.14780), on a text-to-video U-Net;
+- `FullFineTuning` of any of the three, which is also how a new base is pre-trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from rdtf.errors import ConfigError
+from rdtf.research.adapters.bases import load_base, published_base, small_base
+from rdtf.research.adapters.common import AdaptedUNet, Adapter
+from rdtf.research.adapters.customize_a_video import CustomizeAVideo
+from rdtf.research.adapters.files import read_adapter
+from rdtf.research.adapters.full import FullFineTuning
+from rdtf.research.adapters.i2v_adapter import I2VAdapter, load_content_branch
+from rdtf.research.adapters.one_shot import OneShotConfig, Prompt, learn_motion
+from rdtf.research.adapters.prior import FrameSimilarityPrior, sample_with_prior
+from rdtf.research.adapters.simda import SimDA
+from rdtf.research.adapters.use import sticker_pipeline, tune
+
+__all__ = [
+    "ADAPTERS",
+    "AdaptedUNet",
+    "Adapter",
+    "CustomizeAVideo",
+    "FrameSimilarityPrior",
+    "FullFineTuning",
+    "I2VAdapter",
+    "OneShotConfig",
+    "Prompt",
+    "SimDA",
+    "build_adapter",
+    "learn_motion",
+    "load_adapter",
+    "load_base",
+    "load_content_branch",
+    "published_base",
+    "sample_with_prior",
+    "small_base",
+    "sticker_pipeline",
+    "tune",
+]
+
+ADAPTERS: Mapping[str, type[AdaptedUNet]] = {
+    kind.name: kind for kind in (I2VAdapter, SimDA, CustomizeAVideo, FullFineTuning)
+}
+
+
+def build_adapter(name: str, base: nn.Module, **settings: Any) -> AdaptedUNet:
+    """The adapter of that name on a base, which it changes in place."""
+    if name not in ADAPTERS:
+        raise ConfigError(f"adapter {name!r} is unknown; choose from {', '.join(ADAPTERS)}")
+    return ADAPTERS[name](base, **settings)
+
+
+def load_adapter(folder: Path | str, base: nn.Module, **extras: Any) -> AdaptedUNet:
+    """The adapter that `save` wrote, with its settings, on a base, ready for sampling.
+
+    Args:
+        extras: arguments that files can't hold (`content_encoder`), or other settings.
+    """
+    saved = read_adapter(folder)
+    adapter = build_adapter(saved.name, base, **{**saved.settings, **extras})
+    adapter.load(folder)
+    adapter.begin("sampling")
+    return adapter

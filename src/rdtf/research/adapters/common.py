@@ -1,0 +1,406 @@
+"""What the adapters have in common: one calling convention over three kinds of published U-Net.
+
+An adapter is a module that holds a U-Net of diffusers (the *base*) and adds to it. It is called
+like `rdtf.models.dfgn.DFGN`, so the objective, batches, training step and sampler of this package
+train and sample it too. How the two differ:
+
+- **Given frames.** These U-Nets have no input for a condition mask. `given_frames="clean"` puts the
+  given frames' clean latents in place of the noisy ones, in training and in sampling alike (so
+  I2V-Adapter does with the first frame; here it is done at any position, which makes interpolation
+  and prediction the same thing). `"noised"` leaves them at the noise level of the rest: training
+  then says nothing about them, and the sampler's re-imposing them at every step (replacement) is
+  all the conditioning there is. The RDTF paper's Table 2 scores I2V-Adapter and SimDA on
+  interpolation and prediction without saying how it was done; "clean" is the stronger of the two
+  that leave the U-Net as it is, and the default for all, so that no baseline is weakened by it.
+- **Padding.** They have no validity mask either: attention over time, temporal convolutions and
+  the norms over time would read padded slots. A batch of clips of several lengths is therefore
+  run in one pass per length, each cut to its frames: exact, but slower than clips of one length.
+- **Text.** A clip without text reads `null_text`: states of the empty prompt for a published
+  model, a zero token (attention then yields its output bias) for one trained here.
+- The frame duration is not read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+import torch
+from diffusers import UNet2DConditionModel, UNet3DConditionModel, UNetMotionModel
+from diffusers.models.transformers.transformer_2d import Transformer2DModel
+from torch import Tensor, nn
+
+from rdtf.errors import CheckpointError, ConfigError
+from rdtf.research.adapters.clips import (
+    Anchors,
+    ClipContext,
+    ClipState,
+    checkpoint_blocks,
+    join_text,
+    length_groups,
+    text_bias,
+)
+from rdtf.research.adapters.files import read_adapter, write_adapter
+
+SAMPLING = "sampling"
+GIVEN_FRAMES = ("clean", "noised")
+
+BASE_CLASSES: dict[str, type[nn.Module]] = {
+    "motion": UNetMotionModel,
+    "image": UNet2DConditionModel,
+    "video": UNet3DConditionModel,
+}
+
+
+@runtime_checkable
+class Adapter(Protocol):
+    """What a comparison drives; `AdaptedUNet` implements it.
+
+    name: as in `rdtf.research.adapters.ADAPTERS`.
+    stages: what to train, one after the other, each begun by `begin`; then `begin("sampling")`.
+    """
+
+    name: ClassVar[str]
+    stages: ClassVar[tuple[str, ...]]
+
+    def begin(self, stage: str) -> None: ...
+
+    def trainable_parameters(self) -> list[nn.Parameter]: ...
+
+    @property
+    def parameter_count(self) -> int: ...
+
+    def enable_gradient_checkpointing(self) -> None: ...
+
+    def save(self, folder: Path | str) -> None: ...
+
+    def load(self, folder: Path | str) -> None: ...
+
+    def forward(
+        self,
+        noisy: Tensor,
+        level: Tensor,
+        *,
+        clean: Tensor,
+        given: Tensor,
+        valid: Tensor,
+        text: list[Tensor] | Tensor | None = None,
+        text_mask: list[Tensor] | Tensor | None = None,
+        mean_duration_ms: Tensor | None = None,
+    ) -> Tensor: ...
+
+
+class AdaptedUNet(nn.Module):
+    """A frozen U-Net and what is trained beside it.
+
+    Args:
+        base: the U-Net; it is changed in place (hooks), so each adapter needs one of its own.
+        given_frames: "clean" or "noised", see this module's docstring.
+        null_text: what a clip without text reads, `[N, D]` or `[1, N, D]`; one zero token if None.
+        num_train_timesteps: the base's timestep at noise level 1.
+
+    Subclasses put their modules beside `base` and say in `_trained` what a stage trains.
+    """
+
+    name: ClassVar[str]
+    base_kinds: ClassVar[tuple[str, ...]]
+    stages: ClassVar[tuple[str, ...]] = ("tune",)
+
+    def __init__(
+        self,
+        base: nn.Module,
+        *,
+        given_frames: str = "clean",
+        null_text: Tensor | None = None,
+        num_train_timesteps: int = 1000,
+    ) -> None:
+        super().__init__()
+        if given_frames not in GIVEN_FRAMES:
+            raise ConfigError(f"given_frames is {given_frames!r}; choose clean or noised")
+        self.base = base
+        self.base_kind = base_kind(base)
+        if self.base_kind not in self.base_kinds:
+            raise ConfigError(
+                f"{self.name} adapts {' or '.join(self.base_kinds)} U-Nets, not "
+                f"{type(base).__name__}; see rdtf.research.adapters.bases.load_base"
+            )
+        self.given_frames = given_frames
+        self.num_train_timesteps = num_train_timesteps
+        self.context = ClipContext()
+        if null_text is None:
+            null_text = torch.zeros(1, 1, text_width(base))
+        self.register_buffer("null_text", null_text.reshape(1, *null_text.shape[-2:]))
+        for block in spatial_blocks(base).values():
+            if block.attn2 is not None:
+                block.attn2.register_forward_pre_hook(self._mask_text, with_kwargs=True)
+
+    # ------------------------------------------------------------------ what is trained
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Constructor arguments that are saved with the weights; plain values."""
+        return {
+            "given_frames": self.given_frames,
+            "num_train_timesteps": self.num_train_timesteps,
+        }
+
+    def begin(self, stage: str) -> None:
+        """Make ready for a stage: one of `stages`, or "sampling", where nothing is trained.
+
+        Sets which parameters have gradients; build the optimizer afterwards.
+        """
+        if stage not in (*self.stages, SAMPLING):
+            raise ConfigError(
+                f"{self.name} has no stage {stage!r}; choose {', '.join(self.stages)} or sampling"
+            )
+        self.requires_grad_(False)
+        for parameter in self._trained(stage):
+            parameter.requires_grad_(True)
+        self.train(stage != SAMPLING)
+
+    def _trained(self, stage: str) -> Sequence[nn.Parameter]:
+        """Parameters that `stage` trains: all that do not belong to the base."""
+        return [] if stage == SAMPLING else list(self.adapter_parameters().values())
+
+    def adapter_parameters(self) -> dict[str, nn.Parameter]:
+        """Everything that the adapter adds, by name: what is saved."""
+        return {
+            name: parameter
+            for name, parameter in self.named_parameters()
+            if not name.startswith("base.")
+        }
+
+    def trainable_parameters(self) -> list[nn.Parameter]:
+        """Parameters with gradients in the present stage."""
+        return [parameter for parameter in self.parameters() if parameter.requires_grad]
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of parameters that the present stage trains."""
+        return sum(parameter.numel() for parameter in self.trainable_parameters())
+
+    def parameter_counts(self) -> dict[str, int]:
+        """Parameters by part of the adapter, whatever the stage."""
+        return {self.name: sum(p.numel() for p in self.adapter_parameters().values())}
+
+    def train(self, mode: bool = True) -> AdaptedUNet:
+        """The base stays in evaluation mode (no dropout) as long as all of it is frozen."""
+        super().train(mode)
+        if not any(parameter.requires_grad for parameter in self._base_parameters()):
+            self.base.eval()
+        return self
+
+    def _base_parameters(self) -> list[nn.Parameter]:
+        return list(self.base.parameters())
+
+    def enable_gradient_checkpointing(self) -> None:
+        """Recompute each block in the backward pass, adapters included."""
+        checkpoint_blocks(self.base, self.context, True)
+
+    def disable_gradient_checkpointing(self) -> None:
+        checkpoint_blocks(self.base, self.context, False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is; pipelines of diffusers ask for it."""
+        return self.get_buffer("null_text").device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of what the adapter adds."""
+        return self.get_buffer("null_text").dtype
+
+    # ------------------------------------------------------------------ forward
+
+    def forward(
+        self,
+        noisy: Tensor,
+        level: Tensor,
+        *,
+        clean: Tensor,
+        given: Tensor,
+        valid: Tensor,
+        text: list[Tensor] | Tensor | None = None,
+        text_mask: list[Tensor] | Tensor | None = None,
+        mean_duration_ms: Tensor | None = None,
+    ) -> Tensor:
+        """What the U-Net predicts for every frame (eps, v or x, as the objective trains it).
+
+        Args:
+            noisy: latents at noise level `level`, `[B, C, F, h, w]`.
+            level: noise level in [0, 1], `[B]`; times `num_train_timesteps` it is the timestep.
+            clean: clean latents, same shape; only given frames are read.
+            given, valid: bool `[B, F]`; valid frames come first.
+            text, text_mask: token states `[B, T, D]` and bool `[B, T]` per encoder.
+            mean_duration_ms: not read.
+
+        Returns:
+            `[B, C, F, h, w]`; zero outside the clips.
+        """
+        frames = noisy.shape[2]
+        given = given & valid
+        states, mask = join_text(text, text_mask, self.get_buffer("null_text"), len(noisy))
+        outputs, order = [], []
+        for rows, length in length_groups(valid):
+            whole = len(rows) == len(noisy)
+            pick = slice(None) if whole else torch.tensor(rows, device=noisy.device)
+            out = self._predict(
+                noisy[pick][:, :, :length],
+                level[pick],
+                clean[pick][:, :, :length],
+                given[pick][:, :length],
+                states[pick],
+                None if mask is None else mask[pick],
+            )
+            outputs.append(nn.functional.pad(out, (0, 0, 0, 0, 0, frames - length)))
+            order += rows
+        if len(outputs) == 1:
+            return outputs[0]
+        back = torch.tensor(order, device=noisy.device).argsort()
+        return torch.cat(outputs)[back]
+
+    def _predict(
+        self,
+        noisy: Tensor,
+        level: Tensor,
+        clean: Tensor,
+        given: Tensor,
+        text: Tensor,
+        text_mask: Tensor | None,
+    ) -> Tensor:
+        """One pass through the base; all clips have the same length."""
+        seen = noisy
+        if self.given_frames == "clean":
+            seen = torch.where(given[:, None, :, None, None], clean, noisy)
+        dtype = next(self.base.parameters()).dtype
+        frames, height, width = noisy.shape[2:]
+        self.context.begin(
+            ClipState(
+                frames=frames,
+                grid=(height, width),
+                text_bias=text_bias(text_mask, frames, dtype),
+                anchors=self._anchors(given),
+            )
+        )
+        timestep = level.float() * self.num_train_timesteps
+        extra = self._extra_conditions(clean, given)
+        return run_base(self.base, seen.to(dtype), timestep, text.to(dtype), extra).to(noisy.dtype)
+
+    def _anchors(self, given: Tensor) -> Anchors | None:
+        """Which given frames the inserted modules read; none unless a subclass says."""
+        return None
+
+    def _extra_conditions(self, clean: Tensor, given: Tensor) -> dict[str, Any] | None:
+        """What the base reads besides noisy latents and text (`added_cond_kwargs`)."""
+        return None
+
+    def _mask_text(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
+        """Before each text attention: tokens outside the mask do not count."""
+        bias = self.context.state.text_bias
+        if bias is not None:
+            kwargs["attention_mask"] = bias
+        return args, kwargs
+
+    # ------------------------------------------------------------------ files
+
+    def save(self, folder: Path | str) -> None:
+        """Write what the adapter added, without the base: adapter.safetensors, adapter.json."""
+        write_adapter(folder, self.name, self.settings, type(self.base).__name__, self._saved())
+
+    def load(self, folder: Path | str) -> None:
+        """Read what `save` wrote into this adapter.
+
+        Raises:
+            CheckpointError: no adapter there, one of another kind, or for a base of another size.
+        """
+        saved = read_adapter(folder, self.name)
+        null_text = saved.tensors.pop("null_text", None)
+        if null_text is not None:
+            self.null_text = null_text.to(self.get_buffer("null_text"))
+        copy_tensors(self._loaded(), saved.tensors, f"adapter {folder}")
+
+    def _saved(self) -> dict[str, Tensor]:
+        return {**self._loaded(), "null_text": self.get_buffer("null_text")}
+
+    def _loaded(self) -> dict[str, Tensor]:
+        """Tensors that `load` fills, by the name in the file."""
+        return dict(self.adapter_parameters())
+
+
+# ---------------------------------------------------------------------- the three bases
+
+
+def base_kind(base: nn.Module) -> str:
+    """ "motion", "image" or "video"; anything else is a `ConfigError`."""
+    for kind, base_class in BASE_CLASSES.items():
+        if isinstance(base, base_class):
+            return kind
+    known = ", ".join(base_class.__name__ for base_class in BASE_CLASSES.values())
+    raise ConfigError(f"a base is one of diffusers' {known}, not {type(base).__name__}")
+
+
+def text_width(base: Any) -> int:
+    """Width of the token states that a base reads."""
+    width = base.config.cross_attention_dim
+    return int(width if isinstance(width, int) else width[0])
+
+
+def spatial_blocks(base: nn.Module) -> dict[str, Any]:
+    """Transformer blocks within the frame, by their name in the base; those over time are left out.
+
+    They are the same in all three kinds: self-attention `attn1`, text attention `attn2`, `ff`.
+    """
+    return {
+        f"{name}.transformer_blocks.{index}": block
+        for name, module in base.named_modules()
+        if isinstance(module, Transformer2DModel)
+        for index, block in enumerate(module.transformer_blocks)
+    }
+
+
+def run_base(
+    base: Any, noisy: Tensor, timestep: Tensor, text: Tensor, extra: dict[str, Any] | None = None
+) -> Tensor:
+    """Call a diffusers U-Net on clips `[B, C, F, h, w]`; same shape out.
+
+    A text-to-image U-Net sees the frames as a batch (inflated: what happens over time is up to
+    the modules put into it). `text` is `[B, T, D]`, `timestep` is `[B]`.
+    """
+    batch, _, frames = noisy.shape[:3]
+    if isinstance(base, UNet3DConditionModel):
+        return base(noisy, timestep, text, return_dict=False)[0]
+    per_frame = text.repeat_interleave(frames, dim=0)
+    if isinstance(base, UNetMotionModel):
+        limit = int(cast_config(base).motion_max_seq_length)
+        if frames > limit:
+            raise ConfigError(f"this motion U-Net knows {limit} frames, the clip has {frames}")
+        return base(noisy, timestep, per_frame, added_cond_kwargs=extra, return_dict=False)[0]
+    out = base(
+        noisy.transpose(1, 2).flatten(0, 1),
+        timestep.repeat_interleave(frames),
+        per_frame,
+        added_cond_kwargs=extra,
+        return_dict=False,
+    )[0]
+    return out.unflatten(0, (batch, frames)).transpose(1, 2)
+
+
+def cast_config(model: Any) -> Any:
+    """A diffusers model's registered config, untyped."""
+    return model.config
+
+
+def in_own_dtype(module: nn.Module, x: Tensor) -> Tensor:
+    """A small float32 module beside a half-precision base: computed in its own type."""
+    return module(x.to(next(module.parameters()).dtype)).to(x.dtype)
+
+
+def copy_tensors(own: Mapping[str, Tensor], saved: Mapping[str, Tensor], what: str) -> None:
+    """Copy `saved` into `own`; other names or shapes are a `CheckpointError`."""
+    for name in sorted({*own, *saved}):
+        if name not in own or name not in saved or own[name].shape != saved[name].shape:
+            raise CheckpointError(f"{what} does not fit this base: {name}; use the base it had")
+    with torch.no_grad():
+        for name, tensor in own.items():
+            tensor.copy_(saved[name])

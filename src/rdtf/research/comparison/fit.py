@@ -1,0 +1,333 @@
+"""One lean training loop for all methods: the engine's own parts, FLOPs and seconds counted.
+
+A run goes on until all its milestones are reached (so many FLOPs, so many seconds); at each of them
+somebody looks at the network with its averaged weights. Stopped at any step it goes on later from
+there: batches, noise and dropout are pure functions of seed and step.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rdtf.errors import UserError
+from rdtf.fileio import delete_folder
+from rdtf.method.objective import build_objective
+from rdtf.randomness import Purpose, noise_key
+from rdtf.research.comparison.flops import FlopTable
+from rdtf.research.comparison.methods import Method
+from rdtf.research.comparison.networks import ParameterView, Trainee
+from rdtf.training.batches import BatchBuilder
+from rdtf.training.checkpoint import Retention, load_latest, load_weights, save_checkpoint
+from rdtf.training.config import TrainConfig
+from rdtf.training.device import autocast, resolve_precision
+from rdtf.training.ema import EMA
+from rdtf.training.loader import StepLoader, resolve_workers
+from rdtf.training.lookahead import LEAD_STEPS, CurriculumLookahead
+from rdtf.training.optimizers import Optimizer
+from rdtf.training.packing import PackedBatch, unpack
+from rdtf.training.ranks import Ranks
+from rdtf.training.signals import StopSignals
+from rdtf.training.step import StepResult, UpdateGate, learning_rate, train_step
+
+_PATIENCE = 3  # steps in a row whose loss may be no number
+_SAVE_SECONDS = 120.0
+_SAY_SECONDS = 10.0
+_FOREVER = 10**9
+
+
+class Stopped(Exception):  # noqa: N818 (nothing went wrong)
+    """Asked to stop before the end; what was done is saved. The text says by what."""
+
+
+class Watch:
+    """Whether it is time to leave: a deadline, or a signal."""
+
+    def __init__(self, signals: StopSignals, deadline: float | None = None) -> None:
+        self._signals, self._deadline = signals, deadline
+
+    def check(self) -> None:
+        """Raise `Stopped` if it is."""
+        if self._signals.received:
+            raise Stopped("interrupted")
+        if self._deadline is not None and time.monotonic() >= self._deadline:
+            raise Stopped("time is up")
+
+
+@dataclass(frozen=True)
+class Milestone:
+    """A point of a run: reached with the first of these that is used up."""
+
+    name: str
+    steps: float = math.inf
+    flops: float = math.inf
+    seconds: float = math.inf
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run trains, on what, and what a clip costs in each stage.
+
+    flops: what there is to spend; stages divide it.
+    """
+
+    method: Method
+    config: TrainConfig
+    network: Trainee
+    batches: BatchBuilder
+    tables: Mapping[str, FlopTable]
+    flops: float = math.inf
+
+
+Look = Callable[[Milestone, "Fit"], Mapping[str, Any]]
+
+
+class Fit:
+    """One run. It goes on from the checkpoint in `folder`, if there is one.
+
+    Attributes:
+        step, clips, flops, seconds: what was used until now. `seconds` are those of training
+            steps, loading included; looking at the network and saving it do not count.
+        losses: of each step, weighted by noise level, on the run's own mix of tasks.
+        shapes: (frames, tokens) of a batch → number of steps.
+        passed: milestone → what was used, and what was seen there.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        folder: Path,
+        device: torch.device,
+        say: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.plan, self.folder, self.device, self.say = plan, folder, device, say
+        self.network = plan.network.to(device)
+        self.objective = build_objective(plan.config.objective)
+        self.precision = resolve_precision(plan.config.engine.precision, device)
+        self.step = self.clips = self.stage = self.stage_start = 0
+        self.flops = self.seconds = 0.0
+        self.losses: list[float] = []
+        self.shapes: Counter[tuple[int, int]] = Counter()
+        self.passed: dict[str, dict[str, Any]] = {}
+        self._saved_at = self._said_at = time.monotonic()
+        checkpoint = load_latest(folder)
+        if checkpoint is None:
+            self._begin_stage()
+        else:
+            self._load(checkpoint)
+
+    # ------------------------------------------------------------------------- loop
+
+    def run(self, milestones: Sequence[Milestone], look: Look, watch: Watch) -> None:
+        """Train to the last milestone; `look` is called at each with the averaged weights.
+
+        Raises:
+            Stopped: asked to; the same call on a new `Fit` goes on.
+        """
+        try:
+            while True:
+                for milestone in milestones:
+                    if milestone.name not in self.passed and self._reached(milestone):
+                        used = self.used()
+                        with self.averaged():
+                            self.passed[milestone.name] = {**used, **look(milestone, self)}
+                if all(milestone.name in self.passed for milestone in milestones):
+                    return
+                watch.check()
+                self._next_stage_if_due()
+                self._train_one_step()
+                self._now_and_then()
+        except Stopped:
+            self.save()
+            raise
+
+    def _reached(self, milestone: Milestone) -> bool:
+        return (
+            self.step >= milestone.steps
+            or self.flops >= milestone.flops
+            or self.seconds >= milestone.seconds
+        )
+
+    def used(self) -> dict[str, Any]:
+        return {
+            "step": self.step, "clips": self.clips, "flops": self.flops, "seconds": self.seconds
+        }  # fmt: skip
+
+    @contextlib.contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Inside the block the network samples, with its averaged weights."""
+        with self.ema.swapped(self.view):
+            self.network.begin("sampling")
+            yield
+        self.network.begin(self._stage_name)
+
+    def _train_one_step(self) -> None:
+        started = time.monotonic()
+        config = self.plan.config
+        if self._batches is None:
+            self._batches = iter(self._loader())
+        packed = next(self._batches)
+        batches = [unpack(batch, self.plan.batches.store, self.device) for batch in packed]
+        in_stage = self.step - self.stage_start
+        self.optimizer.set_learning_rate(learning_rate(config.optimizer, in_stage, config.steps))
+        # Dropout is torch's own; seeded by the step, it is the same when the run goes on later.
+        torch.manual_seed(noise_key(config.seed, Purpose.DROPOUT, self.step, 1))
+        result = train_step(
+            self.network,
+            self.objective,
+            self.optimizer,
+            batches,
+            self.gate,
+            max_grad_norm=config.optimizer.max_grad_norm,
+            given_frame_weight=config.given_frame_weight,
+            relative_loss_floor=config.relative_loss_floor,
+            learn=config.learn,
+            autocast=autocast(self.precision, self.device),
+            ranks=Ranks(device=self.device),
+        )
+        self.ema.update(self.view)
+        self._count(packed)
+        self.step += 1
+        self._look_back()
+        self.pending = result
+        self.seconds += time.monotonic() - started
+
+    def _count(self, packed: Sequence[PackedBatch]) -> None:
+        table = self.plan.tables[self._stage_name]
+        for batch in packed:
+            frames = batch.valid.shape[1]
+            tokens = max(mask.shape[1] for mask in batch.text_mask)
+            self.clips += len(batch.valid)
+            self.shapes[frames, tokens] += 1
+            self.flops += table.per_batch(frames, tokens)
+
+    def _look_back(self) -> None:
+        """Feed the curriculum with the step before: on a GPU its numbers have arrived by now."""
+        if self.pending is not None:
+            measured = self.pending.fetch()
+            self.losses.append(measured.loss)
+            if measured.strikes > _PATIENCE:
+                raise UserError(
+                    f"{self.plan.method.name} diverged at step {self.step - 1}: its loss is no "
+                    "number; use another --out with --set learning_rate_scale=0.3"
+                )
+            if measured.finite:
+                self.curriculum.observe(measured.losses, measured.levels, measured.tasks)
+        self.foresight.step_done()
+
+    def _now_and_then(self) -> None:
+        now = time.monotonic()
+        if now - self._said_at >= _SAY_SECONDS:
+            self._said_at = now
+            self.say(f"step {self.step}, {self.flops / 1e12:.2f} TFLOP, {self.seconds:.0f} s")
+        if now - self._saved_at >= _SAVE_SECONDS:
+            self.save()
+
+    # ----------------------------------------------------------------------- stages
+
+    @property
+    def _stage_name(self) -> str:
+        return self.network.stages[self.stage]
+
+    def _begin_stage(self) -> None:
+        """Everything that trains the present stage, new."""
+        config = self.plan.config
+        self.network.begin(self._stage_name)
+        self.view = ParameterView(self.network.trained_parameters())
+        self.optimizer = Optimizer(self.view, config.optimizer)
+        self.ema = EMA(self.view, config.optimizer.ema_decays)
+        self.gate = UpdateGate(_PATIENCE, self.device)
+        self.curriculum = self.plan.method.curriculum(self._stage_name, config)
+        self.foresight = CurriculumLookahead(self.curriculum, config.steps)
+        quantiles = [self.curriculum.quantile] * LEAD_STEPS
+        self.foresight.load_state_dict({"first_step": self.step, "quantiles": quantiles})
+        self.pending: StepResult | None = None
+        self._batches: Iterator[list[PackedBatch]] | None = None
+
+    def _next_stage_if_due(self) -> None:
+        stages = len(self.network.stages)
+        # By operations alone: by the clock, results would depend on what else the machine does.
+        share = self.flops / self.plan.flops
+        if self.stage + 1 < stages and share >= (self.stage + 1) / stages:
+            self._keep_averages()
+            self.stage, self.stage_start = self.stage + 1, self.step
+            self._begin_stage()
+
+    @torch.no_grad()
+    def _keep_averages(self) -> None:
+        """What the stage has learned is, from now on, its averaged weights."""
+        parameters = dict(self.view.named_parameters())
+        for name, average in self.ema.state_tensors(Ranks())[0].items():
+            parameters[name].copy_(average)
+
+    def _loader(self) -> StepLoader:
+        return StepLoader(
+            self.plan.batches,
+            self.foresight,
+            self.step,
+            _FOREVER,
+            rank=0,
+            world_size=1,
+            num_workers=resolve_workers(self.plan.config.engine.num_workers, self.device),
+            pin_memory=self.device.type == "cuda",
+        )
+
+    # ------------------------------------------------------------------- checkpoint
+
+    def save(self) -> None:
+        """Write a checkpoint of the present step; the one before it goes."""
+        ranks = Ranks(device=self.device)
+        tensors = {
+            "weights": {name: p.detach() for name, p in self.network.own_parameters().items()},
+            "optimizer": self.optimizer.state_tensors(ranks),
+            "average": self.ema.state_tensors(ranks)[0],
+        }
+        state = {
+            **self.used(),
+            "stage": self.stage,
+            "stage_start": self.stage_start,
+            "losses": self.losses,
+            "shapes": [[*shape, count] for shape, count in self.shapes.items()],
+            "passed": self.passed,
+            "curriculum": self.curriculum.state_dict(),
+            "foresight": self.foresight.state_dict(),
+            "pending": self.pending.state_dict() if self.pending is not None else None,
+            "ema_updates": self.ema.num_updates,
+            "strikes": int(self.gate.strikes),
+        }
+        save_checkpoint(self.folder, self.step, tensors, state, Retention(1, 0, False))
+        self._saved_at = time.monotonic()
+
+    def _load(self, checkpoint: Any) -> None:
+        state = checkpoint.state
+        self.step, self.clips = int(state["step"]), int(state["clips"])
+        self.flops, self.seconds = float(state["flops"]), float(state["seconds"])
+        self.stage, self.stage_start = int(state["stage"]), int(state["stage_start"])
+        self._begin_stage()
+        own = self.network.own_parameters()
+        whole = ParameterView(own)
+        weights = {name.replace(".", "-"): v for name, v in checkpoint.load("weights").items()}
+        load_weights(whole, weights, f"checkpoint of {self.folder}")
+        self.optimizer.load_state_tensors(checkpoint.load("optimizer"))
+        self.ema.load_state_tensors([checkpoint.load("average")], int(state["ema_updates"]))
+        self.curriculum.load_state_dict(state["curriculum"])
+        self.foresight.load_state_dict(state["foresight"])
+        self.gate.strikes.fill_(state["strikes"])
+        if state["pending"] is not None:
+            self.pending = StepResult.from_state(state["pending"])
+        self.losses = list(state["losses"])
+        self.shapes = Counter({(a, b): count for a, b, count in state["shapes"]})
+        self.passed = dict(state["passed"])
+
+    def remove_checkpoints(self) -> None:
+        """When the result is written."""
+        if (self.folder / "checkpoints").is_dir():
+            delete_folder(self.folder / "checkpoints")

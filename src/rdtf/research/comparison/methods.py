@@ -1,0 +1,216 @@
+"""What is compared, and how each method is built, trained and sampled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rdtf.errors import ConfigError
+from rdtf.method.curriculum import Curriculum
+from rdtf.randomness import Purpose, stream
+from rdtf.research.adapters import FrameSimilarityPrior, build_adapter, load_base, small_base
+from rdtf.research.adapters.use import GIVEN_TASKS, TEXT_ONLY
+from rdtf.research.comparison.networks import SingleTask, Trainee, Tuned
+from rdtf.research.comparison.settings import Budget, train_config
+from rdtf.training.config import TrainConfig
+from rdtf.training.presets import build_denoiser
+
+# The paper's network as far as it is the paper's: DFGN, dual mask, adaptive curriculum; with
+# rectified flow instead of eps, and pixel patches instead of a public autoencoder.
+REFERENCE = "dfgn"
+COMPOSER = "dfgn-composer"  # not the paper's, and good before any training: in the appendix
+CONTROL = "unet-from-scratch"  # tells what pre-training brings
+
+
+@dataclass(frozen=True)
+class Method:
+    """One row of the comparison.
+
+    label: for tables; learning_rate: constant after the warm-up; base: kind of U-Net, "" for the
+        DFGN;
+    adapter: its name in `research.adapters`, with `settings`; pretrained: whether the U-Net is.
+    changes: of the DFGN's `TrainConfig`; dual_mask: off, it is `SingleTask`.
+    stage_tasks: stage → task weights; a stage without them follows the adaptive curriculum.
+    prior: where sampling starts, for I2V-Adapter.
+    """
+
+    name: str
+    label: str
+    learning_rate: float
+    base: str = ""
+    adapter: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    pretrained: bool = True
+    changes: Mapping[str, Any] = field(default_factory=dict)
+    dual_mask: bool = True
+    stage_tasks: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    prior: FrameSimilarityPrior | None = None
+
+    @property
+    def pretrained_base(self) -> str:
+        """Kind of the pre-trained U-Net that it starts from; "" if it starts from scratch."""
+        return self.base if self.pretrained else ""
+
+    @property
+    def network_key(self) -> str:
+        """The same for methods that train the same network in the same way, whatever it is fed."""
+        if self.adapter:
+            return f"{self.adapter} on {self.base}"
+        model = (f"{key}={value}" for key, value in self.changes.items() if "model__" in key)
+        return " ".join(["dfgn", *sorted(model)])
+
+    def config(self, budget: Budget, seed: int, steps: int | None = None) -> TrainConfig:
+        """The config of a run; `steps` is the horizon of the curriculum."""
+        changes: dict[str, Any] = {
+            "steps": steps or budget.steps,
+            "optimizer__learning_rate": self.learning_rate * budget.learning_rate_scale,
+            **self.changes,
+        }
+        if not self.dual_mask:
+            changes["given_frame_weight"] = 1.0  # no loss mask: given frames count as well
+        return train_config(budget, seed, **changes)
+
+    def curriculum(self, stage: str, config: TrainConfig) -> Curriculum:
+        """How the tasks of a stage are drawn."""
+        if stage in self.stage_tasks:
+            return TaskMix(self.stage_tasks[stage])
+        return Curriculum(config.curriculum)
+
+
+class TaskMix(Curriculum):
+    """Task weights that stay as they are."""
+
+    def __init__(self, weights: Mapping[str, float]) -> None:
+        super().__init__()
+        self._weights = dict(weights)
+
+    def task_weights(self, progress: float, quantile: float | None = None) -> dict[str, float]:
+        return dict(self._weights)
+
+
+_MOTION = {"base": "motion", "stage_tasks": {"tune": GIVEN_TASKS}}
+_ALL = (
+    Method(REFERENCE, "DFGN, flow, pixel patches", 1e-3, changes={"model__compose": False}),
+    Method(
+        "i2v-adapter",
+        "I2V-Adapter on the motion U-Net",
+        1e-2,
+        adapter="i2v-adapter",
+        # As late as one of four evaluations allows; half of the start is blurred.
+        prior=FrameSimilarityPrior(start_level=0.8, blur_share=0.5, kernel_size=9, sigma=3.0),
+        **_MOTION,
+    ),
+    Method(
+        "simda",
+        "SimDA on the image U-Net",
+        1e-2,
+        base="image",
+        adapter="simda",
+        stage_tasks={"tune": GIVEN_TASKS},
+    ),
+    Method(
+        "customize-a-video",
+        "Customize-A-Video on the video U-Net",
+        3e-2,
+        base="video",
+        adapter="customize-a-video",
+        settings={"keep_appearance": True},
+        # Frame by frame, without time, the first stage learns looks: nothing is given.
+        stage_tasks={"appearance": TEXT_ONLY, "motion": GIVEN_TASKS},
+    ),
+    Method(
+        "full-fine-tuning",
+        "full fine-tuning of the motion U-Net",
+        3e-3,
+        adapter="full-fine-tuning",
+        **_MOTION,
+    ),
+    Method(
+        CONTROL,
+        "the motion U-Net, from scratch",
+        3e-3,
+        adapter="full-fine-tuning",
+        pretrained=False,
+        **_MOTION,
+    ),
+    Method(COMPOSER, "DFGN with the frame composer", 1e-3),
+)
+METHODS: dict[str, Method] = {method.name: method for method in _ALL}
+DEFAULT_METHODS = tuple(METHODS)
+
+
+def choose_methods(names: Sequence[str]) -> list[Method]:
+    """Methods by name, in the order of the tables; the DFGN, whose cost is the budget, is in."""
+    for name in names:
+        if name not in METHODS:
+            raise ConfigError(f"method {name!r} is unknown; choose from {', '.join(METHODS)}")
+    wanted = {REFERENCE, *names}
+    return [method for name, method in METHODS.items() if name in wanted]
+
+
+# ----------------------------------------------------------------------------- building
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """What every network must know about latents and text states."""
+
+    latent_channels: int
+    latent_size: int
+    text_width: int
+
+
+def build_network(
+    method: Method, budget: Budget, seed: int, sizes: Sizes, bases: Path | None
+) -> Trainee:
+    """A method's network before training; the same for the same seed.
+
+    Args:
+        bases: folder of the pre-trained U-Nets, one in each folder named for its kind.
+    """
+    torch.manual_seed(int(stream(seed, Purpose.INIT).integers(2**31)))
+    if not method.base:
+        return _from_scratch(method, budget, seed, sizes)
+    if method.pretrained:
+        assert bases is not None
+        base = load_base(method.base, bases / method.base)
+    else:
+        base = new_base(method.base, budget, sizes)
+    network = Tuned(build_adapter(method.adapter, base, **method.settings))
+    network.begin(network.stages[0])
+    return network
+
+
+def _from_scratch(method: Method, budget: Budget, seed: int, sizes: Sizes) -> Trainee:
+    config = method.config(budget, seed)
+    denoiser = build_denoiser(
+        config,
+        latent_channels=sizes.latent_channels,
+        downsampling=budget.patch,
+        text_widths=(sizes.text_width,),
+    )
+    network = Trainee(denoiser) if method.dual_mask else SingleTask(denoiser, budget.max_frames)
+    network.begin("train")
+    return network
+
+
+def new_base(kind: str, budget: Budget, sizes: Sizes) -> Any:
+    """A U-Net of the wanted ratio to the DFGN's size, untrained."""
+    return small_base(
+        kind,
+        round(budget.base_ratio * reference_parameters(budget, sizes)),
+        latent_channels=sizes.latent_channels,
+        text_width=sizes.text_width,
+        latent_size=sizes.latent_size,
+        max_frames=budget.max_frames,
+    )
+
+
+def reference_parameters(budget: Budget, sizes: Sizes) -> int:
+    """Parameters of the DFGN at this budget."""
+    with torch.device("meta"):
+        return _from_scratch(METHODS[REFERENCE], budget, 0, sizes).num_parameters

@@ -1,0 +1,178 @@
+"""How much a comparison spends: sizes, steps, clips. Everything that decides its numbers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rdtf.errors import ConfigError
+from rdtf.training.config import TrainConfig, override
+from rdtf.training.presets import preset
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A comparison's size.
+
+    canvas, patch, max_frames: pixels a side, pixels per latent cell and side, longest clip.
+    channels, embedding_dim, text_dim: of the DFGN (`rdtf.models.dfgn.DFGN`).
+    base_ratio: parameters of the larger U-Nets over the DFGN's.
+    steps, batch_size: of the DFGN; what FLOPs that takes is everybody's budget.
+    warmup_steps, ema_decay: for all methods. The rate stays constant after the warm-up, because a
+        run is scored at two points; the average of the weights stands in for a decay.
+    learning_rate_scale: times each method's own rate (`rdtf.research.comparison.methods`).
+    pretrain_factor: FLOPs of each U-Net's pre-training over the DFGN's.
+    target_count, source_count: synthetic stickers to draw, where no training set is named.
+    captions: most captions per synthetic sticker.
+    held_out: clips to score on; curve_clips: of them, for the curves; reference_clips: training
+        clips that set the scale of the set distance.
+    sampling_steps, guidance_scale: network evaluations per clip; text guidance, 1 = off.
+    seeds: default number of seeds.
+    """
+
+    name: str = "small"
+    canvas: int = 32
+    patch: int = 4
+    max_frames: int = 8
+    channels: tuple[int, ...] = (32, 48, 64)
+    attention_head_dim: int = 16
+    embedding_dim: int = 128
+    text_dim: int = 96
+    base_ratio: float = 4.0
+    steps: int = 500
+    batch_size: int = 4
+    warmup_steps: int = 20
+    ema_decay: float = 0.98
+    learning_rate_scale: float = 1.0
+    pretrain_factor: float = 5.0
+    target_count: int = 800
+    source_count: int = 1200
+    captions: int = 2
+    held_out: int = 24
+    curve_clips: int = 12
+    reference_clips: int = 200
+    sampling_steps: int = 4
+    guidance_scale: float = 1.0
+    seeds: int = 3
+
+    def __post_init__(self) -> None:
+        for name, low in _AT_LEAST.items():
+            value = getattr(self, name)
+            if not value >= low:  # written so that NaN is refused too
+                raise ConfigError(f"setting {name} is {value}; it must be at least {low}")
+        if not 0 <= self.ema_decay < 1:
+            raise ConfigError(f"setting ema_decay is {self.ema_decay}; it must be in [0, 1)")
+        if self.canvas % (4 * self.patch):
+            raise ConfigError(
+                f"setting canvas is {self.canvas}; it must be a multiple of {4 * self.patch}, "
+                "four latent cells: the U-Nets halve the grid twice"
+            )
+
+
+_AT_LEAST = {
+    "canvas": 8, "patch": 1, "max_frames": 4, "base_ratio": 0, "steps": 1, "batch_size": 1,
+    "warmup_steps": 0, "learning_rate_scale": 0, "pretrain_factor": 0, "target_count": 10,
+    "source_count": 10, "captions": 1, "held_out": 2, "curve_clips": 1, "reference_clips": 2,
+    "sampling_steps": 1, "guidance_scale": 0, "seeds": 1,
+}  # fmt: skip
+
+BUDGETS: dict[str, Budget] = {
+    # Minutes on two CPU cores: shows that everything runs, and little else.
+    "tiny": Budget(
+        name="tiny",
+        steps=120,
+        warmup_steps=10,
+        ema_decay=0.95,
+        pretrain_factor=1.0,
+        target_count=400,
+        source_count=300,
+        captions=1,
+        held_out=12,
+        curve_clips=8,
+        reference_clips=100,
+        seeds=1,
+    ),
+    # About an hour on two CPU cores.
+    "small": Budget(),
+    # For a GPU: the DFGN is the preset nano without its composer.
+    "full": Budget(
+        name="full",
+        canvas=64,
+        channels=(64, 96, 128),
+        attention_head_dim=32,
+        embedding_dim=256,
+        text_dim=192,
+        steps=10_000,
+        batch_size=32,
+        warmup_steps=200,
+        ema_decay=0.998,
+        pretrain_factor=5.0,
+        target_count=6000,
+        source_count=12_000,
+        captions=4,
+        held_out=200,
+        curve_clips=32,
+        reference_clips=1000,
+        sampling_steps=8,
+    ),
+}
+
+
+def budget_named(name: str, settings: Sequence[str] = ()) -> Budget:
+    """A budget by name, with `NAME=VALUE` settings applied; a mistake is a `ConfigError`."""
+    if name not in BUDGETS:
+        raise ConfigError(f"budget {name!r} is unknown; choose from {', '.join(BUDGETS)}")
+    budget = BUDGETS[name]
+    changes: dict[str, Any] = {}
+    fields = {field.name for field in dataclasses.fields(Budget)} - {"name"}
+    for pair in settings:
+        key, equals, value = pair.partition("=")
+        if not equals:
+            raise ConfigError(f"--set takes NAME=VALUE, got {pair!r}")
+        if key not in fields:
+            raise ConfigError(
+                f"there is no setting {key!r}; choose from {', '.join(sorted(fields))}"
+            )
+        changes[key] = _parse(value, getattr(budget, key), key)
+    return dataclasses.replace(budget, **changes)
+
+
+def _parse(text: str, old: Any, name: str) -> Any:
+    try:
+        if isinstance(old, tuple):
+            return tuple(int(part) for part in text.split(","))
+        return type(old)(text)
+    except ValueError as error:
+        kind = "whole numbers with commas" if isinstance(old, tuple) else type(old).__name__
+        raise ConfigError(f"setting {name} takes {kind}, not {text!r}") from error
+
+
+def train_config(budget: Budget, seed: int, **changes: Any) -> TrainConfig:
+    """The config of a run. What all methods share is here; `changes` as `model__compose=False`.
+
+    No single images and no shorter cuts: every method sees the same clips in the same order, each
+    batch of one length (`rdtf.research.comparison.batches`).
+    """
+    shared: Mapping[str, Any] = {
+        "canvas": budget.canvas,
+        "max_frames": budget.max_frames,
+        "seed": seed,
+        "steps": budget.steps,
+        "batch_size": budget.batch_size,
+        "representation.patch": budget.patch,
+        "model.channels": budget.channels,
+        "model.attention_head_dim": budget.attention_head_dim,
+        "model.embedding_dim": budget.embedding_dim,
+        "model.text_dim": budget.text_dim,
+        # All networks are given the same latents and the same noise.
+        "model.motion": "none",
+        "data.still_share": 0.0,
+        "data.subclip_probability": 0.0,
+        "optimizer.warmup_steps": budget.warmup_steps,
+        "optimizer.decay_share": 0.0,
+        "optimizer.ema_decays": (budget.ema_decay,),
+    }
+    own = {name.replace("__", "."): value for name, value in changes.items()}
+    return override(preset("nano"), {**shared, **own})

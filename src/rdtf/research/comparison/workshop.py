@@ -1,0 +1,262 @@
+"""Opens what all runs share, and makes them one after the other; each once, each resumable."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rdtf.data.dataset import PreparedDataset
+from rdtf.data.splits import Split
+from rdtf.evaluation.baselines import BASELINES
+from rdtf.fileio import read_json, write_json
+from rdtf.method.objective import build_objective
+from rdtf.models.representation import as_representation
+from rdtf.models.text import TextEncoders
+from rdtf.research.comparison.batches import EqualLengthBatches, PaddedBatches
+from rdtf.research.comparison.clips import Reference, read_clips, read_training_stickers
+from rdtf.research.comparison.domains import Domains
+from rdtf.research.comparison.findings import Findings
+from rdtf.research.comparison.fit import Fit, Milestone, Plan, Watch
+from rdtf.research.comparison.flops import FlopTable, count_flops
+from rdtf.research.comparison.jobs import Job, Limits
+from rdtf.research.comparison.methods import METHODS, REFERENCE, Method, Sizes, build_network
+from rdtf.research.comparison.networks import Trainee
+from rdtf.research.comparison.pretrain import Pretrainer, pretraining
+from rdtf.research.comparison.scoring import Scorer
+from rdtf.research.comparison.settings import Budget, train_config
+from rdtf.training.config import to_dict
+from rdtf.training.device import (
+    default_device,
+    device_name,
+    resolve_precision,
+    settle_kernels,
+)
+from rdtf.training.presets import build_autoencoder
+from rdtf.training.store import PreparedStore
+
+_LOSS_POINTS = 200
+
+
+class Workshop:
+    """Opens what all jobs share, and does them one after the other."""
+
+    def __init__(
+        self,
+        out: Path,
+        budget: Budget,
+        domains: Domains,
+        watch: Watch,
+        say: Callable[[str], None],
+    ) -> None:
+        self.out, self.budget, self.domains = out, budget, domains
+        self.watch, self.say = watch, say
+        self.device = default_device()
+        settle_kernels(deterministic=False)
+        config = train_config(budget, 0)
+        self.precision = resolve_precision(config.engine.precision, self.device)
+        representation = as_representation(build_autoencoder(config).to(self.device))
+        text = TextEncoders(config.text.encoders, config.text.max_tokens)
+        say("opening the training sets")
+
+        def store(dataset: PreparedDataset, split: Split) -> PreparedStore:
+            return PreparedStore(
+                dataset,
+                config,
+                split,
+                representation=representation,
+                text_encoders=text,
+                device=self.device,
+            )
+
+        self.train, self.val = store(domains.target, "train"), store(domains.target, "val")
+        self.source = store(domains.source, "train")
+        self.sizes = Sizes(
+            representation.latent_channels,
+            budget.canvas // representation.downsampling,
+            text.widths[0],
+        )
+        clips = read_clips(self.val, budget, budget.held_out)
+        self.scorer = Scorer(
+            clips=clips,
+            reference=Reference.of(clips, read_training_stickers(self.train, budget)),
+            representation=representation,
+            text_widths=text.widths,
+            budget=budget,
+            device=self.device,
+            check=watch.check,
+        )
+
+    # -------------------------------------------------------------------------- jobs
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Do what is not done. Raises `Stopped` when asked to, with everything saved."""
+        self._score_naive()
+        for number, job in enumerate(jobs, start=1):
+            if self.result(job) is not None:
+                continue
+            self.watch.check()
+            if job.method.base and job.method.pretrained:
+                self._pretrain(job.method.base)
+            title = f"[{number}/{len(jobs)}] {job.method.name}, seed {job.seed}"
+            self.say(f"{title}: {job.method.label}")
+            self._run_job(job, lambda text, title=title: self.say(f"{title}: {text}"))
+
+    def result(self, job: Job) -> dict[str, Any] | None:
+        """What a finished run left; None if it is not finished."""
+        path = self.out / "runs" / job.name / "result.json"
+        return read_json(path, "result") if path.is_file() else None
+
+    def _score_naive(self) -> None:
+        for name, row in BASELINES.items():
+            if not (self.out / "naive" / f"{name}.json").is_file():
+                self.scorer.score_naive(row).save(self.out / "naive", name)
+
+    def _run_job(self, job: Job, say: Callable[[str], None]) -> None:
+        folder = self.out / "runs" / job.name
+        network = build_network(
+            job.method, self.budget, job.seed, self.sizes, self.out / "bases"
+        ).to(self.device)
+        tables = self._tables(job.method, network)
+        limits = self._limits(job, tables)
+        config = job.method.config(self.budget, job.seed, limits.steps)
+        objective = build_objective(config.objective)
+        batches = EqualLengthBatches if job.method.dual_mask else PaddedBatches
+        plan = Plan(
+            method=job.method,
+            config=config,
+            network=network,
+            batches=batches(self.train, config, objective),
+            tables=tables,
+            flops=limits.flops,
+        )
+        fit = Fit(plan, folder, self.device, say)
+
+        def look(milestone: Milestone, fit: Fit) -> dict[str, Any]:
+            if milestone.name.startswith("curve"):
+                return {"errors": self.scorer.held_out_error(network, objective)}
+            say(f"scoring at step {fit.step}, {fit.flops / 1e12:.2f} TFLOP, {fit.seconds:.0f} s")
+            scores = self.scorer.score(job.method, network, objective, config, job.seed)
+            scores.save(folder, milestone.name)
+            return {}
+
+        fit.run(limits.milestones(), look, self.watch)
+        write_json(folder / "result.json", self._describe(job, fit))
+        fit.remove_checkpoints()
+
+    def _describe(self, job: Job, fit: Fit) -> dict[str, Any]:
+        thin = max(len(fit.losses) // _LOSS_POINTS, 1)
+        trained = sum(p.numel() for p in fit.network.own_parameters().values())
+        return {
+            "method": job.method.name,
+            "label": job.method.label,
+            "seed": job.seed,
+            "parameters": fit.network.num_parameters,
+            "trained_parameters": trained,
+            "passed": fit.passed,
+            "shapes": [[*shape, count] for shape, count in sorted(fit.shapes.items())],
+            "losses": [
+                [start, sum(part) / len(part)]
+                for start in range(0, len(fit.losses), thin)
+                if (part := fit.losses[start : start + thin])
+            ],
+            "config": to_dict(fit.plan.config),
+            "device": self.device_name,
+            "precision": self.precision,
+        }
+
+    @property
+    def device_name(self) -> str:
+        return f"{device_name(self.device)}, torch {torch.__version__}"
+
+    # ------------------------------------------------------------------------ limits
+
+    def _limits(self, job: Job, tables: Mapping[str, FlopTable]) -> Limits:
+        """The DFGN has its steps; all others its FLOPs, then its seconds, of the same seed."""
+        if job.method.name == REFERENCE:
+            return Limits(steps=self.budget.steps)
+        reference = self._reference(job.seed)
+        spent = reference["passed"]["flops"]
+        steps = self._expected_steps(job.method, tables, reference)
+        if job.is_variant:
+            return Limits(steps, spent["flops"], is_variant=True)
+        return Limits(steps, spent["flops"], spent["seconds"])
+
+    def _reference(self, seed: int) -> dict[str, Any]:
+        result = self.result(Job(METHODS[REFERENCE], seed))
+        assert result is not None, "the DFGN comes first in every seed"
+        return result
+
+    def _expected_steps(
+        self, method: Method, tables: Mapping[str, FlopTable], reference: Mapping[str, Any]
+    ) -> int:
+        """Steps that the FLOPs will allow: the horizon of a curriculum. The last stage's cost."""
+        table = tables[list(tables)[-1]]
+        shapes = reference["shapes"]
+        padded = None if method.dual_mask else self.budget.max_frames
+        total = sum(
+            count * table.per_batch(padded or frames, tokens) for frames, tokens, count in shapes
+        )
+        per_step = total / sum(count for *_, count in shapes)
+        return max(round(reference["passed"]["flops"]["flops"] / per_step), 1)
+
+    def _tables(self, method: Method, network: Trainee) -> dict[str, FlopTable]:
+        """Operations per clip in each stage; counted once and kept."""
+        path, key = self.out / "flops.json", method.network_key
+        known = read_json(path, "table of FLOPs") if path.is_file() else {}
+        if key not in known:
+            known[key] = {}
+            for stage in network.stages:
+                network.begin(stage)
+                table = count_flops(
+                    network,
+                    clips=self.budget.batch_size,
+                    latent_channels=self.sizes.latent_channels,
+                    latent_size=self.sizes.latent_size,
+                    text_width=self.sizes.text_width,
+                )
+                known[key][stage] = table.to_dict()
+            network.begin(network.stages[0])
+            write_json(path, known)
+        return {stage: FlopTable.from_dict(values) for stage, values in known[key].items()}
+
+    # ------------------------------------------------------------------------- bases
+
+    def _pretrain(self, kind: str) -> None:
+        pretrainer = Pretrainer(
+            folder=self.out / "bases",
+            budget=self.budget,
+            sizes=self.sizes,
+            store=self.source,
+            device=self.device,
+            flops=self.budget.pretrain_factor * self._reference(0)["passed"]["flops"]["flops"],
+        )
+        if pretrainer.cost(kind) is not None:
+            return
+        method = pretraining(kind)
+        self.say(f"{method.label}, on the source domain")
+        network = build_network(method, self.budget, 0, self.sizes, None).to(self.device)
+        tables = self._tables(method, network)
+        pretrainer.run(kind, tables, self.watch, lambda text: self.say(f"{method.name}: {text}"))
+
+    def findings(self, jobs: Sequence[Job]) -> Findings:
+        """What there is so far."""
+        path = self.out / "flops.json"
+        known = read_json(path, "table of FLOPs") if path.is_file() else {}
+        return Findings(
+            out=self.out,
+            budget=self.budget,
+            domains=self.domains,
+            scorer=self.scorer,
+            jobs=jobs,
+            results={job.name: found for job in jobs if (found := self.result(job)) is not None},
+            bases={
+                path.stem: read_json(path) for path in sorted((self.out / "bases").glob("*.json"))
+            },
+            flops={
+                name: {stage: FlopTable.from_dict(values) for stage, values in stages.items()}
+                for name, stages in known.items()
+            },
+        )

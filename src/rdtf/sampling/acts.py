@@ -1,0 +1,167 @@
+"""The acts that a sticker is made of: draw its first frame, move frames, fill in between."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from rdtf.sampling.drawing import Encoded, draw_still
+from rdtf.sampling.jobs import Job
+from rdtf.sampling.large import LargeFrames
+from rdtf.sampling.latents import clean_latents, start_noise, to_frames
+from rdtf.sampling.moving import MotionWindow, named_motion, sample_motion, to_pixels
+from rdtf.sampling.options import SamplingOptions
+from rdtf.sampling.progress import StepWatch
+from rdtf.sampling.sampling import Conditions, Sampled, sample_traced
+from rdtf.sampling.windows import Window
+from rdtf.sampling.work import Work
+
+# What drawing and moving take of the sampling options.
+_STAGE_NUMBERS = ("num_inference_steps", "guidance_scale", "eta")
+
+
+class StageActs:
+    """What `StickerPipeline` does in each stage; needs its components."""
+
+    def _draw(self: Any, work: Work, job: Job, options: SamplingOptions, watch: StepWatch) -> None:
+        """The first frame, from text."""
+        numbers = {name: options.sampling[name] for name in _STAGE_NUMBERS}
+        pixels = draw_still(
+            self._drawer,
+            self._scheduler,
+            work.text,
+            work.negative,
+            device=self._execution_device,
+            generator=job.generator,
+            callback=watch,
+            **numbers,
+        )
+        work.made([0], to_frames(pixels[None]))
+
+    def _move(
+        self: Any,
+        work: Work,
+        window: MotionWindow,
+        job: Job,
+        options: SamplingOptions,
+        watch: StepWatch,
+    ) -> None:
+        """Frames beyond the given ones, by moving one of them."""
+        device = self._execution_device
+        rows = [row for row, slot in enumerate(window.slots) if slot in window.make]
+        pixels = to_pixels(work.frames[work.index(window.slots)]).to(device)
+        anchor = window.slots.index(window.anchor)
+        times_ms = work.times_ms(window.slots)
+        if job.motion is not None:
+            motion = named_motion(
+                job.motion, pixels[anchor], anchor, times_ms, options.loop, job.generator
+            )
+        else:
+            motion = sample_motion(
+                self._motion,
+                self._scheduler,
+                pixels,
+                torch.tensor([slot in window.given for slot in window.slots], device=device),
+                anchor,
+                torch.from_numpy(times_ms).to(device),
+                work.text,
+                work.negative,
+                generator=job.generator,
+                callback=watch,
+                **{name: options.sampling[name] for name in _STAGE_NUMBERS},
+            )
+        reference, make = work.index([window.anchor]), work.index(window.make)
+        for frames in [work.frames] + ([] if work.large is None else [work.large.frames]):
+            moved = motion.frames(to_pixels(frames[reference])[0], rows, options.motion_scale)
+            frames[make] = to_frames(moved)
+        work.known[make] = True
+
+    def _fill(
+        self: Any, work: Work, window: Window, job: Job, options: SamplingOptions, watch: StepWatch
+    ) -> None:
+        """A window of the denoiser: between given frames, or, alone in the pipeline, everything."""
+        slots = work.index(window.slots)
+        durations_ms = np.array(window.durations_ms(work.durations_ms.tolist()))
+        conditions = self._conditions(
+            work.frames[slots],
+            work.known[slots],
+            durations_ms,
+            (work.text, work.negative),
+            options.motion_scale,
+        )
+        sampled = self._sample(conditions, job, options, watch)
+        made = to_frames(self.decode_pixels(sampled.latents))
+        kept = np.isin(window.slots, window.make)
+        work.frames[slots[kept]] = made[kept]
+        work.known[slots[kept]] = True
+        if work.large is not None:
+            self._enlarge(work.large, work.frames, slots, kept, conditions, sampled)
+
+    def _sample(
+        self: Any, conditions: Conditions, job: Job, options: SamplingOptions, watch: StepWatch
+    ) -> Sampled:
+        """One window's latents."""
+        noise = start_noise(
+            conditions.clean, conditions.given, self._motion_channels, job.generator
+        )
+        return sample_traced(
+            self.denoiser,
+            self._objective(),
+            self._scheduler,
+            conditions,
+            noise,
+            generator=job.generator,
+            callback=watch,
+            **options.sampling,
+        )
+
+    def _enlarge(
+        self: Any,
+        large: LargeFrames,
+        frames: np.ndarray,
+        slots: np.ndarray,
+        kept: np.ndarray,
+        conditions: Conditions,
+        sampled: Sampled,
+    ) -> None:
+        """A window's made frames at the large size: moved pixels of the large given ones."""
+        composes = self._model_config.compose and self.representation.name == "pixels"
+        if not composes or not conditions.has_image:
+            large.enlarge(slots[kept], frames[slots[kept]])
+            return
+        composition, references = conditions.predict(
+            self.denoiser.composition, sampled.last_noisy, sampled.last_level
+        )
+        for row in np.flatnonzero(kept).tolist():
+            pair = slots[references[row].tolist()]
+            large.compose(
+                int(slots[row]), pair, composition.rows(row), frames[pair], frames[slots[row]][None]
+            )
+
+    def _conditions(
+        self: Any,
+        frames: np.ndarray,
+        known: np.ndarray,
+        durations_ms: np.ndarray,
+        texts: tuple[Encoded, Encoded],
+        motion_scale: float,
+    ) -> Conditions:
+        """One window as the denoiser's conditions, batch of one."""
+        device = self._execution_device
+        clean, given = clean_latents(
+            self.representation, frames, known, self._motion_channels, device
+        )
+        return Conditions(
+            clean=clean,
+            given=given,
+            valid=torch.ones_like(given),
+            mean_duration_ms=torch.tensor([float(durations_ms.mean())], device=device),
+            text=texts[0][0],
+            text_mask=texts[0][1],
+            negative_text=texts[1][0],
+            negative_mask=texts[1][1],
+            motion_scale=motion_scale if self._model_config.compose else 1.0,
+            dtype=next(self.denoiser.parameters()).dtype,
+        )

@@ -1,0 +1,241 @@
+"""Frames made by moving a given one: motion latents are sampled, and the reference is warped.
+
+Used beyond the given frames and from a single still, by pipelines with a motion network. A window
+that goes round a loop holds its first frame once more at the end, as a given one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from rdtf.models.affine import backward_flow, grid_positions
+from rdtf.models.deformation import DEFORMS, deformation
+from rdtf.models.motion_dfgn import MotionDFGN
+from rdtf.models.motion_latents import (
+    GRID,
+    LATENT_DIM,
+    alpha_box,
+    flow_of_latents,
+    latents_of_affine,
+    latents_of_residual,
+    motion_noise,
+    pack,
+)
+from rdtf.models.motion_matching import look, matched_flow, split_flow
+from rdtf.sampling.schedulers import noise_levels, set_timesteps, step_options
+from rdtf.synthetic.grammar import MotionDraw, motion_parameters, within_canvas
+
+
+@dataclass(frozen=True)
+class MotionWindow:
+    """Slots that are moved together.
+
+    slots: ascending positions in time; in a loop of F frames, F + i is frame i once more.
+    given: those that are there already; anchor: the one that is moved; make: those to be made.
+    """
+
+    slots: tuple[int, ...]
+    given: tuple[int, ...]
+    anchor: int
+
+    @property
+    def make(self) -> tuple[int, ...]:
+        return tuple(slot for slot in self.slots if slot not in self.given)
+
+
+def plan_motion(known: Sequence[bool], longest: int, loop: bool) -> Iterator[MotionWindow]:
+    """Windows for what does not lie between known frames.
+
+    Without a loop: everything before the first and behind the last known frame, each window going
+    on from up to half of `longest` frames. In a loop with one known frame: all others, coarsely if
+    there are more than `longest`; in a loop with several, every gap has two ends, and nothing is
+    left to do here.
+
+    Args:
+        known: at least one frame is.
+        longest: most frames that the network takes, without the one that closes a loop.
+    """
+    total, done = len(known), [slot for slot, is_known in enumerate(known) if is_known]
+    if loop:
+        if len(done) == 1 and total > 1:
+            first = done[0]
+            stride = -(-total // longest)
+            slots = (*range(first, first + total, stride), first + total)
+            yield MotionWindow(slots, (first, first + total), first)
+        return
+    after = list(done)
+    while after[-1] < total - 1:
+        history = after[-(longest // 2) :]
+        new = range(after[-1] + 1, min(after[-1] + 1 + longest - len(history), total))
+        yield MotionWindow((*history, *new), tuple(history), history[-1])
+        after += new
+    before = after
+    while before[0] > 0:
+        history = before[: longest // 2]
+        new = range(max(0, before[0] - (longest - len(history))), before[0])
+        yield MotionWindow((*new, *history), tuple(history), history[0])
+        before = [*new, *before]
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Sampled motion of a window: latents `[1, F, D]` and the reference's centre `[1, 2]`."""
+
+    latents: Tensor
+    centre: Tensor
+
+    def frames(self, reference: Tensor, rows: Sequence[int], scale: float) -> Tensor:
+        """Frames `rows` of the window, made of a reference of any size.
+
+        Args:
+            reference: premultiplied in [−1, 1], `[4, H, W]`.
+
+        Returns:
+            `[len(rows), 4, H, W]`.
+        """
+        size = (reference.shape[-2], reference.shape[-1])
+        latents = self.latents[:, list(rows)]
+        flow = flow_of_latents(latents, self.centre, size, scale)[0]
+        return look(reference[None].to(flow.device).expand(len(rows), -1, -1, -1), flow)
+
+
+@torch.no_grad()
+def sample_motion(
+    model: MotionDFGN,
+    scheduler: Any,
+    frames: Tensor,
+    given: Tensor,
+    anchor: int,
+    times_ms: Tensor,
+    text: tuple[list[Tensor], list[Tensor]],
+    negative: tuple[list[Tensor], list[Tensor]],
+    *,
+    num_inference_steps: int,
+    guidance_scale: float,
+    eta: float = 0.0,
+    generator: torch.Generator | None = None,
+    callback: Callable[[int, float, Tensor], Tensor] | None = None,
+) -> Motion:
+    """Motion of one window's frames relative to its anchor.
+
+    Args:
+        frames: premultiplied in [−1, 1] at the model's canvas, `[F, 4, S, S]`, read where given.
+        given: bool `[F]`; anchor: row of the reference; times_ms: start of each frame, `[F]`.
+        text, negative: token states and masks per encoder; empty lists = none.
+    """
+    device = frames.device
+    reference = frames[anchor][None]
+    centre = alpha_box((reference[:, 3] + 1) / 2)[:, :2]
+    clean = known_motion(frames, given, reference, centre)
+    source = torch.device("cpu") if generator is None else generator.device
+    white = torch.randn((1, len(frames), LATENT_DIM), generator=generator, device=source)
+    noise = motion_noise(white.to(device), torch.tensor([anchor], device=device))
+    inputs = {
+        "clean": clean,
+        "given": given[None],
+        "valid": torch.ones_like(given)[None],
+        "reference": reference,
+        "centre": centre,
+        "times_ms": (times_ms - times_ms[anchor])[None].float(),
+        "padded": False,
+    }
+    half = next(model.parameters()).dtype
+    context = nullcontext() if half == torch.float32 else torch.autocast(device.type, half)
+
+    def predict(latents: Tensor, sigma: Tensor, words: tuple[list[Tensor], list[Tensor]]) -> Tensor:
+        with context:
+            return model(latents, sigma, text=words[0], text_mask=words[1], **inputs).float()
+
+    guided = bool(text[0]) and guidance_scale != 1.0
+    set_timesteps(scheduler, num_inference_steps, device)
+    extra = step_options(scheduler, generator, eta)
+    keep = given[None, :, None]
+    latents = noise
+    levels = noise_levels(scheduler, torch.device("cpu")).tolist()
+    for index, (timestep, level) in enumerate(zip(scheduler.timesteps, levels, strict=True)):
+        if getattr(callback, "interrupted", False):
+            break
+        latents = torch.where(keep, (1 - level) * clean + level * noise, latents)
+        sigma = torch.full((1,), level, device=device)
+        found = predict(latents, sigma, text)
+        if guided:
+            without = predict(latents, sigma, negative)
+            found = without + guidance_scale * (found - without)
+        velocity = (latents - found) / max(level, 1e-4)
+        latents = scheduler.step(velocity, timestep, latents, **extra).prev_sample
+        if callback is not None:
+            latents = callback(index, level, latents)
+    return Motion(torch.where(keep, clean, latents), centre)
+
+
+def named_motion(
+    draw: MotionDraw,
+    reference: Tensor,
+    anchor: int,
+    times_ms: np.ndarray,
+    loop: bool,
+    generator: torch.Generator | None,
+) -> Motion:
+    """A motion of the grammar (`rdtf.synthetic`), exactly, with the reference as its rest.
+
+    It is made smaller where it would lead out of the canvas, unless that is what it does.
+
+    Args:
+        draw: verbs, speed and amount.
+        reference: premultiplied in [−1, 1], `[4, S, S]`; anchor: its row.
+        times_ms: start of each frame, `[F]`; in a loop the last is the reference once more.
+        generator: settles the side; None = torch's own.
+    """
+    box = alpha_box((reference[None, 3] + 1) / 2)
+    side = int(torch.randint(2, (1,), generator=generator)) * 2 - 1
+    draw = replace(draw, side=side, loops=loop)
+    elapsed = np.abs(times_ms - times_ms[anchor])
+    total_ms = float(elapsed.max() if loop else elapsed.max() + elapsed.max() / len(elapsed))
+    total_ms, about = max(total_ms, 1.0), box[0].cpu().numpy()
+    draw = within_canvas(draw, elapsed, total_ms, about)
+    affine, strength = motion_parameters(draw, elapsed, total_ms, about)
+    if loop:  # whole turns end where they began
+        affine[-1], strength[-1] = 0.0, 0.0
+    parameters = torch.from_numpy(affine).float().to(reference.device)[None]
+    centre = box[:, :2]
+    residual = parameters.new_zeros(1, len(times_ms), 2, GRID, GRID)
+    if draw.deform:
+        where = centre[:, None].expand(1, len(times_ms), 2)
+        still = backward_flow(parameters, where, GRID, GRID)
+        still = still + grid_positions(GRID, GRID, parameters)
+        kind = torch.tensor([DEFORMS.index(draw.deform)], device=reference.device)
+        amount = torch.from_numpy(strength).float().to(reference.device)[None]
+        seed = torch.rand(1, generator=generator).to(reference.device)
+        residual = deformation(still, kind, amount, seed, box)
+    return Motion(pack(latents_of_affine(parameters), latents_of_residual(residual)), centre)
+
+
+def known_motion(frames: Tensor, given: Tensor, reference: Tensor, centre: Tensor) -> Tensor:
+    """Motion latents `[1, F, D]` of the given frames, by matching; zero where not given.
+
+    Frames equal to the reference have not moved.
+    """
+    clean = frames.new_zeros(1, len(frames), LATENT_DIM)
+    others = given & (frames - reference).abs().flatten(1).amax(1).gt(0)
+    rows = others.nonzero()[:, 0]
+    if len(rows) == 0:
+        return clean
+    flow = matched_flow(frames[rows], reference.expand(len(rows), -1, -1, -1))
+    alpha = torch.nn.functional.adaptive_avg_pool2d((frames[rows, 3] + 1) / 2, flow.shape[-1])
+    affine, residual, _ = split_flow(flow[None], alpha[None], reference, centre)
+    clean[:, rows] = pack(latents_of_affine(affine), latents_of_residual(residual))
+    return clean
+
+
+def to_pixels(frames: np.ndarray) -> Tensor:
+    """Straight RGBA uint8 `[F, H, W, 4]` → premultiplied in [−1, 1], `[F, 4, H, W]`."""
+    pixels = torch.from_numpy(np.ascontiguousarray(frames)).float() / 255
+    rgb, alpha = pixels.split([3, 1], dim=-1)
+    return torch.cat([rgb * alpha, alpha], dim=-1).permute(0, 3, 1, 2) * 2 - 1

@@ -1,0 +1,320 @@
+"""`rdtf export --check`: does a file keep to the rules of a platform? The bytes decide.
+
+The same check closes every export. Files may be hostile: size, frames and pixels are held against a
+budget before anything is decoded, and a file that is also something else is refused.
+"""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from PIL import Image
+
+from rdtf.errors import UserError
+from rdtf.stickers import DEFAULT_BUDGET, Budget, LottieFile, Sticker
+from rdtf.stickers.content import read_bytes
+from rdtf.stickers.export.containers import container_of, foreign_parts
+from rdtf.stickers.export.errors import ExportError
+from rdtf.stickers.export.loops import visible_shares
+from rdtf.stickers.export.measured import Measured, measure
+from rdtf.stickers.export.platforms import FILE_FORMATS, Limit, Platform, dated, find_platform
+
+#: What parsers and decoders raise on damaged files.
+DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    IndexError,
+    MemoryError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    av.FFmpegError,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
+_FULL_ENOUGH = 0.8  # of what the fullest frame shows
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One rule, held against a file.
+
+    Attributes:
+        rule: its name.
+        passed: whether the file keeps to it.
+        found, asked: what the file has and what the platform asks for, in words.
+        is_advice: recommended only.
+        source, confidence: who says so; empty for rules that hold for any file.
+    """
+
+    rule: str
+    passed: bool
+    found: str
+    asked: str
+    is_advice: bool = False
+    source: str = ""
+    confidence: str = ""
+
+    def __str__(self) -> str:
+        mark = "ok  " if self.passed else "note" if self.is_advice else "FAIL"
+        who = f"  [{self.confidence}]" if self.confidence else ""
+        wanted = "recommended" if self.is_advice else "required"
+        return f"{mark} {self.rule}: {self.found}; {wanted}: {self.asked}{who}"
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """All findings for one file; `dated` is when the limits were looked up."""
+
+    name: str
+    platform: str
+    findings: tuple[Finding, ...]
+    dated: str
+
+    @property
+    def passed(self) -> bool:
+        return all(finding.passed or finding.is_advice for finding in self.findings)
+
+    @property
+    def failures(self) -> tuple[Finding, ...]:
+        return tuple(f for f in self.findings if not f.passed and not f.is_advice)
+
+    @property
+    def remarks(self) -> tuple[Finding, ...]:
+        """Advice that the file does not follow."""
+        return tuple(f for f in self.findings if not f.passed and f.is_advice)
+
+    def to_dict(self) -> dict[str, Any]:
+        values = asdict(self)
+        return {**values, "passed": self.passed}
+
+    def __str__(self) -> str:
+        verdict = "passes" if self.passed else "FAILS"
+        head = f"{self.name}: {verdict} for {self.platform} (limits as of {self.dated})"
+        sources = dict.fromkeys(finding.source for finding in self.findings if finding.source)
+        lines = [*map(str, self.findings), *(f"source: {source}" for source in sources)]
+        return "\n  ".join([head, *lines])
+
+
+def check_file(
+    path: Path | str, platform: str | Platform, budget: Budget = DEFAULT_BUDGET
+) -> CheckReport:
+    """Hold a file against the rules of `platform`.
+
+    Raises:
+        StickerError: there is no such file, or it is larger than the budget.
+        ExportError: (option) no such platform, or one without rules for a single file.
+    """
+    platform = _with_rules(platform)
+    data = read_bytes(path, budget)
+    return check_bytes(data, platform, Path(path).name, budget)
+
+
+def check_bytes(
+    data: bytes, platform: str | Platform, name: str = "sticker", budget: Budget = DEFAULT_BUDGET
+) -> CheckReport:
+    """Like `check_file`, for bytes. What can't be read at all is a finding, too."""
+    return checked(data, platform, name, budget)[0]
+
+
+def checked(
+    data: bytes, platform: str | Platform, name: str, budget: Budget
+) -> tuple[CheckReport, Measured | None]:
+    """The report and what was measured; None if the file can't be read."""
+    platform = _with_rules(platform)
+    try:
+        if container_of(data, name) == "lottie":
+            return _lottie(data, name, platform, budget), None
+        found = measure(data, name, budget)
+        foreign = foreign_parts(data, found.container)
+    except UserError as error:
+        return _unreadable(name, platform, str(error)), None
+    except DAMAGE as error:
+        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
+        return _unreadable(name, platform, f"damaged ({reason})"), None
+    findings = tuple(_findings(found, foreign, platform))
+    return CheckReport(name, platform.id, findings, dated()), found
+
+
+def _with_rules(name: str | Platform) -> Platform:
+    platform = find_platform(name)
+    if platform.format in FILE_FORMATS:
+        raise ExportError("option", f"{platform.title} has no rules to check a file against")
+    return platform
+
+
+def _unreadable(name: str, platform: Platform, why: str) -> CheckReport:
+    finding = Finding("readable", False, why, "a complete file")
+    return CheckReport(name, platform.id, (finding,), dated())
+
+
+def _lottie(data: bytes, name: str, platform: Platform, budget: Budget) -> CheckReport:
+    """No platform here takes Lottie; what an export would leave out is worth knowing."""
+    missing = ", ".join(LottieFile(data, name, budget).info.not_drawn)
+    formats = " or ".join(platform.formats)
+    findings = [Finding("format", False, "Lottie", f"{formats} (rdtf export makes it)")]
+    if missing:
+        findings.append(Finding("drawn", False, f"not drawn: {missing}", "everything", True))
+    return CheckReport(name, platform.id, tuple(findings), dated())
+
+
+def _findings(found: Measured, foreign: list[str], platform: Platform) -> Iterator[Finding]:
+    formats = " or ".join(platform.formats)
+    yield Finding("format", found.container in platform.formats, found.container, formats)
+    alone = "nothing else in the file"
+    yield Finding("one file only", not foreign, "; ".join(foreign) or alone, alone)
+    same = "the same in every decoder"
+    yield Finding("readable", not found.disagreement, found.disagreement or same, same)
+    visible = bool((found.frames[..., 3] > 0).any())
+    yield Finding(
+        "not empty", visible, "visible" if visible else "fully transparent", "something visible"
+    )
+    motion = _motion(found, platform)
+    if motion is not None:
+        yield motion
+    if found.shown_ms != found.durations_ms and found.num_frames > 1:
+        shown = (
+            f"players show very short frames for 100 ms; the clip takes {sum(found.shown_ms)} ms"
+        )
+        yield Finding("playback", False, shown, "20 ms or more for each frame", True)
+    for limits, is_advice in ((platform.limits, False), (platform.advice, True)):
+        for name, limit in limits.items():
+            if name in RULES:
+                rule, test = RULES[name]
+                passed, value, asked = test(found, limit)
+                yield Finding(rule, passed, value, asked, is_advice, limit.source, limit.confidence)
+
+
+def _motion(found: Measured, platform: Platform) -> Finding | None:
+    if platform.still == "yes":
+        return None
+    equal = bool((found.frames == found.frames[0]).all())
+    words = "no motion" if equal else f"{found.num_frames} frames"
+    if platform.still == "only":
+        passed = found.num_frames == 1 and not found.is_animated
+        return Finding("still", passed, words, "a single frame")
+    return Finding("animated", not equal, words, "motion")
+
+
+# ------------------------------------------------------------------- one function a limit
+
+_Verdict = tuple[bool, str, str]
+
+
+def _canvas(found: Measured, limit: Limit) -> _Verdict:
+    wide, high = limit.value
+    size = (found.width, found.height)
+    if limit.rule == "exact":
+        passed, asked = size == (wide, high), f"exactly {wide} x {high}"
+    elif limit.rule == "one side":
+        passed = max(size) == wide
+        asked = f"longer side exactly {wide}"
+    elif limit.rule == "height":
+        passed = found.height == high and found.width <= wide
+        asked = f"{high} high, at most {wide} wide"
+    else:
+        passed = size[0] == size[1] and limit.min <= size[0] <= wide
+        asked = f"square, {limit.min} to {wide}"
+    return passed, f"{found.width} x {found.height}", asked
+
+
+def _bytes(found: Measured, limit: Limit) -> _Verdict:
+    return found.num_bytes <= limit.value, f"{found.num_bytes:,}", f"at most {limit.value:,}"
+
+
+def _fps(found: Measured, limit: Limit) -> _Verdict:
+    if found.num_frames == 1:
+        return True, "one frame", f"at most {limit.value}"
+    if not found.total_ms:
+        return False, "no durations", f"at most {limit.value} a second"
+    rate = found.num_frames * 1000 / found.total_ms
+    # Times are whole milliseconds, so one more or less is no higher rate.
+    passed = found.num_frames * 1000 <= limit.value * (found.total_ms + 1)
+    return passed, f"{rate:.4g} a second", f"at most {limit.value} a second"
+
+
+def _total(found: Measured, limit: Limit) -> _Verdict:
+    plays = max(found.loop_count, 1) if "all plays" in limit.note else 1
+    total = found.total_ms * plays if found.num_frames > 1 else 0
+    words = f"{plays} x {found.total_ms / 1000:g} s" if plays > 1 else f"{total / 1000:g} s"
+    return total <= limit.value, words, f"at most {limit.value / 1000:g} s"
+
+
+def _whole(found: Measured, limit: Limit) -> _Verdict:
+    asked = f"a multiple of {limit.value / 1000:g} s"
+    passed = found.total_ms > 0 and found.total_ms % limit.value == 0
+    return passed, f"{found.total_ms / 1000:g} s", asked
+
+
+def _min_frames(found: Measured, limit: Limit) -> _Verdict:
+    return found.num_frames >= limit.value, str(found.num_frames), f"at least {limit.value}"
+
+
+def _max_frames(found: Measured, limit: Limit) -> _Verdict:
+    return found.num_frames <= limit.value, str(found.num_frames), f"at most {limit.value}"
+
+
+def _min_frame(found: Measured, limit: Limit) -> _Verdict:
+    shortest = min(found.durations_ms)
+    passed = shortest >= limit.value or found.num_frames == 1
+    return passed, f"{shortest} ms", f"at least {limit.value} ms"
+
+
+def _plays(found: Measured, limit: Limit) -> _Verdict:
+    least, most = limit.value
+    asked = "forever" if most == 0 else f"{least} to {most} times"
+    value = "forever" if found.loop_count == 0 else f"{found.loop_count} times"
+    passed = least <= found.loop_count <= most or not found.is_animated
+    return passed, value, asked
+
+
+def _no_sound(found: Measured, limit: Limit) -> _Verdict:
+    return not found.has_sound, "sound" if found.has_sound else "none", "none"
+
+
+def _codec(found: Measured, limit: Limit) -> _Verdict:
+    codec = found.codec.removeprefix("libvpx-")
+    return codec == limit.value, codec or "none", limit.value
+
+
+def _animated_format(found: Measured, limit: Limit) -> _Verdict:
+    passed = found.container == limit.value or found.num_frames == 1
+    return passed, found.container, f"{limit.value} for animations"
+
+
+def _first_frame_shown(found: Measured, limit: Limit) -> _Verdict:
+    hidden = found.has_hidden_picture
+    return not hidden, "another default picture" if hidden else "shown", "the first frame shown"
+
+
+def _full_first_frame(found: Measured, limit: Limit) -> _Verdict:
+    shares = visible_shares(Sticker(found.frames, np.ones(len(found.frames), np.int64)))
+    share = float(shares[0] / max(shares.max(), 1e-9))
+    return share >= _FULL_ENOUGH, f"shows {share:.0%} of the fullest frame", "the complete picture"
+
+
+RULES: dict[str, tuple[str, Callable[[Measured, Limit], _Verdict]]] = {
+    "canvas": ("canvas", _canvas),
+    "max_bytes": ("bytes", _bytes),
+    "max_fps": ("frame rate", _fps),
+    "max_total_ms": ("duration", _total),
+    "whole_ms": ("whole seconds", _whole),
+    "min_frames": ("fewest frames", _min_frames),
+    "max_frames": ("most frames", _max_frames),
+    "min_frame_ms": ("shortest frame", _min_frame),
+    "plays": ("plays", _plays),
+    "no_sound": ("sound", _no_sound),
+    "codec": ("video codec", _codec),
+    "animated_format": ("animated format", _animated_format),
+    "first_frame_shown": ("first frame", _first_frame_shown),
+    "full_first_frame": ("first frame", _full_first_frame),
+}

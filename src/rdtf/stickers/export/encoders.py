@@ -1,0 +1,304 @@
+"""From frames to bytes, format by format, each with its ladder of settings from best to least.
+
+An encoder is made for one clip and keeps what every attempt needs (planes, colours, coded frames),
+so that a search for what fits pays for each thing once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+
+from rdtf.stickers import Sticker
+from rdtf.stickers.export import videos
+from rdtf.stickers.export.errors import ExportError
+from rdtf.stickers.formats import gif, png, webm, webp
+from rdtf.stickers.formats.quantize import ColourTable
+from rdtf.stickers.formats.yuv import to_planes
+from rdtf.stickers.threads import in_threads
+from rdtf.stickers.timing import DEFAULT_DURATION_MS
+
+_PART = 8  # frames of a long clip that stand for the others
+_ALPHA_THRESHOLD = 128  # where a format has no partial transparency
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One step of a ladder.
+
+    Attributes:
+        settings: for the format's encoder.
+        words: the same for people.
+        good: nobody minds; frames are left out before a rung that is not good is used.
+        exact: what they write is exact to the pixel.
+        draft: settings that are much faster.
+        draft_ratio: about how large a file is, if its draft is 1.
+        doubt: how far below an estimate a file may be, as a factor.
+    """
+
+    settings: dict[str, Any]
+    words: str
+    good: bool = True
+    exact: bool = False
+    draft: dict[str, Any] | None = None
+    draft_ratio: float = 1.0
+    doubt: float = 1.2
+
+
+class Encoder(Protocol):
+    """Codes any choice of the frames that it was made for."""
+
+    @property
+    def ladder(self) -> Sequence[Rung]:
+        """Settings from best to least; each is expected to need fewer bytes than the last."""
+        ...
+
+    def encode(self, keep: np.ndarray, durations_ms: np.ndarray, rung: Rung) -> bytes:
+        """The file that shows frames `keep`, int64 [K], for `durations_ms`, int64 [K]."""
+        ...
+
+    def estimate(self, keep: np.ndarray, durations_ms: np.ndarray, rung: Rung) -> float | None:
+        """About the size of that file, in a fraction of the time; None if that can't be told."""
+        ...
+
+
+class _Base:
+    def __init__(self, frames: np.ndarray, loop_count: int) -> None:
+        self._frames, self._loop_count = frames, loop_count
+
+    def encode(self, keep: np.ndarray, durations_ms: np.ndarray, rung: Rung) -> bytes:
+        raise NotImplementedError
+
+    def estimate(self, keep: np.ndarray, durations_ms: np.ndarray, rung: Rung) -> float | None:
+        """From the first frame and two short parts of a long clip; by a draft, if there is one."""
+        settings = rung if rung.draft is None else replace(rung, settings=rung.draft)
+        if len(keep) < 3 * _PART:
+            if rung.draft is None:
+                return None
+            return len(self.encode(keep, durations_ms, settings)) * rung.draft_ratio
+        later = 0.0
+        for start in (len(keep) // 4, len(keep) * 3 // 4 - _PART // 2):
+            part = slice(start, start + _PART)
+            lone = self.encode(keep[part][:1], durations_ms[part][:1], settings)
+            several = self.encode(keep[part], durations_ms[part], settings)
+            later += (len(several) - len(lone)) / (2 * (_PART - 1))
+        first = self.encode(keep[:1], durations_ms[:1], settings)
+        return (len(first) + max(later, 1.0) * (len(keep) - 1)) * rung.draft_ratio
+
+    def _clip(self, keep: np.ndarray, durations_ms: np.ndarray) -> Sticker:
+        return Sticker(self._frames[keep], _times(durations_ms), self._loops(keep))
+
+    def _loops(self, keep: np.ndarray) -> int:
+        return self._loop_count if len(keep) > 1 else 0
+
+
+def _times(durations_ms: np.ndarray) -> np.ndarray:
+    """A single frame gets the time that tells the writers: a plain picture."""
+    return durations_ms if len(durations_ms) > 1 else np.array([DEFAULT_DURATION_MS])
+
+
+class WebmEncoder(_Base):
+    """VP9 with alpha; the quality is the rate factor."""
+
+    # Speed 3 saves 10 to 15 % of the bytes of speed 4 and takes a fifth longer; speed 1 would save
+    # 5 % more and take twice as long. Better than crf 8 is no better to see: what remains is that
+    # colour is stored at half the resolution.
+    ladder = tuple(
+        Rung(
+            {"crf": crf, "speed": 3},
+            f"VP9, CRF {crf}",
+            crf <= 44,
+            draft={"crf": crf, "speed": 6, "is_draft": True},
+            draft_ratio=0.75,
+        )
+        for crf in range(8, 57, 2)
+    )
+
+    def __init__(self, frames: np.ndarray, loop_count: int) -> None:
+        super().__init__(frames, loop_count)
+        self._planes = in_threads(lambda frame: to_planes(webm.spread_colour(frame)), list(frames))
+
+    def encode(self, keep: np.ndarray, durations_ms: np.ndarray, rung: Rung) -> bytes:
+        planes = [self._planes[index] for index in keep]
+        return webm.encode_planes(planes, durations_ms, **rung.settings)
+
+
+class WebpEncoder(_Base):
+    """Exact if that fits, else lossy colours with exact alpha, every frame a whole one."""
+
+    ladder = (
+        # Method 4 saves 2 % and takes half as long again.
+        Rung(
+            {"lossless": True, "quality": 50, "method": 2},
+            "lossless",
+            exact=True,
+            draft={"lossless": True, "quality": 0, "method": 0},
+            doubt=1.7,
+        ),
+        *(
+            Rung({"lossless": False, "quality": q, "method": 4}, f"lossy, quality {q}", q >= 64)
+            for q in (97, 94, 91, 88, 85, 82, 79, 76, 72, 68, 64, 60, 55, 50, 45, 40)
+        ),
+    )
+
+    def __init__(self, frames: np.ndarray, loop_count: int) -> None:
+        super().__init__(frames, loop_count)
+        self._coded: dict[tuple[int, int], webp.Picture] = {}
+
+    def encode(self, keep: np.ndarray, durations_ms: np.ndarray, rung: Rung) -> bytes:
+        clip = self._clip(keep, durations_ms)
+        if clip.is_still or rung.settings["lossless"]:
+            return self._by_differences(clip, rung)
+        quality = rung.settings["quality"]
+        missing = [index for index in set(keep.tolist()) if (index, quality) not in self._coded]
+        coded = in_threads(
+            lambda index: webp.encode_picture(None, self._frames[index], self._options(rung)),
+            missing,
+        )
+        self._coded.update(
+            ((index, quality), picture) for index, picture in zip(missing, coded, strict=True)
+        )
+        pictures = [self._coded[index, quality] for index in keep.tolist()]
+        for number in range(1, len(pictures)):
+            previous, frame = clip.frames[number - 1], clip.frames[number]
+            if np.array_equal(previous, frame):  # stored as nothing but its time
+                pictures[number] = webp.encode_picture(previous, frame, self._options(rung))
+        return webp.assemble(clip, pictures)
+
+    def estimate(self, keep: np.ndarray, durations_ms: np.ndarray, rung: Rung) -> float | None:
+        """Frames are coded each on its own, so some of them tell, and are not coded again."""
+        if rung.settings["lossless"] or len(keep) < 2 * _PART:
+            return super().estimate(keep, durations_ms, rung)
+        some = np.linspace(0, len(keep) - 1, _PART).round().astype(np.int64)
+        size = len(self.encode(keep[some], durations_ms[some], rung))
+        return size / _PART * len(keep)
+
+    def _by_differences(self, clip: Sticker, rung: Rung) -> bytes:
+        options = self._options(rung)
+        if clip.is_still:
+            return webp.encode(clip, **options)
+        pairs = list(zip([None, *clip.frames[:-1]], clip.frames, strict=True))
+        return webp.assemble(
+            clip, in_threads(lambda pair: webp.encode_picture(*pair, options), pairs)
+        )
+
+    def _options(self, rung: Rung) -> dict[str, Any]:
+        return {"alpha_quality": 100, "exact": False, **rung.settings}
+
+
+class _PaletteEncoder(_Base):
+    """Keeps the colours of all frames, and the latest reduction of them, which is large."""
+
+    def __init__(self, frames: np.ndarray, loop_count: int) -> None:
+        super().__init__(frames, loop_count)
+        self._reduced: tuple[int, np.ndarray, np.ndarray] | None = None
+
+    @cached_property
+    def _table(self) -> ColourTable:
+        return ColourTable(self._frames)
+
+    def _palette(self, colors: int) -> tuple[np.ndarray, np.ndarray]:
+        """Indices uint8 [F, H, W] of all frames, and the palette, uint8 [n, 4]."""
+        if self._reduced is None or self._reduced[0] != colors:
+            self._reduced = None  # before the next is made
+            self._reduced = colors, *self._table.reduce(colors)
+        return self._reduced[1:]
+
+
+class PngEncoder(_PaletteEncoder):
+    """PNG and APNG: exact if that fits, else one palette with alpha for all frames."""
+
+    ladder = (
+        Rung({"colors": None}, "all colours", exact=True),
+        *(
+            Rung({"colors": colors}, f"{colors} colours", colors >= 64)
+            for colors in (256, 224, 192, 160, 128, 112, 96, 80, 64, 56, 48, 40, 32)
+        ),
+    )
+
+    def encode(self, keep: np.ndarray, durations_ms: np.ndarray, rung: Rung) -> bytes:
+        clip, colors = self._clip(keep, durations_ms), rung.settings["colors"]
+        if colors is None:
+            return png.encode(clip)
+        indices, palette = self._palette(colors)
+        return png.encode_indexed(clip, indices[keep], palette)
+
+
+class GifEncoder(_PaletteEncoder):
+    """GIF: one palette for all frames, 1-bit alpha."""
+
+    ladder = tuple(
+        Rung({"colors": colors}, f"{colors} colours", colors >= 64)
+        for colors in (256, 224, 192, 160, 128, 112, 96, 80, 64, 56, 48, 40, 32, 24, 16)
+    )
+
+    def __init__(self, frames: np.ndarray, loop_count: int) -> None:
+        seen = frames[..., 3:] >= _ALPHA_THRESHOLD
+        if not seen.any():
+            raise ExportError(
+                "quality",
+                "GIF has no partial transparency, and every pixel here is more than half "
+                "transparent; set a background with --background",
+            )
+        opaque = frames.copy()
+        opaque[..., 3] = 255
+        super().__init__(np.where(seen, opaque, 0).astype(np.uint8), loop_count)
+        self._has_holes = not seen.all()
+
+    def encode(self, keep: np.ndarray, durations_ms: np.ndarray, rung: Rung) -> bytes:
+        clip = Sticker(self._frames[keep], durations_ms, self._loops(keep))
+        # Entry 0 is kept for what is transparent, even if nothing is.
+        room = rung.settings["colors"] - (not self._has_holes)
+        indices, palette = self._palette(room)
+        indices = indices[keep]
+        if not self._has_holes:
+            indices = indices + np.uint8(1)
+            palette = np.concatenate([np.zeros_like(palette[:1]), palette])
+        return gif.encode_indexed(clip, indices, palette[:, :3])
+
+
+class AvifEncoder(_Base):
+    """AVIF with alpha, by libavif."""
+
+    ladder = tuple(
+        Rung({"quality": quality}, f"lossy, quality {quality}", quality >= 55)
+        for quality in (90, 85, 80, 75, 70, 65, 60, 55, 50, 45, 40, 35, 30)
+    )
+
+    def encode(self, keep: np.ndarray, durations_ms: np.ndarray, rung: Rung) -> bytes:
+        return videos.encode_avif(self._clip(keep, durations_ms), **rung.settings)
+
+
+class Mp4Encoder(_Base):
+    """H.264 of opaque frames."""
+
+    ladder = tuple(Rung({"crf": crf}, f"H.264, CRF {crf}", crf <= 28) for crf in range(16, 41, 2))
+
+    def __init__(self, frames: np.ndarray, loop_count: int) -> None:
+        super().__init__(frames, loop_count)
+        sides = [(0, side % 2) for side in frames.shape[1:3]]  # colour is stored at half of it
+        even = np.pad(frames, [(0, 0), *sides, (0, 0)], mode="edge")
+        self._planes = in_threads(lambda frame: to_planes(frame)[:3], list(even))
+
+    def encode(self, keep: np.ndarray, durations_ms: np.ndarray, rung: Rung) -> bytes:
+        planes = [self._planes[index] for index in keep]
+        return videos.encode_mp4(planes, durations_ms, crf=rung.settings["crf"])
+
+
+def encoder_for(format: str, frames: np.ndarray, loop_count: int) -> Encoder:
+    """The encoder of `format` for uint8 [F, H, W, 4]."""
+    return ENCODERS[format](frames, loop_count)
+
+
+ENCODERS: dict[str, Callable[[np.ndarray, int], Encoder]] = {
+    "webm": WebmEncoder,
+    "webp": WebpEncoder,
+    "png": PngEncoder,
+    "gif": GifEncoder,
+    "avif": AvifEncoder,
+    "mp4": Mp4Encoder,
+}

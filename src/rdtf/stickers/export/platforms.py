@@ -1,0 +1,199 @@
+"""The platforms and their limits: one dated data file, `platforms.json`, read into dataclasses.
+
+A limit that a platform changes is changed there, in one line, with its source; nothing else knows
+numbers of platforms.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal
+
+from rdtf.stickers.export.errors import ExportError
+
+#: Formats that a browser or a messenger shows, and the two that are files for programs.
+PICTURE_FORMATS = ("webm", "webp", "png", "gif", "jpeg", "avif", "mp4")
+FILE_FORMATS = ("sheet", "frames")
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One number or word that a platform asks for, and who says so.
+
+    Attributes:
+        value: a number, or a list of them.
+        source: who says so.
+        confidence: a key of `confidence_levels()`.
+        checked_on: date of the look-up, ISO.
+        note: what else to know.
+        rule: how the value is meant where that is not plain ("exact", "one side", ...).
+        min: the least, where the value is a most.
+    """
+
+    value: Any
+    source: str
+    confidence: str
+    checked_on: str
+    note: str = ""
+    rule: str = ""
+    min: int = 1
+
+
+@dataclass(frozen=True)
+class PackImage:
+    """A picture that a pack needs beside its stickers."""
+
+    format: Literal["png", "apng", "webm"]
+    width: int
+    height: int
+    max_bytes: Limit
+    each: bool = False  # one for each sticker
+    opaque: bool = False
+
+
+@dataclass(frozen=True)
+class PackRules:
+    """What holds for several stickers together; `limits` as in `Platform`."""
+
+    limits: Mapping[str, Limit]
+    images: Mapping[str, PackImage]
+
+    def value(self, name: str, otherwise: Any = None) -> Any:
+        limit = self.limits.get(name)
+        return otherwise if limit is None else limit.value
+
+
+@dataclass(frozen=True)
+class Platform:
+    """Where a sticker can go.
+
+    Attributes:
+        id: what `--to` takes.
+        title: its name for people.
+        formats: containers that it takes; the first is the one that is written.
+        still: whether one picture is taken: "no", "yes", or "only".
+        limits: what it asks for, by name; see docs/export.md for the names.
+        advice: what it recommends; not keeping to it is no mistake.
+        pack: rules for several stickers together; None if it has no packs.
+    """
+
+    id: str
+    title: str
+    formats: tuple[str, ...]
+    still: Literal["no", "yes", "only"]
+    limits: Mapping[str, Limit]
+    advice: Mapping[str, Limit] = field(default_factory=dict)
+    pack: PackRules | None = None
+
+    @property
+    def format(self) -> str:
+        return self.formats[0]
+
+    @property
+    def is_plain(self) -> bool:
+        """No messenger: the format alone sets the limits, and the canvas is free."""
+        return not self.limits
+
+    def value(self, name: str, otherwise: Any = None) -> Any:
+        """The value of a limit, or `otherwise` if the platform has none of that name."""
+        limit = self.limits.get(name)
+        return otherwise if limit is None else limit.value
+
+    def canvas(self) -> Limit | None:
+        """The canvas to write: what is asked for, else what is recommended."""
+        return self.limits.get("canvas") or self.advice.get("canvas")
+
+
+@cache
+def _data() -> dict[str, Any]:
+    text = files("rdtf.stickers.export").joinpath("platforms.json").read_text("utf-8")
+    return json.loads(text)
+
+
+def dated() -> str:
+    """When the limits were last looked up, ISO date."""
+    return _data()["dated"]
+
+
+def confidence_levels() -> dict[str, str]:
+    """The words of `Limit.confidence` and what they mean."""
+    return dict(_data()["confidence"])
+
+
+@cache
+def platforms() -> Mapping[str, Platform]:
+    """Every platform by its id, in the order of the data file."""
+    return {id: _platform(id, entry) for id, entry in _data()["platforms"].items()}
+
+
+@cache
+def format_limits(format: str) -> Mapping[str, Limit]:
+    """What a file format itself asks for, whatever the platform."""
+    return _limits(_data()["formats"].get(format, {}))
+
+
+def find_platform(name: str | Platform) -> Platform:
+    """The platform called `name`; `ExportError` with the nearest names if there is none."""
+    if isinstance(name, Platform):
+        return name
+    known = platforms()
+    found = known.get(name.strip().lower())
+    if found is None:
+        near = difflib.get_close_matches(name, known, n=3)
+        hint = f"did you mean {', '.join(near)}?" if near else f"known are {', '.join(known)}"
+        raise ExportError("option", f"unknown platform {name!r}; {hint}")
+    return found
+
+
+def image_platform(platform: Platform, name: str) -> Platform:
+    """A picture of a pack as something to export to and to check: `name` of `platform`'s pack."""
+    if platform.pack is None:
+        raise ExportError(
+            "pack", f"{platform.title} has no sticker packs; export the stickers one by one"
+        )
+    image = platform.pack.images[name]
+    size = replace(image.max_bytes, value=[image.width, image.height], rule="exact", note="")
+    own = {"canvas": size, "max_bytes": image.max_bytes}
+    title = f"{platform.title}, {name} of the pack"
+    if image.format == "png":
+        return Platform(f"{platform.id}-{name}", title, ("png",), "only", own)
+    container = "png" if image.format == "apng" else image.format
+    limits = {**platform.limits, **own}
+    return Platform(f"{platform.id}-{name}", title, (container,), platform.still, limits)
+
+
+def _platform(id: str, entry: dict[str, Any]) -> Platform:
+    return Platform(
+        id=id,
+        title=entry["title"],
+        formats=tuple(entry["formats"]),
+        still=entry["still"],
+        limits=_limits(entry["limits"]),
+        advice=_limits(entry.get("advice", {})),
+        pack=_pack(entry["pack"]) if "pack" in entry else None,
+    )
+
+
+def _limits(entries: dict[str, Any]) -> dict[str, Limit]:
+    return {name: _limit(entry) for name, entry in entries.items()}
+
+
+def _limit(entry: dict[str, Any]) -> Limit:
+    return Limit(**{"checked_on": dated(), **entry})
+
+
+def _pack(entry: dict[str, Any]) -> PackRules:
+    images = {name: _image(image) for name, image in entry["images"].items()}
+    limits = {name: value for name, value in entry.items() if name != "images"}
+    return PackRules(_limits(limits), images)
+
+
+def _image(entry: dict[str, Any]) -> PackImage:
+    width, height = entry["size"]
+    flags = {name: entry[name] for name in ("each", "opaque") if name in entry}
+    return PackImage(entry["format"], width, height, _limit(entry["max_bytes"]), **flags)

@@ -1,0 +1,204 @@
+"""From a sticker to the frames of an export: edits, times, canvas. Nothing is encoded yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from rdtf.stickers import Sticker
+from rdtf.stickers.canvas import on_background
+from rdtf.stickers.export.canvas import Canvas, plan_canvas
+from rdtf.stickers.export.errors import ExportError
+from rdtf.stickers.export.merging import FrameMerger
+from rdtf.stickers.export.options import ExportOptions
+from rdtf.stickers.export.platforms import Platform, format_limits
+from rdtf.stickers.export.shapes import WHITE
+from rdtf.stickers.export.timing import TimeRules, fill_up, settle_frames, settle_total
+from rdtf.stickers.threads import in_threads
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A clip that keeps to the platform's times and canvas.
+
+    Attributes:
+        source: the clip after the edits that were asked for, before the platform's rules.
+        keep: int64 [K], frames of `source` that are shown, in order; repeats where frames had to
+            be added.
+        durations_ms: int64 [K].
+        edits, gave_up, notes: what was done, what the rules cost, and what else to know, in words.
+    """
+
+    platform: Platform
+    options: ExportOptions
+    source: Sticker
+    canvas: Canvas
+    keep: np.ndarray
+    durations_ms: np.ndarray
+    loop_count: int
+    edits: list[str] = field(default_factory=list)
+    gave_up: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def draw(self, index: int) -> np.ndarray:
+        """Frame `index` of the source on the canvas, uint8 [H, W, 4]."""
+        frame = self.canvas.draw(self.source.frames[index])
+        if self.options.background is None:
+            return frame
+        opaque = np.full_like(frame, 255)
+        opaque[..., :3] = on_background(frame, self.options.background)
+        return opaque
+
+    @cached_property
+    def frames(self) -> np.ndarray:
+        """uint8 [K, H, W, 4], the frames as they are encoded."""
+        different, places = np.unique(self.keep, return_inverse=True)
+        return np.stack(in_threads(self.draw, different.tolist()))[places]
+
+    def clip(self) -> Sticker:
+        return Sticker(self.frames, self.durations_ms, self.loop_count)
+
+
+def visible(frames: np.ndarray) -> np.ndarray:
+    """uint8 [..., 4] without the colours that no one sees."""
+    pixels = np.ascontiguousarray(frames).view(np.uint32)  # four bytes at a time are faster
+    return np.where(frames[..., 3:] > 0, pixels, np.uint32(0)).view(np.uint8)
+
+
+def prepare(sticker: Sticker, platform: Platform, options: ExportOptions) -> Prepared:
+    """Everything up to the encoder.
+
+    Raises:
+        ExportError: the clip can't comply, or an option does not fit.
+    """
+    if platform.format == "mp4" and options.background is None:
+        options = replace(options, background=WHITE)
+    source, edits = options.apply(sticker)
+    if not (source.frames[..., 3] > 0).any():
+        raise ExportError("empty", "the clip is fully transparent")
+    is_still = _is_still(source, platform)
+    gave_up: list[str] = []
+    if is_still:
+        source = source.select([0])
+        keep, durations = np.zeros(1, np.int64), source.durations_ms
+    else:
+        rules = TimeRules.of(platform)
+        source, change = settle_total(source, rules, options.time, platform.title)
+        edits += [change] if change else []
+        keep, durations = _settled(source, rules, platform.title, edits, gave_up)
+    canvas = plan_canvas(
+        source,
+        platform,
+        size=options.size,
+        outline_px=options.outline_px,
+        outline_color=options.outline_color,
+    )
+    edits += _drawn(canvas, options, platform)
+    loops = _loop_count(sticker, platform, int(durations.sum()))
+    prepared = Prepared(
+        platform,
+        options,
+        source,
+        canvas,
+        keep,
+        durations,
+        loops,
+        edits,
+        gave_up,
+        _notes(sticker, source, canvas),
+    )
+    _check_shown(prepared, is_still)
+    if platform.format == "gif" and _is_soft(prepared.frames):
+        gave_up.append("partial transparency: in GIF a pixel is either opaque or transparent")
+    return prepared
+
+
+def _is_still(source: Sticker, platform: Platform) -> bool:
+    """Whether it goes as one picture; refuses what the platform does not take."""
+    moves = bool((visible(source.frames) != visible(source.frames[:1])).any())
+    if platform.still == "only":
+        if moves:
+            animated = platform.id.removesuffix("-static")
+            message = f"the clip is animated, and a still is required (or use --to {animated})"
+            raise ExportError("moving", f"{platform.title}: {message}")
+        return True
+    if platform.still == "no" and not moves:
+        message = f"{platform.title}: the clip does not move, and an animation is required"
+        raise ExportError("still", message)
+    return source.num_frames == 1
+
+
+def _settled(
+    source: Sticker, rules: TimeRules, title: str, edits: list[str], gave_up: list[str]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Frames and times that the platform can show: see `settle_frames` and `fill_up`."""
+    try:
+        keep, durations = settle_frames(source.durations_ms, rules)
+        if len(keep) < source.num_frames:
+            rate = f"each must last {float(rules.min_frame_ms):.4g} ms or more"
+            gave_up.append(f"frames reduced from {source.num_frames} to {len(keep)}; {rate}")
+        if rules.max_frames and len(keep) > rules.max_frames:
+            most = f"at most {rules.max_frames} are allowed"
+            gave_up.append(f"frames reduced from {len(keep)} to {rules.max_frames}; {most}")
+            merger = FrameMerger(source.select(keep).with_durations(durations))
+            chosen, durations = merger.keep(rules.max_frames)
+            keep = keep[chosen]
+        if len(keep) < rules.min_frames:
+            edits.append(
+                f"frames repeated: {len(keep)} to {rules.min_frames}, the least that is allowed"
+            )
+            keep, durations = fill_up(keep, durations, rules)
+    except ExportError as error:
+        raise ExportError(error.reason, f"{title}: {error}") from error
+    return keep, durations
+
+
+def _loop_count(sticker: Sticker, platform: Platform, total_ms: int) -> int:
+    """As often as the clip wants where that is allowed; messengers play for ever if they can."""
+    if platform.is_plain:
+        most = format_limits(platform.format).get("max_plays")
+        # Who can tell sixty thousand times from for ever?
+        return 0 if most and sticker.loop_count > most.value else sticker.loop_count
+    least, most = platform.value("plays", (0, 0))
+    if most == 0:
+        return 0
+    longest = platform.value("max_total_ms", most * total_ms) // total_ms
+    wanted = sticker.loop_count or most
+    return max(least, min(wanted, most, longest))
+
+
+def _drawn(canvas: Canvas, options: ExportOptions, platform: Platform) -> list[str]:
+    done = []
+    if canvas.outline_px:
+        done.append(f"outline of {canvas.outline_px:g} px added")
+    if options.background is not None:
+        color = "#" + bytes(options.background).hex()
+        why = "; MP4 has no transparency" if platform.format == "mp4" else ""
+        done.append(f"background {color} added{why}")
+    return done
+
+
+def _notes(sticker: Sticker, source: Sticker, canvas: Canvas) -> list[str]:
+    notes = []
+    if missing := sticker.metadata.get("not_drawn"):
+        notes.append(f"parts of the Lottie file are not drawn: {', '.join(missing)}")
+    if canvas.inner_height > source.height or canvas.inner_width > source.width:
+        sizes = f"{source.width} x {source.height} to {canvas.inner_width} x {canvas.inner_height}"
+        notes.append(f"enlarged from {sizes} pixels; a larger original would be sharper")
+    return notes
+
+
+def _check_shown(prepared: Prepared, is_still: bool) -> None:
+    """On the canvas, too, something must be seen, and move if it has to."""
+    frames, title = prepared.frames, prepared.platform.title
+    if not (frames[..., 3] > 0).any():
+        raise ExportError("empty", f"{title}: nothing is visible at this size")
+    equal = bool((visible(frames) == visible(frames[:1])).all())
+    if prepared.platform.still == "no" and equal and not is_still:
+        raise ExportError("still", f"{title}: no motion is left at this size and frame rate")
+
+
+def _is_soft(frames: np.ndarray) -> bool:
+    return bool(((frames[..., 3] > 0) & (frames[..., 3] < 255)).any())

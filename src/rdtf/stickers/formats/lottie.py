@@ -1,0 +1,255 @@
+"""Lottie animations, plain (.json) or as Telegram packs them (.tgs): checked, then rendered."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+import time
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rdtf.errors import StickerError
+from rdtf.stickers.budget import DEFAULT_BUDGET, Budget
+from rdtf.stickers.canvas import fitted_size, letterbox, unpremultiply
+from rdtf.stickers.content import read_bytes
+from rdtf.stickers.formats.renderer import render_lottie
+from rdtf.stickers.info import StickerInfo, checked_info
+from rdtf.stickers.sticker import Sticker
+from rdtf.stickers.timing import whole_durations
+
+GZIP_MAGIC = b"\x1f\x8b"
+_MAX_JSON_BYTES = 8 * 2**20  # ten times the largest sticker seen; Python needs 20 bytes for each
+_MAX_NOMINAL_SIDE = 65535
+_MAX_SECONDS = 300  # for all frames; a sticker takes one or two
+_SUPERSAMPLING = 2  # rlottie's own edges are rough
+_SAMPLES = tuple(itertools.product(range(_SUPERSAMPLING), repeat=2))
+
+
+class LottieFile:
+    """An opened Lottie animation that renders single frames at any size.
+
+    Attributes:
+        info: canvas, frames and durations as stated in the file.
+        num_frames: frames of one pass, >= 1; the out-point is exclusive.
+        fps: frames per second.
+        duration_ms: length of one pass in milliseconds, rounded.
+    """
+
+    def __init__(self, data: bytes, name: str, budget: Budget = DEFAULT_BUDGET) -> None:
+        """Check `data`, Lottie JSON that may be gzip-compressed; nothing is rendered yet."""
+        self.name = name
+        document = _parse(_unpack(data, name, budget), name)
+        width, height, self.fps, first, end = _header(document, name)
+        self.num_frames = max(1, round(end - first))
+        budget.check_clip(name, self.num_frames, 1, 1)
+        not_drawn = _settle_parts(document)
+        durations = whole_durations(np.full(self.num_frames, 1000 / self.fps))
+        self.duration_ms = int(durations.sum())
+        budget.check_duration(name, self.duration_ms)
+        self._size = (height, width)
+        self.info = StickerInfo(
+            format="lottie",
+            num_frames=self.num_frames,
+            width=math.ceil(width),
+            height=math.ceil(height),
+            durations_ms=tuple(durations.tolist()),
+            stored_ms=tuple(durations.tolist()),
+            is_animated=self.num_frames > 1,
+            not_drawn=not_drawn,
+        )
+        self._animation = _serialise(document, name)
+
+    @classmethod
+    def open(cls, path: Path | str, budget: Budget = DEFAULT_BUDGET) -> LottieFile:
+        """Open a .json or .tgs file; `StickerError` if it is no Lottie or over budget."""
+        return cls(read_bytes(path, budget), str(path), budget)
+
+    def render(self, index: int, size: int) -> np.ndarray:
+        """Frame `index` (0 to num_frames - 1) as uint8 [size, size, 4], straight RGBA, centred.
+
+        Raises:
+            StickerError: no such frame, or the animation can't be rendered.
+        """
+        if not 0 <= index < self.num_frames or size < 1:
+            raise StickerError(
+                f"{self.name}: no frame {index} at {size} pixels; frames are 0 to "
+                f"{self.num_frames - 1}"
+            )
+        height, width = fitted_size(*self._size, size, size)
+        scale = _SUPERSAMPLING
+        try:
+            drawn = render_lottie(self._animation, index, width * scale, height * scale)
+        except StickerError as error:
+            raise StickerError(f"{self.name}: {error}") from error
+        pixels = np.frombuffer(drawn, np.uint8).reshape(height, scale, width, scale, 4)
+        total = sum(pixels[:, row, :, column].astype(np.float32) for row, column in _SAMPLES)
+        mean = np.asarray(total) / (255 * len(_SAMPLES))
+        return letterbox(unpremultiply(mean[..., [2, 1, 0, 3]]), size, size)
+
+
+def inspect(data: bytes, name: str, budget: Budget) -> StickerInfo:
+    """Frames, nominal canvas and durations of a Lottie animation, without rendering it."""
+    return LottieFile(data, name, budget).info
+
+
+def decode(data: bytes, name: str, budget: Budget, size: int) -> Sticker:
+    """Render every frame at `size` x `size` pixels."""
+    file = LottieFile(data, name, budget)
+    info = checked_info("lottie", name, budget, (size, size), file.info.stored_ms)
+    frames = np.empty((info.num_frames, size, size, 4), np.uint8)
+    deadline_s = time.monotonic() + _MAX_SECONDS
+    for index, frame in enumerate(frames):
+        if time.monotonic() > deadline_s:
+            raise StickerError(f"{name}: takes more than {_MAX_SECONDS} s to render; simplify it")
+        frame[:] = file.render(index, size)
+    missing = file.info.not_drawn
+    if missing and not frames[..., 3].any():
+        raise StickerError(f"{name}: nothing of it can be drawn; it needs {', '.join(missing)}")
+    return Sticker(frames, info.durations, metadata={"not_drawn": missing} if missing else {})
+
+
+def _unpack(data: bytes, name: str, budget: Budget) -> bytes:
+    """Undo gzip, never producing more than one byte above the limit."""
+    limit = min(budget.max_bytes, _MAX_JSON_BYTES)
+    if data.startswith(GZIP_MAGIC):
+        unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
+        data = unpacker.decompress(data, limit + 1)
+        if not unpacker.eof and len(data) <= limit:
+            raise StickerError(f"{name}: the .tgs is cut off; get the whole file")
+    if len(data) > limit:
+        raise StickerError(f"{name}: more than {limit} bytes of Lottie JSON; simplify it")
+    return data
+
+
+def _parse(text: bytes, name: str) -> dict[str, Any]:
+    try:
+        document = json.loads(text, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise StickerError(f"{name}: no readable Lottie JSON ({error}); export it again") from error
+    if not isinstance(document, dict) or not isinstance(document.get("layers"), list):
+        raise StickerError(f"{name}: this JSON is not a Lottie animation (it has no layers)")
+    return document
+
+
+def _serialise(document: dict[str, Any], name: str) -> bytes:
+    """Written again from what was checked: of doubled keys, C++ might see the other one."""
+    try:
+        return json.dumps(document, separators=(",", ":"), allow_nan=False).encode("ascii")
+    except (ValueError, RecursionError) as error:
+        raise StickerError(f"{name}: no readable Lottie JSON ({error}); export it again") from error
+
+
+def _no_constant(text: str) -> None:
+    raise ValueError(f"{text} is not a number")
+
+
+def _header(document: dict[str, Any], name: str) -> tuple[float, float, float, float, float]:
+    """Width, height, frames per second, in-point and out-point, all finite and sensible."""
+    values = [document.get(key) for key in ("w", "h", "fr", "ip", "op")]
+    if not all(isinstance(value, int | float) and not isinstance(value, bool) for value in values):
+        raise StickerError(f"{name}: w, h, fr, ip and op of a Lottie animation must be numbers")
+    width, height, fps, first, end = (float(value) for value in values if value is not None)
+    sizes_fit = 0 < width <= _MAX_NOMINAL_SIDE and 0 < height <= _MAX_NOMINAL_SIDE
+    if not sizes_fit or not 0 < fps <= 1000 or not -1e6 < first < end < 1e6:
+        raise StickerError(
+            f"{name}: {width:g} x {height:g}, {fps:g} frames a second from {first:g} to {end:g} "
+            "is not a playable animation; export it again"
+        )
+    return width, height, fps, first, end
+
+
+# ------------------------------------------------------------------- what is not drawn
+
+_IMAGE, _TEXT, _UNSEEN = 2, 5, (3, 6, 13)  # layer types; null, sound and camera show nothing
+_DRAWN_DATA = ("data:image/png", "data:image/jpeg", "data:image/jpg")
+_FIRST_EFFECT = 20  # lower numbers are controls for expressions
+_COMBINING_MERGES = (3, 4, 5)  # subtract, intersect, exclude; the others look the same unmerged
+
+
+def _settle_parts(document: dict[str, Any]) -> tuple[str, ...]:
+    """Make what rlottie can draw readable for it; returns the names of what it does not draw.
+
+    Pictures in the file are marked as such, pictures beside it are forgotten (nothing but the file
+    is ever read), and masks that are switched off, which would hide their layer, are removed.
+    """
+    assets = {str(a.get("id")): a for a in _dicts(document.get("assets"))}
+    pictures = {name for name, asset in assets.items() if _settle_picture(asset)}
+    found: set[str] = set()
+    waiting, seen = _dicts(document["layers"]), set()
+    while waiting:
+        layer = waiting.pop()
+        if layer.get("hd"):
+            continue
+        found.update(_missing_parts(layer, pictures))
+        reference = str(layer.get("refId"))
+        if reference in assets and reference not in seen:
+            seen.add(reference)
+            waiting += _dicts(assets[reference].get("layers"))
+    return tuple(sorted(found))
+
+
+def _settle_picture(asset: dict[str, Any]) -> bool:
+    """Whether an asset is a picture that is drawn."""
+    if str(asset.get("p", "")).startswith(_DRAWN_DATA):
+        asset["e"] = 1  # "embedded": without it rlottie looks for a file of that name
+        return True
+    asset.pop("u", None)
+    asset.pop("p", None)
+    return False
+
+
+def _missing_parts(layer: dict[str, Any], pictures: set[str]) -> Iterator[str]:
+    kind = layer.get("ty")
+    if kind == _TEXT:
+        yield "text"
+    if kind == _IMAGE and str(layer.get("refId")) not in pictures:
+        yield "pictures that are not in the file as PNG or JPEG"
+    yield from _settle_masks(layer)
+    if kind not in _UNSEEN:
+        effects = [effect.get("ty") for effect in _dicts(layer.get("ef"))]
+        if any(isinstance(effect, int) and effect >= _FIRST_EFFECT for effect in effects):
+            yield "effects"
+        if layer.get("sy"):
+            yield "layer styles"
+        if layer.get("bm") not in (None, 0):
+            yield "blend modes"
+    waiting: list[Any] = [layer.get(key) for key in ("ks", "shapes", "t", "tm", "masksProperties")]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, list):
+            waiting += part
+        elif isinstance(part, dict) and not part.get("hd"):
+            waiting += part.values()
+            if isinstance(part.get("x"), str) and "k" in part:
+                yield "expressions"
+            if part.get("ty") == "mm" and part.get("mm") in _COMBINING_MERGES:
+                yield "merged paths"
+            if part.get("ty") in ("op", "pb", "tw", "zz"):
+                yield "path effects"
+            if isinstance(part.get("bm"), int) and part["bm"]:
+                yield "blend modes"
+            if isinstance(skew := part.get("sk"), dict) and (skew.get("a") or skew.get("k")):
+                yield "skew"
+
+
+def _settle_masks(layer: dict[str, Any]) -> Iterator[str]:
+    masks = _dicts(layer.get("masksProperties"))
+    if not masks:
+        return
+    kept = [mask for mask in masks if mask.get("mode") not in ("n", "d")]
+    if any(mask.get("mode") == "d" for mask in masks):
+        yield "masks that take the difference"
+    for mask in kept:
+        if mask.get("mode") == "l":  # lighten: the same as add, but where half transparent
+            mask["mode"] = "a"
+    layer["masksProperties"] = kept
+    layer["hasMask"] = bool(kept)
+
+
+def _dicts(value: Any) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []

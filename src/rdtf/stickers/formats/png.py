@@ -1,0 +1,245 @@
+"""PNG and animated PNG: chunks in, chunks out, so that every frame and its duration is kept.
+
+Each frame is coded by Pillow as a PNG of its own. Pillow's own APNG writer merges equal frames and
+its reader blends half-transparent frames onto transparent canvas too faintly.
+"""
+
+from __future__ import annotations
+
+import itertools
+import struct
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+
+from rdtf.errors import StickerError
+from rdtf.stickers.budget import Budget
+from rdtf.stickers.formats.compose import Box, Region, changed_box, compose, crop
+from rdtf.stickers.formats.pillow import encode_image, open_image, orientation, to_rgba, upright
+from rdtf.stickers.formats.quantize import ColourTable
+from rdtf.stickers.info import StickerInfo, checked_info
+from rdtf.stickers.sticker import Sticker
+from rdtf.stickers.threads import in_threads
+from rdtf.stickers.timing import DEFAULT_DURATION_MS
+
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_DISPOSE: tuple[Literal["keep", "clear", "restore"], ...] = ("keep", "clear", "restore")
+_SHARED = (b"iCCP", b"PLTE", b"tRNS")  # in this order in front of the pixels
+_OPTIONAL = (b"iCCP", b"eXIf")  # the picture can be shown without them
+_USED = {b"IHDR", *_SHARED, b"eXIf", b"acTL", b"fcTL", b"IDAT", b"fdAT", b"IEND"}
+
+
+@dataclass
+class _Picture:
+    """One stored picture and its fcTL fields; a still one covers the canvas."""
+
+    place: tuple[int, int, int, int]  # left, top, width, height
+    exact_ms: float
+    dispose: int
+    blend: int
+    data: list[bytes] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Png:
+    info: StickerInfo
+    header: bytes  # IHDR without the size
+    shared: bytes  # colour profile, palette and transparency
+    pictures: list[_Picture]
+
+
+def inspect(data: bytes, name: str, budget: Budget) -> StickerInfo:
+    """Frames, canvas and durations of a PNG or APNG, without its pixels."""
+    return _parse(data, name, budget).info
+
+
+def decode(data: bytes, name: str, budget: Budget) -> Sticker:
+    """Decode a PNG or APNG; `StickerError` if it is cut off, damaged or over budget.
+
+    A default image that is not part of the animation is left out.
+    """
+    png = _parse(data, name, budget)
+    info = png.info
+    regions = (_region(png, picture) for picture in png.pictures)
+    frames = compose(regions, info.num_frames, *info.stored_size)
+    return Sticker(upright(frames, info.turned), info.durations, info.loop_count)
+
+
+def _chunks(data: bytes, name: str) -> Iterator[tuple[bytes, bytes]]:
+    """(type, content) of each chunk that matters, up to IEND, checksums verified."""
+    at, kind = len(_SIGNATURE), b""
+    while kind != b"IEND":
+        head = data[at : at + 8]
+        length, kind = struct.unpack(">I4s", head) if len(head) == 8 else (0, b"")
+        end = at + 12 + length
+        if not kind or end > len(data):
+            raise StickerError(f"{name}: the PNG is cut off; get the whole file")
+        if kind in _USED:
+            if data[end - 4 : end] != struct.pack(">I", zlib.crc32(data[at + 4 : end - 4])):
+                if kind not in _OPTIONAL:
+                    raise _damaged(name, f"checksum of {kind.decode('ascii')}")
+            else:
+                yield kind, data[at + 8 : end - 4]
+        at = end
+
+
+def _parse(data: bytes, name: str, budget: Budget) -> _Png:
+    chunks = _chunks(data, name)
+    kind, header = next(chunks)
+    if kind != b"IHDR" or len(header) != 13:
+        raise _damaged(name, "no header")
+    size: tuple[int, int] = struct.unpack(">II", header[:8])
+    still = _Picture((0, 0, *size), DEFAULT_DURATION_MS, 0, 0)
+    animation, shared, pictures, is_hidden, turned = None, b"", [], False, 1
+    for kind, content in chunks:
+        if kind in _SHARED:
+            shared += _chunk(kind, content)
+        elif kind == b"eXIf":
+            turned = orientation(content)
+        elif kind == b"acTL" and not still.data:  # behind the picture it counts for nothing
+            animation = struct.unpack(">II", content)
+        elif kind == b"fcTL" and animation:
+            is_hidden = is_hidden or bool(still.data and not pictures)
+            pictures.append(_control(content, size, name))
+            budget.check_clip(name, len(pictures), *size)
+        elif kind == b"IDAT":
+            still.data.append(content)
+            if pictures:
+                pictures[0].data.append(content)
+        elif kind == b"fdAT" and pictures:
+            pictures[-1].data.append(content[4:])
+    if not animation or not animation[0] or not pictures:  # none that browsers play
+        info = checked_info("png", name, budget, size, [still.exact_ms], turned=turned)
+        return _Png(info, header[8:], shared, [still])
+    if animation[0] != len(pictures):
+        raise _damaged(name, f"{len(pictures)} of {animation[0]} frames")
+    info = checked_info(
+        "png",
+        name,
+        budget,
+        size,
+        [picture.exact_ms for picture in pictures],
+        animation[1],
+        is_animated=True,
+        has_hidden_picture=is_hidden,
+        turned=turned,
+    )
+    return _Png(info, header[8:], shared, pictures)
+
+
+def _control(content: bytes, size: tuple[int, int], name: str) -> _Picture:
+    _, width, height, left, top, delay, per_second, dispose, blend = struct.unpack(
+        ">IIIIIHHBB", content
+    )
+    inside = left + width <= size[0] and top + height <= size[1] and width > 0 and height > 0
+    if not inside or dispose > 2 or blend > 1:
+        raise _damaged(name, "a frame outside the canvas")
+    # A denominator of 0 means hundredths of a second (APNG specification).
+    return _Picture((left, top, width, height), delay * 1000 / (per_second or 100), dispose, blend)
+
+
+def _region(png: _Png, picture: _Picture) -> Region:
+    left, top, width, height = picture.place
+    header = struct.pack(">II", width, height) + png.header
+    body = _chunk(b"IHDR", header) + png.shared + _chunk(b"IDAT", b"".join(picture.data))
+    image = open_image(_SIGNATURE + body + _chunk(b"IEND", b""), "PNG")
+    blend = "over" if picture.blend else "source"
+    return Region(to_rgba(image), left, top, blend, _DISPOSE[picture.dispose])
+
+
+def _chunk(kind: bytes, content: bytes) -> bytes:
+    checksum = zlib.crc32(content, zlib.crc32(kind))
+    return struct.pack(">I4s", len(content), kind) + content + struct.pack(">I", checksum)
+
+
+def encode(sticker: Sticker, *, colors: int | None = None, compress_level: int = 6) -> bytes:
+    """PNG bytes: a plain PNG for a still sticker, otherwise an APNG with every frame kept.
+
+    Args:
+        sticker: what to write. One frame of 100 ms that loops for ever is what reading a plain PNG
+            gives, so that is written as one.
+        colors: reduce to a palette of this many RGBA colours, 2 to 256; None is lossless.
+        compress_level: zlib level, 0 to 9.
+    """
+    if colors is not None:
+        if not 2 <= colors <= 256:
+            raise StickerError(f"PNG can't have a palette of {colors} colours; name 2 to 256")
+        indices, palette = ColourTable(sticker.frames).reduce(colors)
+        return encode_indexed(sticker, indices, palette, compress_level=compress_level)
+    opaque = bool((sticker.frames[..., 3] == 255).all())
+    pixels = sticker.frames[..., :3] if opaque else sticker.frames
+    return _encode(sticker, pixels, _boxes(sticker.frames), b"", compress_level)
+
+
+def encode_indexed(
+    sticker: Sticker, indices: np.ndarray, palette: np.ndarray, *, compress_level: int = 6
+) -> bytes:
+    """Like `encode`, for pixels that are reduced already: those of `sticker.frames` are not used.
+
+    Args:
+        indices: uint8 [F, H, W] into `palette`.
+        palette: uint8 [n, 4], straight RGBA, n <= 256.
+    """
+    alpha = palette[:, 3].tobytes().rstrip(b"\xff")  # what is not listed is opaque
+    table = _chunk(b"PLTE", palette[:, :3].tobytes()) + (_chunk(b"tRNS", alpha) if alpha else b"")
+    boxes = _boxes(indices[..., None])
+    return _encode(sticker, indices, boxes, table, compress_level)
+
+
+def _encode(
+    sticker: Sticker, pixels: np.ndarray, boxes: list[Box], palette: bytes, compress_level: int
+) -> bytes:
+    """The file for `pixels` as they are stored: uint8 [F, H, W], or [F, H, W, 3 or 4]."""
+    parts = [crop(picture, box) for picture, box in zip(pixels, boxes, strict=True)]
+    pictures = in_threads(lambda part: _compress(part, compress_level), parts)
+    color_type = 3 if palette else 6 if pixels.shape[-1] == 4 else 2
+    header = struct.pack(">IIBBBBB", sticker.width, sticker.height, 8, color_type, 0, 0, 0)
+    body = [_SIGNATURE, _chunk(b"IHDR", header)]
+    if sticker.is_still:
+        body += [palette, _chunk(b"IDAT", pictures[0])]
+    else:
+        body += [_chunk(b"acTL", struct.pack(">II", sticker.num_frames, sticker.loop_count))]
+        body += [palette, *_animation(sticker.durations_ms.tolist(), boxes, pictures)]
+    return b"".join([*body, _chunk(b"IEND", b"")])
+
+
+def _boxes(frames: np.ndarray) -> list[Box]:
+    """Where each frame differs from the one before; at least one pixel, the first one whole."""
+    whole = (0, 0, frames.shape[2], frames.shape[1])
+    changes = [changed_box(old, new) or (0, 0, 1, 1) for old, new in itertools.pairwise(frames)]
+    return [whole, *changes]
+
+
+def _animation(durations_ms: list[int], boxes: list[Box], pictures: list[bytes]) -> Iterator[bytes]:
+    """fcTL and data chunks; they share one sequence of numbers."""
+    numbers = itertools.count()
+    for index, picture in enumerate(pictures):
+        left, top, right, bottom = boxes[index]
+        place = struct.pack(">IIIII", next(numbers), right - left, bottom - top, left, top)
+        yield _chunk(b"fcTL", place + struct.pack(">HHBB", *_delay(durations_ms[index]), 0, 0))
+        if index == 0:
+            yield _chunk(b"IDAT", picture)
+        else:
+            yield _chunk(b"fdAT", struct.pack(">I", next(numbers)) + picture)
+
+
+def _delay(duration_ms: int) -> tuple[int, int]:
+    """A delay as two 16-bit numbers: exact up to 65 s, then to the next coarser unit."""
+    for per_second in (1000, 100, 10, 1):
+        delay = round(duration_ms * per_second / 1000)
+        if delay <= 65535:
+            return delay, per_second
+    raise StickerError(f"PNG can't show a frame for {duration_ms} ms; the limit is 65,535 s")
+
+
+def _compress(pixels: np.ndarray, level: int) -> bytes:
+    """The compressed scan lines of uint8 [h, w] indices or [h, w, 3 or 4] pixels."""
+    data = encode_image(pixels, "PNG", compress_level=level)
+    return b"".join(content for kind, content in _chunks(data, "PNG") if kind == b"IDAT")
+
+
+def _damaged(name: str, what: str) -> StickerError:
+    return StickerError(f"{name}: the PNG is damaged ({what}); get it again")

@@ -1,0 +1,284 @@
+"""Things of sky and garden: star, sun, cloud, flower, mushroom and others."""
+
+from __future__ import annotations
+
+import math
+
+from rdtf.synthetic.characters import shapes as s
+from rdtf.synthetic.characters.character import Character
+from rdtf.synthetic.characters.faces import Face
+from rdtf.synthetic.characters.look import Look
+from rdtf.synthetic.characters.painter import Glow, Painter
+from rdtf.synthetic.characters.palette import (
+    CREAM,
+    GOLD,
+    LEAF,
+    NIGHT,
+    WATER,
+    WOOD,
+    from_hex,
+    mix,
+    shade,
+    similar,
+    tint,
+)
+from rdtf.synthetic.characters.pose import Pose
+from rdtf.synthetic.characters.thing import Thing
+
+_STEM = mix(CREAM, WOOD, 0.08)
+
+
+class Star(Thing):
+    colours = ("yellow", "orange", "pink", "sky blue")
+    wide, tall, legs = 124.0, 236.0, 20.0
+    face_height, face_width, shoulder_height = 0.5, 0.42, 0.36
+    hat_width, hat_height, shoulder_reach = 0.3, 0.9, 0.5
+
+    def body(self, p: Painter, pose: Pose) -> None:
+        points = []
+        for k in range(10):
+            angle, reach = math.pi * k / 5, 0.56 if k % 2 else 1.0
+            points.append((1.04 * reach * math.sin(angle), -0.46 - 0.54 * reach * math.cos(angle)))
+        p.fill(self.curve(*points, tension=0.075), self.look.base, glow=self.glow())
+        self.shine(p, -0.16, -0.72)
+
+
+class Heart(Thing):
+    colours = ("red", "pink", "magenta", "purple")
+    wide, tall, legs = 116.0, 204.0, 22.0
+    face_height, face_width, shoulder_height = 0.6, 0.5, 0.5
+    hat_width, hat_height, shoulder_reach = 0.5, 0.86, 0.82
+
+    def __init__(self, look: Look) -> None:
+        super().__init__(look)
+        self.foot = (0.24 * self.w, -8)
+        self.hip = -self.legs - 26
+
+    def body(self, p: Painter, pose: Pose) -> None:
+        with p.group(0, -0.49 * self.h, scale_x=self.w / 100, scale_y=self.h / 190):
+            p.fill(s.heart(0, 0, 200), self.look.base, glow=Glow(0, -10, 118))
+        self.shine(p, -0.6, -0.76, 1.2)
+
+
+class Sun(Thing):
+    colours = ("yellow", "orange", "coral")
+    hovers = True
+    wide, tall, legs = 126.0, 252.0, 16.0
+    face_height, face_width, shoulder_height = 0.52, 0.5, 0.4
+    hat_width, hat_height, shoulder_reach = 0.45, 0.84, 0.86
+
+    def body(self, p: Painter, pose: Pose) -> None:
+        h, w = self.h, self.w
+        rays = s.star(0, 0, round(1.06 * w, 1), 10 + 2 * self.look.markings, 0.78)
+        with p.group(0, -0.5 * h, rotation=0.8 * pose.tail):
+            p.fill(rays, mix(self.look.base, from_hex("#ff7a1a"), 0.4))
+        p.fill(s.ellipse(0, -0.5 * h, 0.78 * w), self.look.base, glow=Glow(0, -0.5 * h, 0.78 * w))
+
+
+class Moon(Thing):
+    colours = ("yellow", "white", "lavender", "sky blue")
+    hovers = True
+    wide, tall, legs = 108.0, 220.0, 16.0
+    face_height, face_width, shoulder_height = 0.5, 0.62, 0.4
+
+    def body(self, p: Painter, pose: Pose) -> None:
+        h, w = self.h, self.w
+        p.fill(s.ellipse(0, -0.5 * h, w, 0.5 * h), self.look.base, glow=self.glow())
+        craters = self.spots(
+            (0.58, -0.72, 17, 14), (-0.66, -0.26, 13, 11), (0.36, -0.87, 9, 7), (0.6, -0.2, 10, 9)
+        )
+        p.fill(craters, self.look.shade, outline=False)
+
+
+class Cloud(Thing):
+    colours = ("white", "sky blue", "gray", "pink", "lavender")
+    hovers = True
+    wide, tall, legs = 130.0, 180.0, 30.0
+    face_height, face_width, shoulder_height = 0.42, 0.48, 0.26
+    hat_width, hat_height, shoulder_reach = 0.46, 0.92, 0.82
+
+    def __init__(self, look: Look) -> None:
+        super().__init__(look)
+        self.arm_length = 42
+        self.half_width = 1.04 * self.w
+
+    def body(self, p: Painter, pose: Pose) -> None:
+        h, w = self.h, self.w
+        puffs = s.join(
+            s.ellipse(-0.56 * w, -0.34 * h, 0.46 * w, 0.34 * h),
+            s.ellipse(0.58 * w, -0.32 * h, 0.43 * w, 0.32 * h),
+            s.ellipse(0.02 * w, -0.58 * h, 0.58 * w, 0.43 * h),
+            s.rectangle(0, -0.2 * h, 1.5 * w, 0.4 * h, 0.19 * h),
+        )
+        p.fill(puffs, self.look.base)
+        if not self.look.outlined:
+            belly = s.ellipse(0, -0.09 * h, 0.62 * w, 0.07 * h)
+            p.fill(belly, self.look.shade, outline=False, opacity=0.5)
+
+
+class Drop(Thing):
+    """A drop of water."""
+
+    colours = ("sky blue", "blue", "teal", "mint")
+    opacity = 0.9
+    wide, tall, legs = 90.0, 226.0, 22.0
+    face_height, face_width, shoulder_height = 0.38, 0.66, 0.3
+    hat_width, hat_height = 0.36, 0.86
+
+    def body(self, p: Painter, pose: Pose) -> None:
+        outline = ((0, -1), (0.3, -0.76), (0.86, -0.5), (0.9, -0.2), (0.5, -0.02), (0, 0))
+        p.fill(self.blob(*outline, tension=0.15), self.look.base, glow=self.glow())
+        glint = s.ellipse(-0.48 * self.w, -0.5 * self.h, 9, 20, 28)
+        p.fill(glint, tint(WATER, 0.8), outline=False, opacity=0.8)
+
+
+class Flower(Thing):
+    colours = ("pink", "red", "yellow", "white", "purple", "sky blue")
+    wide, tall, legs = 100.0, 200.0, 100.0
+    face_height, face_width, shoulder_height = 0.5, 0.48, -0.2
+    hat_width, hat_height, shoulder_reach = 0.5, 0.8, 0.04
+    torso_turns = False
+
+    def __init__(self, look: Look) -> None:
+        super().__init__(look)
+        self.face = Face(0, self.face.y, self.face.width, ink=mix(NIGHT, WOOD, 0.2))
+        self.disc = CREAM if similar(look.base, GOLD) else GOLD
+        self.foot, self.foot_size, self.hip = (17, -8), (20, 9), None
+        self.arm_length, self.arm_width = 50, 23
+        self.arm_colour, self.foot_colour = LEAF, shade(LEAF, 0.12)
+
+    def hand(self, pose: Pose, side: int) -> s.Point:
+        """Leaves start low and never hang straight down."""
+        x, y = super().hand(pose, side)
+        return x + side * 18, y - 18
+
+    def behind(self, p: Painter, pose: Pose) -> None:
+        p.line(s.limb((0, -14), (0, -self.legs - 40), 0.5 * pose.tail), LEAF, 17)
+
+    def top(self, p: Painter, pose: Pose) -> None:
+        count, y, w = 6 + self.look.markings, -0.5 * self.h, self.w
+        for k in range(count):
+            with p.group(0, y, rotation=360 * k / count + 0.5 * pose.tail):
+                p.fill(s.ellipse(0, -0.64 * w, 0.4 * w, 0.42 * w), self.look.base)
+        p.fill(s.ellipse(0, y, 0.6 * w), self.disc, glow=Glow(0, y, 0.6 * w))
+
+
+class Mushroom(Thing):
+    colours = ("red", "brown", "purple", "teal", "orange")
+    wide, tall, legs = 118.0, 236.0, 14.0
+    face_height, face_width, shoulder_height = 0.26, 0.42, 0.2
+    hat_width, hat_height, shoulder_reach = 0.5, 0.95, 0.5
+
+    def __init__(self, look: Look) -> None:
+        super().__init__(look)
+        self.face = Face(0, self.face.y, self.face.width, ink=mix(NIGHT, WOOD, 0.2))
+        self.foot, self.foot_size = (0.24 * self.w, -9), (22, 11)
+        self.arm_colour = self.foot_colour = _STEM if look.outlined else mix(_STEM, WOOD, 0.3)
+
+    def body(self, p: Painter, pose: Pose) -> None:
+        stem = self.blob(
+            (0, -0.6), (0.5, -0.5), (0.56, -0.14), (0.4, 0.01), (0, 0.02), tension=0.17
+        )
+        p.fill(stem, _STEM, glow=Glow(0, -0.3 * self.h, 70))
+
+    def top(self, p: Painter, pose: Pose) -> None:
+        outline = ((0, -1), (0.66, -0.88), (1.02, -0.5), (0.86, -0.38), (0, -0.42))
+        cap = self.blob(*outline, tension=0.17)
+        p.fill(cap, self.look.base, glow=Glow(0, -0.66 * self.h, self.w))
+        dots = self.spots(
+            (-0.46, -0.66, 20, 17),
+            (0.1, -0.78, 24, 20),
+            (0.64, -0.56, 16, 14),
+            (-0.06, -0.52, 11, 9),
+        )
+        p.fill(dots, CREAM, outline=False)
+
+
+class Cactus(Thing):
+    colours = ("green", "teal", "mint", "lime")
+    wide, tall, legs = 74.0, 244.0, 0.0
+    face_height, face_width, shoulder_height = 0.66, 0.74, 0.5
+    hat_width, hat_height = 0.66, 0.96
+    has_feet = False
+
+    def __init__(self, look: Look) -> None:
+        super().__init__(look)
+        self.half_width = self.w + 54
+        self.arm_width = 31
+
+    def body(self, p: Painter, pose: Pose) -> None:
+        h, w = self.h, self.w
+        stem = s.rectangle(0, -0.58 * h, 1.76 * w, 0.84 * h, 0.84 * w)
+        p.fill(stem, self.look.base, glow=Glow(0, -0.62 * h, 0.5 * h))
+        ribs = ((-0.5, -0.42), (0, -0.4), (0.5, -0.42))
+        grooves = s.join(*(s.limb((x * w, -0.28 * h), (x * w, y * h), 0) for x, y in ribs))
+        p.line(grooves, self.look.shade, 5, outline=False)
+        pot = self.curve((-0.98, -0.24), (0.98, -0.24), (0.74, 0), (-0.74, 0), tension=0.02)
+        p.fill(pot, from_hex("#d97b4f"))
+        p.fill(s.rectangle(0, -0.25 * h, 2.14 * w, 0.1 * h, 8), from_hex("#e58d60"))
+
+
+class Pumpkin(Thing):
+    colours = ("orange", "white", "green")
+    wide, tall, legs = 118.0, 178.0, 24.0
+    face_height, face_width, shoulder_height = 0.48, 0.52, 0.4
+    hat_width, hat_height = 0.46, 0.94
+    extra_height = 24.0
+
+    def body(self, p: Painter, pose: Pose) -> None:
+        h, w, look = self.h, self.w, self.look
+        p.line(s.limb((0, -0.92 * h), (14, -1.12 * h), 6), shade(LEAF, 0.25), 19)
+        outer = s.mirrored(lambda side: s.ellipse(side * 0.6 * w, -0.47 * h, 0.4 * w, 0.44 * h))
+        inner = s.mirrored(lambda side: s.ellipse(side * 0.32 * w, -0.48 * h, 0.43 * w, 0.47 * h))
+        p.fill(outer, mix(look.base, look.shade, 0.8))
+        p.fill(inner, mix(look.base, look.shade, 0.4))
+        p.fill(s.ellipse(0, -0.48 * h, 0.46 * w, 0.49 * h), look.base, outline=False)
+
+
+class Berry(Thing):
+    """A strawberry."""
+
+    colours = ("red", "pink", "white")
+    wide, tall, legs = 102.0, 206.0, 20.0
+    face_height, face_width, shoulder_height = 0.52, 0.54, 0.5
+    hat_width, hat_height, shoulder_reach = 0.46, 0.97, 0.86
+    extra_height = 18.0
+    _SEEDS = (
+        (-0.62, -0.72), (0.62, -0.72), (-0.72, -0.46), (0.72, -0.46), (-0.36, -0.2), (0.36, -0.2),
+        (0, -0.12), (-0.24, -0.82), (0.26, -0.82),
+    )  # fmt: skip
+
+    def __init__(self, look: Look) -> None:
+        super().__init__(look)
+        self.foot = (0.24 * self.w, -8)
+
+    def body(self, p: Painter, pose: Pose) -> None:
+        berry = self.blob(
+            (0, -0.96), (0.66, -0.94), (1, -0.62), (0.62, -0.16), (0, 0), tension=0.19
+        )
+        p.fill(berry, self.look.base, glow=self.glow())
+        seeds = self.spots(*((x, y, 4, 6) for x, y in self._SEEDS))
+        p.fill(seeds, tint(GOLD, 0.45), outline=False)
+
+    def top(self, p: Painter, pose: Pose) -> None:
+        y = -0.94 * self.h
+        p.line(s.limb((0, y), (4, y - 26), 3), LEAF, 13)
+        leaves = (
+            s.ellipse(30 * x, y + 7 * abs(x) + 4, 32, 12, 32 * x) for x in (-1.3, -0.5, 0.5, 1.3)
+        )
+        p.fill(s.join(*leaves), LEAF)
+
+
+NATURE: dict[str, type[Character]] = {
+    "star": Star,
+    "heart": Heart,
+    "sun": Sun,
+    "moon": Moon,
+    "cloud": Cloud,
+    "water drop": Drop,
+    "flower": Flower,
+    "mushroom": Mushroom,
+    "cactus": Cactus,
+    "pumpkin": Pumpkin,
+    "strawberry": Berry,
+}

@@ -1,0 +1,327 @@
+"""The queue: order, limits, cancelling, expiry, and that every slot is freed."""
+
+from __future__ import annotations
+
+import resource
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fixtures_service import (
+    ENDLESS,
+    ENDLESS_LIMITS,
+    direct,
+    done,
+    given_request,
+    moving_disc,
+    spec,
+    wait_for_steps,
+)
+from rdtf.app.errors import BusyError, NotFoundError, ServiceError
+from rdtf.app.jobs import JobQueue, JobState
+from rdtf.app.limits import Limits
+from rdtf.app.runner import PipelineRunner
+from rdtf.app.store import Store
+from rdtf.errors import UserError
+from rdtf.sampling.requests import fill_request
+
+
+def files_of(core, room="jobs"):
+    return sorted(path.name for path in (core.store.work / room).rglob("*") if path.is_file())
+
+
+def test_a_job_gives_what_the_pipeline_gives(core, pipeline):
+    wanted = spec(pipeline, request=given_request(pipeline, 3), seeds=(5, 6))
+    job = done(core, core.queue.submit(wanted))
+    assert (job.state, job.progress) == (JobState.COMPLETED, 100)
+    for result, clip in zip(job.results, direct(pipeline, wanted), strict=True):
+        np.testing.assert_array_equal(result.clip().frames, clip.frames)
+        np.testing.assert_array_equal(result.clip().frames[0], wanted.request.frames[0])
+    assert [result.seed for result in job.results] == [5, 6]
+
+
+def test_given_frames_of_another_size_come_back_untouched(core, pipeline):
+    clip = moving_disc(50, 3)
+    wanted = spec(pipeline, request=fill_request(clip, [0, 2]), output="input", prompt="")
+    result = done(core, core.queue.submit(wanted)).results[0]
+    assert (result.width, result.height) == (50, 50)
+    np.testing.assert_array_equal(result.clip().frames[[0, 2]], clip.frames[[0, 2]])
+
+
+def test_jobs_are_made_in_order_one_at_a_time(core, pipeline):
+    jobs = [core.queue.submit(spec(pipeline, seeds=(seed,))) for seed in range(4)]
+    for job in jobs:
+        done(core, job)
+    starts = [(job.started_s, job.finished_s) for job in jobs]
+    assert starts == sorted(starts)
+    assert all(before[1] <= after[0] for before, after in pairwise(starts))
+
+
+def test_progress_counts_steps_of_all_windows_and_variants(core, pipeline):
+    long = fill_request(moving_disc(pipeline.canvas, 6), [0, 1])
+    job = done(core, core.queue.submit(spec(pipeline, request=long, seeds=(1, 2), prompt="")))
+    assert job.steps_done == job.steps_total > 4  # two steps, two variants, two windows
+
+
+def test_previews_are_pictures_of_the_clip_on_its_way(make_core, pipeline):
+    core = make_core(ENDLESS_LIMITS)
+    job = core.queue.submit(spec(pipeline, steps=ENDLESS, previews=True))
+    version = job.version
+    while job.preview is None:
+        version = core.queue.wait(job, version, timeout_s=60)
+    from rdtf.stickers import decode_sticker
+
+    assert decode_sticker(job.preview).num_frames == 4
+    core.queue.cancel(job)
+
+
+# ------------------------------------------------------------------------------ cancelling
+
+
+def test_cancelling_a_running_job_is_seen_at_the_next_step(make_core, pipeline):
+    core = make_core(ENDLESS_LIMITS)
+    job = core.queue.submit(spec(pipeline, steps=ENDLESS))
+    following = core.queue.submit(spec(pipeline))
+    wait_for_steps(core, job)
+    core.queue.cancel(job)
+    steps = job.steps_done
+    assert done(core, job).state is JobState.CANCELLED
+    assert job.steps_done <= steps + 1
+    assert done(core, following).state is JobState.COMPLETED
+
+
+def test_cancelling_a_waiting_job_frees_its_place_at_once(make_core, pipeline):
+    core = make_core(replace(ENDLESS_LIMITS, max_waiting=1))
+    running = core.queue.submit(spec(pipeline, steps=ENDLESS))
+    wait_for_steps(core, running)
+    waiting = core.queue.submit(spec(pipeline))
+    with pytest.raises(BusyError):
+        core.queue.submit(spec(pipeline))
+    core.queue.cancel(waiting)
+    assert waiting.state is JobState.CANCELLED
+    core.queue.submit(spec(pipeline))
+    core.queue.cancel(running)
+
+
+def test_deleting_a_running_job_leaves_nothing(make_core, pipeline):
+    core = make_core(ENDLESS_LIMITS)
+    job = core.queue.submit(spec(pipeline, steps=ENDLESS))
+    wait_for_steps(core, job)
+    core.queue.delete(job)
+    with pytest.raises(NotFoundError):
+        core.queue.get(job.id)
+    done(core, job)
+    done(core, core.queue.submit(spec(pipeline)))
+    assert files_of(core) == ["clip-0.webp"]
+
+
+def test_closing_cancels_everything(make_core, pipeline):
+    core = make_core(ENDLESS_LIMITS)
+    jobs = [core.queue.submit(spec(pipeline, steps=ENDLESS)) for _ in range(3)]
+    core.queue.close(timeout_s=60)
+    assert {job.state for job in jobs} == {JobState.CANCELLED}
+    with pytest.raises(ServiceError, match="stopping"):
+        core.queue.submit(spec(pipeline))
+
+
+# ------------------------------------------------------------------------------ limits
+
+
+def test_a_full_queue_says_when_to_come_back(make_core, pipeline):
+    core = make_core(replace(ENDLESS_LIMITS, max_waiting=2))
+    running = core.queue.submit(spec(pipeline, steps=ENDLESS))
+    wait_for_steps(core, running)
+    for _ in range(2):
+        core.queue.submit(spec(pipeline))
+    with pytest.raises(BusyError) as caught:
+        core.queue.submit(spec(pipeline))
+    assert (caught.value.status, caught.value.code) == (429, "queue_full")
+    assert 1 <= caught.value.retry_after_s <= 600
+    core.queue.cancel(running)
+
+
+def test_one_visitor_cannot_fill_the_queue(make_core, pipeline):
+    core = make_core(ENDLESS_LIMITS)
+    running = core.queue.submit(spec(pipeline, steps=ENDLESS), "me")
+    wait_for_steps(core, running)
+    core.queue.submit(spec(pipeline), "me", max_own=1)
+    with pytest.raises(BusyError, match="your own"):
+        core.queue.submit(spec(pipeline), "me", max_own=1)
+    core.queue.submit(spec(pipeline), "you", max_own=1)
+    core.queue.cancel(running)
+
+
+def test_pixels_of_waiting_jobs_are_limited(make_core, pipeline):
+    one = spec(pipeline).num_bytes
+    core = make_core(replace(ENDLESS_LIMITS, max_waiting_bytes=one * 2))
+    running = core.queue.submit(spec(pipeline, steps=ENDLESS))
+    wait_for_steps(core, running)
+    core.queue.submit(spec(pipeline))
+    core.queue.submit(spec(pipeline))
+    with pytest.raises(BusyError, match="pictures"):
+        core.queue.submit(spec(pipeline))
+    core.queue.cancel(running)
+
+
+@pytest.mark.parametrize(
+    ("changes", "param"),
+    [
+        ({"steps": 101}, "steps"),
+        ({"steps": 0}, "steps"),
+        ({"seeds": tuple(range(7))}, "variants"),
+        ({"seeds": (-1,)}, "seed"),
+        ({"guidance": float("nan")}, "guidance"),
+        ({"guidance": 1e9}, "guidance"),
+        ({"prompt": "x" * 2001}, "prompt"),
+        ({"prompt": "a\0b"}, "prompt"),
+        ({"output": (16, 5000)}, "size"),
+        ({"prompt": " "}, None),
+    ],
+)
+def test_a_job_over_the_limits_is_refused(core, pipeline, changes, param):
+    with pytest.raises(ServiceError) as caught:
+        core.queue.submit(spec(pipeline, **changes))
+    assert (caught.value.status, caught.value.param) == (400, param)
+    assert core.queue.num_kept == 0
+
+
+# ------------------------------------------------------------------------------ failures
+
+
+def test_a_failed_export_frees_the_slot_and_says_why(core, pipeline):
+    job = done(core, core.queue.submit(spec(pipeline, platform="line")))  # 0.4 s: no whole second
+    assert (job.state, job.error.code) == (JobState.FAILED, "export_duration")
+    assert "LINE" in str(job.error)
+    assert files_of(core) == []
+    assert done(core, core.queue.submit(spec(pipeline))).state is JobState.COMPLETED
+
+
+def test_a_full_disk_is_told_and_frees_the_slot(core, pipeline):
+    """The system refuses to write more than 64 bytes into any file."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64, hard))
+    try:
+        job = done(core, core.queue.submit(spec(pipeline)))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert (job.state, job.error.code) == (JobState.FAILED, "disk_full")
+    assert str(core.store.work) not in str(job.error)
+    assert files_of(core) == []
+    assert done(core, core.queue.submit(spec(pipeline))).state is JobState.COMPLETED
+
+
+def test_a_mistake_of_ours_is_told_without_insides(make_core, pipeline):
+    class Broken(type(pipeline)):
+        def complete(self, *arguments, **options):
+            raise RuntimeError("secret /path/to/weights")
+
+    broken = Broken(**pipeline.components)
+    core = make_core(source=lambda: broken)
+    job = done(core, core.queue.submit(spec(pipeline)))
+    assert (job.state, job.error.code) == (JobState.FAILED, "internal")
+    assert "secret" not in str(job.error)
+    assert core.queue.is_alive
+
+
+def test_a_model_that_cannot_be_loaded_fails_every_job(make_core, pipeline, tmp_path):
+    core = make_core(source=tmp_path / "nowhere", wait=False)
+    job = done(core, core.queue.submit(spec(pipeline)))
+    assert (job.state, job.error.code) == (JobState.FAILED, "model_failed")
+    assert "does not exist" in str(job.error)
+
+
+# ------------------------------------------------------------------------------ keeping
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now_s = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def timed(pipeline, tmp_path):
+    """A queue with a clock that the test turns."""
+    clock = Clock()
+    store = Store(tmp_path / "timed")
+    limits = Limits(keep_seconds=60, max_kept=3)
+    queue = JobQueue(PipelineRunner(lambda: pipeline), store, limits, clock)
+    queue.start()
+    yield queue, clock, store
+    queue.close(timeout_s=60)
+    store.close()
+
+
+def stored(store: Store) -> int:
+    return sum(1 for path in (store.work / "jobs").rglob("*.webp"))
+
+
+def test_finished_jobs_expire_with_their_files(timed, pipeline):
+    queue, clock, store = timed
+    job = queue.submit(spec(pipeline))
+    queue.wait(job)
+    assert job.expires_s == clock.now_s + 60
+    clock.now_s += 61
+    with pytest.raises(NotFoundError):
+        queue.get(job.id)
+    assert queue.list() == []
+    queue.expire()
+    assert (queue.num_kept, stored(store)) == (0, 0)
+
+
+def test_the_oldest_finished_jobs_go_when_there_are_too_many(timed, pipeline):
+    queue, _, store = timed
+    jobs = [queue.submit(spec(pipeline, seeds=(seed,))) for seed in range(5)]
+    for job in jobs:
+        queue.wait(job)
+    queue.expire()
+    assert [job.id for job in queue.list()] == [job.id for job in jobs[2:]]
+    assert stored(store) == 3
+
+
+def test_pixels_of_finished_jobs_are_let_go(core, pipeline):
+    job = done(core, core.queue.submit(spec(pipeline, request=given_request(pipeline, 1))))
+    assert job.spec.num_bytes == 4 * 4
+    assert job.spec.known == (0,)
+
+
+def test_only_the_owner_sees_a_job(core, pipeline):
+    job = core.queue.submit(spec(pipeline), "me")
+    assert core.queue.get(job.id, "me") is job
+    assert core.queue.list("you") == []
+    with pytest.raises(NotFoundError):
+        core.queue.get(job.id, "you")
+
+
+# ------------------------------------------------------------------------------ the folder
+
+
+def test_the_work_folder_belongs_to_one_server(tmp_path):
+    store = Store(tmp_path / "work")
+    with pytest.raises(UserError, match="used by another"):
+        Store(tmp_path / "work")
+    store.save("jobs", "video_1", "clip.webp", b"x")
+    store.close()
+    assert list((tmp_path / "work").iterdir()) == []
+    Store(tmp_path / "work").close()
+
+
+def test_a_folder_with_something_else_in_it_is_refused(tmp_path):
+    (tmp_path / "thesis.txt").write_text("mine")
+    with pytest.raises(UserError, match="not empty"):
+        Store(tmp_path)
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", ".", "..", "a\0b", "A" * 99, "-x", "x\n"])
+def test_names_that_are_not_ours_never_become_paths(tmp_path: Path, name: str):
+    store = Store(tmp_path / "work")
+    for room, owner, file in (("jobs", name, "x"), ("jobs", "x", name), (name, "x", "x")):
+        with pytest.raises(ValueError, match="no name"):
+            store.path(room, owner, file)
+    store.close()

@@ -1,0 +1,191 @@
+"""Frames made by moving a given one: plans, named motions, the pipeline with all its stages."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rdtf.errors import ConfigError, UserError
+from rdtf.models.motion_latents import alpha_box, flow_of_latents
+from rdtf.models.motion_matching import look
+from rdtf.sampling.moving import known_motion, plan_motion, to_pixels
+from rdtf.sampling.pipeline import StickerPipeline
+from rdtf.sampling.stages import plan_stages
+from rdtf.stickers import Sticker
+from rdtf.synthetic import VERBS
+from rdtf.synthetic.characters import SyntheticStickers
+from sampling.moving import CANVAS, whole_pipeline
+
+
+@pytest.fixture(scope="module")
+def pipe() -> StickerPipeline:
+    return whole_pipeline()
+
+
+@pytest.fixture(scope="module")
+def still() -> Sticker:
+    return SyntheticStickers(seed=5, count=9, canvas=CANVAS, max_frames=8)[7].select([0])
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+# ------------------------------------------------------------------------- plans
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    known=st.lists(st.booleans(), min_size=1, max_size=40),
+    longest=st.integers(2, 16),
+    window=st.integers(3, 8),
+    loop=st.booleans(),
+)
+def test_every_frame_is_made_once_by_windows_that_fit(known, longest, window, loop):
+    stages = list(plan_stages(np.array(known), longest=window, longest_motion=longest, loop=loop))
+    done = list(known)
+    for stage in stages:
+        if stage.window is None:
+            assert not any(done)
+            done[0] = True
+            continue
+        make = [slot % len(known) for slot in stage.window.make]
+        assert not any(done[slot] for slot in make) and len(set(make)) == len(make)
+        if stage.family != "interpolation":
+            assert len(stage.window.slots) <= longest + loop
+            assert all(done[slot % len(known)] for slot in stage.window.given)
+            assert stage.window.anchor in stage.window.given
+        for slot in make:
+            done[slot] = True
+    assert all(done)
+
+
+def test_only_what_lies_beyond_the_given_frames_is_moved():
+    moved = list(plan_motion([False, True, False, True, False, False], 8, loop=False))
+    assert sorted(slot for window in moved for slot in window.make) == [0, 4, 5]
+    assert {window.anchor for window in moved} == {1, 3}
+
+
+def test_a_loop_of_one_still_closes_on_itself():
+    (window,) = plan_motion([True, False, False, False], 8, loop=True)
+    assert window.slots == (0, 1, 2, 3, 4) and window.given == (0, 4)
+
+
+# ---------------------------------------------------------------- known motion
+
+
+def test_motion_of_known_frames_moves_the_reference_onto_them():
+    """A square that slides: where the latents say that its pixels come from, they do."""
+    frames = np.zeros((3, CANVAS, CANVAS, 4), dtype=np.uint8)
+    for index in range(3):
+        frames[index, 10:22, 6 + 3 * index : 16 + 3 * index] = (200, 40, 40, 255)
+        frames[index, 12:16, 8 + 3 * index : 11 + 3 * index] = (20, 40, 240, 255)
+    pixels = to_pixels(frames)
+    centre = alpha_box((pixels[:1, 3] + 1) / 2)[:, :2]
+    known = torch.tensor([True, True, True])
+    latents = known_motion(pixels, known, pixels[:1], centre)
+    flow = flow_of_latents(latents, centre, (CANVAS, CANVAS))[0]
+    moved = look(pixels[:1].expand(3, -1, -1, -1), flow)
+    assert (moved - pixels).abs().mean() < 0.03
+    assert (pixels[:1] - pixels[2]).abs().mean() > 0.1
+    assert not latents[0, 0].any()
+
+
+# ---------------------------------------------------------------- named motions
+
+
+@pytest.mark.parametrize("loop", [False, True])
+@pytest.mark.parametrize("name", VERBS)
+def test_a_motion_by_name_moves_the_still(pipe, still, name, loop):
+    made = pipe("", image=still, motion=name, num_frames=6, loop=loop, generator=seeded())
+    np.testing.assert_array_equal(made.frames[0], still.frames[0])
+    assert np.abs(made.premultiplied()[1:] - made.premultiplied()[0]).max() > 0.1
+    again = pipe("", image=still, motion=name, num_frames=6, loop=loop, generator=seeded())
+    np.testing.assert_array_equal(made.frames, again.frames)
+
+
+def test_sliding_goes_where_it_says(pipe, still):
+    def centres(name: str) -> np.ndarray:
+        frames = pipe("", image=still, motion=name, motion_scale=0.5, generator=seeded()).frames
+        alpha = frames[..., 3].astype(float)
+        return (alpha.sum(1) * np.arange(CANVAS)).sum(1) / alpha.sum((1, 2))
+
+    assert (np.diff(centres("slide right")) >= -0.05).all()
+    assert centres("slide right")[-1] > centres("slide right")[0] + 1
+    assert centres("slide left")[-1] < centres("slide left")[0] - 1
+
+
+def test_a_name_that_there_is_not_is_refused_with_a_suggestion(pipe, still):
+    with pytest.raises(UserError, match="did you mean jump"):
+        pipe("", image=still, motion="jumpp")
+
+
+# ------------------------------------------------------------------ the pipeline
+
+
+def test_text_alone_draws_a_still_and_moves_it(pipe):
+    made = pipe("a cat jumping", num_frames=4, num_inference_steps=2, generator=seeded())
+    assert made.frames.shape == (4, CANVAS, CANVAS, 4)
+    assert made.captions == ("a cat jumping",)
+
+
+def test_given_frames_come_back_whatever_is_made(pipe, still):
+    clip = SyntheticStickers(seed=3, count=4, canvas=CANVAS, max_frames=8)[2]
+    frames = np.resize(clip.frames, (7, CANVAS, CANVAS, 4))
+    sticker = Sticker(frames, np.full(7, 90))
+    made = pipe.fill(sticker, [1, 4], num_inference_steps=2, generator=seeded())
+    np.testing.assert_array_equal(made.frames[[1, 4]], frames[[1, 4]])
+
+
+def test_steps_are_counted_over_all_stages(pipe):
+    seen = []
+    pipe(
+        "a cat",
+        num_frames=20,
+        num_inference_steps=2,
+        callback=lambda index, level, latents: seen.append(index),
+        generator=seeded(),
+    )
+    assert len(seen) == pipe.num_timesteps == 2 * (1 + 2)  # a still, 15 frames more, 4 more
+
+
+def test_large_frames_are_the_large_still_moved(pipe):
+    still = SyntheticStickers(seed=5, count=9, canvas=96, max_frames=8)[7].select([0])
+    made = pipe("", image=still, motion="slide right", output_size="input", generator=seeded())
+    assert made.frames.shape[1:3] == (96, 96)
+    np.testing.assert_array_equal(made.frames[0], still.frames[0])
+    # As sharp as the still: its steepest edges survive.
+    edges = np.abs(np.diff(made.premultiplied(), axis=1)).max((1, 2, 3))
+    assert edges[1:-1].min() > 0.6 * edges[0]
+
+
+def test_nothing_smears_beyond_the_canvas(pipe):
+    """A still that touches the border and slides away leaves nothing behind."""
+    full = np.full((1, CANVAS, CANVAS, 4), 255, dtype=np.uint8)
+    made = pipe("", image=Sticker(full, np.array([100])), motion="slide right", generator=seeded())
+    assert not made.frames[-1, :, :4, 3].any()
+
+
+def test_a_saved_pipeline_keeps_all_its_parts(pipe, still, tmp_path):
+    pipe.save_pretrained(tmp_path / "pipe")
+    again = StickerPipeline.from_pretrained(tmp_path / "pipe")
+    again.set_progress_bar_config(disable=True)
+    options = {"image": still, "num_frames": 4, "num_inference_steps": 2}
+    first = pipe("waving", generator=seeded(), **options)
+    second = again("waving", generator=seeded(), **options)
+    np.testing.assert_array_equal(first.frames, second.frames)
+
+
+def test_parts_must_fit_one_another(pipe):
+    parts = {**pipe.components, "motion": None}
+    with pytest.raises(ConfigError, match="needs one that moves"):
+        StickerPipeline(**parts)
+
+
+def test_a_model_without_a_motion_network_takes_no_named_motion(pipe, still):
+    plain = StickerPipeline(**{**pipe.components, "motion": None, "drawer": None})
+    with pytest.raises(UserError, match="no motion network"):
+        plain("", image=still, motion="jump")
