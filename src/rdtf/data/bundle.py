@@ -306,7 +306,7 @@ class _FramesWriter:
 def _copy_package(folder: Path) -> None:
     package = Path(__file__).resolve().parents[1]
     for room in _ROOMS:
-        for file in sorted((package / room).glob("*.py")):
+        for file in sorted((package / room).rglob("*.py")):
             target = folder / "rdtf" / file.relative_to(package)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)
