@@ -41,7 +41,7 @@ BUNDLE_FORMAT, BUNDLE_VERSION = "rdtf-bundle", 1
 MANIFEST_FILE, SIZES_FILE, TEXT_FOLDER = "manifest.json", "frame_bytes.npy", "text"
 # What training on a bundle imports: no module in these needs more than torch, numpy, pillow,
 # safetensors and diffusers when it is imported there.
-_ROOMS = ("", "data", "method", "models", "stickers", "synthetic", "training")
+_ROOMS = ("", "data", "method", "models", "stickers", "stickers/formats", "synthetic", "training")
 _QUALITY = 80
 _CHEAP = 1.5  # lossless frames may be this much longer than lossy ones
 # Measured on drawings of 128 px: 1.8 ms; the codec's usual effort saves 4 % for half more time.
@@ -306,7 +306,7 @@ class _FramesWriter:
 def _copy_package(folder: Path) -> None:
     package = Path(__file__).resolve().parents[1]
     for room in _ROOMS:
-        for file in sorted((package / room).rglob("*.py")):
+        for file in sorted((package / room).glob("*.py")):
             target = folder / "rdtf" / file.relative_to(package)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(file, target)
