@@ -384,8 +384,8 @@ def test_what_both_sides_agree_on_stays():
         return composition.apply(references)
 
     assert (applied(True)[..., 20:] == 0).all()
-    assert (applied(True)[..., :8] > 0.6).all()
-    assert (applied(False)[..., 20:] > 0.6).all()
+    assert (applied(True)[..., :48, :8] > 0.6).all()
+    assert (applied(False)[..., :48, 20:48] > 0.6).all()
 
 
 def test_motion_is_scaled():
@@ -402,3 +402,31 @@ def test_motion_is_scaled():
         )
         moved[scale] = composition.flow
     torch.testing.assert_close(moved[2.0], 2 * moved[1.0])
+
+
+def moved_right(alphas: tuple[float, float], flow_x: tuple[float, float]) -> Tensor:
+    """Alpha of a frame between two full canvases that are shifted by `flow_x`, `[8, 8]`."""
+    references = torch.tensor(alphas).view(1, 2, 1, 1, 1).expand(1, 2, 4, 8, 8).clone()
+    flow = torch.zeros(1, 2, 2, 8, 8)
+    flow[0, 0, 0], flow[0, 1, 0] = flow_x
+    composition = Composition(
+        flow=flow,
+        weights=torch.tensor([0.5, 0.5, 0.0]).view(1, 3, 1, 1).expand(1, 3, 8, 8),
+        share=torch.full((1,), 0.5),
+        added=torch.zeros(1, 4, 8, 8),
+        between=torch.ones(1, dtype=torch.bool),
+    )
+    return composition.apply(references)[0, 3]
+
+
+def test_what_comes_from_beyond_the_canvas_is_transparent():
+    """Border pixels used to be smeared into it."""
+    alpha = moved_right((1.0, 0.2), (-0.5, -0.5))
+    assert torch.equal(alpha[:, :1], torch.full((8, 1), -1.0))
+    assert alpha[:, 3:].allclose(torch.tensor(0.6))
+
+
+def test_what_one_reference_does_not_show_comes_from_the_other():
+    alpha = moved_right((1.0, 0.2), (-0.5, 0.5))
+    assert alpha[:, 0].allclose(torch.tensor(0.2)) and alpha[:, -1].allclose(torch.tensor(1.0))
+    assert alpha[:, 3:5].allclose(torch.tensor(0.6))

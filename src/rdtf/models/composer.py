@@ -37,6 +37,8 @@ NUM_REFERENCES = 2
 _GENERATED_LOGIT = -5.0
 # A difference, in [-1, 1], from which on two moved references contradict each other.
 _CONFLICT = 0.3
+# Premultiplied pixels in [-1, 1], as `PixelPatches` folds them.
+_RGBA, _TRANSPARENT = 4, -1.0
 # What differs by up to 2 levels of 8 bits is still, by 16 it is not; and how near, as a share of
 # the canvas.
 _STILL_DIFFERENCE, _STILL_REACH = (4.5 / 255, 32 / 255), 1 / 64
@@ -136,10 +138,19 @@ class Composition:
         if weights.shape[-2:] != size:
             weights = F.interpolate(weights, size=size, mode="bilinear")
             added = F.interpolate(added, size=size, mode="bilinear")
-        moved = warp(references, self.flow)
+        pixels = references.shape[2] == _RGBA
+        moved = warp(references, self.flow, _TRANSPARENT if pixels else None)
         between = self.between[:, None, None, None]
-        generated = self._blend(moved) + added * torch.where(between, _conflict(moved), 1.0)
+        share = self.share[:, None, None, None]
         first, second, own = weights[:, :, None].unbind(1)
+        if pixels:  # where only one reference has pixels, it serves for both
+            seen = warp(torch.ones_like(references[:, :, :1]), self.flow, 0.0).unbind(1)
+            only = seen[0] * (1 - seen[1]), seen[1] * (1 - seen[0])
+            share = share * (1 - only[1]) + (1 - share) * only[0]
+            change = second * only[0] - first * only[1]
+            first, second = first + change, second - change
+        generated = torch.lerp(moved[:, 1], moved[:, 0], share)
+        generated = generated + added * torch.where(between, _conflict(moved), 1.0)
         composed = first * moved[:, 0] + second * moved[:, 1] + own * generated
         still = _alike(references) * between
         return torch.lerp(composed, self._blend(references), still)

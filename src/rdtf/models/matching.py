@@ -74,10 +74,12 @@ def match(
     return motion[:, None] * shares, disagreement
 
 
-def warp(references: Tensor, flow: Tensor) -> Tensor:
-    """Look elsewhere: references `[..., c, H, W]`, flow `[..., 2, h, w]` → `[..., c, H, W]`.
+def warp(references: Tensor, flow: Tensor, outside: float | None = None) -> Tensor:
+    """Backward warp: references `[..., c, H, W]`, flow `[..., 2, h, w]` → `[..., c, H, W]`.
 
-    Flow (x, y) is in halves of the canvas, so that it fits any resolution.
+    Args:
+        flow: (x, y) in normalised coordinates, so that it fits any resolution.
+        outside: value beyond the canvas; None = that of the nearest border pixel.
     """
     height, width = references.shape[-2:]
     flat = flow.reshape(-1, *flow.shape[-3:])
@@ -85,7 +87,10 @@ def warp(references: Tensor, flow: Tensor) -> Tensor:
         flat = F.interpolate(flat, size=(height, width), mode="bilinear")
     grid = _identity_grid(height, width, flat) + flat.permute(0, 2, 3, 1)
     images = references.reshape(-1, *references.shape[-3:])
-    warped = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    if outside is None:
+        warped = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+    else:
+        warped = F.grid_sample(images - outside, grid, align_corners=False) + outside
     return warped.reshape(references.shape)
 
 
