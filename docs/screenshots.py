@@ -16,7 +16,7 @@ from playwright.sync_api import sync_playwright
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from fixtures_service import running
 from rdtf.app.core import Core
-from rdtf.app.limits import Limits
+from rdtf.app.errors import Limits
 from rdtf.app.runner import PipelineRunner
 
 _IMAGES = Path(__file__).parent / "images"

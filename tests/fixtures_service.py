@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
+from rdtf.app.access import ApiKeys
 from rdtf.app.core import Core
+from rdtf.app.errors import Limits
 from rdtf.app.jobs import Job
-from rdtf.app.keys import ApiKeys
-from rdtf.app.limits import Limits
 from rdtf.app.runner import PipelineRunner
 from rdtf.app.spec import JobSpec
 from rdtf.sampling.pipeline import StickerPipeline

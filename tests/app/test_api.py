@@ -22,7 +22,7 @@ from fixtures_service import (
     still,
     wait_for_steps,
 )
-from rdtf.app.limits import Limits
+from rdtf.app.errors import Limits
 from rdtf.sampling.pipeline import StickerPipeline
 from rdtf.stickers import Sticker, decode_sticker, encode_sticker
 from sampling.moving import whole_pipeline

@@ -20,9 +20,8 @@ from fixtures_service import (
     spec,
     wait_for_steps,
 )
-from rdtf.app.errors import BusyError, NotFoundError, ServiceError
+from rdtf.app.errors import BusyError, Limits, NotFoundError, ServiceError
 from rdtf.app.jobs import JobQueue, JobState
-from rdtf.app.limits import Limits
 from rdtf.app.runner import PipelineRunner
 from rdtf.app.store import Store
 from rdtf.errors import UserError

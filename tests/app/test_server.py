@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 from fixtures_service import direct, given_request, png, running, spec, still
-from rdtf.app.limits import Limits
+from rdtf.app.errors import Limits
 from rdtf.app.server import bind
 from rdtf.stickers import decode_sticker
 

@@ -13,9 +13,8 @@ import pytest
 from PIL import Image
 
 from fixtures_service import moving_disc, still
-from rdtf.app.errors import ServiceError, TooLargeError
-from rdtf.app.limits import Limits
-from rdtf.app.uploads import decode_data_url, decode_upload, shown_name
+from rdtf.app.errors import Limits, ServiceError, TooLargeError
+from rdtf.app.requests import decode_data_url, decode_upload, shown_name
 from rdtf.stickers import Budget, Sticker, encode_sticker
 
 LIMITS = Limits()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rdtf.cli.bundle import describe, parse_size
+from rdtf.cli.data import describe, parse_size
 from rdtf.data.bundle import BundleSummary
 from rdtf.data.dataset import PreparedDataset
 from rdtf.errors import UserError

@@ -13,8 +13,14 @@ import torch
 from fixtures_bundles import BLOCK, encoder, summary
 from fixtures_runs import training_set
 from models.encoders import save_tiny_bert, save_tiny_t5
-from rdtf.data.bundle import MANIFEST_FILE, BundleSummary, encode_frame, write_bundle
-from rdtf.data.bundle_text import read_text, write_text
+from rdtf.data.bundle import (
+    MANIFEST_FILE,
+    BundleSummary,
+    encode_frame,
+    read_text,
+    write_bundle,
+    write_text,
+)
 from rdtf.data.clip_store import StoredClip
 from rdtf.data.dataset import PreparedDataset
 from rdtf.data.unbundle import Bundle

@@ -12,11 +12,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from safetensors import safe_open
 
+from rdtf.data.caches import (
+    ensure_latents_cache,
+    ensure_pixels_cache,
+    ensure_text_cache,
+    reduce_premultiplied,
+)
 from rdtf.data.dataset import PreparedDataset
-from rdtf.data.latentcache import ensure_latents_cache
-from rdtf.data.pixelcache import ensure_pixels_cache, reduce_premultiplied
-from rdtf.data.tensorfile import RowWriter, open_rows
-from rdtf.data.textcache import ensure_text_cache
+from rdtf.data.shards import RowWriter, open_rows
 from rdtf.errors import DataError
 from rdtf.models.representation import LearnedLatents, PixelPatches, RGBAAutoencoder
 from rdtf.models.text import TextEncoder

@@ -21,7 +21,7 @@ def die_at_five(number: int) -> int:
 
 
 def is_torch_loaded(_: int) -> tuple[bool, str]:
-    import rdtf.data.clip  # noqa: F401
+    import rdtf.data.dataset  # noqa: F401
 
     return "torch" in sys.modules, os.environ["OMP_NUM_THREADS"]
 

@@ -8,7 +8,7 @@ import pytest
 from webdataset.compat import WebDataset
 
 from rdtf.data.dataset import PreparedDataset
-from rdtf.data.frames import decode_frames, encode_frames
+from rdtf.data.keyframes import decode_frames, encode_frames
 from rdtf.data.prepare import prepare
 from rdtf.errors import DataError, UserError
 from rdtf.synthetic.characters import SyntheticStickers

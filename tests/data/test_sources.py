@@ -7,9 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdtf.data.captions import caption_from_name, clean_captions
-from rdtf.data.sources import collect_folders
-from rdtf.data.splits import split_concepts
+from rdtf.data.sources import caption_from_name, clean_captions, collect_folders, split_concepts
 from rdtf.errors import ConfigError, UserError
 
 from .stickers import moving_square, save_webp, soft_disc, write_rows

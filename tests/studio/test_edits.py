@@ -8,12 +8,11 @@ import numpy as np
 import pytest
 
 from fixtures_service import moving_disc
-from rdtf.app.errors import NotFoundError
-from rdtf.app.limits import Limits
+from rdtf.app.errors import Limits, NotFoundError
 from rdtf.app.studio import edits
+from rdtf.app.studio.board import Shelf, safe_stem
 from rdtf.app.studio.editor import Editor
 from rdtf.app.studio.session import Sessions
-from rdtf.app.studio.shelf import Shelf, safe_stem
 from rdtf.errors import UserError
 from rdtf.stickers import Sticker
 

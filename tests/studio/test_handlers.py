@@ -356,7 +356,7 @@ def test_the_page_calls_the_handlers(core, pipeline):
 def test_no_rule_of_the_style_sheet_is_torn_apart():
     """Gradio puts a prefix behind every comma of a selector, also behind those in brackets."""
     pytest.importorskip("gradio", reason="the extra studio is not installed")
-    from rdtf.app.studio.parts import asset
+    from rdtf.app.studio.handlers import asset
 
     selectors = re.findall(
         r"[^{}]+(?=\{)", re.sub(r"/\*.*?\*/", "", asset("studio.css"), flags=re.S)

@@ -11,8 +11,8 @@ import torch
 from safetensors.torch import load_file
 
 from fixtures_runs import tiny_config
+from rdtf.data.caches import ensure_pixels_cache
 from rdtf.data.dataset import PreparedDataset
-from rdtf.data.pixelcache import ensure_pixels_cache
 from rdtf.errors import CheckpointError, ConfigError, DataError, UserError
 from rdtf.models.representation import LearnedLatents, RGBAAutoencoder
 from rdtf.training.autoencoder import AutoencoderConfig, train_autoencoder

@@ -11,15 +11,12 @@ from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 import rdtf
-from rdtf.app.asked import Given, remixed, to_spec
-from rdtf.app.content import content_of
-from rdtf.app.core import Core, clip_of
+from rdtf.app.access import CONTENT_TYPE, Guard, Metrics, error_answer
+from rdtf.app.core import Core, clip_of, content_of
 from rdtf.app.errors import ServiceError, UnavailableError
-from rdtf.app.forms import read_request, to_given
-from rdtf.app.guard import Guard, error_answer
 from rdtf.app.jobs import Job
-from rdtf.app.metrics import CONTENT_TYPE, Metrics
-from rdtf.app.schemas import (
+from rdtf.app.requests import Given, read_request, remixed, to_given, to_spec
+from rdtf.app.schema import (
     CreateVideo,
     ErrorAnswer,
     Extend,

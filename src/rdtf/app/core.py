@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
-from rdtf.app.errors import NotReadyError, ServiceError, UnavailableError
+from rdtf.app.access import ApiKeys
+from rdtf.app.errors import Limits, NotFoundError, NotReadyError, ServiceError, UnavailableError
 from rdtf.app.jobs import Job, JobQueue, JobState
-from rdtf.app.keys import ApiKeys
-from rdtf.app.limits import Limits
-from rdtf.app.results import Result
 from rdtf.app.runner import PipelineRunner
-from rdtf.app.store import Store
+from rdtf.app.store import Result, Store
 from rdtf.errors import UserError
-from rdtf.stickers import Sticker
+from rdtf.stickers import Sticker, encode_sticker
 
 
 @dataclass(frozen=True)
@@ -82,3 +81,27 @@ def clip_of(job: Job, index: int = 0) -> Sticker:
         if isinstance(error, ServiceError):
             raise
         raise NotReadyError("the video has expired", code="not_found") from error
+
+
+Variant = Literal["video", "thumbnail", "spritesheet"]
+
+
+def content_of(job: Job, variant: Variant = "video") -> tuple[bytes, str, str]:
+    """Bytes, media type and suffix.
+
+    Raises:
+        NotReadyError: the job is not completed.
+        NotFoundError: it has just expired.
+    """
+    if variant == "video":
+        result = result_of(job)
+        try:
+            return result.path.read_bytes(), result.media_type, result.suffix
+        except OSError as error:
+            raise NotFoundError("there is no such video; it may have expired") from error
+    clip = clip_of(job)
+    if variant == "thumbnail":
+        return encode_sticker(clip.select([0]), ".png"), "image/png", ".png"
+    from rdtf.stickers.export import export_sticker
+
+    return export_sticker(clip, "sheet").data, "image/png", ".png"

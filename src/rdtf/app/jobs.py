@@ -11,11 +11,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from rdtf.app.errors import BusyError, NotFoundError, ServiceError, UnavailableError
-from rdtf.app.limits import Limits
-from rdtf.app.results import Result, finish
+from rdtf.app.errors import BusyError, Limits, NotFoundError, ServiceError, UnavailableError
 from rdtf.app.spec import JobSpec, check_spec
-from rdtf.app.store import Store
+from rdtf.app.store import Result, Store, finish
 from rdtf.errors import UserError
 from rdtf.fileio import no_room
 from rdtf.stickers import Sticker

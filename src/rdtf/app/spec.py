@@ -9,8 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from rdtf.app.errors import ServiceError, TooLargeError
-from rdtf.app.limits import Limits
+from rdtf.app.errors import Limits, ServiceError, TooLargeError
 from rdtf.errors import UserError
 from rdtf.sampling.options import MAX_GUIDANCE, MAX_MOTION_SCALE, MAX_SEED, NETWORK
 from rdtf.sampling.requests import ClipRequest

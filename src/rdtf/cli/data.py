@@ -43,7 +43,7 @@ class Synth:
 
         stickers = SyntheticStickers(self.seed, self.count, self.canvas, self.max_frames)
         if self.files != "none":
-            from rdtf.data.export import write_sticker_files
+            from rdtf.data.animated import write_sticker_files
 
             write_sticker_files(stickers, self.out, self.files)
             text = f"{self.count} stickers in {self.out}"
@@ -197,3 +197,145 @@ def describe_summary(summary: object) -> str:
         parts = ", ".join(f"{part} ({count})" for part, count in values["not_drawn"].items())
         lines.append(f"not drawn in Lottie files: {parts} (each named in clips.jsonl)")
     return "\n".join(lines)
+
+
+@dataclass
+class Animate:
+    """Set stills in motion by rules, with captions, to train on where there are no clips.
+
+    Each sticker is a still of the folder that jumps, spins, melts …, as a WebP file with captions
+    in OUT/captions.jsonl, ready for `rdtf data prepare`. Sticker N is always the same for a seed
+    and the same stills. Names of stills come from *.jsonl files or their own file names.
+
+    Example: rdtf data animate my-stills CLIPS --count 500 --verbs jump,spin
+    """
+
+    stills: Positional[Path]
+    """Folder of stills, at any depth; what is animated is left out."""
+    out: Positional[Path]
+    """Folder to make."""
+    count: int = 200
+    """How many stickers."""
+    frames: int = 8
+    """Frames of each."""
+    seed: int = 0
+    """Another seed gives other motions."""
+    verbs: str | None = None
+    """What they may do, as "jump,spin,slide left"; default: every verb of the grammar."""
+    canvas: int = 256
+    """Side in pixels that stills are fitted to."""
+    json: bool = False
+    """Print the summary as JSON."""
+
+    def run(self) -> None:
+        from collections import Counter
+
+        from rdtf.cli.output import show
+        from rdtf.data.animated import AnimatedStills, write_sticker_files
+        from rdtf.data.pool import track
+
+        animated = AnimatedStills(
+            [self.stills],
+            self.count,
+            num_frames=self.frames,
+            seed=self.seed,
+            verbs=self.verbs.split(",") if self.verbs is not None else None,
+            canvas=self.canvas,
+        )
+        write_sticker_files(track(animated, "animate", len(animated)), self.out, "webp")
+        skipped = dict(Counter(left_out.kind for left_out in animated.skipped).most_common())
+        text = f"{self.count} stickers in {self.out}"
+        if skipped:
+            reasons = ", ".join(f"{count} {kind}" for kind, count in skipped.items())
+            text += f"\nleft out {sum(skipped.values())}: {reasons}"
+        values = {"path": self.out, "num_stickers": self.count, "skipped": skipped}
+        show(values, self.json, text)
+
+
+@dataclass
+class Bundle:
+    """Put a training set into one folder that a rented GPU can train on.
+
+    Takes what `rdtf data prepare` or `rdtf data synth` made, or folders of stickers. The folder
+    holds the training clips as WebP, the text encoder in half precision with the words that occur,
+    and the code: the other side needs torch, numpy, pillow, safetensors, diffusers and
+    transformers, and no network. Held-out clips stay at home.
+
+    Example: rdtf data bundle DATA BUNDLE --part-size 60MB
+    """
+
+    paths: Positional[tuple[Path, ...]]
+    """A training set or folders of stickers, and last the folder to make."""
+    canvas: int = 128
+    """Side in pixels, a multiple of 16."""
+    part_size: str | None = None
+    """Split into folders of at most this size each, e.g. 60MB."""
+    workers: int | None = None
+    """Processes; default: one per processor."""
+    overwrite: bool = False
+    """Replace an existing bundle."""
+    json: bool = False
+    """Print the summary as JSON."""
+
+    def run(self) -> None:
+        from rdtf.cli.output import show
+        from rdtf.data.bundle import write_bundle
+        from rdtf.errors import UserError
+
+        if len(self.paths) < 2:
+            raise UserError("name a training set or folders of stickers, and the folder to make")
+        *inputs, out = self.paths
+        summary = write_bundle(
+            inputs,
+            out,
+            canvas=self.canvas,
+            part_bytes=None if self.part_size is None else parse_size(self.part_size),
+            workers=self.workers,
+            overwrite=self.overwrite,
+        )
+        show(summary.to_dict(), self.json, describe(summary))
+
+
+def parse_size(text: str) -> int:
+    """`60MB`, `1.5 GB` or plain bytes."""
+    from rdtf.errors import UserError
+
+    number, factor = text.strip().upper(), 1.0
+    for unit, size in (("KB", 1e3), ("MB", 1e6), ("GB", 1e9)):
+        if number.endswith(unit):
+            number, factor = number.removesuffix(unit), size
+    try:
+        size = float(number) * factor
+    except ValueError:
+        size = 0.0
+    if not 0 < size < 1e15:
+        raise UserError(f"size {text!r} is none; say for example 60MB")
+    return int(size)
+
+
+def describe(summary: object) -> str:
+    """A few lines for people."""
+    from rdtf.fileio import size_text
+
+    values = vars(summary)
+    kinds = ", ".join(f"{name} {size_text(size)}" for name, size in values["files"].items())
+    lossy = 1 - values["lossless_share"]
+    loss = "all without loss"
+    if values["lossy_psnr_db"] is not None:
+        loss = f"{lossy:.0%} of them with loss, at {values['lossy_psnr_db']:.1f} dB"
+    counts = f"{_counted(values['num_clips'], 'clip')}, {_counted(values['num_frames'], 'frame')}"
+    lines = [
+        f"{counts} of {values['canvas']} px, {loss}; "
+        f"{size_text(values['num_bytes'])} in {values['path']} ({kinds})"
+    ]
+    if values["num_held_out"]:
+        lines.append(
+            f"left out: {_counted(values['num_held_out'], 'clip')} held out for validation"
+        )
+    if len(values["parts"]) > 1:
+        lines += [f"  {part}" for part in values["parts"]]
+    return "\n".join(lines)
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

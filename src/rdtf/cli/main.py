@@ -13,17 +13,12 @@ from typing import Annotated, Any, Union
 
 import tyro
 
-from rdtf.cli.animate import Animate
-from rdtf.cli.bundle import Bundle
-from rdtf.cli.compare import Compare
-from rdtf.cli.data import Inspect, Prepare, Synth
-from rdtf.cli.evaluate import Evaluate
+from rdtf.cli.data import Animate, Bundle, Inspect, Prepare, Synth
+from rdtf.cli.evaluate import Compare, Evaluate
 from rdtf.cli.export import ExportCommand
-from rdtf.cli.quickstart import Quickstart
-from rdtf.cli.resident import JoinParts, TrainDrawing, TrainMotion
 from rdtf.cli.sample import Fill, Generate, Interpolate, Predict
 from rdtf.cli.studio import StudioCommand
-from rdtf.cli.train import Train, TrainAutoencoder
+from rdtf.cli.train import JoinParts, Quickstart, Train, TrainAutoencoder, TrainDrawing, TrainMotion
 from rdtf.errors import UserError
 
 _DATA_COMMANDS = {

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from rdtf.app.limits import Limits
+    from rdtf.app.errors import Limits
 
 _MIB = 2**20
 
@@ -47,8 +47,8 @@ class StudioCommand:
     """How long finished jobs can be fetched."""
 
     def run(self) -> None:
+        from rdtf.app.access import ApiKeys
         from rdtf.app.core import Core
-        from rdtf.app.keys import ApiKeys
         from rdtf.app.runner import PipelineRunner
         from rdtf.app.server import bind, serve, work_folder
         from rdtf.cli.output import note
@@ -74,7 +74,7 @@ class StudioCommand:
     def _limits(self) -> Limits:
         from dataclasses import replace
 
-        from rdtf.app.limits import Limits
+        from rdtf.app.errors import Limits
 
         limits = Limits()
         upload_bytes = self.max_upload_mb * _MIB

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import operator
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import SupportsIndex
+from typing import Any, SupportsIndex
 
 import numpy as np
 
-from rdtf.data.captions import clean_captions
-from rdtf.data.sources import Skipped, SourceItem, collect_folders
+from rdtf.data.sources import Skipped, SourceItem, clean_captions, collect_folders
 from rdtf.errors import ConfigError, StickerError, UserError
+from rdtf.fileio import atomic_folder
 from rdtf.stickers import Sticker, probe, read_sticker
 from rdtf.synthetic import (
     animate,
@@ -22,6 +23,38 @@ from rdtf.synthetic import (
     draw_motion,
 )
 from rdtf.synthetic.verbs import find_verb
+
+
+def write_sticker_files(stickers: Iterable[Sticker], out: Path, suffix: str) -> int:
+    """Write each sticker to `out` as `000000.SUFFIX` and all captions to `captions.jsonl`.
+
+    Returns how many. The folder appears whole or not at all; one that holds something is refused.
+    """
+    if out.exists() and not out.is_dir():
+        raise UserError(f"output {out} is a file; name a folder")
+    if out.is_dir() and any(out.iterdir()):
+        raise UserError(f"{out} is not empty; name a new folder")
+    rows = []
+    with atomic_folder(out) as folder:
+        for number, sticker in enumerate(stickers):
+            name = f"{number:06d}.{suffix}"
+            sticker.save(folder / name)
+            rows.append(json.dumps(_row(name, sticker), ensure_ascii=False))
+        (folder / "captions.jsonl").write_text("\n".join(rows) + "\n", "utf-8")
+    return len(rows)
+
+
+def _row(name: str, sticker: Sticker) -> dict[str, Any]:
+    """What is known of a sticker, in the words that `rdtf data prepare` reads."""
+    about = {
+        "concept": sticker.metadata.get("concept"),
+        "motion": sticker.metadata.get("motion"),
+        "license": sticker.license,
+        "attribution": sticker.attribution,
+    }
+    known = {key: value for key, value in about.items() if isinstance(value, str)}
+    return {"file": name, "captions": list(sticker.captions), **known}
+
 
 _ORDER, _MOTION = 0, 1  # streams of random numbers
 _PHRASINGS = 3

@@ -17,8 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from rdtf.data.dataset import Clip, PreparedDataset
-from rdtf.data.layout import CACHE_FOLDER, SKIPPED_FILE
-from rdtf.data.splits import SPLITS
+from rdtf.data.shards import CACHE_FOLDER, SKIPPED_FILE
+from rdtf.data.sources import SPLITS
 from rdtf.errors import DataError
 from rdtf.stickers import write_sheet
 

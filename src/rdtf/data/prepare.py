@@ -1,6 +1,6 @@
 """Prepare a training set: any stickers in, one folder out, the same for the same input.
 
-What the folder holds is described in `rdtf.data.layout`.
+What the folder holds is described in `rdtf.data.shards`.
 """
 
 from __future__ import annotations
@@ -14,26 +14,29 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rdtf import __version__
-from rdtf.data.clip import ClipOptions, PreparedClip, prepare_item
-from rdtf.data.frames import MAX_CANVAS, MAX_FRAMES
-from rdtf.data.keyframes import METHODS, Method
-from rdtf.data.layout import (
+from rdtf.data.dataset import ClipOptions, PreparedClip, prepare_item
+from rdtf.data.keyframes import MAX_CANVAS, MAX_FRAMES, METHODS, Method
+from rdtf.data.pool import default_workers, ordered_map, spool_results, track, write_shards
+from rdtf.data.shards import (
     CLIPS_FILE,
     DATASET_FORMAT,
     DATASET_NAMES,
     DATASET_VERSION,
     HEAD_FILE,
     SKIPPED_FILE,
+    ShardInfo,
     content_fingerprint,
     is_dataset,
     write_lines,
 )
-from rdtf.data.pool import default_workers, ordered_map
-from rdtf.data.progress import track
-from rdtf.data.shards import ShardInfo
-from rdtf.data.sources import Skipped, SourceItem, collect_folders, collect_synthetic
-from rdtf.data.splits import SPLITS, split_concepts
-from rdtf.data.spool import spool_results, write_shards
+from rdtf.data.sources import (
+    SPLITS,
+    Skipped,
+    SourceItem,
+    collect_folders,
+    collect_synthetic,
+    split_concepts,
+)
 from rdtf.errors import ConfigError, UserError
 from rdtf.fileio import atomic_folder, ensure_folder, write_json
 from rdtf.stickers import DEFAULT_BUDGET, Budget

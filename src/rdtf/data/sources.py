@@ -8,20 +8,85 @@ A folder of frames is one clip, captioned as a file would be. No pixels are deco
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from rdtf.data.captions import caption_from_name, clean_captions, valid_text
-from rdtf.data.layout import is_dataset
-from rdtf.errors import UserError
+from rdtf.data.shards import is_dataset
+from rdtf.errors import ConfigError, UserError
 from rdtf.stickers import DEFAULT_BUDGET, SUPPORTED_SUFFIXES, Sticker, probe
 from rdtf.stickers.folder import DURATIONS_FILE, FRAME_SUFFIXES
+
+# Names that cameras, browsers and messengers give; they say nothing about the picture.
+_GENERIC_WORDS = frozenset(
+    re.findall(
+        r"\w+",
+        "anim animated animation copy download emoji file gif image images img photo pic picture "
+        "screenshot sticker stickers tgs untitled video webp",
+    )
+)
+_HEX_CODE = re.compile(r"(?=.*\d)[0-9a-f]{4,}", re.IGNORECASE)
+_LONG_HEX = re.compile(r"[0-9a-f]{12,}", re.IGNORECASE)
+_RANDOM_ID = re.compile(r"(?=.*\d)(?=.*[a-z])(?=.*[A-Z])\w{10,}")
+
+
+def clean_captions(texts: Iterable[Any]) -> tuple[str, ...]:
+    """Texts with blanks collapsed; empty ones, doubles and what is not text left out."""
+    cleaned = (" ".join(valid_text(text).split()) for text in texts if isinstance(text, str))
+    return tuple(dict.fromkeys(text for text in cleaned if text))
+
+
+def valid_text(text: str) -> str:
+    """`text` without lone surrogates (from JSON escapes or file names), which no file can hold."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def caption_from_name(stem: str) -> str:
+    """`cat_waving-01` -> `cat waving`; a name that is only a number, code or hash -> ``."""
+    name = unicodedata.normalize("NFC", stem)
+    words = [word for word in re.split(r"[\s_\-.+()\[\]]+", name) if word and not _is_code(word)]
+    if all(word.casefold() in _GENERIC_WORDS for word in words):
+        return ""
+    return " ".join(words)
+
+
+def _is_code(word: str) -> bool:
+    return word.isdigit() or any(
+        pattern.fullmatch(word) is not None for pattern in (_HEX_CODE, _LONG_HEX, _RANDOM_ID)
+    )
+
+
+Split = Literal["train", "val"]
+SPLITS: tuple[Split, ...] = ("train", "val")
+
+
+def concept_position(concept: str, seed: int) -> float:
+    """A number in [0,1) that depends on nothing else: new stickers never move old ones."""
+    digest = hashlib.sha256(f"{seed}:{concept}".encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def split_concepts(concepts: Collection[str], val_fraction: float, seed: int) -> dict[str, Split]:
+    """The side of each concept; about `val_fraction` of them are for validation.
+
+    Both sides get at least one concept where there are two and `val_fraction` is not 0.
+    """
+    if not 0 <= val_fraction < 1:
+        raise ConfigError(f"val_fraction is {val_fraction}; it must be at least 0 and below 1")
+    ranked = sorted(set(concepts), key=lambda concept: (concept_position(concept, seed), concept))
+    count = sum(concept_position(concept, seed) < val_fraction for concept in ranked)
+    if val_fraction > 0:
+        count = max(count, 1)
+    count = min(count, max(len(ranked) - 1, 0))
+    return {concept: "val" if rank < count else "train" for rank, concept in enumerate(ranked)}
+
 
 if TYPE_CHECKING:
     from rdtf.synthetic.characters import SyntheticStickers

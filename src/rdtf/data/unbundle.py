@@ -26,7 +26,7 @@ from rdtf.data.bundle import (
     manifest_id,
 )
 from rdtf.data.clip_store import CLIPS_FILE, FRAMES_FILE, ClipStore
-from rdtf.data.frames import without_hidden_colour
+from rdtf.data.keyframes import without_hidden_colour
 from rdtf.data.pool import default_workers, ordered_map
 from rdtf.errors import DataError, UserError
 from rdtf.fileio import atomic_folder, read_json, write_text

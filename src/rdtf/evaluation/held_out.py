@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from rdtf.data.dataset import PreparedDataset
-from rdtf.data.splits import Split
+from rdtf.data.sources import Split
 from rdtf.errors import DataError
 from rdtf.evaluation.evaluate import evaluate
 from rdtf.evaluation.results import Evaluation

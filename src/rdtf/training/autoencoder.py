@@ -18,8 +18,8 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from rdtf.data.caches import PixelCache, ensure_pixels_cache
 from rdtf.data.dataset import PreparedDataset
-from rdtf.data.pixelcache import PixelCache, ensure_pixels_cache
 from rdtf.errors import CheckpointError, ConfigError, DataError, UserError
 from rdtf.fileio import atomic_folder, ensure_folder, read_json, write_json
 from rdtf.models.loading import load_pretrained, load_tensors

@@ -22,7 +22,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from rdtf.data.bundle_text import read_text
+from rdtf.data.bundle import read_text
 from rdtf.data.clip_store import ClipStore
 from rdtf.data.unbundle import Bundle
 from rdtf.errors import ConfigError, UserError

@@ -9,11 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from rdtf.data.caches import (
+    LatentCache,
+    PixelCache,
+    ensure_latents_cache,
+    ensure_pixels_cache,
+    ensure_text_cache,
+)
 from rdtf.data.dataset import PreparedDataset
-from rdtf.data.latentcache import LatentCache, ensure_latents_cache
-from rdtf.data.pixelcache import PixelCache, ensure_pixels_cache
-from rdtf.data.splits import Split
-from rdtf.data.textcache import ensure_text_cache
+from rdtf.data.sources import Split
 from rdtf.errors import DataError
 from rdtf.models.representation import Representation, as_representation
 from rdtf.models.text import TextEncoders

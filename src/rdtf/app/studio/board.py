@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+import secrets
+import threading
 from dataclasses import dataclass
 
 import numpy as np
 
+from rdtf.app.errors import NotFoundError
+from rdtf.app.store import Store, media_type
 from rdtf.errors import UserError
+from rdtf.fileio import size_text
 from rdtf.sampling.requests import (
     DEFAULT_DURATION_MS,
     ClipRequest,
@@ -16,6 +22,109 @@ from rdtf.sampling.requests import (
     predict_request,
 )
 from rdtf.stickers import Sticker
+from rdtf.stickers.export import Platform
+from rdtf.stickers.export.platforms import platforms
+
+
+@dataclass(frozen=True)
+class ExportRow:
+    """One platform's line.
+
+    Attributes:
+        state: "open" (not tried), "busy", "passed" or "refused".
+        words: what came of it.
+        token: of the file on the shelf, if there is one.
+        shows: media type of that file if a browser can show it.
+    """
+
+    platform: str
+    title: str
+    asks: str
+    state: str = "open"
+    words: str = ""
+    size: str = ""
+    token: str = ""
+    shows: str = ""
+
+
+def open_rows() -> list[ExportRow]:
+    """Every platform, none tried."""
+    return [ExportRow(p.id, p.title, asks(p)) for p in platforms().values()]
+
+
+def asks(platform: Platform) -> str:
+    """The limits that matter most, in a few words."""
+    words = []
+    canvas = platform.canvas()
+    if canvas is not None:
+        words.append(f"{canvas.value[0]} x {canvas.value[1]}")
+    if most := platform.value("max_bytes"):
+        words.append(f"up to {size_text(most)}")
+    if most := platform.value("max_total_ms"):
+        words.append(f"up to {most / 1000:g} s")
+    return ", ".join(word.replace(" ", "\u00a0") for word in [platform.format, *words])
+
+
+_MAX_FILES_PER_SESSION = 64
+
+
+@dataclass(frozen=True)
+class ShelfFile:
+    """One file: `name` is what it is called when it is saved."""
+
+    owner: str
+    stored_as: str
+    name: str
+    media_type: str
+
+
+class Shelf:
+    """Downloads of all sessions; the oldest of a session goes when it has too many."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._files: dict[str, ShelfFile] = {}
+        self._lock = threading.Lock()
+
+    def put(self, owner: str, data: bytes, stem: str, suffix: str) -> str:
+        """Store a file; returns the token that it is fetched by.
+
+        Raises:
+            DiskFullError: there is no room.
+        """
+        token = secrets.token_hex(16)
+        stored_as = f"{token}{suffix.lower()}"
+        self._store.save("files", owner, stored_as, data)
+        name = f"{safe_stem(stem)}{suffix}"
+        with self._lock:
+            self._files[token] = ShelfFile(owner, stored_as, name, media_type(suffix.lower()))
+            own = [key for key, file in self._files.items() if file.owner == owner]
+            doomed = [self._files.pop(key) for key in own[:-_MAX_FILES_PER_SESSION]]
+        for file in doomed:
+            self._store.delete_file("files", owner, file.stored_as)
+        return token
+
+    def get(self, token: str) -> tuple[bytes, ShelfFile]:
+        """Content and description; `NotFoundError` if there is no such file any more."""
+        file = self._files.get(token)
+        try:
+            if file is not None:
+                return self._store.read("files", file.owner, file.stored_as), file
+        except OSError:
+            pass
+        raise NotFoundError("there is no such file any more; export it again")
+
+    def forget(self, owner: str) -> None:
+        with self._lock:
+            for token in [key for key, file in self._files.items() if file.owner == owner]:
+                del self._files[token]
+        self._store.delete("files", owner)
+
+
+def safe_stem(text: str) -> str:
+    """A name for a file from any text: ASCII letters, digits, `_` and `-`."""
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-_")[:40] or "sticker"
+
 
 #: Task → what the page calls it. All but the first start from a clip.
 TASKS = {

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from rdtf.app.results import media_type
-from rdtf.app.studio.rows import ExportRow, asks, open_rows
+from rdtf.app.store import media_type
+from rdtf.app.studio.board import ExportRow, Shelf, asks, open_rows
 from rdtf.app.studio.session import Session
-from rdtf.app.studio.shelf import Shelf
 from rdtf.errors import UserError
 from rdtf.fileio import size_text
 from rdtf.stickers import Sticker

@@ -8,9 +8,17 @@ from typing import Any
 import gradio as gr
 
 from rdtf.app.studio import markup
-from rdtf.app.studio.handlers import Handlers
+from rdtf.app.studio.handlers import (
+    PRIVATE,
+    Handlers,
+    asset,
+    heading,
+    notice_box,
+    own_html,
+    sent,
+    within,
+)
 from rdtf.app.studio.making import MOVING_TASKS
-from rdtf.app.studio.parts import PRIVATE, asset, heading, notice_box, own_html, sent, within
 from rdtf.synthetic import VERBS
 
 _UPLOADS = [".gif", ".webp", ".png", ".apng", ".jpg", ".jpeg", ".webm", ".tgs", ".json"]

@@ -13,12 +13,11 @@ from typing import Any
 
 from rdtf.app.core import Core
 from rdtf.app.jobs import Job, JobState
+from rdtf.app.requests import decode_upload
 from rdtf.app.spec import JobSpec, OutputSize, check_prompt, new_seeds
 from rdtf.app.studio import markup
-from rdtf.app.studio.board import TASKS
+from rdtf.app.studio.board import TASKS, Shelf
 from rdtf.app.studio.session import Session, Sessions, Settings
-from rdtf.app.studio.shelf import Shelf
-from rdtf.app.uploads import decode_upload
 from rdtf.errors import UserError
 from rdtf.sampling.requests import shrunk
 from rdtf.stickers import Sticker

@@ -6,9 +6,8 @@ import gradio as gr
 from fastapi import FastAPI, Response
 
 from rdtf.app.core import Core
-from rdtf.app.studio.handlers import Handlers
+from rdtf.app.studio.handlers import Handlers, asset
 from rdtf.app.studio.page import build_page, theme
-from rdtf.app.studio.parts import asset
 
 
 def mount_studio(app: FastAPI, core: Core) -> Handlers:

@@ -10,9 +10,8 @@ import gradio as gr
 from rdtf.app.errors import UnavailableError
 from rdtf.app.studio import exporting, markup
 from rdtf.app.studio.edits import PLACES
-from rdtf.app.studio.handlers import Handlers
+from rdtf.app.studio.handlers import PRIVATE, Handlers, heading, notice_box, own_html, sent
 from rdtf.app.studio.make_tab import MakeParts, board_values, make_tab
-from rdtf.app.studio.parts import PRIVATE, heading, notice_box, own_html, sent
 
 _CLOSINGS = ["none", "ping-pong", "boomerang", "cross-fade"]
 _TIMES = ["refuse", "trim", "hold", "speed"]

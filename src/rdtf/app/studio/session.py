@@ -10,13 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from rdtf.app.errors import Limits
 from rdtf.app.jobs import Job, JobQueue
-from rdtf.app.limits import Limits
 from rdtf.app.store import Store
-from rdtf.app.studio.board import Board
+from rdtf.app.studio.board import Board, ExportRow, Shelf, open_rows
 from rdtf.app.studio.editor import Editor
-from rdtf.app.studio.rows import ExportRow, open_rows
-from rdtf.app.studio.shelf import Shelf
 from rdtf.errors import UserError
 from rdtf.stickers import Sticker, decode_sticker, encode_sticker
 

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from rdtf.data.animated import write_sticker_files
 from rdtf.data.dataset import PreparedDataset
-from rdtf.data.export import write_sticker_files
 from rdtf.data.prepare import prepare
-from rdtf.data.splits import SPLITS, Split
+from rdtf.data.sources import SPLITS, Split
 from rdtf.errors import ConfigError, DataError
 from rdtf.research.comparison.settings import Budget
 from rdtf.stickers import Sticker

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from rdtf.data.dataset import PreparedDataset
-from rdtf.data.splits import Split
+from rdtf.data.sources import Split
 from rdtf.evaluation.baselines import BASELINES
 from rdtf.fileio import read_json, write_json
 from rdtf.method.objective import build_objective
