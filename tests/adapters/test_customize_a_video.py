@@ -17,7 +17,7 @@ from rdtf.research.adapters import (
     load_adapter,
 )
 from rdtf.research.adapters.lora import lora_parameters
-from rdtf.research.adapters.one_shot import crop
+from rdtf.research.adapters.use import crop
 
 from .networks import CHANNELS, TEXT_WIDTH, clips, perturb, plain, tiny_adapter, tiny_base
 

@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 
 from rdtf.errors import ConfigError
 from rdtf.research.adapters import I2VAdapter, load_content_branch
-from rdtf.research.adapters.clips import anchors, nearest_given
 from rdtf.research.adapters.common import spatial_blocks
+from rdtf.research.adapters.prior import anchors, nearest_given
 
 from .networks import CHANNELS, TEXT_WIDTH, clips, plain, tiny_adapter, tiny_base
 

@@ -7,8 +7,8 @@ import torch
 
 from rdtf.errors import ConfigError
 from rdtf.research.adapters import SimDA
-from rdtf.research.adapters.clips import ClipState
 from rdtf.research.adapters.common import spatial_blocks
+from rdtf.research.adapters.prior import ClipState
 from rdtf.research.adapters.simda import MAX_SHIFT, shift_map, shifted_keys, temporal_sites
 
 from .networks import clips, plain, tiny_adapter, tiny_base

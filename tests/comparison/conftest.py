@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from cli.conftest import rdtf, refused
+from rdtf.research.comparison.clips import open_domains
 from rdtf.research.comparison.compare import compare
-from rdtf.research.comparison.domains import open_domains
 from rdtf.research.comparison.fit import Watch
 from rdtf.research.comparison.jobs import Request
 from rdtf.research.comparison.workshop import Workshop

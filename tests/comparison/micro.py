@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rdtf.method.objective import build_objective
-from rdtf.research.comparison.batches import EqualLengthBatches
+from rdtf.research.comparison.clips import EqualLengthBatches
 from rdtf.research.comparison.fit import Fit, Plan
 from rdtf.research.comparison.methods import Method, build_network
 from rdtf.research.comparison.settings import budget_named

@@ -16,6 +16,7 @@ from rdtf.data.prepare import prepare
 from rdtf.evaluation.baselines import BASELINES
 from rdtf.method.objective import build_objective
 from rdtf.research.comparison.compare import compare
+from rdtf.research.comparison.findings import all_tables
 from rdtf.research.comparison.jobs import Request
 from rdtf.research.comparison.methods import (
     COMPOSER,
@@ -25,7 +26,6 @@ from rdtf.research.comparison.methods import (
     build_network,
 )
 from rdtf.research.comparison.results import COMPARED
-from rdtf.research.comparison.tables import all_tables
 from rdtf.research.comparison.variants import distinct_variants
 from rdtf.synthetic.characters import SyntheticStickers
 from rdtf.training.device import processor_name

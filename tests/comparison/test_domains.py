@@ -8,9 +8,16 @@ import pytest
 from rdtf.errors import ConfigError
 from rdtf.method.objective import build_objective
 from rdtf.method.tasks import TASKS as ALL_TASKS
-from rdtf.research.comparison.batches import EqualLengthBatches, PaddedBatches
-from rdtf.research.comparison.clips import TASKS, batches_of, conditions
-from rdtf.research.comparison.domains import SOURCE, TARGET, check_disjoint
+from rdtf.research.comparison.clips import (
+    SOURCE,
+    TARGET,
+    TASKS,
+    EqualLengthBatches,
+    PaddedBatches,
+    batches_of,
+    check_disjoint,
+    conditions,
+)
 from rdtf.research.comparison.methods import METHODS
 from rdtf.research.comparison.pretrain import pretraining
 from rdtf.synthetic.characters import KINDS

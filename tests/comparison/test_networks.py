@@ -8,7 +8,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from rdtf.method.objective import ObjectiveConfig, build_objective
 from rdtf.models.matching import match, warp
-from rdtf.research.comparison.flops import FlopTable, clip_inputs, count_flops, flop_counter
 from rdtf.research.comparison.methods import (
     COMPOSER,
     METHODS,
@@ -17,7 +16,14 @@ from rdtf.research.comparison.methods import (
     new_base,
     reference_parameters,
 )
-from rdtf.research.comparison.networks import SingleTask, linear_guess_scale
+from rdtf.research.comparison.networks import (
+    FlopTable,
+    SingleTask,
+    clip_inputs,
+    count_flops,
+    flop_counter,
+    linear_guess_scale,
+)
 from rdtf.research.comparison.pretrain import KINDS, pretraining
 from rdtf.research.comparison.settings import BUDGETS
 from rdtf.research.comparison.variants import (

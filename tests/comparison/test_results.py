@@ -9,6 +9,7 @@ import pytest
 
 from rdtf.evaluation.sets import pair_terms, set_distance
 from rdtf.evaluation.tables import Cell, Table
+from rdtf.research.comparison.findings import markdown
 from rdtf.research.comparison.results import (
     NO_SEED,
     SET_DISTANCE,
@@ -20,7 +21,6 @@ from rdtf.research.comparison.results import (
     median_estimate,
 )
 from rdtf.research.comparison.scoring import Scores
-from rdtf.research.comparison.tables import markdown
 
 TASK = "it2v"
 

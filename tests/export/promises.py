@@ -27,7 +27,7 @@ from rdtf.stickers.export import (
     export_sticker,
     platforms,
 )
-from rdtf.stickers.export.elsewhere import decode_elsewhere
+from rdtf.stickers.export.measured import decode_elsewhere
 from rdtf.stickers.export.platforms import FILE_FORMATS, Platform
 
 from .clips import random_clip

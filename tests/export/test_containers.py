@@ -15,7 +15,7 @@ from PIL import Image, ImageCms
 from rdtf.stickers import Budget, StickerError, decode_sticker, encode_sticker
 from rdtf.stickers.export import check_bytes, check_file, export_sticker
 from rdtf.stickers.export.containers import container_of, doctype, foreign_parts
-from rdtf.stickers.formats.yuv import to_video_frame
+from rdtf.stickers.formats.webm import to_video_frame
 
 from .clips import ball
 

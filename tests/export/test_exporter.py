@@ -13,10 +13,9 @@ from PIL import Image
 from rdtf.stickers import Budget, Sticker, decode_sticker, read_sticker
 from rdtf.stickers.canvas import on_background
 from rdtf.stickers.export import ExportError, ExportOptions, check_bytes, export_sticker, platforms
-from rdtf.stickers.export.elsewhere import decode_elsewhere
-from rdtf.stickers.export.loss import visual_loss
-from rdtf.stickers.export.measured import measure
+from rdtf.stickers.export.measured import decode_elsewhere, measure
 from rdtf.stickers.export.platforms import find_platform
+from rdtf.stickers.export.search import visual_loss
 
 from .clips import ball, noise
 

@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdtf.stickers.export import ExportError, find_platform
-from rdtf.stickers.export.merging import FrameMerger
-from rdtf.stickers.export.timing import TimeRules, fill_up, settle_frames, settle_total
+from rdtf.stickers.export.timing import FrameMerger, TimeRules, fill_up, settle_frames, settle_total
 
 from .clips import ball
 

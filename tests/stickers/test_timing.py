@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdtf.stickers import decode_sticker
-from rdtf.stickers.timing import gif_delays_cs, whole_durations
+from rdtf.stickers.budget import gif_delays_cs, whole_durations
 
 from .samples import gif_bytes
 

@@ -13,8 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdtf.stickers import StickerError, decode_sticker, encode_sticker
-from rdtf.stickers.formats.vp9 import stated_sizes
-from rdtf.stickers.formats.yuv import to_rgba, to_video_frame
+from rdtf.stickers.formats.webm import stated_sizes, to_rgba, to_video_frame
 
 from .samples import clip
 

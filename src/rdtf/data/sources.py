@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rdtf.data.shards import is_dataset
 from rdtf.errors import ConfigError, UserError
 from rdtf.stickers import DEFAULT_BUDGET, SUPPORTED_SUFFIXES, Sticker, probe
-from rdtf.stickers.folder import DURATIONS_FILE, FRAME_SUFFIXES
+from rdtf.stickers.read import DURATIONS_FILE, FRAME_SUFFIXES
 
 # Names that cameras, browsers and messengers give; they say nothing about the picture.
 _GENERIC_WORDS = frozenset(

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rdtf.stickers.budget import Budget
+from rdtf.stickers.budget import Budget, rounded_durations, whole_durations
 from rdtf.stickers.formats.pillow import upright_size
-from rdtf.stickers.timing import rounded_durations, whole_durations
 
 
 @dataclass(frozen=True)

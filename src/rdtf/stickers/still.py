@@ -6,12 +6,11 @@ from dataclasses import replace
 
 from PIL import Image
 
-from rdtf.stickers.budget import Budget
+from rdtf.stickers.budget import DEFAULT_DURATION_MS, Budget
 from rdtf.stickers.canvas import fitted_size
 from rdtf.stickers.formats.pillow import open_image, orientation, to_rgba, upright, upright_size
 from rdtf.stickers.info import StickerInfo, checked_info
 from rdtf.stickers.sticker import Sticker
-from rdtf.stickers.timing import DEFAULT_DURATION_MS
 
 
 def inspect(data: bytes, name: str, budget: Budget) -> StickerInfo:

@@ -17,16 +17,14 @@ from typing import Any
 from torch import nn
 
 from rdtf.errors import ConfigError
-from rdtf.research.adapters.bases import load_base, published_base, small_base
+from rdtf.research.adapters.bases import FullFineTuning, load_base, published_base, small_base
 from rdtf.research.adapters.common import AdaptedUNet, Adapter
 from rdtf.research.adapters.customize_a_video import CustomizeAVideo
 from rdtf.research.adapters.files import read_adapter
-from rdtf.research.adapters.full import FullFineTuning
 from rdtf.research.adapters.i2v_adapter import I2VAdapter, load_content_branch
-from rdtf.research.adapters.one_shot import OneShotConfig, Prompt, learn_motion
 from rdtf.research.adapters.prior import FrameSimilarityPrior, sample_with_prior
 from rdtf.research.adapters.simda import SimDA
-from rdtf.research.adapters.use import sticker_pipeline, tune
+from rdtf.research.adapters.use import OneShotConfig, Prompt, learn_motion, sticker_pipeline, tune
 
 __all__ = [
     "ADAPTERS",

@@ -32,7 +32,8 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 
 from rdtf.errors import CheckpointError, ConfigError
-from rdtf.research.adapters.clips import (
+from rdtf.research.adapters.files import read_adapter, write_adapter
+from rdtf.research.adapters.prior import (
     Anchors,
     ClipContext,
     ClipState,
@@ -41,7 +42,6 @@ from rdtf.research.adapters.clips import (
     length_groups,
     text_bias,
 )
-from rdtf.research.adapters.files import read_adapter, write_adapter
 
 SAMPLING = "sampling"
 GIVEN_FRAMES = ("clean", "noised")

@@ -13,7 +13,7 @@ token, is not built.
 
 **As a baseline over a set** of clips the wanted result has the set's looks, so there
 `keep_appearance=True` leaves the absorber in. (How the RDTF paper turned this one-shot method into
-its baseline is not said.) One-shot use: `rdtf.research.adapters.one_shot`.
+its baseline is not said.) One-shot use: `rdtf.research.adapters.use`.
 
 Size on ModelScope's U-Net at rank 4: 798,720 parameters in 128 linear layers; 831,488 with the
 attention over time at the input (`include_input=True`).

@@ -27,8 +27,8 @@ from torch import Tensor, nn
 
 from rdtf.errors import ConfigError
 from rdtf.models.loading import load_tensors
-from rdtf.research.adapters.clips import Anchors, ClipContext, anchors
 from rdtf.research.adapters.common import AdaptedUNet, cast_config, spatial_blocks
+from rdtf.research.adapters.prior import Anchors, ClipContext, anchors
 
 ContentEncoder = Callable[[Tensor], Tensor]
 

@@ -37,8 +37,8 @@ from torch import Tensor, nn
 
 from rdtf.errors import ConfigError
 from rdtf.models.layers import zero_init
-from rdtf.research.adapters.clips import ClipContext
 from rdtf.research.adapters.common import AdaptedUNet, in_own_dtype, spatial_blocks
+from rdtf.research.adapters.prior import ClipContext
 
 MAX_SHIFT = 4
 _TILE = 4

@@ -20,7 +20,7 @@ from typing import Any
 
 from rdtf.errors import ConfigError
 from rdtf.fileio import read_json, remove_leftovers, write_json
-from rdtf.research.comparison.domains import Domains, open_domains
+from rdtf.research.comparison.clips import Domains, open_domains
 from rdtf.research.comparison.fit import Stopped, Watch
 from rdtf.research.comparison.jobs import Request
 from rdtf.research.comparison.methods import REFERENCE

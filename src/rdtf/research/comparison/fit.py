@@ -22,9 +22,8 @@ from rdtf.errors import UserError
 from rdtf.fileio import delete_folder
 from rdtf.method.objective import build_objective
 from rdtf.randomness import Purpose, noise_key
-from rdtf.research.comparison.flops import FlopTable
 from rdtf.research.comparison.methods import Method
-from rdtf.research.comparison.networks import ParameterView, Trainee
+from rdtf.research.comparison.networks import FlopTable, ParameterView, Trainee
 from rdtf.training.batches import BatchBuilder
 from rdtf.training.checkpoint import Retention, load_latest, load_weights, save_checkpoint
 from rdtf.training.config import TrainConfig

@@ -13,10 +13,10 @@ from rdtf.fileio import read_json, write_json
 from rdtf.method.objective import build_objective
 from rdtf.research.adapters import AdaptedUNet
 from rdtf.research.adapters.use import TEXT_ONLY
-from rdtf.research.comparison.batches import EqualLengthBatches
+from rdtf.research.comparison.clips import EqualLengthBatches
 from rdtf.research.comparison.fit import Fit, Milestone, Plan, Watch
-from rdtf.research.comparison.flops import FlopTable
 from rdtf.research.comparison.methods import Method, Sizes, build_network
+from rdtf.research.comparison.networks import FlopTable
 from rdtf.research.comparison.settings import Budget
 from rdtf.training.store import PreparedStore
 

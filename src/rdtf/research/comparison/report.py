@@ -17,12 +17,11 @@ from rdtf.evaluation.tables import Table
 from rdtf.evaluation.tasks import TASK_LABELS
 from rdtf.fileio import write_json, write_text
 from rdtf.research.comparison.clips import TASKS
-from rdtf.research.comparison.findings import Findings
+from rdtf.research.comparison.findings import Findings, all_tables, markdown
 from rdtf.research.comparison.jobs import CURVE_SHARES, EQUAL_FLOPS, EQUAL_TIME, UNTRAINED
 from rdtf.research.comparison.methods import METHODS, REFERENCE
 from rdtf.research.comparison.results import Group, summary
 from rdtf.research.comparison.scoring import CURVE_LEVEL
-from rdtf.research.comparison.tables import all_tables, markdown
 from rdtf.stickers import write_sheet
 
 _TITLE = "DFGN from scratch against tuning of a larger pre-trained model"

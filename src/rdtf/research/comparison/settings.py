@@ -153,7 +153,7 @@ def train_config(budget: Budget, seed: int, **changes: Any) -> TrainConfig:
     """The config of a run. What all methods share is here; `changes` as `model__compose=False`.
 
     No single images and no shorter cuts: every method sees the same clips in the same order, each
-    batch of one length (`rdtf.research.comparison.batches`).
+    batch of one length (`rdtf.research.comparison.clips`).
     """
     shared: Mapping[str, Any] = {
         "canvas": budget.canvas,

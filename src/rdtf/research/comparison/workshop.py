@@ -15,15 +15,19 @@ from rdtf.fileio import read_json, write_json
 from rdtf.method.objective import build_objective
 from rdtf.models.representation import as_representation
 from rdtf.models.text import TextEncoders
-from rdtf.research.comparison.batches import EqualLengthBatches, PaddedBatches
-from rdtf.research.comparison.clips import Reference, read_clips, read_training_stickers
-from rdtf.research.comparison.domains import Domains
+from rdtf.research.comparison.clips import (
+    Domains,
+    EqualLengthBatches,
+    PaddedBatches,
+    Reference,
+    read_clips,
+    read_training_stickers,
+)
 from rdtf.research.comparison.findings import Findings
 from rdtf.research.comparison.fit import Fit, Milestone, Plan, Watch
-from rdtf.research.comparison.flops import FlopTable, count_flops
 from rdtf.research.comparison.jobs import Job, Limits
 from rdtf.research.comparison.methods import METHODS, REFERENCE, Method, Sizes, build_network
-from rdtf.research.comparison.networks import Trainee
+from rdtf.research.comparison.networks import FlopTable, Trainee, count_flops
 from rdtf.research.comparison.pretrain import Pretrainer, pretraining
 from rdtf.research.comparison.scoring import Scorer
 from rdtf.research.comparison.settings import Budget, train_config

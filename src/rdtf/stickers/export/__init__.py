@@ -1,7 +1,6 @@
 """Export: stickers as the files that messengers take, checked by their rules."""
 
 from rdtf.stickers.export.check import CheckReport, Finding, check_bytes, check_file
-from rdtf.stickers.export.errors import ExportError
 from rdtf.stickers.export.exporter import Export, export_sticker
 from rdtf.stickers.export.loops import (
     boomerang,
@@ -15,7 +14,7 @@ from rdtf.stickers.export.loops import (
 from rdtf.stickers.export.options import ExportOptions
 from rdtf.stickers.export.packcheck import PackReport, check_pack
 from rdtf.stickers.export.packs import Pack, PackItem, export_pack
-from rdtf.stickers.export.platforms import Limit, Platform, find_platform, platforms
+from rdtf.stickers.export.platforms import ExportError, Limit, Platform, find_platform, platforms
 from rdtf.stickers.export.report import ExportReport
 from rdtf.stickers.export.shapes import outline, pad, trim_to_content
 

@@ -19,12 +19,18 @@ from PIL import Image
 
 from rdtf.errors import UserError
 from rdtf.stickers import DEFAULT_BUDGET, Budget, LottieFile, Sticker
-from rdtf.stickers.content import read_bytes
+from rdtf.stickers.budget import read_bytes
 from rdtf.stickers.export.containers import container_of, foreign_parts
-from rdtf.stickers.export.errors import ExportError
 from rdtf.stickers.export.loops import visible_shares
 from rdtf.stickers.export.measured import Measured, measure
-from rdtf.stickers.export.platforms import FILE_FORMATS, Limit, Platform, dated, find_platform
+from rdtf.stickers.export.platforms import (
+    FILE_FORMATS,
+    ExportError,
+    Limit,
+    Platform,
+    dated,
+    find_platform,
+)
 
 #: What parsers and decoders raise on damaged files.
 DAMAGE = (

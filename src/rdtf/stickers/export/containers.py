@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterator
 
-from rdtf.stickers.content import recognise
+from rdtf.stickers.budget import recognise
 
 _AVIF_BRANDS = (b"avif", b"avis")
 _MP4_BRANDS = (b"isom", b"iso2", b"iso4", b"iso5", b"iso6", b"mp41", b"mp42", b"avc1", b"M4V ")

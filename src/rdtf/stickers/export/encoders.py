@@ -14,13 +14,12 @@ from typing import Any, Protocol
 import numpy as np
 
 from rdtf.stickers import Sticker
+from rdtf.stickers.budget import DEFAULT_DURATION_MS, in_threads
 from rdtf.stickers.export import videos
-from rdtf.stickers.export.errors import ExportError
+from rdtf.stickers.export.platforms import ExportError
 from rdtf.stickers.formats import gif, png, webm, webp
 from rdtf.stickers.formats.quantize import ColourTable
-from rdtf.stickers.formats.yuv import to_planes
-from rdtf.stickers.threads import in_threads
-from rdtf.stickers.timing import DEFAULT_DURATION_MS
+from rdtf.stickers.formats.webm import to_planes
 
 _PART = 8  # frames of a long clip that stand for the others
 _ALPHA_THRESHOLD = 128  # where a format has no partial transparency

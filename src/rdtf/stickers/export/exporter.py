@@ -15,17 +15,15 @@ from rdtf.fileio import atomic_folder, atomic_path, size_text
 from rdtf.stickers import Budget, Sticker
 from rdtf.stickers.export import check, sheets
 from rdtf.stickers.export.encoders import encoder_for
-from rdtf.stickers.export.errors import ExportError
 from rdtf.stickers.export.loops import seam_error
-from rdtf.stickers.export.loss import NO_LOSS, Loss, visual_loss
 from rdtf.stickers.export.measured import Measured
 from rdtf.stickers.export.options import ExportOptions
-from rdtf.stickers.export.platforms import FILE_FORMATS, Platform, find_platform
+from rdtf.stickers.export.platforms import FILE_FORMATS, ExportError, Platform, find_platform
 from rdtf.stickers.export.prepare import Prepared, prepare, visible
 from rdtf.stickers.export.report import ExportReport
-from rdtf.stickers.export.search import Found, search
+from rdtf.stickers.export.search import NO_LOSS, Found, Loss, search, visual_loss
 from rdtf.stickers.export.timing import TOTAL_TOLERANCE_MS
-from rdtf.stickers.folder import DURATIONS_FILE
+from rdtf.stickers.read import DURATIONS_FILE
 
 #: Worse is not recognisable; then it is refused. Decibels on white, and of opacity.
 MIN_PSNR_DB, MIN_ALPHA_DB = 14.0, 8.0

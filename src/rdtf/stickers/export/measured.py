@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -12,12 +13,12 @@ import numpy as np
 
 from rdtf.errors import StickerError
 from rdtf.stickers import Budget, decode_sticker, still
+from rdtf.stickers.budget import rounded_durations, whole_durations
 from rdtf.stickers.export.containers import container_of, doctype
-from rdtf.stickers.export.elsewhere import Seen, decode_elsewhere
 from rdtf.stickers.formats import gif, png, webm, webp
-from rdtf.stickers.formats.pillow import open_image
+from rdtf.stickers.formats.pillow import open_image, orientation, to_rgba, upright
+from rdtf.stickers.formats.webm import to_rgba as yuv_to_rgba
 from rdtf.stickers.info import StickerInfo
-from rdtf.stickers.timing import rounded_durations, whole_durations
 
 
 @dataclass(frozen=True)
@@ -166,3 +167,178 @@ def _disagreement(info: StickerInfo, seen: Seen) -> str:
     if info.num_frames > 1 and total and abs(total - stated) > 10:
         return f"{stated} ms expected, but {total:.0f} ms in a second decoder"
     return ""
+
+
+_PILLOW = {"gif": "GIF", "png": "PNG", "webp": "WEBP", "jpeg": "JPEG"}
+_FULL_RANGE = 2  # FFmpeg's number
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What another decoder makes of a file.
+
+    Attributes:
+        frames: uint8 [F, H, W, 4], straight RGBA.
+        durations_ms: float64 [F], as stored, not rounded; zeros for a plain picture.
+    """
+
+    frames: np.ndarray
+    durations_ms: np.ndarray
+
+
+def decode_elsewhere(data: bytes, container: str, budget: Budget) -> Seen:
+    """Decode with another program's code.
+
+    Args:
+        container: as `containers.container_of` tells.
+        budget: checked again here where the container was not inspected before (AVIF, MP4).
+
+    Raises:
+        StickerError, OSError, ValueError, av.FFmpegError, ...: it can't be decoded.
+    """
+    if container in _PILLOW:
+        return _by_pillow(data, _PILLOW[container], budget)
+    if container == "webm":
+        return _webm(data, budget)
+    return _by_ffmpeg(data, container, budget)
+
+
+def _by_pillow(data: bytes, format: str, budget: Budget) -> Seen:
+    image = open_image(data, format)
+    # Of an APNG, Pillow counts a picture that is not part of the animation as the first.
+    hidden = int(getattr(image, "default_image", False))
+    count = getattr(image, "n_frames", 1) - hidden
+    height, width = image.height, image.width
+    budget.check_clip("picture", count, width, height)
+    frames = np.empty((count, height, width, 4), np.uint8)
+    durations = np.zeros(count)
+    for index, frame in enumerate(frames):
+        image.seek(index + hidden)
+        # A later frame of a GIF that reaches beyond the screen enlarges it for Pillow alone.
+        frame[:] = to_rgba(image)[:height, :width]
+        durations[index] = image.info.get("duration", 0)
+    return Seen(upright(frames, orientation(image.info.get("exif"))), durations)
+
+
+def _webm(data: bytes, budget: Budget) -> Seen:
+    packets = list(_packets(data, "matroska", 0, budget))
+    with av.open(io.BytesIO(data), mode="r", format="matroska") as file:
+        codec = file.streams.video[0].codec_context.name.removeprefix("libvpx-")
+    colour = _decode(codec, [packet.data for packet in packets], budget)
+    alpha = _decode(codec, [packet.alpha for packet in packets if packet.alpha], budget)
+    # The luma of the second stream is the opacity, all 256 values of it.
+    return Seen(_joined(colour, alpha, _luma), _durations(packets))
+
+
+def _by_ffmpeg(data: bytes, container: str, budget: Budget) -> Seen:
+    with av.open(io.BytesIO(data), mode="r", format="mov") as file:
+        videos: list[Any] = [track for track in file.streams.video if track.codec_context]
+        tracks = [(track.frames, track.index) for track in videos]
+    if not tracks:
+        raise StickerError(f"the {container} holds no picture that can be decoded")
+    # An AVIF sequence holds its first picture once more, as a still.
+    most = max(count for count, _ in tracks)
+    colour, *masks = [index for count, index in tracks if count == most]
+    packets = list(_packets(data, "mov", colour, budget))
+    pictures = _decode_stream(data, colour, budget)
+    alphas = _decode_stream(data, masks[0], budget) if masks and container == "avif" else iter(())
+    frames = _joined(pictures, alphas, _full_luma)
+    is_picture = container == "avif" and len(frames) == 1
+    return Seen(frames, np.zeros(1) if is_picture else _durations(packets))
+
+
+def _joined(
+    pictures: Iterator[av.VideoFrame],
+    masks: Iterator[av.VideoFrame],
+    opacity: Callable[[av.VideoFrame], np.ndarray],
+) -> np.ndarray:
+    """uint8 [F, H, W, 4]; without masks opaque.
+
+    Raises:
+        ValueError: there are fewer or more masks than pictures, or they differ in size.
+    """
+    frames = []
+    first_mask = next(masks, None)
+    masks = itertools.chain([] if first_mask is None else [first_mask], masks)
+    for picture in pictures:
+        rgba = yuv_to_rgba(picture)
+        if first_mask is not None:
+            mask = next(masks, None)
+            if mask is None:
+                raise ValueError("frames without transparency data")
+            rgba[..., 3] = opacity(mask)
+        frames.append(rgba)
+    if not frames or next(masks, None) is not None:
+        raise ValueError("frames are missing")
+    return np.stack(frames)
+
+
+@dataclass(frozen=True)
+class _Packet:
+    data: bytes
+    alpha: bytes
+    start_ms: float
+    duration_ms: float
+
+
+def _packets(data: bytes, format: str, stream: int, budget: Budget) -> Iterator[_Packet]:
+    with av.open(io.BytesIO(data), mode="r", format=format) as file:
+        track: Any = file.streams[stream]
+        size = (track.codec_context.width, track.codec_context.height)
+        for count, packet in enumerate(file.demux(track), start=1):
+            if not packet.size:
+                continue
+            budget.check_clip("video", count, *size)
+            unit_ms = float(packet.time_base or 0) * 1000
+            yield _Packet(
+                bytes(packet),
+                _side_alpha(packet),
+                (packet.pts or 0) * unit_ms,
+                (packet.duration or 0) * unit_ms,
+            )
+
+
+def _side_alpha(packet: av.Packet) -> bytes:
+    for side in packet.iter_sidedata():
+        if side.data_type == "matroska_block_additional":
+            return bytes(side)[8:]  # after the number that says what it is
+    return b""
+
+
+def _decode(codec: str, packets: list[bytes], budget: Budget) -> Iterator[av.VideoFrame]:
+    decoder: Any = av.CodecContext.create(codec, "r")
+    decoder.options = {"max_pixels": str(budget.max_canvas**2)}
+    for data in packets:
+        yield from decoder.decode(av.Packet(data))
+    yield from decoder.decode(None)
+
+
+def _decode_stream(data: bytes, stream: int, budget: Budget) -> Iterator[av.VideoFrame]:
+    with av.open(io.BytesIO(data), mode="r", format="mov") as file:
+        track: Any = file.streams[stream]
+        track.codec_context.options = {"max_pixels": str(budget.max_canvas**2)}
+        for count, frame in enumerate(file.decode(track), start=1):
+            budget.check_clip("video", count, frame.width, frame.height)
+            yield frame
+
+
+def _durations(packets: list[_Packet]) -> np.ndarray:
+    """float64 [F], in order of showing."""
+    ordered = sorted(packets, key=lambda packet: packet.start_ms)
+    starts = [packet.start_ms for packet in ordered]
+    ends = [*starts[1:], starts[-1] + ordered[-1].duration_ms]
+    return np.subtract(ends, starts)
+
+
+def _luma(frame: av.VideoFrame) -> np.ndarray:
+    plane = frame.planes[0]
+    rows = np.frombuffer(bytes(plane), np.uint8)[: plane.height * plane.line_size]
+    return rows.reshape(plane.height, plane.line_size)[:, : plane.width]
+
+
+def _full_luma(frame: av.VideoFrame) -> np.ndarray:
+    luma = _luma(frame)
+    if frame.color_range == _FULL_RANGE or frame.format.name == "gray":
+        return luma
+    stretched = (luma.astype(np.float32) - 16) * (255 / 219)
+    return np.rint(stretched.clip(0, 255)).astype(np.uint8)

@@ -10,9 +10,8 @@ from typing import Any, Literal, get_args
 
 from rdtf.errors import UserError
 from rdtf.stickers import DEFAULT_BUDGET, Sticker
-from rdtf.stickers.export.errors import ExportError
 from rdtf.stickers.export.loops import boomerang, change_speed, cross_fade, ping_pong, start_at
-from rdtf.stickers.export.platforms import Platform
+from rdtf.stickers.export.platforms import ExportError, Platform
 from rdtf.stickers.export.shapes import WHITE, pad, trim_to_content
 from rdtf.stickers.export.timing import TimePolicy
 

@@ -19,10 +19,16 @@ from typing import Any
 
 from rdtf.errors import StickerError, UserError
 from rdtf.stickers import DEFAULT_BUDGET, Budget
-from rdtf.stickers.content import read_bytes
+from rdtf.stickers.budget import read_bytes
 from rdtf.stickers.export.check import CheckReport, Finding, check_bytes
-from rdtf.stickers.export.errors import ExportError
-from rdtf.stickers.export.platforms import Limit, Platform, dated, find_platform, image_platform
+from rdtf.stickers.export.platforms import (
+    ExportError,
+    Limit,
+    Platform,
+    dated,
+    find_platform,
+    image_platform,
+)
 
 MANIFEST = "manifest.json"
 _MAX_FILES = 500

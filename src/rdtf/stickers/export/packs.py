@@ -14,12 +14,11 @@ from typing import Any
 from rdtf.errors import UserError
 from rdtf.fileio import atomic_folder, write_bytes
 from rdtf.stickers import Sticker
-from rdtf.stickers.export.errors import ExportError
 from rdtf.stickers.export.exporter import Export, export_sticker
 from rdtf.stickers.export.loops import fullest_frame
 from rdtf.stickers.export.options import ExportOptions
 from rdtf.stickers.export.packcheck import MANIFEST, PackReport, check_count, check_pack_files
-from rdtf.stickers.export.platforms import Platform, find_platform, image_platform
+from rdtf.stickers.export.platforms import ExportError, Platform, find_platform, image_platform
 
 DEFAULT_EMOJI = "🙂"
 _TYPES = {".png": "image/png", ".apng": "image/apng", ".webp": "image/webp"}

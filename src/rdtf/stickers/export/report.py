@@ -7,7 +7,7 @@ from typing import Any
 
 from rdtf.fileio import size_text
 from rdtf.stickers.export.check import CheckReport
-from rdtf.stickers.export.loss import Loss
+from rdtf.stickers.export.search import Loss
 
 
 @dataclass(frozen=True)

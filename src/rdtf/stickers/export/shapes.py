@@ -10,7 +10,7 @@ import numpy as np
 from rdtf.errors import StickerError
 from rdtf.stickers import Sticker
 from rdtf.stickers.canvas import composite_over
-from rdtf.stickers.formats.compose import bounding_box, crop
+from rdtf.stickers.formats.pillow import bounding_box, crop
 
 WHITE = (255, 255, 255)
 # Fainter pixels, such as those of a soft shadow, are not part of the shape that gets a stroke.

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from rdtf.stickers import Sticker
-from rdtf.stickers.formats.yuv import planes_to_frame
+from rdtf.stickers.formats.webm import planes_to_frame
 
 _MILLISECOND = Fraction(1, 1000)
 

@@ -13,13 +13,19 @@ from typing import Literal
 import numpy as np
 
 from rdtf.errors import StickerError
-from rdtf.stickers.budget import Budget
-from rdtf.stickers.formats.compose import Box, Region, bounding_box, compose, crop
-from rdtf.stickers.formats.palette import index_frames
-from rdtf.stickers.formats.pillow import encode_image, open_image
+from rdtf.stickers.budget import Budget, gif_delays_cs
+from rdtf.stickers.formats.pillow import (
+    Box,
+    Region,
+    bounding_box,
+    compose,
+    crop,
+    encode_image,
+    open_image,
+)
+from rdtf.stickers.formats.quantize import index_frames
 from rdtf.stickers.info import StickerInfo, checked_info
 from rdtf.stickers.sticker import Sticker
-from rdtf.stickers.timing import gif_delays_cs
 
 _GRAPHIC_CONTROL, _APPLICATION = 0xF9, 0xFF
 _LOCAL_PALETTE, _INTERLACED = 0x80, 0x40

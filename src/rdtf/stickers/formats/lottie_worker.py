@@ -1,4 +1,4 @@
-"""The process that runs rlottie; started by `rdtf.stickers.formats.renderer`, never imported.
+"""The process that runs rlottie; started by `rdtf.stickers.formats.lottie`, never imported.
 
 rlottie is C++ that some files crash or hang. Out here that costs one process and not the caller's.
 Each request on standard input is four little-endian uint32 (operation, two or three numbers) and

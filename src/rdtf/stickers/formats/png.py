@@ -16,14 +16,22 @@ from typing import Literal
 import numpy as np
 
 from rdtf.errors import StickerError
-from rdtf.stickers.budget import Budget
-from rdtf.stickers.formats.compose import Box, Region, changed_box, compose, crop
-from rdtf.stickers.formats.pillow import encode_image, open_image, orientation, to_rgba, upright
+from rdtf.stickers.budget import DEFAULT_DURATION_MS, Budget, in_threads
+from rdtf.stickers.formats.pillow import (
+    Box,
+    Region,
+    changed_box,
+    compose,
+    crop,
+    encode_image,
+    open_image,
+    orientation,
+    to_rgba,
+    upright,
+)
 from rdtf.stickers.formats.quantize import ColourTable
 from rdtf.stickers.info import StickerInfo, checked_info
 from rdtf.stickers.sticker import Sticker
-from rdtf.stickers.threads import in_threads
-from rdtf.stickers.timing import DEFAULT_DURATION_MS
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _DISPOSE: tuple[Literal["keep", "clear", "restore"], ...] = ("keep", "clear", "restore")

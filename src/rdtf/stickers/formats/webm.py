@@ -7,6 +7,7 @@ which would be the default, silently drops it.
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,10 +17,183 @@ import numpy as np
 
 from rdtf.errors import StickerError
 from rdtf.stickers.budget import Budget
-from rdtf.stickers.formats.vp9 import stated_sizes
-from rdtf.stickers.formats.yuv import planes_to_frame, to_planes, to_rgba
 from rdtf.stickers.info import StickerInfo, checked_info
 from rdtf.stickers.sticker import Sticker
+
+if TYPE_CHECKING:
+    import av
+
+_RED_BLUE_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}
+_BT709, _FULL_RANGE = 1, 2  # FFmpeg's numbers
+
+
+def to_planes(pixels: np.ndarray) -> list[np.ndarray]:
+    """uint8 [H, W, 4] -> luma, two of colour at half the resolution, alpha: uint8 [h, w] each.
+
+    BT.601, limited range; alpha as it is.
+    """
+    red, green, blue = (pixels[..., channel].astype(np.float32) for channel in range(3))
+    red_weight, blue_weight = _RED_BLUE_WEIGHTS["bt601"]
+    luma = red_weight * red + (1 - red_weight - blue_weight) * green + blue_weight * blue
+    planes = [
+        16 + luma * (219 / 255),
+        128 + _halve(blue - luma) / (1 - blue_weight) * (112 / 255),
+        128 + _halve(red - luma) / (1 - red_weight) * (112 / 255),
+    ]
+    return [*(np.rint(plane).astype(np.uint8) for plane in planes), pixels[..., 3]]
+
+
+def planes_to_frame(planes: list[np.ndarray]) -> av.VideoFrame:
+    """Three planes -> yuv420p, four -> yuva420p; see `to_planes`."""
+    import av
+
+    height, width = planes[0].shape
+    frame = av.VideoFrame(width, height, "yuva420p" if len(planes) == 4 else "yuv420p")
+    for plane, values in zip(frame.planes, planes, strict=True):
+        padded = np.zeros((plane.buffer_size // plane.line_size, plane.line_size), np.uint8)
+        padded[: values.shape[0], : values.shape[1]] = values
+        plane.update(padded.tobytes())
+    return frame
+
+
+def to_video_frame(pixels: np.ndarray) -> av.VideoFrame:
+    """uint8 [H, W, 4] -> yuva420p: BT.601, limited range, colour at half the resolution."""
+    return planes_to_frame(to_planes(pixels))
+
+
+def to_rgba(frame: av.VideoFrame) -> np.ndarray:
+    """yuva420p or yuv420p (opaque) -> uint8 [H, W, 4], by the colours that the frame states."""
+    if frame.format.name not in ("yuva420p", "yuv420p"):
+        return frame.to_ndarray(format="rgba")
+    height, width = frame.height, frame.width
+    luma, blue_diff, red_diff = (_plane(frame, index) for index in range(3))
+    is_full = frame.color_range == _FULL_RANGE
+    luma = luma if is_full else (luma - 16) * (255 / 219)
+    scale = 2 if is_full else 255 / 112
+    red_weight, blue_weight = _RED_BLUE_WEIGHTS["bt709" if frame.colorspace == _BT709 else "bt601"]
+    red = luma + _double(red_diff - 128, height, width) * (scale * (1 - red_weight))
+    blue = luma + _double(blue_diff - 128, height, width) * (scale * (1 - blue_weight))
+    green = (luma - red_weight * red - blue_weight * blue) / (1 - red_weight - blue_weight)
+    alpha = _plane(frame, 3) if len(frame.planes) > 3 else np.full_like(luma, 255)
+    return np.rint(np.stack([red, green, blue, alpha], axis=-1).clip(0, 255)).astype(np.uint8)
+
+
+def _halve(values: np.ndarray) -> np.ndarray:
+    """Means of 2 x 2 pixels; an odd last row or column stands for two."""
+    even = np.pad(values, [(0, side % 2) for side in values.shape], mode="edge")
+    return (even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]) / 4
+
+
+def _double(values: np.ndarray, height: int, width: int) -> np.ndarray:
+    return values.repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
+
+
+def _plane(frame: av.VideoFrame, index: int) -> np.ndarray:
+    plane = frame.planes[index]
+    rows = np.frombuffer(bytes(plane), np.uint8)[: plane.height * plane.line_size]
+    return rows.reshape(plane.height, plane.line_size)[:, : plane.width].astype(np.float32)
+
+
+_SYNC_CODE = 0x498342
+_SRGB = 7
+
+
+class _Bits:
+    def __init__(self, data: bytes) -> None:
+        self._data, self._at = data, 0
+
+    def take(self, count: int) -> int:
+        value = 0
+        for _ in range(count):
+            byte = self._data[self._at >> 3]  # IndexError: a damaged packet
+            value = value << 1 | (byte >> (7 - (self._at & 7)) & 1)
+            self._at += 1
+        return value
+
+
+def stated_sizes(packet: bytes, codec: str) -> Iterator[tuple[int, int]]:
+    """(width, height) of each frame in a packet that states one; the others inherit it.
+
+    Args:
+        codec: "vp9" or "vp8".
+
+    Raises:
+        ValueError, IndexError, struct.error: the packet is no such thing.
+    """
+    if codec == "vp8":
+        if not packet[0] & 1:  # a key frame (RFC 6386, section 9.1)
+            start, width, height = struct.unpack_from("<3sHH", packet, 3)
+            if start != b"\x9d\x01\x2a":
+                raise ValueError("no VP8 key frame")
+            yield width & 0x3FFF, height & 0x3FFF
+        return
+    for frame in _split(packet):
+        size = _frame_size(_Bits(frame))
+        if size is not None:
+            yield size
+
+
+def _split(packet: bytes) -> Iterator[bytes]:
+    """The frames of a superframe, which ends in an index of their sizes (annex B)."""
+    marker = packet[-1]
+    count, width = (marker & 7) + 1, (marker >> 3 & 3) + 1
+    index_size = 2 + count * width
+    is_super = marker >> 5 == 0b110 and len(packet) >= index_size
+    if not is_super or packet[-index_size] != marker:
+        yield packet
+        return
+    at = 0
+    for number in range(count):
+        start = len(packet) - index_size + 1 + number * width
+        size = int.from_bytes(packet[start : start + width], "little")
+        if size:
+            yield packet[at : at + size]
+        at += size
+
+
+def _frame_size(bits: _Bits) -> tuple[int, int] | None:
+    if bits.take(2) != 2:
+        raise ValueError("no VP9 frame")
+    profile = bits.take(1) | bits.take(1) << 1
+    if profile == 3:
+        bits.take(1)
+    if bits.take(1):  # shows a frame that was decoded before
+        return None
+    is_inter, is_shown, is_resilient = bits.take(1), bits.take(1), bits.take(1)
+    if not is_inter:
+        _skip_colours(bits, profile)
+        return _take_size(bits)
+    is_intra_only = 0 if is_shown else bits.take(1)
+    if not is_resilient:
+        bits.take(2)
+    if is_intra_only:
+        _skip_colours(bits, profile if profile > 0 else None)
+        bits.take(8)
+        return _take_size(bits)
+    bits.take(8 + 3 * 4)
+    inherits = any(bits.take(1) for _ in range(3))
+    return None if inherits else _take_size(bits)
+
+
+def _skip_colours(bits: _Bits, profile: int | None) -> None:
+    """The sync code and, unless profile is None, the colour configuration."""
+    if bits.take(24) != _SYNC_CODE:
+        raise ValueError("no VP9 key frame")
+    if profile is None:
+        return
+    if profile >= 2:
+        bits.take(1)
+    if bits.take(3) != _SRGB:
+        bits.take(1)
+        if profile & 1:
+            bits.take(3)
+    elif profile & 1:
+        bits.take(1)
+
+
+def _take_size(bits: _Bits) -> tuple[int, int]:
+    return bits.take(16) + 1, bits.take(16) + 1
+
 
 if TYPE_CHECKING:  # imported where videos are read or written: not everybody has it
     import av

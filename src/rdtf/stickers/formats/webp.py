@@ -13,12 +13,19 @@ from dataclasses import dataclass
 import numpy as np
 
 from rdtf.errors import StickerError
-from rdtf.stickers.budget import Budget
-from rdtf.stickers.formats.compose import Box, changed_box, crop
-from rdtf.stickers.formats.pillow import encode_image, open_image, orientation, to_rgba, upright
+from rdtf.stickers.budget import DEFAULT_DURATION_MS, Budget
+from rdtf.stickers.formats.pillow import (
+    Box,
+    changed_box,
+    crop,
+    encode_image,
+    open_image,
+    orientation,
+    to_rgba,
+    upright,
+)
 from rdtf.stickers.info import StickerInfo, checked_info
 from rdtf.stickers.sticker import Sticker
-from rdtf.stickers.timing import DEFAULT_DURATION_MS
 
 _ANIMATED, _ALPHA = 0x02, 0x10
 _REPLACE = 0x02  # ANMF flag: do not blend

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from rdtf.synthetic.characters.character import Character
-from rdtf.synthetic.characters.document import SIDE
 from rdtf.synthetic.characters.draws import Draws
 from rdtf.synthetic.characters.effects import REACH, stage_position
+from rdtf.synthetic.characters.painter import SIDE
 from rdtf.synthetic.characters.pose import CENTRE, Pose
 from rdtf.synthetic.characters.props import PROPS
 

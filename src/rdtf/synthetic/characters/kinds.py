@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from rdtf.synthetic.characters.birds import BIRDS
+from rdtf.synthetic.characters.animal import BIRDS
 from rdtf.synthetic.characters.character import Character
-from rdtf.synthetic.characters.creatures import CREATURES
-from rdtf.synthetic.characters.mammals import MAMMALS
+from rdtf.synthetic.characters.creatures import CREATURES, MAMMALS
 from rdtf.synthetic.characters.motion import Motion
 from rdtf.synthetic.characters.motions_acting import ACTING
 from rdtf.synthetic.characters.motions_feeling import FEELING
 from rdtf.synthetic.characters.motions_moving import MOVING, still
-from rdtf.synthetic.characters.nature import NATURE
-from rdtf.synthetic.characters.objects import OBJECTS
+from rdtf.synthetic.characters.things import NATURE, OBJECTS
 
 KINDS: dict[str, type[Character]] = {**MAMMALS, **BIRDS, **CREATURES, **NATURE, **OBJECTS}
 MOTIONS: dict[str, Motion] = {**MOVING, **ACTING, **FEELING}

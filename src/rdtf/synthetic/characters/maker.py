@@ -12,7 +12,7 @@ import numpy as np
 from rdtf.errors import ConfigError
 from rdtf.stickers import Sticker
 from rdtf.synthetic.characters.attributes import Attributes, draw_attributes
-from rdtf.synthetic.characters.document import document, render
+from rdtf.synthetic.characters.painter import document, render
 from rdtf.synthetic.characters.scene import paint_scene
 
 

@@ -6,9 +6,17 @@ Each can have a white border around the whole silhouette, like a die-cut sticker
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from ctypes import CDLL, cdll
 from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rlottie_python import LottieAnimation, rlottie_wrapper
 
 from rdtf.synthetic.characters.palette import WHITE, Colour, mix, shade
 
@@ -156,3 +164,126 @@ class Painter:
     def shapes(self) -> str:
         """All that was painted, topmost first: the inside of a Lottie `shapes` list."""
         return ",".join([*reversed(self._painted), *reversed(self._border)])
+
+
+SIDE = 512
+"""Side of the Lottie canvas, units."""
+TICKS_PER_SECOND = 60
+
+
+def ticks_of(durations_ms: Sequence[int]) -> list[int]:
+    """When each frame starts, in ticks of 1/60 s, and at last when the final one ends."""
+    ticks, elapsed_ms = [0], 0
+    for duration_ms in durations_ms:
+        elapsed_ms += duration_ms
+        ticks.append(max(ticks[-1] + 1, round(elapsed_ms * TICKS_PER_SECOND / 1000)))
+    return ticks
+
+
+def _transform(opacity: str) -> str:
+    return (
+        f'{{"o":{opacity},"r":{{"a":0,"k":0}},"p":{{"a":0,"k":[0,0,0]}},'
+        '"a":{"a":0,"k":[0,0,0]},"s":{"a":0,"k":[100,100,100]}}'
+    )
+
+
+def _visible(start: int, end: int, opacity: float) -> str:
+    """Opacity that drops to nothing at `end`.
+
+    rlottie still shows a layer at its out point, so that without this two frames would overlap.
+    """
+    seen = f'{{"t":{start},"s":[{100 * opacity:.0f}],"h":1}}'
+    return f'{{"a":1,"k":[{seen},{{"t":{end},"s":[0],"h":1}}]}}'
+
+
+def _shape_layer(index: int, start: int, end: int, opacity: str, shapes: str) -> str:
+    return f'{{"ty":4,{_span(index, start, end)},"ks":{_transform(opacity)},"shapes":[{shapes}]}}'
+
+
+def _span(index: int, start: int, end: int) -> str:
+    return f'"ind":{index},"ddd":0,"sr":1,"st":0,"bm":0,"ip":{start},"op":{end}'
+
+
+def document(frames: Sequence[tuple[str, float]], durations_ms: Sequence[int]) -> str:
+    """Lottie JSON of frames (shapes, opacity), each shown for its duration.
+
+    A translucent frame goes through a composition of its own: the opacity of a shape layer applies
+    to each of its shapes, and the parts would shine through each other.
+    """
+    ticks = ticks_of(durations_ms)
+    layers, assets = [], []
+    for k, (shapes, opacity) in enumerate(frames):
+        start, end = ticks[k], ticks[k + 1]
+        seen = _visible(start, end, opacity)
+        if opacity >= 0.995:
+            layers.append(_shape_layer(k + 1, start, end, seen, shapes))
+            continue
+        inner = _shape_layer(1, 0, ticks[-1] + 1, '{"a":0,"k":100}', shapes)
+        assets.append(f'{{"id":"frame{k}","layers":[{inner}]}}')
+        layers.append(
+            f'{{"ty":0,"refId":"frame{k}","w":{SIDE},"h":{SIDE},{_span(k + 1, start, end)},'
+            f'"ks":{_transform(seen)}}}'
+        )
+    return (
+        f'{{"tgs":1,"v":"5.5.2","fr":{TICKS_PER_SECOND},"ip":0,"op":{ticks[-1]},"w":{SIDE},'
+        f'"h":{SIDE},"nm":"sticker","ddd":0,"assets":[{",".join(assets)}],'
+        f'"layers":[{",".join(layers)}]}}'
+    )
+
+
+def render(lottie: str, durations_ms: Sequence[int], size: int) -> np.ndarray:
+    """uint8 [F, size, size, 4] straight RGBA of a document made with the same durations."""
+    animation = _Animation.from_data(lottie)
+    raw = [
+        animation.lottie_animation_render(tick, width=size, height=size)
+        for tick in ticks_of(durations_ms)[:-1]
+    ]
+    animation.lottie_animation_destroy()
+    frames = _straight(np.frombuffer(b"".join(raw), "<u4"))
+    return frames.reshape(-1, size, size, 4)
+
+
+def _straight(bgra: np.ndarray) -> np.ndarray:
+    """uint32 pixels of premultiplied BGRA, [...] -> uint8 [..., 4] straight RGBA."""
+    rgba = ((bgra & 0xFF) << 16) | (bgra & 0xFF00FF00) | (bgra >> 16 & 0xFF)
+    # Only edges and shadows need the division: nothing (alpha 0) and opaque (255) stay as they are.
+    soft = np.nonzero((bgra - 0x01000000) < 0xFE000000)
+    pixels = bgra[soft]
+    alpha = pixels >> 24
+
+    def channel(shift: int) -> np.ndarray:
+        return np.minimum(((pixels >> shift & 0xFF) * 255 + (alpha >> 1)) // alpha, 255)
+
+    rgba[soft] = channel(16) | channel(8) << 8 | channel(0) << 16 | alpha << 24
+    return rgba.view(np.uint8).reshape(*bgra.shape, 4)
+
+
+# rlottie rasterises in threads of its own, which a forked child does not inherit: the first
+# rendering there would wait for them for ever. A child therefore loads a copy of the library.
+_library: CDLL | None = rlottie_wrapper.RLOTTIE_LIB
+
+
+def _forget_library() -> None:
+    global _library
+    _library = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_library)
+
+
+def _load_copy() -> CDLL:
+    if rlottie_wrapper.RLOTTIE_LIB is None:
+        raise OSError("rlottie can't be loaded; install rlottie-python again")
+    original = Path(rlottie_wrapper.RLOTTIE_LIB._name)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(shutil.copy(original, folder))
+        return cdll.LoadLibrary(str(copy))
+
+
+class _Animation(LottieAnimation):
+    def _load_lib(self, rlottie_lib_path: str | None = None) -> None:
+        global _library
+        if _library is None:
+            _library = _load_copy()
+        self.rlottie_lib = _library

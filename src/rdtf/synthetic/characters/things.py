@@ -13,8 +13,11 @@ from rdtf.synthetic.characters.palette import (
     CREAM,
     GOLD,
     LEAF,
+    LOVE,
     NIGHT,
+    STEEL,
     WATER,
+    WHITE,
     WOOD,
     from_hex,
     mix,
@@ -281,4 +284,191 @@ NATURE: dict[str, type[Character]] = {
     "cactus": Cactus,
     "pumpkin": Pumpkin,
     "strawberry": Berry,
+}
+
+
+class Balloon(Thing):
+    colours = ("red", "blue", "pink", "yellow", "green", "purple")
+    hovers = True
+    wide, tall, legs = 92.0, 214.0, 72.0
+    face_height, face_width, shoulder_height = 0.54, 0.6, 0.38
+
+    def behind(self, p: Painter, pose: Pose) -> None:
+        sway, y = 0.8 * pose.tail + 7, -self.legs
+        string = ((0, y), (sway, 0.68 * y), (-sway, 0.34 * y), (0.4 * sway, 0))
+        p.line(s.smooth(s.scaled(string), False), shade(STEEL, 0.25), 6, outline=False)
+
+    def body(self, p: Painter, pose: Pose) -> None:
+        p.fill(s.polygon(((0, -10), (15, 14), (-15, 14))), self.look.shade)
+        skin = self.blob((0, -1), (0.72, -0.86), (1, -0.54), (0.62, -0.18), (0, -0.01))
+        p.fill(skin, self.look.base, glow=self.glow())
+        self.shine(p, -0.56, -0.8, 1.3)
+
+
+class Cup(Thing):
+    colours = ("white", "teal", "red", "yellow", "brown", "lavender")
+    wide, tall, legs = 88.0, 176.0, 26.0
+    face_height, face_width, shoulder_height = 0.48, 0.62, 0.34
+    extra_height = 44.0
+    places = frozenset({"eyes", "hand"})
+    torso_turns = False
+
+    def __init__(self, look: Look) -> None:
+        super().__init__(look)
+        self.half_width = self.w + 40
+
+    def body(self, p: Painter, pose: Pose) -> None:
+        h, w = self.h, self.w
+        p.line(s.ellipse(0.98 * w, -0.5 * h, 28, 0.24 * h), self.look.limb, 17)
+        mug = ((-1, -0.94), (1, -0.94), (0.9, -0.2), (0.5, 0), (-0.5, 0), (-0.9, -0.2))
+        p.fill(self.curve(*mug, tension=0.08), self.look.base, glow=self.glow())
+        p.fill(s.ellipse(0, -0.93 * h, w, 0.11 * h), self.look.light)
+        p.fill(s.ellipse(0, -0.92 * h, 0.84 * w, 0.075 * h), from_hex("#7a4a2e"), outline=False)
+        self._steam(p, 0.4 * pose.tail)
+
+    def _steam(self, p: Painter, drift: float) -> None:
+        h = self.h
+        wisp = ((0, -1.02 * h), (9 + drift, -1.12 * h), (-7 - drift, -1.2 * h), (3, -1.28 * h))
+        for x in (-26, 22):
+            with p.group(x):
+                p.line(s.smooth(s.scaled(wisp), False), STEEL, 9, outline=False, opacity=0.65)
+
+
+class Gift(Thing):
+    colours = ("red", "green", "blue", "purple", "pink", "teal")
+    wide, tall, legs = 94.0, 184.0, 24.0
+    face_height, face_width, shoulder_height = 0.38, 0.6, 0.34
+    extra_height = 50.0
+    places = frozenset({"eyes", "hand"})
+    torso_turns = False
+    _LOOP = ((2, 4), (47, -48), (64, -22), (43, 6))
+
+    def __init__(self, look: Look) -> None:
+        super().__init__(look)
+        self.ribbon = GOLD if similar(look.accent, look.base) else look.accent
+
+    def body(self, p: Painter, pose: Pose) -> None:
+        h, w = self.h, self.w
+        p.fill(s.rectangle(0, -0.38 * h, 1.8 * w, 0.76 * h, 14), self.look.base, glow=self.glow())
+        p.fill(s.rectangle(0, -0.1 * h, 0.3 * w, 0.19 * h), self.ribbon, outline=False)
+
+    def top(self, p: Painter, pose: Pose) -> None:
+        h, w = self.h, self.w
+        p.fill(s.both_sides(self._LOOP, 0.15, y=-0.98 * h), self.ribbon)
+        lid = self.look.base if self.look.outlined else self.look.shade
+        p.fill(s.rectangle(0, -0.85 * h, 2.06 * w, 0.24 * h, 12), lid)
+        band = s.rectangle(0, -0.85 * h, 0.34 * w, 0.24 * h - 2)
+        p.fill(band, self.ribbon, outline=False)
+        p.fill(s.ellipse(0, -0.98 * h, 15, 13), shade(self.ribbon, 0.2))
+
+
+class Rocket(Thing):
+    colours = ("white", "red", "blue", "gray", "orange", "teal")
+    hovers = True
+    wide, tall, legs = 78.0, 252.0, 40.0
+    face_height, face_width, shoulder_height = 0.5, 0.68, 0.28
+    places = frozenset({"eyes", "hand"})
+    _FIN = ((0.5, -0.42), (1.36, -0.12), (1.4, 0.04), (0.4, -0.06))
+
+    def __init__(self, look: Look) -> None:
+        super().__init__(look)
+        self.half_width = self.w + 42
+        self.trim = LOVE if similar(look.accent, look.base) else look.accent
+
+    def behind(self, p: Painter, pose: Pose) -> None:
+        reach = self.legs + 0.9 * pose.tail
+        with p.group(0, -self.legs):
+            for share, colour in ((1.0, from_hex("#ff8a2b")), (0.6, GOLD)):
+                tip, mid = reach * share, 0.55 * reach * share
+                flame = ((-30, -8), (30, -8), (19, mid), (0, tip), (-19, mid))
+                tongue = s.smooth(s.scaled(flame, share), True, 0.14)
+                p.fill(tongue, colour, outline=share == 1.0)
+            p.fill(s.both_sides(s.scaled(self._FIN, self.w, self.h), 0.1), self.trim)
+
+    def body(self, p: Painter, pose: Pose) -> None:
+        hull = ((0, -1), (0.56, -0.84), (1, -0.46), (0.78, -0.08), (0.4, 0), (0, 0))
+        p.fill(self.blob(*hull, tension=0.17), self.look.base, glow=self.glow())
+        nose = self.blob((0, -0.985), (0.4, -0.9), (0.56, -0.79), (0, -0.75), tension=0.16)
+        p.fill(nose, self.trim, outline=False)
+
+
+class Egg(Thing):
+    colours = ("white", "beige", "mint", "pink", "sky blue")
+    wide, tall, legs = 90.0, 222.0, 22.0
+    face_height, face_width, shoulder_height = 0.46, 0.66, 0.34
+
+    def body(self, p: Painter, pose: Pose) -> None:
+        shell = self.blob((0, -1), (0.68, -0.8), (1, -0.38), (0.72, -0.07), (0, 0))
+        p.fill(shell, self.look.base, glow=self.glow())
+        if self.look.markings != 1:
+            self.shine(p, -0.5, -0.76, 1.2)
+            return
+        freckles = self.spots(
+            (0.4, -0.8, 8, 7),
+            (-0.5, -0.72, 6, 5),
+            (-0.26, -0.86, 5, 5),
+            (0.66, -0.24, 7, 6),
+            (-0.6, -0.2, 8, 7),
+        )
+        p.fill(freckles, self.look.shade, outline=False)
+
+
+class Cupcake(Thing):
+    colours = ("pink", "mint", "lavender", "brown", "yellow")
+    wide, tall, legs = 96.0, 218.0, 22.0
+    face_height, face_width, shoulder_height = 0.24, 0.58, 0.26
+    shoulder_reach = 0.72
+    extra_height = 16.0
+    places = frozenset({"eyes", "hand"})
+
+    def __init__(self, look: Look) -> None:
+        super().__init__(look)
+        self.face = Face(0, self.face.y, self.face.width, ink=mix(NIGHT, WOOD, 0.2))
+
+    def body(self, p: Painter, pose: Pose) -> None:
+        h, w, paper = self.h, self.w, from_hex("#f3d9a8")
+        case = self.curve((-0.86, -0.46), (0.86, -0.46), (0.62, 0), (-0.62, 0), tension=0.04)
+        p.fill(case, paper)
+        pleats = (
+            s.limb((0.86 * x * w, -0.4 * h), (0.64 * x * w, -6), 0) for x in (-0.8, -0.5, 0.5, 0.8)
+        )
+        p.line(s.join(*pleats), shade(paper, 0.25), 5, outline=False)
+
+    def top(self, p: Painter, pose: Pose) -> None:
+        h, w = self.h, self.w
+        layers = ((-0.52, 1.0, 0.14), (-0.68, 0.76, 0.14), (-0.83, 0.5, 0.13), (-0.94, 0.22, 0.08))
+        swirl = s.join(*(s.ellipse(0, y * h, rx * w, ry * h) for y, rx, ry in layers))
+        p.fill(swirl, self.look.base, glow=Glow(0, -0.65 * h, w))
+        folds = s.join(s.arc(0, -0.585 * h, 1.2 * w, 12), s.arc(0, -0.74 * h, 0.8 * w, 10))
+        p.line(folds, self.look.shade, 6, outline=False)
+        p.fill(s.ellipse(0, -h, 17), LOVE)
+        p.fill(s.ellipse(-5, -1.02 * h, 4), WHITE, outline=False, opacity=0.8)
+
+
+class Bulb(Thing):
+    """A light bulb."""
+
+    colours = ("yellow", "white", "sky blue")
+    wide, tall, legs = 90.0, 232.0, 18.0
+    face_height, face_width, shoulder_height = 0.62, 0.6, 0.4
+    hat_width, hat_height, shoulder_reach = 0.6, 0.95, 0.62
+    _GLASS = ((0, -1), (0.72, -0.88), (1, -0.6), (0.62, -0.3), (0.46, -0.2), (0, -0.19))
+
+    def body(self, p: Painter, pose: Pose) -> None:
+        h, w = self.h, self.w
+        p.fill(s.rectangle(0, -0.11 * h, 0.84 * w, 0.23 * h, 12), STEEL)
+        thread = (s.limb((-0.32 * w, y * h), (0.32 * w, y * h - 4), 0) for y in (-0.06, -0.13))
+        p.line(s.join(*thread), shade(STEEL, 0.5), 6, outline=False)
+        p.fill(self.blob(*self._GLASS, tension=0.19), self.look.base, glow=Glow(0, -0.6 * h, w))
+        self.shine(p, -0.56, -0.8, 1.2)
+
+
+OBJECTS: dict[str, type[Character]] = {
+    "balloon": Balloon,
+    "cup": Cup,
+    "gift": Gift,
+    "rocket": Rocket,
+    "egg": Egg,
+    "cupcake": Cupcake,
+    "light bulb": Bulb,
 }
