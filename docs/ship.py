@@ -16,7 +16,7 @@ from rdtf.fileio import atomic_folder, read_json, write_json
 from rdtf.sampling.pipeline import SHIPPED_MODEL
 from rdtf.training.run import load_pipeline
 
-LARGEST_BYTES = 50 * 1000 * 1000
+LARGEST_BYTES = 60 * 1000 * 1000
 
 
 def ship(run: Path, target: Path = SHIPPED_MODEL, shift: float | None = None) -> int:

@@ -8,6 +8,7 @@ from diffusers import FlowMatchEulerDiscreteScheduler
 from models.networks import perturb
 from rdtf.models.dfgn import DFGN
 from rdtf.models.motion_dfgn import MotionDFGN
+from rdtf.models.motion_predictor import MotionPredictor
 from rdtf.models.representation import PixelPatches
 from rdtf.models.text import TextEncoders
 from rdtf.sampling.pipeline import StickerPipeline
@@ -24,7 +25,12 @@ _SMALL = {
 }
 
 
-def whole_pipeline(max_frames: int = 16) -> StickerPipeline:
+def _predictor() -> MotionPredictor:
+    small = {name: value for name, value in _SMALL.items() if not name.startswith("sti")}
+    return perturb(MotionPredictor(**small, stem_width=8, canvas=CANVAS), std=0.05).eval()
+
+
+def whole_pipeline(max_frames: int = 16, predicts: bool = False) -> StickerPipeline:
     """Untrained, with perturbed weights: everything moves and is drawn, wildly."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -36,6 +42,7 @@ def whole_pipeline(max_frames: int = 16) -> StickerPipeline:
             motion=perturb(
                 MotionDFGN(**_SMALL, stem_width=8, canvas=CANVAS, max_frames=max_frames), std=0.05
             ).eval(),
+            predictor=_predictor() if predicts else None,
             drawer=DFGN(
                 **_SMALL, latent_channels=16, patch=2, latent_size=16, compose=False, max_frames=1
             ).eval(),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rdtf.errors import ConfigError, UserError
 from rdtf.models.motion_latents import alpha_box, flow_of_latents
 from rdtf.models.motion_matching import look
+from rdtf.models.motion_predictor import MotionPredictor
 from rdtf.sampling.moving import known_motion, plan_motion, to_pixels
 from rdtf.sampling.pipeline import StickerPipeline
 from rdtf.sampling.stages import plan_stages
@@ -189,3 +190,58 @@ def test_a_model_without_a_motion_network_takes_no_named_motion(pipe, still):
     plain = StickerPipeline(**{**pipe.components, "motion": None, "drawer": None})
     with pytest.raises(UserError, match="no motion network"):
         plain("", image=still, motion="jump")
+
+
+# ------------------------------------------------------------------ going on
+
+
+@pytest.fixture(scope="module")
+def predicting() -> StickerPipeline:
+    return whole_pipeline(predicts=True)
+
+
+@pytest.fixture(scope="module")
+def moving() -> Sticker:
+    """A square that slides by two pixels a frame."""
+    frames = np.zeros((4, CANVAS, CANVAS, 4), np.uint8)
+    for frame in range(4):
+        frames[frame, 8:20, 4 + 2 * frame : 14 + 2 * frame] = (200, 60, 40, 255)
+    return Sticker(frames, np.full(4, 80))
+
+
+def test_several_given_frames_are_continued_without_chance(predicting, moving):
+    steps: list[int] = []
+    options = {"after": 7, "before": 2, "callback": lambda index, *rest: steps.append(index)}
+    one = predicting.predict(moving, generator=seeded(1), **options)
+    two = predicting.predict(moving, generator=seeded(2), **options)
+    np.testing.assert_array_equal(one.frames, two.frames)
+    np.testing.assert_array_equal(one.frames[2:6], moving.frames)
+    assert len(one.frames) == 13 and not steps
+
+
+def test_the_network_draws_the_rest_by_chance_where_that_is_asked_for(predicting, moving):
+    options = {"after": 3, "motion": "network", "num_inference_steps": 2}
+    one = predicting.predict(moving, generator=seeded(1), **options)
+    two = predicting.predict(moving, generator=seeded(2), **options)
+    assert (one.frames != two.frames).any()
+
+
+def test_one_still_is_moved_as_before(predicting, pipe, still):
+    options = {"image": still, "num_frames": 4, "num_inference_steps": 2}
+    one = predicting("waving", generator=seeded(), **options)
+    two = pipe("waving", generator=seeded(), **options)
+    np.testing.assert_array_equal(one.frames, two.frames)
+
+
+def test_a_saved_pipeline_keeps_its_predictor(predicting, moving, tmp_path):
+    predicting.save_pretrained(tmp_path / "pipe")
+    again = StickerPipeline.from_pretrained(tmp_path / "pipe")
+    again.set_progress_bar_config(disable=True)
+    first, second = predicting.predict(moving, after=3), again.predict(moving, after=3)
+    np.testing.assert_array_equal(first.frames, second.frames)
+
+
+def test_a_predictor_of_another_canvas_is_refused(predicting):
+    other = MotionPredictor(channels=(16, 32), attention_levels=(1,), canvas=64)
+    with pytest.raises(ConfigError, match="of 64 px"):
+        StickerPipeline(**{**predicting.components, "predictor": other})

@@ -12,10 +12,17 @@ from rdtf.data.clip_store import ClipStore
 from rdtf.models.dfgn import DFGN
 from rdtf.models.motion_dfgn import MotionDFGN
 from rdtf.models.motion_latents import alpha_box
+from rdtf.models.motion_predictor import MotionPredictor
 from rdtf.models.text import TextEncoder
 from rdtf.training.motion_batch import FlowTable, MotionAssembler
 from rdtf.training.motion_draws import MotionDrawer, MotionMix
-from rdtf.training.trainables import FlowConfig, TextFeed, TrainDrawing, TrainMotion
+from rdtf.training.trainables import (
+    FlowConfig,
+    TextFeed,
+    TrainDrawing,
+    TrainMotion,
+    TrainPrediction,
+)
 
 CANVAS, TEXT_WIDTH = 32, 32
 _SMALL = {"channels": (32, 32), "attention_levels": (1,), "embedding_dim": 32, "text_dim": 32}
@@ -68,6 +75,19 @@ def train_motion(store: ClipStore, text: TextFeed, grammar_share: float = 0.5) -
     drawer = motion_drawer(store, grammar_share)
     lengths = ((4, 4, 0.7), (6, 2, 0.3))
     return TrainMotion(small_motion_dfgn(), drawer, assembler, text, FlowConfig(), lengths)
+
+
+def small_predictor(seed: int = 0) -> MotionPredictor:
+    torch.manual_seed(seed)
+    settings = {**_SMALL, "text_widths": (TEXT_WIDTH,), "stem_width": 8, "canvas": CANVAS}
+    return MotionPredictor(**settings, max_offset=6)  # pyright: ignore[reportArgumentType]
+
+
+def train_prediction(store: ClipStore, text: TextFeed) -> TrainPrediction:
+    assembler = MotionAssembler(torch.from_numpy(store.frames), flow_table(store))
+    flow, lengths = FlowConfig(least_sigma=1.0), ((4, 4, 1.0),)
+    drawer = motion_drawer(store, grammar_share=0.2)
+    return TrainPrediction(small_predictor(), drawer, assembler, text, flow, lengths)
 
 
 def train_drawing(store: ClipStore, text: TextFeed) -> TrainDrawing:

@@ -19,6 +19,7 @@ from rdtf.data.bundle import BundleSummary
 from rdtf.errors import DataError, UserError
 from rdtf.models.dfgn import DFGN
 from rdtf.models.motion_dfgn import MotionDFGN
+from rdtf.models.motion_predictor import MotionPredictor
 from rdtf.training.bundled import BundledConfig, _defaults, _set_up, fill_flows, train_on_bundle
 from rdtf.training.component import WEIGHTS_FILE, join_parts
 from rdtf.training.far import main
@@ -27,7 +28,8 @@ from .resident_parts import flow_table, small_store
 
 __all__ = ["encoder", "summary"]
 SMALL = ["--channels", "32,32", "--batch-size", "2", "--device", "cpu"]
-NETWORKS: dict[str, Any] = {"motion": MotionDFGN, "drawing": DFGN}
+PART_MB = {"motion": "1", "prediction": "2", "drawing": "1"}
+NETWORKS: dict[str, Any] = {"motion": MotionDFGN, "prediction": MotionPredictor, "drawing": DFGN}
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def runs(summary: BundleSummary, tmp_path_factory: pytest.TempPathFactory) -> di
     found = {}
     for kind in NETWORKS:
         found[kind] = tmp_path_factory.mktemp("runs") / kind
-        run = ["--out", str(found[kind]), "--steps", "2", "--parts", "1"]
+        run = ["--out", str(found[kind]), "--steps", "2", "--parts", PART_MB[kind]]
         assert main([kind, str(summary.path), *run, *SMALL]) == 0
     return found
 
@@ -45,7 +47,7 @@ def runs(summary: BundleSummary, tmp_path_factory: pytest.TempPathFactory) -> di
 def test_weights_come_home_in_parts(kind, runs, tmp_path):
     run = runs[kind]
     parts = sorted((run / "parts").glob("*.safetensors"))
-    assert len(parts) > 1 and all(path.stat().st_size <= 1e6 for path in parts)
+    assert len(parts) > 1 and all(path.stat().st_size <= 1e6 * int(PART_MB[kind]) for path in parts)
     joined = join_parts([run / "parts"], tmp_path / "joined")
     network = NETWORKS[kind].from_pretrained(joined)
     assert network.dtype == torch.float32

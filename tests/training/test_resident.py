@@ -16,9 +16,10 @@ from rdtf.training.trainables import FlowConfig, TextFeed
 from .resident_parts import flow_table, motion_drawer, small_store, text_feed
 from .resident_parts import train_drawing as make_drawing
 from .resident_parts import train_motion as make_motion
+from .resident_parts import train_prediction as make_prediction
 
 STORE = small_store()
-MAKERS = {"motion": make_motion, "drawing": make_drawing}
+MAKERS = {"motion": make_motion, "prediction": make_prediction, "drawing": make_drawing}
 
 
 @pytest.fixture(scope="module")
@@ -140,7 +141,7 @@ def run_of(kind: str, text: TextFeed, folder: Path, workers: int = 0) -> Residen
     return ResidentRun(MAKERS[kind](STORE, text), config, folder, torch.device("cpu"))
 
 
-@pytest.mark.parametrize(("kind", "workers"), [("motion", 0), ("drawing", 1)])
+@pytest.mark.parametrize(("kind", "workers"), [("motion", 0), ("prediction", 0), ("drawing", 1)])
 def test_three_and_three_steps_are_six_bit_for_bit(kind, workers, text, tmp_path):
     assert run_of(kind, text, tmp_path / "whole").train(log=lambda line: None)
 

@@ -18,7 +18,15 @@ from rdtf.cli.evaluate import Compare, Evaluate
 from rdtf.cli.export import ExportCommand
 from rdtf.cli.sample import Fill, Generate, Interpolate, Predict
 from rdtf.cli.studio import StudioCommand
-from rdtf.cli.train import JoinParts, Quickstart, Train, TrainAutoencoder, TrainDrawing, TrainMotion
+from rdtf.cli.train import (
+    JoinParts,
+    Quickstart,
+    Train,
+    TrainAutoencoder,
+    TrainDrawing,
+    TrainMotion,
+    TrainPrediction,
+)
 from rdtf.errors import UserError
 
 _DATA_COMMANDS = {
@@ -34,6 +42,7 @@ _COMMANDS = {
     "train": Train,
     "train-autoencoder": TrainAutoencoder,
     "train-motion": TrainMotion,
+    "train-prediction": TrainPrediction,
     "train-drawing": TrainDrawing,
     "join-parts": JoinParts,
     "generate": Generate,

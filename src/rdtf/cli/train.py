@@ -176,9 +176,9 @@ def _assignments(pairs: tuple[str, ...]) -> dict[str, str]:
 
 @dataclass
 class _TrainOnBundle:
-    """Options of both."""
+    """Options of all three."""
 
-    kind: ClassVar[Literal["motion", "drawing"]]
+    kind: ClassVar[Literal["motion", "prediction", "drawing"]]
 
     bundle: Positional[tuple[Path, ...]]
     """Folder made by `rdtf data bundle`, or the folders of its parts."""
@@ -261,7 +261,20 @@ class TrainMotion(_TrainOnBundle):
     Example: rdtf train-motion BUNDLE --out RUN --seconds 1800 --slice 560 --parts 60
     """
 
-    kind: ClassVar[Literal["motion", "drawing"]] = "motion"
+    kind: ClassVar[Literal["motion", "prediction", "drawing"]] = "motion"
+
+
+@dataclass
+class TrainPrediction(_TrainOnBundle):
+    """Train the prediction network on a bundle: how a movement goes on.
+
+    The same command again goes on. On a rented GPU without this program's dependencies:
+    PYTHONPATH=BUNDLE python -m rdtf.training.far prediction BUNDLE --out RUN --seconds 1800
+
+    Example: rdtf train-prediction BUNDLE --out RUN --seconds 1800 --slice 560 --parts 60
+    """
+
+    kind: ClassVar[Literal["motion", "prediction", "drawing"]] = "prediction"
 
 
 @dataclass
@@ -274,7 +287,7 @@ class TrainDrawing(_TrainOnBundle):
     Example: rdtf train-drawing BUNDLE --out RUN --seconds 1800 --slice 560 --parts 60
     """
 
-    kind: ClassVar[Literal["motion", "drawing"]] = "drawing"
+    kind: ClassVar[Literal["motion", "prediction", "drawing"]] = "drawing"
 
 
 @dataclass

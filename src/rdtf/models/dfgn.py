@@ -39,7 +39,7 @@ from rdtf.models.layers import (
 )
 from rdtf.models.loading import OwnMemory
 from rdtf.models.motion import MOTION_CHANNELS, flow_of_motion
-from rdtf.models.sti import SpatioTemporalInteraction, TemporalConvolution
+from rdtf.models.sti import NoTemporalLayer, SpatioTemporalInteraction, TemporalConvolution
 from rdtf.models.wiener import guess_error, input_scale
 
 # Spread of premultiplied sticker pixels in [-1, 1].
@@ -490,6 +490,8 @@ class DFGN(OwnMemory, ModelMixin, ConfigMixin):
 
 
 def _temporal_layer(channels: int, config: Any) -> nn.Module:
+    if config.temporal_layer == "none":
+        return NoTemporalLayer()
     kernel = tuple(config.sti_kernel)
     if config.temporal_layer == "conv3d":
         return TemporalConvolution(channels, kernel, config.sti_conv_layers)

@@ -11,12 +11,22 @@ from rdtf.sampling.drawing import Encoded, draw_still
 from rdtf.sampling.jobs import Job
 from rdtf.sampling.large import LargeFrames
 from rdtf.sampling.latents import clean_latents, start_noise, to_frames
-from rdtf.sampling.moving import MotionWindow, named_motion, sample_motion, to_pixels
-from rdtf.sampling.options import SamplingOptions
+from rdtf.sampling.moving import (
+    MotionWindow,
+    named_motion,
+    predict_motion,
+    sample_motion,
+    to_pixels,
+)
+from rdtf.sampling.options import NETWORK, SamplingOptions
 from rdtf.sampling.progress import StepWatch
+from rdtf.sampling.requests import ClipRequest
 from rdtf.sampling.sampling import Conditions, Sampled, sample_traced
 from rdtf.sampling.windows import Window
 from rdtf.sampling.work import Work
+from rdtf.synthetic.grammar import MotionDraw
+from rdtf.synthetic.parse import motion_of
+from rdtf.synthetic.verbs import find_verb
 
 # What drawing and moving take of the sampling options.
 _STAGE_NUMBERS = ("num_inference_steps", "guidance_scale", "eta")
@@ -24,6 +34,32 @@ _STAGE_NUMBERS = ("num_inference_steps", "guidance_scale", "eta")
 
 class StageActs:
     """What `StickerPipeline` does in each stage; needs its components."""
+
+    def _grammar_motion(
+        self: Any, request: ClipRequest, caption: str, options: SamplingOptions
+    ) -> MotionDraw | None:
+        """The motion that is asked for by name, or of a still by words of the grammar."""
+        if self._motion is None or options.motion == NETWORK:
+            return None
+        if options.motion is not None:
+            return MotionDraw((find_verb(options.motion).name,))
+        return motion_of(caption) if request.known.sum() <= 1 else None
+
+    def _predicts(self: Any, request: ClipRequest, options: SamplingOptions) -> bool:
+        """Whether several given frames are continued by the prediction network."""
+        several = request.known.sum() > 1 and not options.loop
+        return self.predictor is not None and options.motion is None and bool(several)
+
+    def _longest_motion(
+        self: Any, request: ClipRequest, motion: MotionDraw | None, predicted: bool
+    ) -> int | None:
+        """Frames that are moved together: the network's limit; the grammar has none."""
+        if self._motion is None:
+            return None
+        if motion is not None:
+            return max(2 * request.num_frames, 2)
+        network = self.predictor if predicted else self._motion
+        return int(network.config_.max_frames)
 
     def _draw(self: Any, work: Work, job: Job, options: SamplingOptions, watch: StepWatch) -> None:
         """The first frame, from text."""
@@ -59,18 +95,24 @@ class StageActs:
                 job.motion, pixels[anchor], anchor, times_ms, options.loop, job.generator
             )
         else:
-            motion = sample_motion(
-                self._motion,
-                self._scheduler,
-                pixels,
-                torch.tensor([slot in window.given for slot in window.slots], device=device),
-                anchor,
-                torch.from_numpy(times_ms).to(device),
-                work.text,
-                work.negative,
-                generator=job.generator,
-                callback=watch,
-                **{name: options.sampling[name] for name in _STAGE_NUMBERS},
+            given = torch.tensor([slot in window.given for slot in window.slots], device=device)
+            times = torch.from_numpy(times_ms).to(device)
+            motion = (
+                predict_motion(self.predictor, pixels, given, anchor, times, work.text)
+                if job.predicted
+                else sample_motion(
+                    self._motion,
+                    self._scheduler,
+                    pixels,
+                    given,
+                    anchor,
+                    times,
+                    work.text,
+                    work.negative,
+                    generator=job.generator,
+                    callback=watch,
+                    **{name: options.sampling[name] for name in _STAGE_NUMBERS},
+                )
             )
         reference, make = work.index([window.anchor]), work.index(window.make)
         for frames in [work.frames] + ([] if work.large is None else [work.large.frames]):

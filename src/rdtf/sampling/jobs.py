@@ -26,7 +26,8 @@ class Job:
     """One sticker to make.
 
     request: its slots, and which are known; caption, negative: texts, "" = none;
-    motion: of the grammar, by name or by the words; None = the network draws it;
+    motion: of the grammar, by name or by the words; None = a network says it;
+    predicted: the given frames' movement goes on, and nothing of it is drawn by chance;
     stages: what to do, in order, each with its resolved options; generator: of its noise.
     """
 
@@ -37,15 +38,16 @@ class Job:
     stages: tuple[tuple[Stage, SamplingOptions], ...]
     generator: torch.Generator | None
     motion: MotionDraw | None = None
+    predicted: bool = False
 
     @property
     def sampled(self) -> list[SamplingOptions]:
         """Options of the stages in which something is sampled."""
-        named = self.motion is not None
+        settled = self.motion is not None or self.predicted
         return [
             options
             for stage, options in self.stages
-            if not (named and isinstance(stage.window, MotionWindow))
+            if not (settled and isinstance(stage.window, MotionWindow))
         ]
 
 

@@ -29,6 +29,7 @@ from rdtf.models.motion_latents import (
     pack,
 )
 from rdtf.models.motion_matching import look, matched_flow, split_flow
+from rdtf.models.motion_predictor import MotionPredictor
 from rdtf.sampling.schedulers import noise_levels, set_timesteps, step_options
 from rdtf.synthetic.grammar import MotionDraw, motion_parameters, within_canvas
 
@@ -173,6 +174,40 @@ def sample_motion(
         if callback is not None:
             latents = callback(index, level, latents)
     return Motion(torch.where(keep, clean, latents), centre)
+
+
+@torch.no_grad()
+def predict_motion(
+    model: MotionPredictor,
+    frames: Tensor,
+    given: Tensor,
+    anchor: int,
+    times_ms: Tensor,
+    text: tuple[list[Tensor], list[Tensor]],
+) -> Motion:
+    """How the given frames' movement goes on, in one pass and without chance.
+
+    Args:
+        as of `sample_motion`.
+    """
+    reference = frames[anchor][None]
+    centre = alpha_box((reference[:, 3] + 1) / 2)[:, :2]
+    clean = known_motion(frames, given, reference, centre)
+    half = next(model.parameters()).dtype
+    lower = half != torch.float32
+    with torch.autocast(frames.device.type, half) if lower else nullcontext():
+        found = model(
+            clean=clean,
+            given=given[None],
+            valid=torch.ones_like(given)[None],
+            reference=reference,
+            centre=centre,
+            times_ms=(times_ms - times_ms[anchor])[None].float(),
+            anchor=torch.tensor([anchor], device=frames.device),
+            text=text[0],
+            text_mask=text[1],
+        )
+    return Motion(torch.where(given[None, :, None], clean, found.float()), centre)
 
 
 def named_motion(

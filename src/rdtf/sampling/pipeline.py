@@ -29,7 +29,6 @@ from rdtf.sampling.moving import MotionWindow
 from rdtf.sampling.options import (
     CALLBACK_TENSORS,
     CANNOT_DRAW,
-    NETWORK,
     NO_MOTION,
     SamplingOptions,
     StepEndCallback,
@@ -51,9 +50,6 @@ from rdtf.sampling.schedulers import is_flow, objective_of, set_timesteps
 from rdtf.sampling.stages import plan_stages
 from rdtf.sampling.work import Work
 from rdtf.stickers import Sticker
-from rdtf.synthetic.grammar import MotionDraw
-from rdtf.synthetic.parse import motion_of
-from rdtf.synthetic.verbs import find_verb
 
 # The model that ships: in the package, so that nothing is downloaded.
 SHIPPED_MODEL = Path(__file__).parents[1] / "weights"
@@ -77,15 +73,16 @@ class StickerPipeline(StageActs, DiffusionPipeline):
         process: what the denoiser was trained on, "flow" or "ddpm"; by default the scheduler's.
         motion: a motion network (`MotionDFGN`); what lies beyond the given frames is then made by
             moving them, and the denoiser fills in between.
+        predictor: a `MotionPredictor`, which says how the movement of several given frames goes on.
         drawer: a DFGN on single frames, which draws the first frame from text.
         sampling: default steps and guidance per family of tasks, as `model_index.json` keeps them;
             see `sampling_defaults`.
     """
 
-    _optional_components: ClassVar[list[str]] = ["motion", "drawer"]
+    _optional_components: ClassVar[list[str]] = ["motion", "predictor", "drawer"]
 
     _callback_tensor_inputs = CALLBACK_TENSORS  # where diffusers' tools look for them
-    model_cpu_offload_seq = "text_encoders->drawer->motion->denoiser->autoencoder"
+    model_cpu_offload_seq = "text_encoders->drawer->motion->predictor->denoiser->autoencoder"
 
     denoiser: DFGN
     text_encoders: TextEncoders
@@ -97,6 +94,7 @@ class StickerPipeline(StageActs, DiffusionPipeline):
         text_encoders: Any,
         scheduler: Any,
         motion: Any = None,
+        predictor: Any = None,
         drawer: Any = None,
         process: str | None = None,
         sampling: Mapping[str, Any] | None = None,
@@ -111,6 +109,7 @@ class StickerPipeline(StageActs, DiffusionPipeline):
             text_encoders=text_encoders,
             scheduler=scheduler,
             motion=motion,
+            predictor=predictor,
             drawer=drawer,
         )
         self._check_parts()
@@ -125,16 +124,17 @@ class StickerPipeline(StageActs, DiffusionPipeline):
     def _check_parts(self) -> None:
         """The motion network moves what the others make."""
         if self._motion is None:
-            if self._drawer is not None:
-                raise ConfigError("a network that draws stills needs one that moves them")
+            if self._drawer is not None or cast(Any, self).predictor is not None:
+                raise ConfigError("a network that draws or predicts needs one that moves stills")
             return
-        canvas = int(self._motion.config_.canvas)
-        if canvas != self.canvas:
-            raise ConfigError(f"motion network of {canvas} px, but denoiser of {self.canvas} px")
+        for network in (self._motion, cast(Any, self).predictor):
+            canvas = self.canvas if network is None else int(network.config_.canvas)
+            if canvas != self.canvas:
+                raise ConfigError(f"motion is of {canvas} px, but the denoiser of {self.canvas} px")
         config = None if self._drawer is None else self._drawer.config_
-        if config is not None and config.latent_size * config.patch != canvas:
+        if config is not None and config.latent_size * config.patch != self.canvas:
             drawn = config.latent_size * config.patch
-            raise ConfigError(f"stills are drawn at {drawn} px, but moved at {canvas} px")
+            raise ConfigError(f"stills are drawn at {drawn} px, but moved at {self.canvas} px")
 
     @classmethod
     def from_pretrained(
@@ -425,10 +425,11 @@ class StickerPipeline(StageActs, DiffusionPipeline):
             prompt = request.captions[0]
         caption = text("prompt", prompt)
         motion = self._grammar_motion(request, caption, options)
+        predicted = motion is None and self._predicts(request, options)
         stages = plan_stages(
             request.known,
             longest=self.max_frames,
-            longest_motion=self._longest_motion(request, motion),
+            longest_motion=self._longest_motion(request, motion, predicted),
             loop=options.loop,
         )
         defaults = self.sampling_defaults
@@ -440,23 +441,8 @@ class StickerPipeline(StageActs, DiffusionPipeline):
             stages=tuple((stage, options.resolved(defaults[stage.family])) for stage in stages),
             generator=generator,
             motion=motion,
+            predicted=predicted,
         )
-
-    def _grammar_motion(
-        self, request: ClipRequest, caption: str, options: SamplingOptions
-    ) -> MotionDraw | None:
-        """The motion that is asked for by name, or of a still by words of the grammar."""
-        if self._motion is None or options.motion == NETWORK:
-            return None
-        if options.motion is not None:
-            return MotionDraw((find_verb(options.motion).name,))
-        return motion_of(caption) if request.known.sum() <= 1 else None
-
-    def _longest_motion(self, request: ClipRequest, motion: MotionDraw | None) -> int | None:
-        """Frames that are moved together: the network's limit; the grammar has none."""
-        if self._motion is None:
-            return None
-        return max(2 * request.num_frames, 2) if motion else int(self._motion.config_.max_frames)
 
     @property
     def _guides_by_image(self) -> bool:

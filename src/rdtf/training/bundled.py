@@ -13,9 +13,9 @@ import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
@@ -28,19 +28,31 @@ from rdtf.data.unbundle import Bundle
 from rdtf.errors import ConfigError, UserError
 from rdtf.fileio import atomic_path, ensure_folder, read_json, write_json
 from rdtf.models.loading import load_tensors
+from rdtf.models.motion_dfgn import MotionDFGN
 from rdtf.models.motion_latents import alpha_box
+from rdtf.models.motion_predictor import MotionPredictor
 from rdtf.training.component import write_component, write_parts
 from rdtf.training.motion_batch import FlowTable, MotionAssembler
 from rdtf.training.motion_draws import MotionDrawer, MotionMix
 from rdtf.training.resident import ResidentRun, RunConfig, Trainable
-from rdtf.training.trainables import FlowConfig, TextFeed, TrainDrawing, TrainMotion
+from rdtf.training.trainables import (
+    FlowConfig,
+    TextFeed,
+    TrainDrawing,
+    TrainMotion,
+    TrainPrediction,
+)
 
-Kind = Literal["motion", "drawing"]
+Kind = Literal["motion", "prediction", "drawing"]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 RUN_FILE, LOG_FILE, COMPONENT_FOLDER, PARTS_FOLDER = "run.json", "log.txt", "component", "parts"
 FLOWS_FILE = "flows.safetensors"
 PRECISIONS = ("fp32", "amp", "bf16")
 _LONG_CLIP = 16  # frames; a fifth of the batches of motion has such clips, the rest half as long
 _DRAWING_PATCH = 4
+_PREDICTION_TASKS = {
+    "post_frame_prediction": 0.66, "pre_frame_prediction": 0.17, "it2v": 0.12, "i2v": 0.05,
+}  # fmt: skip
 _FIXED = ("kind", "bundle", "channels", "seed")  # a run can't change them when it goes on
 
 
@@ -161,7 +173,7 @@ def _trainable(
     text = TextFeed(tokenizer, encoder.to(device))
     width = int(encoder.get_input_embeddings().embedding_dim)  # pyright: ignore[reportCallIssue]
     frames = torch.from_numpy(clips.frames).to(device)
-    make = _motion if plan.kind == "motion" else _drawing
+    make = _drawing if plan.kind == "drawing" else _motion
     return make(plan, clips, frames, text, width, flows)
 
 
@@ -173,15 +185,6 @@ def _motion(
     text_width: int,
     flows: Path,
 ) -> TrainMotion:
-    from rdtf.models.motion_dfgn import MotionDFGN
-
-    network: Any = MotionDFGN(
-        channels=plan.channels,
-        text_dim=plan.channels[-1],
-        text_widths=(text_width,),
-        canvas=clips.canvas,
-        max_frames=_LONG_CLIP,
-    )
     boxes = torch.cat([alpha_box(part[..., 3].float() / 255) for part in frames.split(1024)])
     table = FlowTable(
         frames,
@@ -190,15 +193,30 @@ def _motion(
     )
     if frames.device.type == "cuda":
         fill_flows(table, flows)
+    predicts = plan.kind == "prediction"
     mix = MotionMix(grammar_share=plan.grammar_share, sources=plan.weights)
+    if predicts:
+        mix = replace(mix, tasks=_PREDICTION_TASKS, whole_share=0.45, reverse=0.2)
     drawer = MotionDrawer(clips.clips, boxes.cpu().numpy(), mix, plan.seed)
-    lengths = (
-        (_LONG_CLIP // 2, plan.batch_size, 0.8),
-        (_LONG_CLIP, max(1, plan.batch_size // 2), 0.2),
-    )
+    short, long = _LONG_CLIP // 2, _LONG_CLIP
     assembler = MotionAssembler(frames, table)
+    sizes: dict[str, Any] = {
+        "channels": plan.channels,
+        "text_dim": plan.channels[-1],
+        "text_widths": (text_width,),
+        "canvas": clips.canvas,
+    }
+    network: Any
+    if predicts:
+        network = MotionPredictor(**sizes, max_frames=short)
+        flow, lengths = FlowConfig(least_sigma=1.0), ((short, plan.batch_size, 1.0),)
+        network = network.to(frames.device)
+        return TrainPrediction(network, drawer, assembler, text, flow, lengths, plan.seed)
+    network = MotionDFGN(**sizes, max_frames=long)
+    network = network.to(frames.device)
     flow = FlowConfig(0.6, 1.2, 0.5, plan.near_noise)
-    return TrainMotion(network.to(frames.device), drawer, assembler, text, flow, lengths, plan.seed)
+    lengths = ((short, plan.batch_size, 0.8), (long, max(1, plan.batch_size // 2), 0.2))
+    return TrainMotion(network, drawer, assembler, text, flow, lengths, plan.seed)
 
 
 def _drawing(
@@ -267,14 +285,18 @@ def _defaults(kind: Kind, device: torch.device) -> dict[str, Any]:
         "grammar_share": 0.45,
         "near_noise": 0.5,  # see docs/LOG.md, 2026-11-27
     }
-    own: dict[str, Any]
-    if kind == "motion":
-        own = {"channels": (64, 128, 192), "batch_size": 256, "learning_rate": 1.2e-3}
-    else:
-        own = {"channels": (96, 192, 288), "batch_size": 128, "learning_rate": 8e-4}
+    own: dict[Kind, dict[str, Any]] = {
+        "motion": {"channels": (64, 128, 192), "batch_size": 256, "learning_rate": 1.2e-3},
+        "prediction": {
+            "channels": (96, 160, 224), "batch_size": 32, "learning_rate": 1e-3,
+            "grammar_share": 0.1,
+        },
+        "drawing": {"channels": (96, 192, 288), "batch_size": 128, "learning_rate": 8e-4},
+    }  # fmt: skip
+    values = {**common, **own[kind]}
     if not gpu:
-        own["batch_size"] = 16
-    return {**common, **own}
+        values["batch_size"] = 32 if kind == "prediction" else 16
+    return values
 
 
 def _settled(config: BundledConfig, bundle: Bundle, out: Path, device: torch.device) -> _Plan:
@@ -315,7 +337,7 @@ def _check(plan: _Plan) -> None:
 
 
 def _run_config(plan: _Plan) -> RunConfig:
-    motion = plan.kind == "motion"
+    motion = plan.kind != "drawing"
     return RunConfig(
         seconds=plan.seconds,
         steps=plan.steps,

@@ -33,7 +33,9 @@ class MotionMix:
 
     frames: longest clip without the slot that closes a loop; grammar_share: motions of the grammar
     over stills; sources: weight of each collection of real clips; text_dropout: samples without
-    text; curriculum: mode of the paper's curriculum over generation, interpolation, prediction.
+    text; curriculum: mode of the paper's curriculum over generation, interpolation, prediction;
+    tasks: their weights, instead of the curriculum; whole_share: of the real clips, those that are
+    seen from end to end, however far apart that makes the frames.
     """
 
     frames: int = 8
@@ -43,6 +45,8 @@ class MotionMix:
     reverse: float = 0.15
     curriculum: str = "static"
     given_noise: float = 0.05
+    tasks: Mapping[str, float] | None = None
+    whole_share: float = 0.3
 
 
 @dataclass
@@ -122,7 +126,7 @@ class MotionDrawer:
         """Batch `index` of `count` samples of at most `frames` frames; slots = frames + 1."""
         generator = np.random.Generator(np.random.Philox(key=[self.seed, index]))
         draws = MotionDraws.empty(count, frames + 1)
-        weights = self.curriculum.task_weights(progress)
+        weights = self.mix.tasks or self.curriculum.task_weights(progress)
         share = self.mix.grammar_share if self.animated else 1.0
         for row in range(count):
             if generator.random() < share:
@@ -143,7 +147,7 @@ class MotionDrawer:
         rows = self.animated[generator.choice(len(shares), p=shares / shares.sum())][0]
         number = rows[generator.integers(len(rows))]
         clip = self.clips[number]
-        local, times_ms, loops = _pick_frames(clip, frames, self.mix.reverse, generator)
+        local, times_ms, loops = _pick_frames(clip, frames, self.mix, generator)
         draws.real[row], draws.clip[row] = True, number
         draws.flip[row] = generator.random() < 0.5 and not _names_side(clip)
         use_text = self._slots(draws, row, local, times_ms, loops, weights, generator)
@@ -230,11 +234,11 @@ class MotionDrawer:
 
 
 def _pick_frames(
-    clip: StoredClip, frames: int, reverse: float, generator: np.random.Generator
+    clip: StoredClip, frames: int, mix: MotionMix, generator: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray, bool]:
     """Frames of a clip in order, their times, and whether they go round a loop once."""
     count, times_ms = clip.count, clip.times_ms
-    if generator.random() < 0.3:  # the whole clip, evenly
+    if generator.random() < mix.whole_share:  # evenly
         length = min(count, frames)
         local = np.unique((np.arange(length) * count / length).astype(np.int64))
         loops = generator.random() < 0.5 and len(local) > 2
@@ -246,7 +250,7 @@ def _pick_frames(
         start = int(generator.integers(count - (length - 1) * stride))
         local, loops = start + stride * np.arange(length), False
     times_ms = times_ms[local]
-    if generator.random() < reverse and not loops:
+    if generator.random() < mix.reverse and not loops:
         return local[::-1].copy(), (times_ms[-1] - times_ms[::-1]), loops
     return local, times_ms - times_ms[0], loops
 

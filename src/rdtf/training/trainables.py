@@ -17,6 +17,7 @@ from rdtf.models.motion_latents import LATENT_DIM, motion_noise, unpack
 from rdtf.training.motion_batch import MotionAssembler, MotionBatch, batch_inputs, premultiplied
 from rdtf.training.motion_draws import MotionDrawer, MotionDraws
 
+_ROUND = 0.1  # of latents; below it the absolute error is a squared one
 _NEAR = 0.9  # σ from which on latents are nearly pure noise
 
 
@@ -153,29 +154,56 @@ class TrainMotion:
         noise = motion_noise(white, batch.anchor)
         t = sigma[:, None, None]
         noisy = (1 - t) * batch.clean + t * noise
+        inputs = self._inputs(batch, generator)
+        predicted = self.forward(noisy, sigma, text=[states], text_mask=[mask], **inputs)
+        found = _of_hidden((predicted.float() - batch.clean).square(), batch)
+        return found / (_of_hidden(batch.clean.square(), batch) + 0.01).sqrt()
+
+    def _inputs(self, batch: MotionBatch, generator: torch.Generator) -> dict[str, Any]:
+        """What the network is told besides noise and text; given motion a little off."""
         inputs = batch_inputs(batch)
-        jitter = torch.randn(shape, generator=generator, device=sigma.device)
-        is_anchor = torch.arange(shape[1], device=sigma.device) == batch.anchor[:, None]
+        device = batch.clean.device
+        jitter = torch.randn(batch.clean.shape, generator=generator, device=device)
+        is_anchor = torch.arange(jitter.shape[1], device=device) == batch.anchor[:, None]
         jitter = torch.where(is_anchor[..., None], 0.0, jitter * self.drawer.mix.given_noise)
         inputs["clean"] = batch.clean + jitter
-        predicted = self.forward(noisy, sigma, text=[states], text_mask=[mask], **inputs)
-        hidden = (batch.valid & ~batch.given).float()
-        frames = hidden.sum(1).clamp(min=1)
-        error = (predicted.float() - batch.clean).square()
-        affine, residual = unpack(error)
-        affine_truth, residual_truth = unpack(batch.clean.square())
-        cover = (0.05 + 0.95 * batch.cover)[:, :, None]
+        return inputs
 
-        def of_affine(x: Tensor) -> Tensor:
-            return (x.mean(-1) * hidden).sum(1) / frames
 
-        def of_residual(x: Tensor) -> Tensor:
-            per_frame = (x * cover).sum((2, 3, 4)) / (2 * cover.sum((2, 3, 4)))
-            return (per_frame * hidden).sum(1) / frames
+class TrainPrediction(TrainMotion):
+    """How a movement goes on, in one pass (`models/motion_predictor.py`).
 
-        size = torch.stack([of_affine(affine_truth), of_residual(residual_truth)], dim=1)
-        found = torch.stack([of_affine(affine), of_residual(residual)], dim=1)
-        return found / (size + 0.01).sqrt()
+    By the absolute error, rounded below a tenth, relative to how much the clip moves. `flow` must
+    weight all samples alike: there is no noise.
+    """
+
+    def errors(
+        self,
+        batch: MotionBatch,
+        states: Tensor,
+        mask: Tensor,
+        sigma: Tensor,
+        generator: torch.Generator,
+    ) -> Tensor:
+        """Relative error of the affine part and of the residual, `[N, 2]`."""
+        inputs = self._inputs(batch, generator)
+        predicted = self.forward(text=[states], text_mask=[mask], anchor=batch.anchor, **inputs)
+        error = ((predicted.float() - batch.clean).square() + _ROUND**2).sqrt() - _ROUND
+        return _of_hidden(error, batch) / (_of_hidden(batch.clean.abs(), batch) + 0.15)
+
+
+def _of_hidden(values: Tensor, batch: MotionBatch) -> Tensor:
+    """Means over hidden frames of the affine part and of the residual where something is, `[N, 2]`.
+
+    Args:
+        values: `[N, F, D]`.
+    """
+    hidden = (batch.valid & ~batch.given).float()
+    affine, residual = unpack(values)
+    cover = (0.05 + 0.95 * batch.cover)[:, :, None]
+    of_residual = (residual * cover).sum((2, 3, 4)) / (2 * cover.sum((2, 3, 4)))
+    both = torch.stack([affine.mean(-1), of_residual], dim=1) * hidden[:, None]
+    return both.sum(2) / hidden.sum(1, keepdim=True).clamp(min=1)
 
 
 class TrainDrawing:

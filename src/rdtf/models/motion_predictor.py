@@ -1,0 +1,236 @@
+"""Continues a movement: the motion of hidden frames from that of given ones, in one pass.
+
+Frames lie side by side as channels, by their distance from the reference, so that a clip costs as
+much as a picture. What comes next is, more often than not, something that was there: the way back,
+the next round of a loop. So the network says, for every hidden frame, how much of each given
+frame's motion it takes over, signed, and adds what is new:
+
+    motion_f = Σ_g copy[f, g] · motion_g + new_f
+
+It is trained by the absolute error, which many ways to go on make a careful guess of, not a blur:
+pixels are moved by its answer, never averaged. `MotionDFGN` draws motion instead, by chance.
+"""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.models.modeling_utils import ModelMixin
+from torch import Tensor, nn
+
+from rdtf.models.affine import NUM_PARAMETERS, backward_flow, grid_positions
+from rdtf.models.clip_unet import ClipUNet
+from rdtf.models.layers import ClipShape, group_norm, sinusoidal_embedding, zero_init
+from rdtf.models.loading import OwnMemory
+from rdtf.models.motion_latents import (
+    GRID,
+    affine_of_latents,
+    latents_of_residual,
+    pack,
+    unpack,
+)
+
+_FIELDS = 5  # channels of a frame: residual and affine motion as fields, and whether it is given
+_TIME_FREQUENCIES = (3.0, 9.0, 27.0)  # per second
+_PER_FRAME = NUM_PARAMETERS + 2 + 2 + 2 * len(_TIME_FREQUENCIES)
+_TIME_UNIT_MS = 10.0  # one unit of the sinusoidal embedding's argument
+
+
+class MotionPredictor(OwnMemory, ModelMixin, ConfigMixin):
+    """Motion latents of hidden frames from those of given ones.
+
+    Args:
+        channels: width of each level, finest (16 × 16) first.
+        layers_per_level, attention_levels, attention_head_dim, expansion: as in `MotionDFGN`.
+        embedding_dim, text_dim: widths of the conditioning vector and of the text inside.
+        text_widths: width of the token states of each text encoder.
+        stem_width: channels of the reference picture's features.
+        canvas: side of the reference picture in pixels; a multiple of 16.
+        max_offset: farthest frame from the reference that there is a channel for.
+        max_frames: longest clip that it was trained on.
+    """
+
+    @register_to_config
+    def __init__(
+        self,
+        channels: tuple[int, ...] = (96, 160, 224),
+        layers_per_level: int = 1,
+        attention_levels: tuple[int, ...] = (1, 2),
+        attention_head_dim: int = 32,
+        expansion: int = 2,
+        embedding_dim: int = 256,
+        text_dim: int = 192,
+        text_widths: tuple[int, ...] = (384,),
+        stem_width: int = 64,
+        canvas: int = 128,
+        max_offset: int = 16,
+        max_frames: int = 8,
+    ) -> None:
+        super().__init__()
+        if canvas % GRID:
+            raise ValueError(f"canvas {canvas} is no multiple of {GRID}")
+        self.patch, self.max_offset, self.places = canvas // GRID, max_offset, 2 * max_offset + 1
+        self.embedding_dim = embedding_dim
+        self.stem = nn.Sequential(
+            nn.Conv2d(4 * self.patch**2 + 2, stem_width, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(stem_width, stem_width, 3, padding=1),
+        )
+        # A picture has no frames to exchange anything between.
+        stages: Any = SimpleNamespace(**cast(Any, self.config), temporal_layer="none")
+        self.unet = ClipUNet(stages, self.places * _FIELDS + stem_width)
+        self.numbers = nn.Linear(2 * embedding_dim + self.places * _PER_FRAME, embedding_dim)
+        self.embed = nn.Sequential(
+            nn.SiLU(), nn.Linear(embedding_dim, embedding_dim), nn.SiLU(),
+            nn.Linear(embedding_dim, embedding_dim),
+        )  # fmt: skip
+        self.embed_text = nn.ModuleList(
+            nn.Sequential(
+                nn.Linear(width, 2 * text_dim), nn.SiLU(), nn.Linear(2 * text_dim, text_dim)
+            )
+            for width in text_widths
+        )
+        self.pooled_text = nn.Linear(text_dim, embedding_dim)
+        self.null_text = nn.Parameter(torch.zeros(1, 1, text_dim))
+        width = self.unet.out_channels
+        pooled = width + self.unet.middle_channels + embedding_dim
+        self.norm_out = group_norm(width)
+        self.conv_out = zero_init(nn.Conv2d(width, 2 * self.places, 3, padding=1))
+        self.affine_out = _head(pooled, NUM_PARAMETERS * self.places)
+        self.copy_out = _head(pooled, 2 * self.places**2)
+
+    @property
+    def config_(self) -> Any:
+        """The registered config, untyped."""
+        return cast(Any, self.config)
+
+    def forward(
+        self,
+        *,
+        clean: Tensor,
+        given: Tensor,
+        valid: Tensor,
+        reference: Tensor,
+        centre: Tensor,
+        times_ms: Tensor,
+        anchor: Tensor,
+        text: list[Tensor] | None = None,
+        text_mask: list[Tensor] | None = None,
+    ) -> Tensor:
+        """Predict the motion latents of every frame.
+
+        Args:
+            clean: motion latents, read where given, `[B, F, D]`; zero motion is the reference.
+            given, valid: condition and validity mask, bool `[B, F]`.
+            reference: the reference frame, premultiplied in [−1, 1], `[B, 4, S, S]`.
+            centre: of its alpha, (x, y) in [−1, 1], `[B, 2]`.
+            times_ms: start of each frame relative to the reference, `[B, F]`.
+            anchor: index of the reference, `[B]`; no frame is farther than `max_offset` from it.
+            text, text_mask: per encoder `[B, T, D]` and bool `[B, T]`.
+
+        Returns:
+            `[B, F, D]`; frames outside `valid` hold nothing meaningful.
+        """
+        batch, frames = valid.shape
+        offset = torch.arange(-self.max_offset, self.max_offset + 1, device=valid.device)
+        index = offset + anchor[:, None]
+        exists = (index >= 0) & (index < frames)
+        index = index.clamp(0, frames - 1)
+
+        def placed(x: Tensor) -> Tensor:
+            """By frame → by distance from the reference, `[B, P, …]`."""
+            where = index.view(batch, -1, *[1] * (x.ndim - 2)).expand(-1, -1, *x.shape[2:])
+            return torch.gather(x, 1, where)
+
+        exists = exists & placed(valid)
+        known = exists & placed(given)
+        motion = torch.where(known[..., None], placed(clean.float()), 0.0)
+        times_s = torch.where(exists, placed(times_ms.float()), 0.0) / 1000
+        states, keys = self._text(text, text_mask, batch)
+        numbers = self._numbers(motion, known, exists, times_s, valid, times_ms)
+        pooled = (states * keys[..., None]).sum(1) / keys.sum(1, keepdim=True)
+        embedding = self.embed(
+            self.numbers(numbers.to(self.null_text.dtype)) + self.pooled_text(pooled)
+        )
+        x = self._fields(motion, known, reference, centre).to(self.null_text.dtype)
+        one = ClipShape(batch, 1, torch.ones(batch, 1, dtype=torch.bool, device=x.device), False)
+        h, coarse = self.unet(x, embedding, states, keys, one)
+
+        field = self.conv_out(F.silu(self.norm_out(h))).float().unflatten(1, (self.places, 2))
+        pooled = torch.cat([h.mean((2, 3)), coarse.mean((2, 3)), embedding], dim=1)
+        affine = self.affine_out(pooled).float().unflatten(1, (self.places, NUM_PARAMETERS))
+        copy = self.copy_out(pooled).float().view(batch, 2, self.places, self.places)
+        taken = [
+            torch.einsum("bfg,bgd->bfd", share, part)
+            for share, part in zip(copy.unbind(1), _split(motion), strict=True)
+        ]
+        found = pack(affine, field) + torch.cat(taken, dim=-1)
+        back = torch.arange(frames, device=valid.device) - anchor[:, None] + self.max_offset
+        return torch.gather(found, 1, back[..., None].expand(-1, -1, found.shape[-1]))
+
+    def _fields(self, motion: Tensor, known: Tensor, reference: Tensor, centre: Tensor) -> Tensor:
+        """Given motion as fields, which frames are given, and features of the reference."""
+        affine, residual = unpack(motion)
+        where = centre[:, None].expand(*motion.shape[:2], 2)
+        flow = backward_flow(affine_of_latents(affine), where, GRID, GRID)
+        moved = latents_of_residual(flow).clamp(-8, 8)
+        plane = known[:, :, None, None, None].float()
+        fields = torch.cat([residual, moved], dim=2) * plane
+        fields = torch.cat([fields, plane.expand(-1, -1, 1, GRID, GRID)], dim=2).flatten(1, 2)
+        folded = F.pixel_unshuffle(reference, self.patch)
+        places = grid_positions(GRID, GRID, centre) - centre[:, :, None, None]
+        seen = torch.cat([folded, places.to(folded.dtype)], dim=1)
+        return torch.cat([fields, self.stem(seen.to(self.null_text.dtype)).float()], dim=1)
+
+    def _numbers(
+        self,
+        motion: Tensor,
+        known: Tensor,
+        exists: Tensor,
+        times_s: Tensor,
+        valid: Tensor,
+        times_ms: Tensor,
+    ) -> Tensor:
+        """What there is to say of the clip and of each place in numbers, `[B, N]`."""
+        there = exists.float()
+        waves = [
+            wave(times_s * frequency)
+            for frequency in _TIME_FREQUENCIES
+            for wave in (torch.sin, torch.cos)
+        ]
+        times = torch.stack([times_s, times_s.abs().sqrt(), *waves], dim=-1) * there[..., None]
+        flags = torch.stack([known.float(), there], dim=-1)
+        per_frame = torch.cat([_split(motion)[0] * flags[..., :1], flags, times], dim=-1)
+        count = valid.sum(dim=1)
+        last = torch.where(valid, times_ms, -torch.inf).amax(1)
+        first = torch.where(valid, times_ms, torch.inf).amin(1)
+        step_ms = (last - first) / (count - 1).clamp(min=1)
+        clip = torch.stack([count.float() * 10, step_ms / _TIME_UNIT_MS], dim=1)
+        clip = sinusoidal_embedding(clip, self.embedding_dim).flatten(1)
+        return torch.cat([clip, per_frame.flatten(1)], dim=1)
+
+    def _text(
+        self, text: list[Tensor] | None, text_mask: list[Tensor] | None, batch: int
+    ) -> tuple[Tensor, Tensor]:
+        """Token states of all encoders behind a learned null token that is always there."""
+        states = [self.null_text.expand(batch, -1, -1)]
+        masks = [torch.ones(batch, 1, dtype=torch.bool, device=states[0].device)]
+        for embed, state, mask in zip(self.embed_text, text or [], text_mask or [], strict=False):
+            states.append(embed(state.to(self.null_text.dtype)))
+            masks.append(mask)
+        return torch.cat(states, dim=1), torch.cat(masks, dim=1)
+
+
+def _head(width: int, out: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.LayerNorm(width), nn.Linear(width, 384), nn.SiLU(), zero_init(nn.Linear(384, out))
+    )
+
+
+def _split(latents: Tensor) -> tuple[Tensor, Tensor]:
+    """The affine part `[…, 6]` and the residual field, flat."""
+    return latents[..., :NUM_PARAMETERS], latents[..., NUM_PARAMETERS:]
