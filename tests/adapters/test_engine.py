@@ -13,8 +13,9 @@ from torch import Tensor
 
 from rdtf.method.objective import ObjectiveConfig, build_objective
 from rdtf.method.tasks import TASKS
+from rdtf.models.conditions import Conditions
 from rdtf.research.adapters import ADAPTERS, AdaptedUNet
-from rdtf.sampling.sampling import Conditions, sample
+from rdtf.sampling.sampling import sample
 from rdtf.training.batches import BatchBuilder
 from rdtf.training.config import ModelConfig, OptimizerConfig, TrainConfig
 from rdtf.training.optimizers import Optimizer
@@ -129,14 +130,12 @@ def test_given_frames_do_not_count(name):
     adapter.begin(adapter.stages[-1])
     adapter.eval()  # full fine-tuning has dropout
     (batch,) = batches_of(config, 1)
-    assert batch.given.any()
+    told = batch.conditions
+    assert told.given.any()
     objective = build_objective(config.objective)
-    noisy = objective.add_noise(batch.clean, batch.noise, batch.level)
-    conditions = {
-        key: getattr(batch, key) for key in ("clean", "given", "valid", "text", "text_mask")
-    }
-    errors = (adapter(noisy, batch.level, **conditions) - batch.noise).square()
-    hidden = (batch.valid & ~batch.given)[:, None, :, None, None].expand_as(errors)
+    noisy = objective.add_noise(told.clean, batch.noise, batch.t)
+    errors = (adapter(noisy, batch.t, told) - batch.noise).square()
+    hidden = (told.valid & ~told.given)[:, None, :, None, None].expand_as(errors)
     expected = float(errors[hidden].detach().mean())
     measured = Driver(adapter, config).step([batch])
     assert measured.loss == pytest.approx(expected, rel=1e-4)

@@ -119,7 +119,7 @@ def sample(num_frames: int, seed: int = 0, task: str | None = None) -> Sample:
         stored={"latents": torch.randn(num_frames, 16, 4, 4, generator=generator)},
         noise_key=seed,
         posterior_key=seed,
-        level=float(random.random()),
+        t=float(random.random()),
         draw=draw_task(num_frames, dict.fromkeys([task] if task else TASKS, 1.0), random),
         text=[torch.randn(2 + seed % 3, TEXT_WIDTH, generator=generator)] if seed % 2 else [],
         mean_duration_ms=100.0,
@@ -149,10 +149,11 @@ def network():
 
 def spoiled(batch: Batch, content: float) -> Batch:
     """The batch with `content` in all padded slots."""
-    padding = ~batch.valid[:, None, :, None, None]
+    told = batch.conditions
+    padding = ~told.valid[:, None, :, None, None]
     return replace(
         batch,
-        clean=batch.clean.masked_fill(padding, content),
+        conditions=replace(told, clean=told.clean.masked_fill(padding, content)),
         noise=batch.noise.masked_fill(padding, content),
     )
 
@@ -186,12 +187,13 @@ def test_given_frames_cost_nothing_by_default(network):
     clip = sample(4, 3, "post_frame_prediction")
     objective = build_objective(ObjectiveConfig(prediction="v"))
     batch = collate([clip])
-    hidden = ~batch.given[:, None, :, None, None]
+    told = batch.conditions
+    hidden = ~told.given[:, None, :, None, None]
     # Another target at given frames: noise is not read there, except as part of the noisy input.
     with torch.no_grad():
-        prediction = torch.zeros_like(batch.clean)
-        target = objective.target(batch.clean, batch.noise, batch.level)
-        weights = frame_weights(batch.valid, batch.given)
+        prediction = torch.zeros_like(told.clean)
+        target = objective.target(told.clean, batch.noise, batch.t)
+        weights = frame_weights(told.valid, told.given)
         error, _ = masked_error_sum(prediction, target, weights)
         _, errors, _ = batch_errors(network, objective, batch)
         _, with_given, _ = batch_errors(network, objective, batch, given_frame_weight=1.0)
@@ -251,7 +253,8 @@ def test_step_survives_anything_in_the_padding():
 
 def test_step_with_a_loss_that_is_no_number_is_not_taken():
     batch = collate(CLIPS)
-    batch.clean[1, 0, ~batch.given[1] & batch.valid[1]] = torch.nan
+    told = batch.conditions
+    told.clean[1, 0, ~told.given[1] & told.valid[1]] = torch.nan
     weights, measured = stepped([batch])
     assert not measured.finite and measured.culprits == [1]
     torch.testing.assert_close(
@@ -269,5 +272,5 @@ def test_gate_stays_shut_when_patience_is_out():
 @settings(max_examples=10)
 @given(seed=st.integers(0, 1000), num_frames=st.integers(1, 5))
 def test_every_sample_has_something_to_learn(seed, num_frames):
-    batch = collate([sample(num_frames, seed)])
-    assert frame_weights(batch.valid, batch.given).sum() >= 1
+    told = collate([sample(num_frames, seed)]).conditions
+    assert frame_weights(told.valid, told.given).sum() >= 1

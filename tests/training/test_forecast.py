@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fixtures_runs import tiny_config
 from rdtf.data.dataset import PreparedDataset
+from rdtf.models.conditions import Conditions
 from rdtf.models.motion import MOTION_CHANNELS
 from rdtf.training.config import TrainConfig, from_dict, override, to_dict
 from rdtf.training.forecast import (
@@ -27,20 +28,19 @@ from rdtf.training.presets import build_models
 CPU = torch.device("cpu")
 
 
-def inputs(config: TrainConfig, frames: int) -> dict[str, object]:
+def inputs(config: TrainConfig, frames: int) -> tuple[object, ...]:
     """Random clips with captions of full length, as the denoiser takes them."""
     side = config.canvas // config.representation.patch
     channels = 4 * config.representation.patch**2
     motion = MOTION_CHANNELS if config.model.compose and config.model.motion != "none" else 0
-    return {
-        "noisy": torch.randn(1, channels + motion, frames, side, side),
-        "level": torch.rand(1),
-        "clean": torch.randn(1, channels, frames, side, side),
-        "given": torch.zeros(1, frames, dtype=torch.bool),  # all frames are to be made
-        "valid": torch.ones(1, frames, dtype=torch.bool),
-        "text": [torch.randn(1, config.text.max_tokens, 384)],
-        "text_mask": [torch.ones(1, config.text.max_tokens, dtype=torch.bool)],
-    }
+    conditions = Conditions(
+        clean=torch.randn(1, channels, frames, side, side),
+        given=torch.zeros(1, frames, dtype=torch.bool),  # all frames are to be made
+        valid=torch.ones(1, frames, dtype=torch.bool),
+        text=[torch.randn(1, config.text.max_tokens, 384)],
+        text_mask=[torch.ones(1, config.text.max_tokens, dtype=torch.bool)],
+    )
+    return torch.randn(1, channels + motion, frames, side, side), torch.rand(1), conditions
 
 
 @pytest.mark.parametrize("settings", [{}, {"model__temporal_layer": "conv3d"}])
@@ -49,7 +49,7 @@ def test_flops_are_those_of_the_real_model(settings, frames):
     config = tiny_config(**settings)
     model = build_models(config)[0]
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        model(**inputs(config, frames))
+        model(*inputs(config, frames))
     assert forward_flops(config, frames) == counter.get_total_flops()
     assert forward_flops(config, frames, batch=6) == 6 * counter.get_total_flops()
 
@@ -58,7 +58,7 @@ def test_backward_is_twice_the_forward():
     config = tiny_config()
     model = build_models(config)[0]
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        model(**inputs(config, 4)).square().sum().backward()
+        model(*inputs(config, 4)).square().sum().backward()
     assert training_flops(config, 4) == pytest.approx(counter.get_total_flops(), rel=0.05)
 
 

@@ -7,7 +7,6 @@ that goes round a loop holds its first frame once more at the end, as a given on
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from rdtf.models.affine import backward_flow, grid_positions
 from rdtf.models.deformation import DEFORMS, deformation
-from rdtf.models.motion_dfgn import MotionDFGN
+from rdtf.models.motion_dfgn import MotionConditions, MotionDFGN
 from rdtf.models.motion_latents import (
     GRID,
     LATENT_DIM,
@@ -29,6 +28,7 @@ from rdtf.models.motion_latents import (
     pack,
 )
 from rdtf.models.motion_matching import look, matched_flow, split_flow
+from rdtf.sampling.sampling import own_precision
 from rdtf.sampling.schedulers import noise_levels, set_timesteps, step_options
 from rdtf.synthetic.grammar import MotionDraw, motion_parameters, within_canvas
 
@@ -137,21 +137,22 @@ def sample_motion(
     source = torch.device("cpu") if generator is None else generator.device
     white = torch.randn((1, len(frames), LATENT_DIM), generator=generator, device=source)
     noise = motion_noise(white.to(device), torch.tensor([anchor], device=device))
-    inputs = {
-        "clean": clean,
-        "given": given[None],
-        "valid": torch.ones_like(given)[None],
-        "reference": reference,
-        "centre": centre,
-        "times_ms": (times_ms - times_ms[anchor])[None].float(),
-        "padded": False,
-    }
-    half = next(model.parameters()).dtype
-    context = nullcontext() if half == torch.float32 else torch.autocast(device.type, half)
+    conditions = MotionConditions(
+        clean=clean,
+        given=given[None],
+        valid=torch.ones_like(given)[None],
+        text=text[0],
+        text_mask=text[1],
+        reference=reference,
+        centre=centre,
+        times_ms=(times_ms - times_ms[anchor])[None].float(),
+        padded=False,
+    )
+    without_text = replace(conditions, text=negative[0], text_mask=negative[1])
 
-    def predict(latents: Tensor, sigma: Tensor, words: tuple[list[Tensor], list[Tensor]]) -> Tensor:
-        with context:
-            return model(latents, sigma, text=words[0], text_mask=words[1], **inputs).float()
+    def predict(latents: Tensor, sigma: Tensor, conditions: MotionConditions) -> Tensor:
+        with own_precision(model, device):
+            return model(latents, sigma, conditions).float()
 
     guided = bool(text[0]) and guidance_scale != 1.0
     set_timesteps(scheduler, num_inference_steps, device)
@@ -164,9 +165,9 @@ def sample_motion(
             break
         latents = torch.where(keep, (1 - level) * clean + level * noise, latents)
         sigma = torch.full((1,), level, device=device)
-        found = predict(latents, sigma, text)
+        found = predict(latents, sigma, conditions)
         if guided:
-            without = predict(latents, sigma, negative)
+            without = predict(latents, sigma, without_text)
             found = without + guidance_scale * (found - without)
         velocity = (latents - found) / max(level, 1e-4)
         latents = scheduler.step(velocity, timestep, latents, **extra).prev_sample

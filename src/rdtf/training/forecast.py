@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from rdtf.fileio import size_text
+from rdtf.models.conditions import Conditions
 from rdtf.models.dfgn import DFGN
 from rdtf.models.representation import as_representation
 from rdtf.models.text import TextEncoders
@@ -90,21 +92,20 @@ def _denoiser(config: TrainConfig, device: torch.device | str) -> DFGN:
 
 def _inputs(
     model: DFGN, config: TrainConfig, frames: int, batch: int, device: torch.device | str
-) -> dict[str, Any]:
+) -> tuple[Tensor, Tensor, Conditions]:
     """Arguments of the denoiser for clips of `frames` frames, the first one given."""
     sizes = model.config_
     shape = (batch, model.state_channels, frames, sizes.latent_size, sizes.latent_size)
     tokens = (batch, config.text.max_tokens)
     with torch.device(device):
-        return {
-            "noisy": torch.randn(shape),
-            "level": torch.rand(batch),
-            "clean": torch.randn(shape),
-            "given": torch.arange(frames).expand(batch, -1) < 1,
-            "valid": torch.ones(batch, frames, dtype=torch.bool),
-            "text": [torch.randn(*tokens, width) for width in sizes.text_widths],
-            "text_mask": [torch.ones(tokens, dtype=torch.bool) for _ in sizes.text_widths],
-        }
+        conditions = Conditions(
+            clean=torch.randn(shape),
+            given=torch.arange(frames).expand(batch, -1) < 1,
+            valid=torch.ones(batch, frames, dtype=torch.bool),
+            text=[torch.randn(*tokens, width) for width in sizes.text_widths],
+            text_mask=[torch.ones(tokens, dtype=torch.bool) for _ in sizes.text_widths],
+        )
+        return torch.randn(shape), torch.rand(batch), conditions
 
 
 # ------------------------------------------------------------------------ FLOPs
@@ -141,7 +142,7 @@ def _flops_of_three_lengths(config: TrainConfig) -> tuple[int, int, int]:
         counter = FlopCounterMode(display=False)
         # Fused attention has no operations that the counter knows on every device; this form has.
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
-            model(**_inputs(model, config, frames, 1, "meta"))
+            model(*_inputs(model, config, frames, 1, "meta"))
         return counter.get_total_flops()
 
     return count(1), count(2), count(3)
@@ -206,7 +207,7 @@ def measure_step(config: TrainConfig, device: torch.device) -> MeasuredStep:
 
     def both_passes() -> None:
         with autocast(precision, device):
-            loss = model(**inputs).float().square().mean()
+            loss = model(*inputs).float().square().mean()
         loss.backward()
 
     def update() -> None:

@@ -46,9 +46,9 @@ class Meter:
         """Count one step of this rank."""
         self._steps += 1
         for batch in batches:
-            count, slots = batch.valid.shape
+            count, slots = batch.conditions.valid.shape
             self._slots += count * slots
-            self._padded += count * slots - sum(batch.num_frames)
+            self._padded += count * slots - sum(batch.info.num_frames)
             # Forward and, twice as dear, backward.
             self._flops += 3 * forward_flops(self._trainer.config, slots, count)
 

@@ -17,9 +17,9 @@ from rdtf.method.curriculum import CurriculumConfig
 from rdtf.method.objective import ObjectiveConfig
 from rdtf.models.dfgn import DFGN
 from rdtf.models.loading import load_pretrained
-from rdtf.models.refinement import possible_widths
 from rdtf.models.representation import PixelPatches, RGBAAutoencoder, as_representation
 from rdtf.models.text import TextEncoders
+from rdtf.models.warp import possible_widths
 from rdtf.training.config import (
     DataConfig,
     EngineConfig,

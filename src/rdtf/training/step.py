@@ -19,10 +19,13 @@ from torch import Tensor, nn
 from rdtf.method.dual_mask import frame_weights, masked_error_sum
 from rdtf.method.objective import Objective
 from rdtf.method.tasks import TASKS
-from rdtf.models.composer import gather_references, reference_frames
-from rdtf.models.dfgn import DFGN
-from rdtf.models.guide import Known
-from rdtf.models.motion import MOTION_CHANNELS, beyond_given, clip_motion, shape_noise
+from rdtf.models.conditions import (
+    Conditions,
+    extrapolated_frames,
+    gather_references,
+    reference_frames,
+)
+from rdtf.models.motion import MOTION_CHANNELS, clip_motion, shape_noise
 from rdtf.training.config import OptimizerConfig, TrainConfig
 from rdtf.training.optimizers import Optimizer
 from rdtf.training.packing import Batch
@@ -34,8 +37,9 @@ from rdtf.training.ranks import Ranks
 class Measured:
     """What one step measured, over all ranks, samples in the order of their positions.
 
-    loss: what was descended; losses: per sample, unweighted; finite: whether the step was taken;
-    strikes: how many in a row, this one included, had a non-finite gradient.
+    loss: what was descended; losses: per sample, unweighted; t: noise level of each; finite:
+    whether the step was taken; strikes: how many in a row, this one included, had a non-finite
+    gradient.
     """
 
     loss: float
@@ -43,7 +47,7 @@ class Measured:
     finite: bool
     strikes: int
     losses: list[float]
-    levels: list[float]
+    t: list[float]
     tasks: list[str]
     clips: list[int]
 
@@ -83,14 +87,14 @@ class StepResult:
             losses = numbers[_NUM_SUMMARY:, None]
             rows = self._ranks.gather(torch.cat([self._samples, losses], dim=1)).tolist()
             parts = self._ranks.gather(numbers[:1]).tolist()
-            _, tasks, clips, levels, losses = zip(*sorted(rows), strict=True)
+            _, tasks, clips, t, losses = zip(*sorted(rows), strict=True)
             self._measured = Measured(
                 loss=math.fsum(parts),
                 grad_norm=float(numbers[1]),
                 finite=bool(numbers[2]),
                 strikes=int(numbers[3]),
                 losses=list(losses),
-                levels=list(levels),
+                t=list(t),
                 tasks=[TASKS[int(task)] for task in tasks],
                 clips=[int(clip) for clip in clips],
             )
@@ -98,14 +102,15 @@ class StepResult:
 
     def state_dict(self) -> dict[str, Any]:
         """Plain JSON values. All ranks must call."""
-        return {"step": self.step, **vars(self.fetch())}
+        values = dict(vars(self.fetch()))
+        return {"step": self.step, "levels": values.pop("t"), **values}  # as it always was
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> StepResult:
         result = cls(torch.zeros(_NUM_SUMMARY), torch.zeros(0, 4), Ranks())
         values = dict(state)
         values.pop("task_weights", None)  # of an older rdtf
-        result.step = values.pop("step")
+        result.step, values["t"] = values.pop("step"), values.pop("levels")
         result._measured = Measured(**values)
         return result
 
@@ -116,18 +121,18 @@ _NUM_SUMMARY = 4  # loss, gradient norm, whether the step was taken, strikes; th
 def sample_facts(batches: Sequence[Batch]) -> Tensor:
     """Position, task, clip and noise level of each sample, float64 `[n, 4]` on the host."""
     rows = [
-        (position, TASKS.index(task), clip, level)
-        for batch in batches
-        for position, task, clip, level in zip(
-            batch.positions, batch.tasks, batch.clips, batch.levels, strict=True
+        (position, TASKS.index(task), clip, t)
+        for info in (batch.info for batch in batches)
+        for position, task, clip, t in zip(
+            info.positions, info.tasks, info.clips, info.t, strict=True
         )
     ]
     return torch.tensor(rows, dtype=torch.float64)
 
 
 # A motion latent's error counts relative to how much the clip moves, plus this: what flies across
-# the canvas would outweigh all else. And what it then weighs against the error of a pixel.
-_MOTION_FLOOR, _MOTION_WEIGHT = 1.0, 1.0
+# the canvas would outweigh all else.
+_MOTION_FLOOR = 1.0
 
 
 class UpdateGate:
@@ -163,45 +168,32 @@ def batch_errors(
     The error of motion latents is in the weighted sum only, for it is no error of pixels; unless
     they are all that is learned.
     """
-    clean, noise = batch.clean, batch.noise
-    channels = clean.shape[1]
+    known, t, noise = batch.conditions, batch.t, batch.noise
+    clean, channels = known.clean, known.clean.shape[1]
     moves = num_motion_channels(model) > 0
     if moves:
-        motion = clip_motion(clean, batch.given, batch.valid, _patch(model))
+        motion = clip_motion(clean, known.given, known.valid, _patch(model))
         clean = torch.cat([clean, motion], dim=1)
-        noise = torch.cat([noise, shape_noise(batch.motion_noise, batch.given)], dim=1)
+        noise = torch.cat([noise, shape_noise(batch.motion_noise, known.given)], dim=1)
     extra: dict[str, Any] = {"motion_only": True} if learn == "motion" else {}
-    if isinstance(_unwrapped(model), DFGN):
-        extra["known"] = Known(padded=min(batch.num_frames) < batch.valid.shape[1])
-    prediction = model(
-        objective.add_noise(clean, noise, batch.level),
-        batch.level,
-        clean=batch.clean,
-        given=batch.given,
-        valid=batch.valid,
-        text=batch.text,
-        text_mask=batch.text_mask,
-        mean_duration_ms=batch.mean_duration_ms,
-        **extra,
-    )
-    target = objective.target(clean, noise, batch.level)
+    prediction = model(objective.add_noise(clean, noise, t), t, known, **extra)
+    target = objective.target(clean, noise, t)
     weighted = torch.zeros(len(clean), device=clean.device)
     if moves:
-        beyond = (beyond_given(batch.given) & batch.valid).float()
+        extrapolated = (extrapolated_frames(known.given) & known.valid).float()
         true_motion = target[:, channels:]
-        wrong = masked_error_sum(prediction[:, -MOTION_CHANNELS:], true_motion, beyond)
-        size, count = masked_error_sum(torch.zeros_like(true_motion), true_motion, beyond)
+        wrong = masked_error_sum(prediction[:, -MOTION_CHANNELS:], true_motion, extrapolated)
+        size, count = masked_error_sum(torch.zeros_like(true_motion), true_motion, extrapolated)
         weighted = wrong[0] / (size / count.clamp(min=1) + _MOTION_FLOOR)
         weighted = weighted * (channels / MOTION_CHANNELS)
         if learn == "motion":
             return weighted, *wrong
-        weighted = weighted * _MOTION_WEIGHT
 
-    weights = frame_weights(batch.valid, batch.given, given_frame_weight)
+    weights = frame_weights(known.valid, known.given, given_frame_weight)
     errors, counts = masked_error_sum(prediction[:, :channels], target[:, :channels], weights)
-    weight = objective.loss_weight(batch.level)
+    weight = objective.loss_weight(t)
     if relative_loss_floor:
-        weight = weight / (blend_error(batch) + relative_loss_floor)
+        weight = weight / (blend_error(known) + relative_loss_floor)
     weighted = weighted + errors * weight
     return weighted, errors, counts
 
@@ -230,18 +222,18 @@ def _unwrapped(model: nn.Module) -> Any:
 
 
 @torch.no_grad()
-def blend_error(batch: Batch) -> Tensor:
+def blend_error(known: Conditions) -> Tensor:
     """Mean squared error per clip `[B]` of blending the given frames: how much there is to do.
 
     A clip of which nothing is given counts like one whose blend is all wrong.
     """
-    indices, distances = reference_frames(batch.given)
+    indices, distances = reference_frames(known.given)
     share = (1 / distances.clamp(min=0.25)).nan_to_num(0.0)
     share = share / share.sum(dim=2, keepdim=True).clamp(min=1e-6)
-    references = gather_references(batch.clean, indices)
+    references = gather_references(known.clean, indices)
     blend = (references * share[..., None, None, None]).sum(dim=2).transpose(1, 2)
-    weights = frame_weights(batch.valid, batch.given)
-    errors, counts = masked_error_sum(blend, batch.clean, weights)
+    weights = frame_weights(known.valid, known.given)
+    errors, counts = masked_error_sum(blend, known.clean, weights)
     return errors / counts.clamp(min=1)
 
 
@@ -296,8 +288,9 @@ def element_count(batches: Sequence[Batch], given_frame_weight: float) -> Tensor
 
 def elements_per_sample(batch: Batch, given_frame_weight: float) -> Tensor:
     """Weighted latent elements that the loss counts in each sample, `[B]`."""
-    channels, _, height, width = batch.clean.shape[1:]
-    weights = frame_weights(batch.valid, batch.given, given_frame_weight)
+    known = batch.conditions
+    channels, _, height, width = known.clean.shape[1:]
+    weights = frame_weights(known.valid, known.given, given_frame_weight)
     return weights.sum(dim=1) * (channels * height * width)
 
 

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rdtf.data.clip_store import StoredClip
-from rdtf.models.guide import Known
+from rdtf.models.conditions import Conditions
 from rdtf.models.motion_latents import LATENT_DIM, motion_noise, unpack
 from rdtf.training.motion_batch import MotionAssembler, MotionBatch, batch_inputs, premultiplied
 from rdtf.training.motion_draws import MotionDrawer, MotionDraws
@@ -153,12 +153,11 @@ class TrainMotion:
         noise = motion_noise(white, batch.anchor)
         t = sigma[:, None, None]
         noisy = (1 - t) * batch.clean + t * noise
-        inputs = batch_inputs(batch)
         jitter = torch.randn(shape, generator=generator, device=sigma.device)
         is_anchor = torch.arange(shape[1], device=sigma.device) == batch.anchor[:, None]
         jitter = torch.where(is_anchor[..., None], 0.0, jitter * self.drawer.mix.given_noise)
-        inputs["clean"] = batch.clean + jitter
-        predicted = self.forward(noisy, sigma, text=[states], text_mask=[mask], **inputs)
+        told = batch_inputs(batch, clean=batch.clean + jitter, text=[states], text_mask=[mask])
+        predicted = self.forward(noisy, sigma, told)
         hidden = (batch.valid & ~batch.given).float()
         frames = hidden.sum(1).clamp(min=1)
         error = (predicted.float() - batch.clean).square()
@@ -246,16 +245,15 @@ class TrainDrawing:
         t = sigma.view(-1, 1, 1, 1, 1)
         valid = torch.ones(len(clean), 1, dtype=torch.bool, device=device)
         noisy = ((1 - t) * clean + t * noise).to(self.forward.dtype)
-        predicted = self.forward(
-            noisy,
-            sigma,
+        told = Conditions(
             clean=torch.zeros_like(noisy),
             given=~valid,
             valid=valid,
             text=[states],
             text_mask=[mask],
-            known=Known(padded=False),
+            padded=False,
         )
+        predicted = self.forward(noisy, sigma, told)
         error = (predicted.float() - clean).square().mean((1, 2, 3, 4))
         return (error * self.flow.weight(sigma)).mean(), {"x": error.detach().mean()}
 

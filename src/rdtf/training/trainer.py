@@ -295,7 +295,7 @@ class Trainer:
             measured = self.pending.fetch()
             self.check_finite(self.pending)
             if measured.finite:
-                self.curriculum.observe(measured.losses, measured.levels, measured.tasks)
+                self.curriculum.observe(measured.losses, measured.t, measured.tasks)
         self.foresight.step_done(self.time_share)
 
     def check_finite(self, result: StepResult) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor
 from rdtf.errors import ConfigError
 from rdtf.method.dual_mask import frame_weights, masked_error_sum
 from rdtf.method.objective import Objective
+from rdtf.models.conditions import Conditions
 from rdtf.research.adapters.customize_a_video import APPEARANCE, MOTION, CustomizeAVideo
 
 
@@ -105,18 +106,13 @@ def _loss(
     """Mean squared error of one noised clip, of which nothing is given."""
     noise = torch.from_numpy(draw.standard_normal(tuple(clean.shape), dtype=np.float32))
     noise = noise.to(clean.device)
-    level = torch.full((len(clean),), objective.draw_level(draw), device=clean.device)
+    t = torch.full((len(clean),), objective.draw_t(draw), device=clean.device)
     valid = torch.ones(len(clean), clean.shape[2], dtype=torch.bool, device=clean.device)
     given = torch.zeros_like(valid)
-    prediction = adapter(
-        objective.add_noise(clean, noise, level),
-        level,
-        clean=clean,
-        given=given,
-        valid=valid,
-        text=words.text,
-        text_mask=words.text_mask,
+    told = Conditions(
+        clean=clean, given=given, valid=valid, text=words.text, text_mask=words.text_mask
     )
-    target = objective.target(clean, noise, level)
+    prediction = adapter(objective.add_noise(clean, noise, t), t, told)
+    target = objective.target(clean, noise, t)
     errors, counts = masked_error_sum(prediction, target, frame_weights(valid, given))
-    return (errors * objective.loss_weight(level)).sum() / counts.sum()
+    return (errors * objective.loss_weight(t)).sum() / counts.sum()

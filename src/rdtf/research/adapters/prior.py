@@ -22,8 +22,9 @@ from torch import Tensor
 
 from rdtf.errors import ConfigError
 from rdtf.method.objective import Objective
+from rdtf.models.conditions import Conditions
 from rdtf.research.adapters.clips import nearest_given
-from rdtf.sampling.sampling import Conditions, sample
+from rdtf.sampling.sampling import sample
 from rdtf.sampling.schedulers import set_timesteps
 
 

@@ -15,8 +15,8 @@ from rdtf.evaluation.evaluate import spread
 from rdtf.evaluation.held_out import spread_frames
 from rdtf.evaluation.sets import ClipMaps, FeatureScale, clip_features, clip_maps
 from rdtf.evaluation.tasks import evaluation_tasks
+from rdtf.models.conditions import Conditions
 from rdtf.research.comparison.settings import Budget
-from rdtf.sampling.sampling import Conditions
 from rdtf.stickers import Sticker
 from rdtf.training.packing import pad_text
 from rdtf.training.store import PreparedStore

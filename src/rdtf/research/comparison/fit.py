@@ -220,7 +220,7 @@ class Fit:
                     "number; use another --out with --set learning_rate_scale=0.3"
                 )
             if measured.finite:
-                self.curriculum.observe(measured.losses, measured.levels, measured.tasks)
+                self.curriculum.observe(measured.losses, measured.t, measured.tasks)
         self.foresight.step_done()
 
     def _now_and_then(self) -> None:

@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from rdtf.models.conditions import Conditions
+
 _LENGTHS = (2, 3, 4)
 _TOKENS = (2, 6)
 
@@ -107,7 +109,7 @@ def _count(
     counter = flop_counter()
     # Fused attention has no operations that the counter knows on every device; this form has.
     with torch.random.fork_rng(), sdpa_kernel(SDPBackend.MATH), counter:
-        loss = network(**inputs).square().mean()
+        loss = network(*inputs).square().mean()
         forward = counter.get_total_flops()
         loss.backward()
     return forward, counter.get_total_flops()
@@ -157,7 +159,7 @@ _READING: dict[Any, Any] = {
 
 
 class _Unread(Tensor):
-    """A mask whose values no layer looks at to save work (`rdtf.models.guide.has_values`)."""
+    """A mask whose values no layer looks at to save work (`rdtf.models.conditions.has_values`)."""
 
 
 def clip_inputs(
@@ -168,16 +170,15 @@ def clip_inputs(
     tokens: int,
     text_width: int,
     device: torch.device | str = "cpu",
-) -> dict[str, Any]:
+) -> tuple[Tensor, Tensor, Conditions]:
     """Arguments of a network for clips of zeros, the first frame given."""
     shape = (batch, channels, frames, size, size)
     with torch.device(device):
-        return {
-            "noisy": torch.zeros(shape),
-            "level": torch.full((batch,), 0.5),
-            "clean": torch.zeros(shape),
-            "given": (torch.arange(frames).expand(batch, -1) < 1).as_subclass(_Unread),
-            "valid": torch.ones(batch, frames, dtype=torch.bool),
-            "text": [torch.zeros(batch, tokens, text_width)],
-            "text_mask": [torch.ones(batch, tokens, dtype=torch.bool)],
-        }
+        conditions = Conditions(
+            clean=torch.zeros(shape),
+            given=(torch.arange(frames).expand(batch, -1) < 1).as_subclass(_Unread),
+            valid=torch.ones(batch, frames, dtype=torch.bool),
+            text=[torch.zeros(batch, tokens, text_width)],
+            text_mask=[torch.ones(batch, tokens, dtype=torch.bool)],
+        )
+        return torch.zeros(shape), torch.full((batch,), 0.5), conditions

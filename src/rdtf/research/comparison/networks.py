@@ -5,11 +5,13 @@ All have one face (`Trainee`), so that one loop trains them and one sampler samp
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from rdtf.models.conditions import Conditions
 from rdtf.models.dfgn import DFGN
 from rdtf.research.adapters import AdaptedUNet
 
@@ -49,9 +51,9 @@ class Trainee(nn.Module):
         """All, the frozen ones too."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def forward(self, noisy: Tensor, level: Tensor, **conditions: Any) -> Tensor:
+    def forward(self, noisy: Tensor, t: Tensor, conditions: Conditions, **options: Any) -> Tensor:
         """As `rdtf.models.dfgn.DFGN`."""
-        return self.network(noisy, level, **conditions)
+        return self.network(noisy, t, conditions, **options)
 
 
 class Tuned(Trainee):
@@ -73,8 +75,8 @@ class Tuned(Trainee):
     def own_parameters(self) -> dict[str, nn.Parameter]:
         return dict(self.adapter[0].adapter_parameters())
 
-    def forward(self, noisy: Tensor, level: Tensor, **conditions: Any) -> Tensor:
-        return self.network(noisy * linear_guess_scale(level), level, **conditions)
+    def forward(self, noisy: Tensor, t: Tensor, conditions: Conditions, **options: Any) -> Tensor:
+        return self.network(noisy * linear_guess_scale(t), t, conditions, **options)
 
 
 class SingleTask(Trainee):
@@ -97,19 +99,18 @@ class SingleTask(Trainee):
         channels[:, self._plane] = 0
         return (channels, *args[1:])
 
-    def forward(self, noisy: Tensor, level: Tensor, **conditions: Any) -> Tensor:
-        given = conditions["given"]
-        first = torch.zeros_like(given)
-        first[:, 0] = given[:, 0]
-        return self.network(noisy, level, **{**conditions, "given": first})
+    def forward(self, noisy: Tensor, t: Tensor, conditions: Conditions, **options: Any) -> Tensor:
+        first = torch.zeros_like(conditions.given)
+        first[:, 0] = conditions.given[:, 0]
+        return self.network(noisy, t, replace(conditions, given=first), **options)
 
 
-def linear_guess_scale(level: Tensor) -> Tensor:
+def linear_guess_scale(t: Tensor) -> Tensor:
     """What turns noisy latents of rectified flow into the best linear guess of the clean ones.
 
     `[B]` → `[B, 1, 1, 1, 1]`; zero where there is only noise.
     """
-    t = level.float()[:, None, None, None, None]
+    t = t.float()[:, None, None, None, None]
     signal = (1 - t) * _DATA_STD**2
     return signal / ((1 - t) * signal + t**2)
 
