@@ -14,9 +14,9 @@ from models.networks import TEXT_WIDTH, tiny_dfgn
 from rdtf.method.dual_mask import denoiser_input, frame_weights, masked_error_sum
 from rdtf.method.objective import ObjectiveConfig, build_objective
 from rdtf.method.tasks import TASKS, draw_task
+from rdtf.training.distributed import Ranks
 from rdtf.training.packing import Batch, Sample, pack, unpack
-from rdtf.training.ranks import Ranks
-from rdtf.training.step import Measured, UpdateGate, batch_errors, element_count, train_step
+from rdtf.training.step import Measured, batch_errors, element_count, train_step
 
 OBJECTIVES = [
     ObjectiveConfig(),
@@ -223,7 +223,6 @@ def stepped(batches: list[Batch]) -> tuple[list[torch.Tensor], Measured]:
         build_objective(ObjectiveConfig()),
         Descent(network),
         batches,
-        UpdateGate(0, torch.device("cpu")),
         max_grad_norm=1e9,
         given_frame_weight=0.0,
         autocast=contextlib.nullcontext(),
@@ -260,13 +259,6 @@ def test_step_with_a_loss_that_is_no_number_is_not_taken():
     torch.testing.assert_close(
         weights, [p.detach() for p in tiny_dfgn().parameters()], rtol=0, atol=0
     )
-
-
-def test_gate_stays_shut_when_patience_is_out():
-    gate, fine, bad = UpdateGate(1, torch.device("cpu")), torch.tensor(1.0), torch.tensor(torch.inf)
-    skipped = [float(gate.skip(norm)) for norm in (fine, bad, fine, bad, bad, fine)]
-    assert skipped == [0, 1, 0, 1, 1, 1]
-    assert [float(UpdateGate(0, torch.device("cpu")).skip(norm)) for norm in (fine, bad)] == [0, 1]
 
 
 @settings(max_examples=10)

@@ -15,8 +15,13 @@ from rdtf.method.curriculum import Curriculum
 from rdtf.method.objective import build_objective
 from rdtf.training.batches import BatchBuilder
 from rdtf.training.config import TrainConfig
-from rdtf.training.loader import MAX_WORKERS, StepLoader, resolve_workers
-from rdtf.training.lookahead import LEAD_STEPS, CurriculumLookahead
+from rdtf.training.loader import (
+    LEAD_STEPS,
+    MAX_WORKERS,
+    CurriculumLookahead,
+    StepLoader,
+    resolve_workers,
+)
 from rdtf.training.packing import PackedBatch
 from rdtf.training.store import open_stores
 

@@ -16,7 +16,7 @@ from rdtf.models.conditions import Conditions
 from rdtf.models.representation import PixelPatches, RGBAAutoencoder
 from rdtf.models.warp import possible_widths
 from rdtf.training.config import TrainConfig, override
-from rdtf.training.forecast import describe_run, meta_denoiser
+from rdtf.training.cost import describe_run, meta_denoiser
 from rdtf.training.presets import PRESETS, build_models, build_scheduler, preset
 
 needs_default_encoder = pytest.mark.skipif(

@@ -73,7 +73,7 @@ class Train:
 
         config: TrainConfig = preset(self.preset)
         if self.start_from is not None:
-            from rdtf.training.start import adopt
+            from rdtf.training.presets import adopt
 
             config = adopt(config, self.start_from)
         settings: dict[str, object] = {"seed": self.seed, "curriculum.mode": self.curriculum}
@@ -81,7 +81,7 @@ class Train:
             settings["steps"] = self.steps
         config = override(config, {**settings, **_assignments(self.set)})
         if self.dry_run:
-            from rdtf.training.forecast import describe_run
+            from rdtf.training.cost import describe_run
 
             values = describe_run(config, self.data)
             show(values, self.json, values["text"])

@@ -1,8 +1,8 @@
 """One optimizer step: the arithmetic of training, apart from the loop that schedules it.
 
 Nothing here makes the host wait for the device. What the step measured stays there, is copied to
-the host behind its back (`StepResult.fetch` waits for it, usually a step later), and whether the
-numbers are finite, so that the optimizer may touch the weights, is decided on the device too.
+the host behind its back (`StepResult.fetch` waits for it, usually a step later). A step whose
+gradient is not finite is left out on the device; the trainer hears of it one step later.
 """
 
 from __future__ import annotations
@@ -27,10 +27,9 @@ from rdtf.models.conditions import (
 )
 from rdtf.models.motion import MOTION_CHANNELS, clip_motion, shape_noise
 from rdtf.training.config import OptimizerConfig, TrainConfig
-from rdtf.training.optimizers import Optimizer
+from rdtf.training.distributed import Ranks, clip_gradients, last_of_step
+from rdtf.training.optimizer import Optimizer
 from rdtf.training.packing import Batch
-from rdtf.training.parallel import clip_gradients, last_of_step
-from rdtf.training.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -38,14 +37,12 @@ class Measured:
     """What one step measured, over all ranks, samples in the order of their positions.
 
     loss: what was descended; losses: per sample, unweighted; t: noise level of each; finite:
-    whether the step was taken; strikes: how many in a row, this one included, had a non-finite
-    gradient.
+    whether the step was taken.
     """
 
     loss: float
     grad_norm: float
     finite: bool
-    strikes: int
     losses: list[float]
     t: list[float]
     tasks: list[str]
@@ -92,7 +89,6 @@ class StepResult:
                 loss=math.fsum(parts),
                 grad_norm=float(numbers[1]),
                 finite=bool(numbers[2]),
-                strikes=int(numbers[3]),
                 losses=list(losses),
                 t=list(t),
                 tasks=[TASKS[int(task)] for task in tasks],
@@ -109,13 +105,14 @@ class StepResult:
     def from_state(cls, state: Mapping[str, Any]) -> StepResult:
         result = cls(torch.zeros(_NUM_SUMMARY), torch.zeros(0, 4), Ranks())
         values = dict(state)
-        values.pop("task_weights", None)  # of an older rdtf
+        for name in ("task_weights", "strikes"):  # of an older rdtf
+            values.pop(name, None)
         result.step, values["t"] = values.pop("step"), values.pop("levels")
-        result._measured = Measured(**values)
+        result._measured, result.reported = Measured(**values), True
         return result
 
 
-_NUM_SUMMARY = 4  # loss, gradient norm, whether the step was taken, strikes; then losses per sample
+_NUM_SUMMARY = 3  # loss, gradient norm, whether the step was taken; then losses per sample
 
 
 def sample_facts(batches: Sequence[Batch]) -> Tensor:
@@ -133,26 +130,6 @@ def sample_facts(batches: Sequence[Batch]) -> Tensor:
 # A motion latent's error counts relative to how much the clip moves, plus this: what flies across
 # the canvas would outweigh all else.
 _MOTION_FLOOR = 1.0
-
-
-class UpdateGate:
-    """Keeps the weights from steps whose gradient is not finite.
-
-    After more than `patience` such steps in a row it stays shut, so that the weights are still
-    those of the failure when the host learns of it.
-    """
-
-    def __init__(self, patience: int, device: torch.device) -> None:
-        self._patience = patience
-        self.strikes = torch.zeros((), device=device)  # bad steps in a row until now
-        self._shut = torch.zeros((), device=device)
-
-    def skip(self, grad_norm: Tensor) -> Tensor:
-        """1.0 if this step must not be taken, else 0.0; a scalar on the device."""
-        bad = (~grad_norm.isfinite()).float()
-        self.strikes = (self.strikes + 1) * bad
-        self._shut = torch.maximum(self._shut, (self.strikes > self._patience).float())
-        return torch.maximum(bad, self._shut)
 
 
 def batch_errors(
@@ -242,7 +219,6 @@ def train_step(
     objective: Objective,
     optimizer: Optimizer,
     batches: Sequence[Batch],
-    gate: UpdateGate,
     *,
     max_grad_norm: float,
     given_frame_weight: float,
@@ -273,10 +249,10 @@ def train_step(
         parts.append(loss.detach())
         losses.append((errors / counts.clamp(min=1)).detach())
     grad_norm = clip_gradients(model.parameters(), max_grad_norm)
-    skip = gate.skip(grad_norm)
+    skip = (~grad_norm.isfinite()).float()  # on the device: the host does not wait to know
     optimizer.step(skip)
     optimizer.zero_grad()
-    summary = torch.stack([torch.stack(parts).sum(), grad_norm, 1 - skip, gate.strikes])
+    summary = torch.stack([torch.stack(parts).sum(), grad_norm, 1 - skip])
     numbers = torch.cat([summary, *losses])
     return StepResult(numbers, sample_facts(batches), ranks)
 

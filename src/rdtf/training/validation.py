@@ -167,7 +167,7 @@ def write_first_batch(trainer: Trainer) -> None:
 
     Hidden frames are veiled. It shows mistakes of channel, range, order or caption in a glance.
     """
-    weights = trainer.foresight.task_weights(0)
+    weights = trainer.lookahead.task_weights(0)
     packed = trainer.batches.step_batches(0, weights)[0]
     batch = unpack(packed, trainer.store, trainer.device)
     rows, labels = [], []

@@ -21,11 +21,11 @@ from rdtf.sampling.pipeline import StickerPipeline
 from rdtf.training.batches import BatchBuilder
 from rdtf.training.config import TrainConfig
 from rdtf.training.device import autocast, resolve_precision
-from rdtf.training.optimizers import Optimizer
+from rdtf.training.distributed import Ranks
+from rdtf.training.optimizer import Optimizer
 from rdtf.training.packing import unpack
 from rdtf.training.presets import build_autoencoder, build_scheduler
-from rdtf.training.ranks import Ranks
-from rdtf.training.step import UpdateGate, learning_rate, train_step
+from rdtf.training.step import learning_rate, train_step
 from rdtf.training.store import PreparedStore
 
 # Every task with a given frame: what text alone asks for, the base knows.
@@ -77,7 +77,7 @@ def tune(
     for number, stage in enumerate(adapter.stages):
         adapter.begin(stage)
         weights = TEXT_ONLY if stage == APPEARANCE else task_weights
-        optimizer, gate = Optimizer(adapter, config.optimizer), UpdateGate(0, device)
+        optimizer = Optimizer(adapter, config.optimizer)
         losses[stage] = []
         for step in range(config.steps):
             optimizer.set_learning_rate(learning_rate(config.optimizer, step, config.steps))
@@ -87,7 +87,6 @@ def tune(
                 objective,
                 optimizer,
                 [unpack(batch, store, device) for batch in packed],
-                gate,
                 max_grad_norm=config.optimizer.max_grad_norm,
                 given_frame_weight=config.given_frame_weight,
                 autocast=autocast(resolve_precision(config.engine.precision, device), device),

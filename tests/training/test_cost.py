@@ -15,12 +15,10 @@ from rdtf.data.dataset import PreparedDataset
 from rdtf.models.conditions import Conditions
 from rdtf.models.motion import MOTION_CHANNELS
 from rdtf.training.config import TrainConfig, from_dict, override, to_dict
-from rdtf.training.forecast import (
-    datasheet_peak,
+from rdtf.training.cost import (
     describe_run,
     forward_flops,
     measure_step,
-    peak_flops,
     training_flops,
 )
 from rdtf.training.presets import build_models
@@ -66,21 +64,6 @@ def test_a_config_read_from_a_file_has_costs_too():
     config = tiny_config()
     read = from_dict(TrainConfig, json.loads(json.dumps(to_dict(config))))
     assert forward_flops(read, 3) == forward_flops(config, 3)
-
-
-@pytest.mark.parametrize(
-    "name, bf16_teraflops",
-    [("NVIDIA H200", 989.4), ("NVIDIA H100 PCIe", 756.5), ("NVIDIA A10G", 70), ("Tesla T4", 8.1)],
-)
-def test_datasheets(name, bf16_teraflops):
-    fp32, tf32, bf16 = peaks = [datasheet_peak(name, kind) for kind in ("fp32", "tf32", "bf16")]
-    assert bf16 == bf16_teraflops * 1e12
-    assert fp32 and tf32 and peaks == sorted(peaks, key=lambda peak: peak or 0)
-
-
-def test_what_is_not_in_the_table_has_no_peak():
-    assert datasheet_peak("NVIDIA A1000", "bf16") is None
-    assert peak_flops(CPU, "fp32") is None
 
 
 def test_a_measured_step_takes_nobodys_random_numbers():
