@@ -16,7 +16,8 @@ import torch.nn.functional as F
 
 from benchmarks.common import Table, say
 from rdtf.method.curriculum import Curriculum
-from rdtf.method.dual_mask import denoiser_input, frame_weights, masked_error_sum
+from rdtf.method.dual_mask import denoiser_input
+from rdtf.method.loss import frame_weights, masked_error_sum
 from rdtf.method.objective import build_objective
 from rdtf.method.tasks import TASKS, draw_task
 from rdtf.models.conditions import Conditions

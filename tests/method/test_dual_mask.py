@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.networks import TEXT_WIDTH, tiny_dfgn
-from rdtf.method.dual_mask import denoiser_input, frame_weights, masked_error_sum
+from rdtf.method.dual_mask import denoiser_input
+from rdtf.method.loss import frame_weights, masked_error_sum
 from rdtf.method.objective import ObjectiveConfig, build_objective
 from rdtf.method.tasks import TASKS, draw_task
 from rdtf.training.distributed import Ranks

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from hypothesis import given as examples
 from hypothesis import strategies as st
 
-from rdtf.models.conditions import Conditions, extrapolated_frames
+from rdtf.method.dual_mask import extrapolated_frames
+from rdtf.models.conditions import Conditions
 from rdtf.models.dfgn import DFGN
 from rdtf.models.matching import warp
 from rdtf.models.motion import (

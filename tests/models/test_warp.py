@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rdtf.models.conditions import ReferenceFeatures, gather_references, reference_frames
+from rdtf.method.dual_mask import gather_references, reference_frames
+from rdtf.models.conditions import ReferenceFeatures
 from rdtf.models.warp import Composition, WarpDecoder
 
 from .networks import perturb, unused_parameters

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from rdtf.method.loss import blend_error
 from rdtf.method.objective import ObjectiveConfig, build_objective
 from rdtf.models.conditions import Conditions
 from rdtf.training.packing import Batch, SampleInfo
-from rdtf.training.step import batch_errors, blend_error
+from rdtf.training.step import batch_errors
 
 OBJECTIVE = build_objective(ObjectiveConfig())
 
@@ -56,6 +57,11 @@ class Says(nn.Module):
 ENDS = [True, False, True]
 
 
+def to_do(clips: Batch) -> Tensor:
+    told = clips.conditions
+    return blend_error(told.clean, told.given, told.valid)
+
+
 @pytest.mark.parametrize(
     ("frames", "mask", "expected"),
     [
@@ -72,20 +78,20 @@ ENDS = [True, False, True]
 )
 @pytest.mark.parametrize("slots", [0, 2])
 def test_blend_error(frames, mask, expected, slots):
-    found = blend_error(batch([frames], [mask], slots).conditions)
+    found = to_do(batch([frames], [mask], slots))
     torch.testing.assert_close(found, torch.tensor([expected]), rtol=1e-5, atol=1e-6)
 
 
 @given(given=st.lists(st.booleans(), min_size=1, max_size=6).filter(any), value=st.floats(-1, 1))
 @settings(max_examples=30)
 def test_still_clips_leave_nothing_to_do(given, value):
-    found = blend_error(batch([[value] * len(given)], [given]).conditions)
+    found = to_do(batch([[value] * len(given)], [given]))
     assert found.item() < 1e-10
 
 
 def test_blend_error_is_each_clips_own():
     clips = [[0.0, 5.0, 4.0], [1.0, 1.0, 1.0], [0.0, 3.0, 0.0]]
-    found = blend_error(batch(clips, [ENDS] * 3).conditions)
+    found = to_do(batch(clips, [ENDS] * 3))
     torch.testing.assert_close(found, torch.tensor([9.0, 0.0, 9.0]))
 
 

@@ -57,8 +57,7 @@ class _TrainOnBundle:
 
     def run(self) -> int:
         from rdtf.cli.output import show
-        from rdtf.training.bundled import BundledConfig, train_on_bundle
-        from rdtf.training.far import weights_of
+        from rdtf.training.bundled import BundledConfig, train_on_bundle, weights_of
 
         config = BundledConfig(
             kind=self.kind,
@@ -94,7 +93,7 @@ class TrainMotion(_TrainOnBundle):
     """Train the motion network on a bundle: how things move, from a still, words or given frames.
 
     The same command again goes on. On a rented GPU without this program's dependencies:
-    PYTHONPATH=BUNDLE python -m rdtf.training.far motion BUNDLE --out RUN --seconds 1800
+    PYTHONPATH=BUNDLE python -m rdtf.training motion BUNDLE --out RUN --seconds 1800
 
     Example: rdtf train-motion BUNDLE --out RUN --seconds 1800 --slice 560 --parts 60
     """
@@ -107,7 +106,7 @@ class TrainDrawing(_TrainOnBundle):
     """Train the drawing network on a bundle: stills from words.
 
     The same command again goes on. On a rented GPU without this program's dependencies:
-    PYTHONPATH=BUNDLE python -m rdtf.training.far drawing BUNDLE --out RUN --seconds 1800
+    PYTHONPATH=BUNDLE python -m rdtf.training drawing BUNDLE --out RUN --seconds 1800
 
     Example: rdtf train-drawing BUNDLE --out RUN --seconds 1800 --slice 560 --parts 60
     """
@@ -132,7 +131,7 @@ class JoinParts:
     def run(self) -> None:
         from rdtf.cli.output import show
         from rdtf.errors import UserError
-        from rdtf.training.component import join_parts
+        from rdtf.training.bundled import join_parts
 
         if len(self.paths) < 2:
             raise UserError("name the parts and the folder to make")

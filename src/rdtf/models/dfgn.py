@@ -16,17 +16,15 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
-from rdtf.method.dual_mask import denoiser_input
+from rdtf.method.dual_mask import NUM_REFERENCES, denoiser_input, reference_frames
 from rdtf.models.conditions import (
     MATCH_CHANNELS,
-    NUM_REFERENCES,
     Conditions,
     ReferenceFeatures,
     by_frame,
     may_be_masked,
     pick_rows,
     reference_features,
-    reference_frames,
     rows_of,
 )
 from rdtf.models.layers import ClipShape, group_norm, sinusoidal_embedding, zero_init

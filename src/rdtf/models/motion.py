@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rdtf.models.conditions import extrapolated_frames, reference_frames
+from rdtf.method.dual_mask import extrapolated_frames, reference_frames
 from rdtf.models.matching import EXACT, match
 
 MOTION_CHANNELS = 2

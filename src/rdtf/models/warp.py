@@ -26,7 +26,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rdtf.models.conditions import NUM_REFERENCES, ReferenceFeatures, pick_rows
+from rdtf.method.dual_mask import NUM_REFERENCES
+from rdtf.models.conditions import ReferenceFeatures, pick_rows
 from rdtf.models.layers import group_norm
 from rdtf.models.matching import warp
 from rdtf.models.norms import silu_of_norm

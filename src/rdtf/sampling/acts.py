@@ -11,8 +11,13 @@ from rdtf.models.conditions import Conditions
 from rdtf.sampling.drawing import Encoded, draw_still
 from rdtf.sampling.jobs import Job
 from rdtf.sampling.large import LargeFrames
-from rdtf.sampling.latents import clean_latents, start_noise, to_frames
-from rdtf.sampling.moving import MotionWindow, named_motion, sample_motion, to_pixels
+from rdtf.sampling.moving import (
+    MotionWindow,
+    named_motion,
+    sample_motion,
+    to_frames,
+    to_pixels,
+)
 from rdtf.sampling.options import SamplingOptions
 from rdtf.sampling.progress import StepWatch
 from rdtf.sampling.sampling import Sampled, own_precision, sample_traced
@@ -109,9 +114,7 @@ class StageActs:
         watch: StepWatch,
     ) -> Sampled:
         """One window's latents."""
-        noise = start_noise(
-            conditions.clean, conditions.given, self._motion_channels, job.generator
-        )
+        noise = self._space.start_noise(conditions.clean, conditions.given, job.generator)
         return sample_traced(
             self.denoiser,
             self._objective(),
@@ -157,9 +160,8 @@ class StageActs:
     ) -> Conditions:
         """One window as the denoiser's conditions, batch of one."""
         device = self._execution_device
-        clean, given = clean_latents(
-            self.representation, frames, known, self._motion_channels, device
-        )
+        pixels, is_known = to_pixels(frames).to(device), torch.from_numpy(known).to(device)
+        clean, given = self._space.encode(self.representation, pixels, is_known)
         return Conditions(
             clean=clean,
             given=given,

@@ -30,6 +30,7 @@ from rdtf.models.motion_latents import (
 from rdtf.models.motion_matching import look, matched_flow, split_flow
 from rdtf.sampling.sampling import own_precision
 from rdtf.sampling.schedulers import noise_levels, set_timesteps, step_options
+from rdtf.stickers import Sticker
 from rdtf.synthetic.grammar import MotionDraw, motion_parameters, within_canvas
 
 
@@ -240,3 +241,10 @@ def to_pixels(frames: np.ndarray) -> Tensor:
     pixels = torch.from_numpy(np.ascontiguousarray(frames)).float() / 255
     rgb, alpha = pixels.split([3, 1], dim=-1)
     return torch.cat([rgb * alpha, alpha], dim=-1).permute(0, 3, 1, 2) * 2 - 1
+
+
+def to_frames(pixels: Tensor) -> np.ndarray:
+    """Premultiplied pixels in [-1, 1], `[F, 4, H, W]` → straight RGBA uint8 `[F, H, W, 4]`."""
+    pixels = (pixels.float().clamp(-1, 1) + 1) / 2
+    array = pixels.permute(0, 2, 3, 1).cpu().numpy()
+    return Sticker.from_premultiplied(array, np.ones(len(array), dtype=np.int64)).frames

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from rdtf.method.objective import Objective
 from rdtf.models.conditions import Conditions
+from rdtf.models.latents import LatentSpace
 from rdtf.sampling.options import StepCallback
 from rdtf.sampling.schedulers import noise_levels, set_timesteps, step_options
 
@@ -108,7 +109,7 @@ class _Guidance:
         self.text_scale, self.image_scale = text_scale, scale
         self.by_text = has_text and text_scale != 1.0
         self.by_image = has_image and scale != 1.0
-        self.motion_channels = int(getattr(model, "motion_channels", 0))
+        self.space = LatentSpace.of(model)
         self.full = prepared(model, conditions)
         self.without_text = self.full.with_text(*negative) if has_text else self.full
         if self.by_image:
@@ -129,7 +130,7 @@ class _Guidance:
             guided = without_text + self.text_scale * (full - without_text)
         if self.by_image:
             added = (self.image_scale - 1.0) * (without_text - output(self.nothing))
-            added[:, added.shape[1] - self.motion_channels :] = 0.0
+            added[:, self.space.pixels(added).shape[1] :] = 0.0
             guided = guided + added
         return guided
 

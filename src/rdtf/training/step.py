@@ -16,16 +16,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rdtf.method.dual_mask import frame_weights, masked_error_sum
+from rdtf.method.loss import frame_weights
 from rdtf.method.objective import Objective
 from rdtf.method.tasks import TASKS
-from rdtf.models.conditions import (
-    Conditions,
-    extrapolated_frames,
-    gather_references,
-    reference_frames,
-)
-from rdtf.models.motion import MOTION_CHANNELS, clip_motion, shape_noise
+from rdtf.models.latents import LatentSpace
 from rdtf.training.config import OptimizerConfig, TrainConfig
 from rdtf.training.distributed import Ranks, clip_gradients, last_of_step
 from rdtf.training.optimizer import Optimizer
@@ -127,52 +121,21 @@ def sample_facts(batches: Sequence[Batch]) -> Tensor:
     return torch.tensor(rows, dtype=torch.float64)
 
 
-# A motion latent's error counts relative to how much the clip moves, plus this: what flies across
-# the canvas would outweigh all else.
-_MOTION_FLOOR = 1.0
-
-
 def batch_errors(
-    model: nn.Module,
-    objective: Objective,
-    batch: Batch,
-    given_frame_weight: float = 0.0,
-    relative_loss_floor: float = 0.0,
-    learn: str = "all",
+    model: nn.Module, objective: Objective, batch: Batch, **loss: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Weighted error sum, unweighted error sum and element count per sample, each `[B]`.
 
-    The error of motion latents is in the weighted sum only, for it is no error of pixels; unless
-    they are all that is learned.
+    Args:
+        loss: see `loss_options`.
     """
-    known, t, noise = batch.conditions, batch.t, batch.noise
-    clean, channels = known.clean, known.clean.shape[1]
-    moves = num_motion_channels(model) > 0
-    if moves:
-        motion = clip_motion(clean, known.given, known.valid, _patch(model))
-        clean = torch.cat([clean, motion], dim=1)
-        noise = torch.cat([noise, shape_noise(batch.motion_noise, known.given)], dim=1)
-    extra: dict[str, Any] = {"motion_only": True} if learn == "motion" else {}
+    known, t = batch.conditions, batch.t
+    space = LatentSpace.of(getattr(model, "module", model))  # DDP wraps the network
+    clean, noise = space.clean(known), space.noise(batch.noise, batch.motion_noise, known.given)
+    extra: dict[str, Any] = {"motion_only": True} if loss.get("learn") == "motion" else {}
     prediction = model(objective.add_noise(clean, noise, t), t, known, **extra)
     target = objective.target(clean, noise, t)
-    weighted = torch.zeros(len(clean), device=clean.device)
-    if moves:
-        extrapolated = (extrapolated_frames(known.given) & known.valid).float()
-        true_motion = target[:, channels:]
-        wrong = masked_error_sum(prediction[:, -MOTION_CHANNELS:], true_motion, extrapolated)
-        size, count = masked_error_sum(torch.zeros_like(true_motion), true_motion, extrapolated)
-        weighted = wrong[0] / (size / count.clamp(min=1) + _MOTION_FLOOR)
-        weighted = weighted * (channels / MOTION_CHANNELS)
-        if learn == "motion":
-            return weighted, *wrong
-
-    weights = frame_weights(known.valid, known.given, given_frame_weight)
-    errors, counts = masked_error_sum(prediction[:, :channels], target[:, :channels], weights)
-    weight = objective.loss_weight(t)
-    if relative_loss_floor:
-        weight = weight / (blend_error(known) + relative_loss_floor)
-    weighted = weighted + errors * weight
-    return weighted, errors, counts
+    return space.errors(prediction, target, known, objective.loss_weight(t), **loss)
 
 
 def loss_options(config: TrainConfig) -> dict[str, Any]:
@@ -184,36 +147,6 @@ def loss_options(config: TrainConfig) -> dict[str, Any]:
     }
 
 
-def num_motion_channels(model: nn.Module) -> int:
-    """How many channels of motion latents a network has, wrapped for several ranks or not."""
-    return int(getattr(_unwrapped(model), "motion_channels", 0))
-
-
-def _patch(model: nn.Module) -> int:
-    config: Any = _unwrapped(model).config
-    return int(config.patch)
-
-
-def _unwrapped(model: nn.Module) -> Any:
-    return getattr(model, "module", model)
-
-
-@torch.no_grad()
-def blend_error(known: Conditions) -> Tensor:
-    """Mean squared error per clip `[B]` of blending the given frames: how much there is to do.
-
-    A clip of which nothing is given counts like one whose blend is all wrong.
-    """
-    indices, distances = reference_frames(known.given)
-    share = (1 / distances.clamp(min=0.25)).nan_to_num(0.0)
-    share = share / share.sum(dim=2, keepdim=True).clamp(min=1e-6)
-    references = gather_references(known.clean, indices)
-    blend = (references * share[..., None, None, None]).sum(dim=2).transpose(1, 2)
-    weights = frame_weights(known.valid, known.given)
-    errors, counts = masked_error_sum(blend, known.clean, weights)
-    return errors / counts.clamp(min=1)
-
-
 def train_step(
     model: nn.Module,
     objective: Objective,
@@ -222,10 +155,9 @@ def train_step(
     *,
     max_grad_norm: float,
     given_frame_weight: float,
-    relative_loss_floor: float = 0.0,
-    learn: str = "all",
     autocast: contextlib.AbstractContextManager[Any],
     ranks: Ranks,
+    **loss_options: Any,
 ) -> StepResult:
     """Accumulate over micro-batches, normalise by the elements that count on all ranks, and step.
 
@@ -237,12 +169,7 @@ def train_step(
         with last_of_step(model, index == len(batches) - 1):
             with autocast:
                 weighted, errors, counts = batch_errors(
-                    model,
-                    objective,
-                    batch,
-                    given_frame_weight,
-                    relative_loss_floor,
-                    learn,
+                    model, objective, batch, given_frame_weight=given_frame_weight, **loss_options
                 )
                 loss = weighted.sum() / total
             (loss * ranks.world_size).backward()

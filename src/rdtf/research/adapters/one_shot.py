@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from rdtf.errors import ConfigError
-from rdtf.method.dual_mask import frame_weights, masked_error_sum
+from rdtf.method.loss import frame_weights, masked_error_sum
 from rdtf.method.objective import Objective
 from rdtf.models.conditions import Conditions
 from rdtf.research.adapters.customize_a_video import APPEARANCE, MOTION, CustomizeAVideo
