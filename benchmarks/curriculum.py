@@ -16,14 +16,16 @@ import torch.nn.functional as F
 
 from benchmarks.common import Table, say
 from rdtf.method.curriculum import Curriculum
-from rdtf.method.dual_mask import denoiser_input, frame_weights, masked_error_sum
+from rdtf.method.dual_mask import denoiser_input
+from rdtf.method.loss import frame_weights, masked_error_sum
 from rdtf.method.objective import build_objective
 from rdtf.method.tasks import TASKS, draw_task
+from rdtf.models.conditions import Conditions
 from rdtf.models.motion import MOTION_CHANNELS
 from rdtf.randomness import Purpose, stream
 from rdtf.training.config import TrainConfig
-from rdtf.training.lookahead import CurriculumLookahead
-from rdtf.training.packing import Batch
+from rdtf.training.loader import CurriculumLookahead
+from rdtf.training.packing import Batch, SampleInfo
 from rdtf.training.presets import build_models, preset
 from rdtf.training.step import batch_errors
 
@@ -58,9 +60,12 @@ class CurriculumCost:
             "draw tasks and masks": _median(lambda: _draw(config, self.batch), self.runs * 5),
             "feed the curriculum": _median(_feeder(config, self.batch), self.runs * 5),
             "condition mask": _median(
-                lambda: denoiser_input(batch.noise, batch.clean, batch.given), self.runs * 5
+                lambda: denoiser_input(batch.noise, batch.conditions.clean, batch.conditions.given),
+                self.runs * 5,
             )
-            - _median(lambda: torch.cat([batch.noise, batch.clean], dim=1), self.runs * 5),
+            - _median(
+                lambda: torch.cat([batch.noise, batch.conditions.clean], dim=1), self.runs * 5
+            ),
             "loss mask": _median(lambda: _masked(batch), self.runs * 5)
             - _median(lambda: _plain(batch), self.runs * 5),
         }
@@ -87,21 +92,22 @@ def _batch(count: int, channels: int, frames: int, size: int, widths: tuple[int,
     shape = (count, channels, frames, size, size)
     given = torch.zeros(count, frames, dtype=torch.bool)
     given[:, ::2] = True
-    return Batch(
+    conditions = Conditions(
         clean=torch.randn(shape),
-        noise=torch.randn(shape),
-        motion_noise=torch.randn(count, MOTION_CHANNELS, *shape[2:]),
-        level=torch.rand(count),
-        valid=torch.ones(count, frames, dtype=torch.bool),
         given=given,
+        valid=torch.ones(count, frames, dtype=torch.bool),
         text=[torch.randn(count, 16, width) for width in widths],
         text_mask=[torch.ones(count, 16, dtype=torch.bool) for _ in widths],
         mean_duration_ms=torch.full((count,), 100.0),
-        tasks=("interpolation",) * count,
-        clips=tuple(range(count)),
-        positions=tuple(range(count)),
-        levels=(0.5,) * count,
-        num_frames=(frames,) * count,
+        padded=False,
+    )
+    rows = tuple(range(count))
+    return Batch(
+        SampleInfo(("interpolation",) * count, rows, rows, (0.5,) * count, (frames,) * count),
+        conditions,
+        noise=torch.randn(shape),
+        motion_noise=torch.randn(count, MOTION_CHANNELS, *shape[2:]),
+        t=torch.rand(count),
     )
 
 
@@ -130,14 +136,14 @@ def _feeder(config: TrainConfig, count: int) -> Callable[[], None]:
 
 def _masked(batch: Batch) -> None:
     prediction = batch.noise.clone().requires_grad_()
-    weights = frame_weights(batch.valid, batch.given)
-    errors, _ = masked_error_sum(prediction, batch.clean, weights)
+    weights = frame_weights(batch.conditions.valid, batch.conditions.given)
+    errors, _ = masked_error_sum(prediction, batch.conditions.clean, weights)
     (errors.sum() / weights.sum()).backward()
 
 
 def _plain(batch: Batch) -> None:
     prediction = batch.noise.clone().requires_grad_()
-    F.mse_loss(prediction, batch.clean).backward()
+    F.mse_loss(prediction, batch.conditions.clean).backward()
 
 
 def _median(run: Callable[[], object], runs: int) -> float:

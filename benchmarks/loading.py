@@ -19,10 +19,9 @@ from rdtf.method.curriculum import Curriculum
 from rdtf.synthetic.characters import SyntheticStickers
 from rdtf.training.config import TrainConfig
 from rdtf.training.device import default_device
-from rdtf.training.loader import StepLoader
-from rdtf.training.lookahead import CurriculumLookahead
+from rdtf.training.distributed import Ranks
+from rdtf.training.loader import CurriculumLookahead, StepLoader
 from rdtf.training.presets import preset
-from rdtf.training.ranks import Ranks
 from rdtf.training.store import PreparedStore, open_stores
 from rdtf.training.trainer import Trainer
 

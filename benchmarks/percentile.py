@@ -18,7 +18,7 @@ import numpy as np
 from benchmarks.common import Table
 from rdtf.method.curriculum import Curriculum
 from rdtf.method.tasks import TASKS
-from rdtf.training.lookahead import LEAD_STEPS
+from rdtf.training.loader import LEAD_STEPS
 
 _INK, _PALE = "#23272f", "#c9ced8"
 TRENDS: dict[str, Callable[[float], float]] = {

@@ -11,6 +11,7 @@ import torch
 from diffusers.models.unets.unet_3d_condition import UNet3DConditionModel
 from torch import Tensor, nn
 
+from rdtf.models.conditions import Conditions
 from rdtf.models.dfgn import DFGN
 from rdtf.training.presets import build_denoiser, preset
 
@@ -97,18 +98,18 @@ def our_pass(model: nn.Module, latents: Latents, device: torch.device) -> Callab
     batch, frames = latents.batch, latents.frames
     given = torch.zeros(batch, frames, dtype=torch.bool, device=device)
     given[:, ::2] = True
-    conditions = {
-        "clean": torch.randn(latents.shape, device=device),
-        "given": given,
-        "valid": torch.ones(batch, frames, dtype=torch.bool, device=device),
-        "text": [torch.randn(batch, TOKENS, TEXT_WIDTH, device=device)],
-        "text_mask": [torch.ones(batch, TOKENS, dtype=torch.bool, device=device)],
-        "mean_duration_ms": torch.full((batch,), 100.0, device=device),
-    }
+    conditions = Conditions(
+        clean=torch.randn(latents.shape, device=device),
+        given=given,
+        valid=torch.ones(batch, frames, dtype=torch.bool, device=device),
+        text=[torch.randn(batch, TOKENS, TEXT_WIDTH, device=device)],
+        text_mask=[torch.ones(batch, TOKENS, dtype=torch.bool, device=device)],
+        mean_duration_ms=torch.full((batch,), 100.0, device=device),
+    )
     channels = cast(DFGN, model).state_channels
     noisy = torch.randn(batch, channels, *latents.shape[2:], device=device)
-    level = torch.rand(batch, device=device)
-    return lambda: model(noisy, level, **conditions)
+    t = torch.rand(batch, device=device)
+    return lambda: model(noisy, t, conditions)
 
 
 def their_pass(model: nn.Module, latents: Latents, device: torch.device) -> Callable[[], Tensor]:

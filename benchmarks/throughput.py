@@ -23,7 +23,7 @@ from benchmarks.rivals import (
     training_step,
 )
 from rdtf.training.device import autocast, default_device
-from rdtf.training.parallel import compile_blocks
+from rdtf.training.distributed import compile_blocks
 
 
 @dataclass(frozen=True)

@@ -148,7 +148,7 @@ def draw_noise(path: Path, config: TrainConfig) -> None:
     figure = plt.figure(figsize=(11, 3.4), layout="constrained")
     left, right = figure.subfigures(1, 2, width_ratios=(1, 1.25))
     generator = np.random.default_rng(0)
-    draws = [objective.draw_level(generator) for _ in range(20_000)]
+    draws = [objective.draw_t(generator) for _ in range(20_000)]
     axis = left.subplots()
     axis.hist(draws, bins=50, density=True, color=PALE, label="drawn in training")
     levels = torch.linspace(0, 1, 101)

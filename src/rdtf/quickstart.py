@@ -22,8 +22,8 @@ from rdtf.fileio import ensure_folder, write_json
 from rdtf.stickers import Sticker
 from rdtf.synthetic.characters import SyntheticStickers
 from rdtf.training.config import TrainConfig, override
-from rdtf.training.curves import run_curves
 from rdtf.training.device import default_device, device_name
+from rdtf.training.logging import run_curves
 from rdtf.training.presets import preset
 from rdtf.training.run import CONFIG_FILE, load_config, load_pipeline
 from rdtf.training.train import measure_seconds_per_step, plan_steps, train

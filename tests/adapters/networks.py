@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from rdtf.models.conditions import Conditions
 from rdtf.research.adapters import AdaptedUNet, build_adapter, small_base
 
 CHANNELS, TEXT_WIDTH, SIZE = 4, 24, 8
@@ -46,10 +47,10 @@ def tiny_adapter(name: str, *, awake: bool = True, **settings: Any) -> AdaptedUN
 
 @dataclass(frozen=True)
 class Clips:
-    """Arguments of an adapter's forward pass."""
+    """What an adapter's forward pass reads."""
 
     noisy: Tensor
-    level: Tensor
+    t: Tensor
     clean: Tensor
     given: Tensor
     valid: Tensor
@@ -57,7 +58,12 @@ class Clips:
     text_mask: list[Tensor]
 
     def through(self, adapter: nn.Module) -> Tensor:
-        return adapter(**vars(self))
+        return adapter(self.noisy, self.t, self.conditions)
+
+    @property
+    def conditions(self) -> Conditions:
+        fields = {name: value for name, value in vars(self).items() if name not in ("noisy", "t")}
+        return Conditions(**fields)
 
     def replace(self, **changes: Any) -> Clips:
         return replace(self, **changes)
@@ -70,7 +76,7 @@ def clips(given: list[list[bool]], *, size: tuple[int, int] = (SIZE, SIZE), seed
     shape = (batch, CHANNELS, frames, *size)
     return Clips(
         noisy=torch.randn(shape, generator=generator),
-        level=torch.rand(batch, generator=generator),
+        t=torch.rand(batch, generator=generator),
         clean=torch.randn(shape, generator=generator),
         given=torch.tensor(given),
         valid=torch.ones(batch, frames, dtype=torch.bool),
@@ -87,7 +93,7 @@ def plain(base: Any, batch: Clips) -> Tensor:
     """
     base.requires_grad_(False)
     frames = batch.noisy.shape[2]
-    timestep, text = batch.level * 1000, batch.text[0]
+    timestep, text = batch.t * 1000, batch.text[0]
     kind = type(base).__name__
     with torch.no_grad():
         if kind == "UNet3DConditionModel":

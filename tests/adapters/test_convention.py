@@ -251,7 +251,7 @@ def test_padding_changes_nothing(name, content):
             },
             given=alone.given[row : row + 1, :length],
             valid=alone.valid[row : row + 1, :length],
-            level=alone.level[row : row + 1],
+            t=alone.t[row : row + 1],
             text=[alone.text[0][row : row + 1]],
             text_mask=[alone.text_mask[0][row : row + 1]],
         )
@@ -320,7 +320,7 @@ def test_level_is_the_timestep(name):
     adapter, batch = tiny_adapter(name), clips([[False, False]])
     adapter.begin("sampling")
     out = batch.through(adapter)
-    assert (batch.replace(level=batch.level / 2).through(adapter) - out).abs().max() > 1e-4
+    assert (batch.replace(t=batch.t / 2).through(adapter) - out).abs().max() > 1e-4
 
 
 @pytest.mark.parametrize("name", PARAMETER_EFFICIENT)

@@ -13,15 +13,16 @@ from torch import Tensor
 
 from rdtf.method.objective import ObjectiveConfig, build_objective
 from rdtf.method.tasks import TASKS
+from rdtf.models.conditions import Conditions
 from rdtf.research.adapters import ADAPTERS, AdaptedUNet
-from rdtf.sampling.sampling import Conditions, sample
+from rdtf.sampling.sampling import sample
 from rdtf.training.batches import BatchBuilder
 from rdtf.training.config import ModelConfig, OptimizerConfig, TrainConfig
-from rdtf.training.optimizers import Optimizer
+from rdtf.training.distributed import Ranks
+from rdtf.training.optimizer import Optimizer
 from rdtf.training.packing import Batch, pack, unpack
 from rdtf.training.presets import build_scheduler
-from rdtf.training.ranks import Ranks
-from rdtf.training.step import UpdateGate, train_step
+from rdtf.training.step import train_step
 
 from .networks import CHANNELS, SIZE, TEXT_WIDTH, tiny_adapter
 
@@ -81,7 +82,6 @@ class Driver:
     def __init__(self, adapter: AdaptedUNet, config: TrainConfig) -> None:
         self.adapter, self.config = adapter, config
         self.optimizer = Optimizer(adapter, OptimizerConfig(learning_rate=1e-3))
-        self.gate = UpdateGate(0, CPU)
 
     def step(self, batches: list[Batch]) -> Any:
         result = train_step(
@@ -89,7 +89,6 @@ class Driver:
             build_objective(self.config.objective),
             self.optimizer,
             batches,
-            self.gate,
             max_grad_norm=1.0,
             given_frame_weight=0.0,
             autocast=contextlib.nullcontext(),
@@ -106,7 +105,7 @@ def test_training_step_lowers_the_loss_and_leaves_the_base_alone(name, objective
     adapter = tiny_adapter(name, awake=False)
     before = {key: value.clone() for key, value in adapter.named_parameters()}
     batches = batches_of(config, 0)
-    assert len({count for batch in batches for count in batch.num_frames}) > 1
+    assert len({count for batch in batches for count in batch.info.num_frames}) > 1
     driver = Driver(adapter, config)
     for stage in adapter.stages:
         adapter.begin(stage)
@@ -129,14 +128,12 @@ def test_given_frames_do_not_count(name):
     adapter.begin(adapter.stages[-1])
     adapter.eval()  # full fine-tuning has dropout
     (batch,) = batches_of(config, 1)
-    assert batch.given.any()
+    told = batch.conditions
+    assert told.given.any()
     objective = build_objective(config.objective)
-    noisy = objective.add_noise(batch.clean, batch.noise, batch.level)
-    conditions = {
-        key: getattr(batch, key) for key in ("clean", "given", "valid", "text", "text_mask")
-    }
-    errors = (adapter(noisy, batch.level, **conditions) - batch.noise).square()
-    hidden = (batch.valid & ~batch.given)[:, None, :, None, None].expand_as(errors)
+    noisy = objective.add_noise(told.clean, batch.noise, batch.t)
+    errors = (adapter(noisy, batch.t, told) - batch.noise).square()
+    hidden = (told.valid & ~told.given)[:, None, :, None, None].expand_as(errors)
     expected = float(errors[hidden].detach().mean())
     measured = Driver(adapter, config).step([batch])
     assert measured.loss == pytest.approx(expected, rel=1e-4)
@@ -199,7 +196,7 @@ def test_pre_training_then_adapting(tmp_path):
     for step in range(2):
         packed = builder.step_batches(step, {**dict.fromkeys(TASKS, 0.0), "t2v": 1.0})
         batches = [unpack(batch, TinyStore(), CPU) for batch in packed]
-        assert not any(batch.given.any() for batch in batches)
+        assert not any(batch.conditions.given.any() for batch in batches)
         assert driver.step(batches).finite
     pretraining.save(tmp_path)
     adapter = SimDA(load_base("image", tmp_path))

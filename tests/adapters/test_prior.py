@@ -8,9 +8,10 @@ from diffusers import DDIMScheduler, DPMSolverMultistepScheduler, FlowMatchEuler
 
 from rdtf.errors import ConfigError
 from rdtf.method.objective import ObjectiveConfig, build_objective
+from rdtf.models.conditions import Conditions
 from rdtf.research.adapters import FrameSimilarityPrior, sample_with_prior
 from rdtf.research.adapters.prior import gaussian_blur
-from rdtf.sampling.sampling import Conditions, sample
+from rdtf.sampling.sampling import sample
 
 from .networks import Clips, clips, tiny_adapter
 
@@ -37,14 +38,7 @@ SCHEDULERS = {
 
 
 def conditions(batch: Clips) -> Conditions:
-    return Conditions(
-        clean=batch.clean,
-        given=batch.given,
-        valid=batch.valid,
-        mean_duration_ms=torch.full((len(batch.clean),), 100.0),
-        text=batch.text,
-        text_mask=batch.text_mask,
-    )
+    return batch.conditions
 
 
 class FirstLook(torch.nn.Module):
@@ -56,10 +50,10 @@ class FirstLook(torch.nn.Module):
         self.levels: list[float] = []
         self.starts: list[torch.Tensor] = []
 
-    def forward(self, noisy: torch.Tensor, level: torch.Tensor, **kwargs: Any) -> torch.Tensor:
-        self.levels.append(float(level[0]))
+    def forward(self, noisy: torch.Tensor, t: torch.Tensor, conditions: Any) -> torch.Tensor:
+        self.levels.append(float(t[0]))
         self.starts.append(noisy)
-        return self.adapter(noisy, level, **kwargs)
+        return self.adapter(noisy, t, conditions)
 
 
 def run(kind: str, prior: FrameSimilarityPrior, batch: Clips, steps: int = 5) -> Any:
@@ -120,7 +114,7 @@ class Knows(torch.nn.Module):
         super().__init__()
         self.clean = clean
 
-    def forward(self, noisy: torch.Tensor, level: torch.Tensor, **_: Any) -> torch.Tensor:
+    def forward(self, *_: Any) -> torch.Tensor:
         return self.clean
 
 

@@ -10,7 +10,7 @@ from rdtf.data.bundle import BundleSummary
 from rdtf.data.dataset import PreparedDataset
 from rdtf.errors import UserError
 from rdtf.models.motion_dfgn import MotionDFGN
-from rdtf.training.far import _parser
+from rdtf.training.__main__ import _parser
 
 
 def test_from_a_training_set_to_a_network_at_home(rdtf, training_set, tmp_path):

@@ -10,7 +10,7 @@ from rdtf.research.comparison.compare import compare
 from rdtf.research.comparison.fit import Watch
 from rdtf.research.comparison.jobs import Request
 from rdtf.research.comparison.workshop import Workshop
-from rdtf.training.signals import StopSignals
+from rdtf.training.progress import StopSignals
 
 from .micro import BUDGET, TWO
 

@@ -73,15 +73,17 @@ def test_batches_hold_one_length_and_no_padding(workshop):
     lengths = set()
     for step in range(12):
         (batch,) = made.step_batches(step, EVERY)
-        assert batch.valid.all() and len(set(batch.num_frames)) == 1
-        lengths.add(batch.num_frames[0])
+        assert batch.valid.all() and len(set(batch.info.num_frames)) == 1
+        lengths.add(batch.info.num_frames[0])
     assert len(lengths) > 2 and max(lengths) <= BUDGET.max_frames and min(lengths) > 1
 
 
 def test_every_method_sees_the_same_clips(workshop):
     batches = [builder(workshop, name=name).step_batches(3, EVERY)[0] for name in METHODS]
     for batch in batches[1:]:
-        assert batch.clips == batches[0].clips and batch.noise_keys == batches[0].noise_keys
+        assert (
+            batch.info.clips == batches[0].info.clips and batch.noise_keys == batches[0].noise_keys
+        )
         assert batch.stored["pixels"].equal(batches[0].stored["pixels"])
     other = builder(workshop, seed=1).step_batches(3, EVERY)[0]
     assert other.noise_keys != batches[0].noise_keys
@@ -99,7 +101,7 @@ def test_pre_training_gives_nothing_and_tuning_always_something(workshop):
         tasks = {
             task
             for step in range(8)
-            for task in builder(workshop).step_batches(step, weights)[0].tasks
+            for task in builder(workshop).step_batches(step, weights)[0].info.tasks
         }
         assert ("t2v" in tasks) is not given and (len(tasks) > 1) is given
 
@@ -110,8 +112,8 @@ def test_without_the_dual_mask_clips_repeat_their_last_frame(workshop):
     for step in range(8):
         (batch,) = made.step_batches(step, EVERY)
         assert batch.valid.all() and batch.valid.shape[1] == BUDGET.max_frames
-        assert not batch.given[:, 1:].any() and set(batch.tasks) == {"it2v"}
-        for row, clip in enumerate(batch.clips):
+        assert not batch.given[:, 1:].any() and set(batch.info.tasks) == {"it2v"}
+        for row, clip in enumerate(batch.info.clips):
             count = min(int(workshop.train.num_frames[clip]), BUDGET.max_frames)
             pixels = batch.stored["pixels"][row]
             assert all(frame.equal(pixels[count - 1]) for frame in pixels[count:])

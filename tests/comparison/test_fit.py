@@ -10,7 +10,7 @@ import torch
 from rdtf.errors import UserError
 from rdtf.research.comparison.fit import Fit, Milestone, Stopped, Watch
 from rdtf.research.comparison.methods import METHODS
-from rdtf.training.signals import StopSignals
+from rdtf.training.progress import StopSignals
 
 from .micro import make_fit
 

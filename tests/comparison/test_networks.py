@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -109,7 +111,7 @@ def counted(network: torch.nn.Module, frames: int, tokens: int) -> tuple[int, in
     """Forward and both passes of two clips, counted by torch."""
     inputs = clip_inputs(2, CHANNELS, frames, SIZE, tokens, WIDTH)
     with sdpa_kernel(SDPBackend.MATH), flop_counter() as counter:
-        loss = network(**inputs).sum()
+        loss = network(*inputs).sum()
         forward = counter.get_total_flops()
         loss.backward()
     return forward, counter.get_total_flops()
@@ -167,11 +169,12 @@ def test_the_composer_pays_for_matching_every_frame():
         match(pair, torch.tensor([[-1.0, 1.0]]).expand(frames, -1), SIZE * min(BUDGET.patch, 4))
     searched = counter.get_total_flops()
     inputs = clip_inputs(1, CHANNELS, frames, SIZE, 3, WIDTH)
-    spared = {**inputs, "given": torch.arange(frames)[None] < 1}  # a CPU may look at it
+    noisy, t, told = inputs
+    spared = noisy, t, replace(told, given=torch.arange(frames)[None] < 1)  # a CPU may look at it
     with torch.no_grad(), flop_counter() as counter:
-        built("dfgn-composer")(**inputs)
+        built("dfgn-composer")(*inputs)
         counted_all = counter.get_total_flops()
-        built("dfgn-composer")(**spared)
+        built("dfgn-composer")(*spared)
         less = counter.get_total_flops() - counted_all
     assert searched > 0 and counted_all - less >= searched
 
@@ -191,9 +194,8 @@ def test_without_the_dual_mask_only_the_first_frame_is_told():
     assert isinstance(network, SingleTask) and network.pad_to == BUDGET.max_frames
     for parameter in network.parameters():  # what starts at zero would hide a missing input
         torch.nn.init.normal_(parameter, std=0.05)
-    inputs = clip_inputs(1, CHANNELS, 4, SIZE, 2, WIDTH)
-    generator = torch.Generator().manual_seed(0)
-    inputs["clean"] = torch.randn(inputs["clean"].shape, generator=generator)
+    noisy, t, told = clip_inputs(1, CHANNELS, 4, SIZE, 2, WIDTH)
+    told.clean.copy_(torch.randn(told.clean.shape, generator=torch.Generator().manual_seed(0)))
     given = {
         "first": [True, False, False, False],
         "more": [True, False, True, True],
@@ -202,11 +204,11 @@ def test_without_the_dual_mask_only_the_first_frame_is_told():
     }
     with torch.no_grad():
         out = {
-            name: network(**{**inputs, "given": torch.tensor([mask])})
+            name: network(noisy, t, replace(told, given=torch.tensor([mask])))
             for name, mask in given.items()
         }
-        inputs["clean"][:, :, 0] = 0  # a given frame of zeros is no given frame: there is no mask
-        zeroed = network(**{**inputs, "given": torch.tensor([given["first"]])})
+        told.clean[:, :, 0] = 0  # a given frame of zeros is no given frame: there is no mask
+        zeroed = network(noisy, t, replace(told, given=torch.tensor([given["first"]])))
     assert out["first"].equal(out["more"]) and out["others"].equal(out["none"])
     assert not out["first"].allclose(out["none"])
     assert zeroed.equal(out["none"])

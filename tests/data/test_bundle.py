@@ -178,7 +178,7 @@ sys.modules["transformers"] = None  # only where text is encoded
 import importlib, pkgutil
 import rdtf, rdtf.models, rdtf.stickers, rdtf.synthetic
 names = ["rdtf.training.resident", "rdtf.training.trainables", "rdtf.training.bundled"]
-names += ["rdtf.training.far", "rdtf.data.clip_store", "rdtf.data.unbundle"]
+names += ["rdtf.training.__main__", "rdtf.data.clip_store", "rdtf.data.unbundle"]
 for package in (rdtf.models, rdtf.synthetic):
     names += [f"{package.__name__}.{m.name}" for m in pkgutil.iter_modules(package.__path__)]
 for name in names:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from rdtf.training.config import override
-from rdtf.training.forecast import datasheet_peak, training_flops
+from rdtf.training.cost import datasheet_peak, training_flops
 from rdtf.training.presets import PRESETS, preset
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,7 +10,7 @@ from benchmarks.percentile import TRENDS, Simulated, simulate
 from rdtf.errors import ConfigError
 from rdtf.method.curriculum import MODES, NUM_NOISE_BINS, Curriculum, CurriculumConfig
 from rdtf.method.tasks import FAMILIES, FAMILY, TASKS
-from rdtf.training.lookahead import LEAD_STEPS
+from rdtf.training.loader import LEAD_STEPS
 
 SEEDS = (0, 1)
 

@@ -11,12 +11,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.networks import TEXT_WIDTH, tiny_dfgn
-from rdtf.method.dual_mask import denoiser_input, frame_weights, masked_error_sum
+from rdtf.method.dual_mask import denoiser_input
+from rdtf.method.loss import frame_weights, masked_error_sum
 from rdtf.method.objective import ObjectiveConfig, build_objective
 from rdtf.method.tasks import TASKS, draw_task
+from rdtf.training.distributed import Ranks
 from rdtf.training.packing import Batch, Sample, pack, unpack
-from rdtf.training.ranks import Ranks
-from rdtf.training.step import Measured, UpdateGate, batch_errors, element_count, train_step
+from rdtf.training.step import Measured, batch_errors, element_count, train_step
 
 OBJECTIVES = [
     ObjectiveConfig(),
@@ -119,7 +120,7 @@ def sample(num_frames: int, seed: int = 0, task: str | None = None) -> Sample:
         stored={"latents": torch.randn(num_frames, 16, 4, 4, generator=generator)},
         noise_key=seed,
         posterior_key=seed,
-        level=float(random.random()),
+        t=float(random.random()),
         draw=draw_task(num_frames, dict.fromkeys([task] if task else TASKS, 1.0), random),
         text=[torch.randn(2 + seed % 3, TEXT_WIDTH, generator=generator)] if seed % 2 else [],
         mean_duration_ms=100.0,
@@ -149,10 +150,11 @@ def network():
 
 def spoiled(batch: Batch, content: float) -> Batch:
     """The batch with `content` in all padded slots."""
-    padding = ~batch.valid[:, None, :, None, None]
+    told = batch.conditions
+    padding = ~told.valid[:, None, :, None, None]
     return replace(
         batch,
-        clean=batch.clean.masked_fill(padding, content),
+        conditions=replace(told, clean=told.clean.masked_fill(padding, content)),
         noise=batch.noise.masked_fill(padding, content),
     )
 
@@ -186,12 +188,13 @@ def test_given_frames_cost_nothing_by_default(network):
     clip = sample(4, 3, "post_frame_prediction")
     objective = build_objective(ObjectiveConfig(prediction="v"))
     batch = collate([clip])
-    hidden = ~batch.given[:, None, :, None, None]
+    told = batch.conditions
+    hidden = ~told.given[:, None, :, None, None]
     # Another target at given frames: noise is not read there, except as part of the noisy input.
     with torch.no_grad():
-        prediction = torch.zeros_like(batch.clean)
-        target = objective.target(batch.clean, batch.noise, batch.level)
-        weights = frame_weights(batch.valid, batch.given)
+        prediction = torch.zeros_like(told.clean)
+        target = objective.target(told.clean, batch.noise, batch.t)
+        weights = frame_weights(told.valid, told.given)
         error, _ = masked_error_sum(prediction, target, weights)
         _, errors, _ = batch_errors(network, objective, batch)
         _, with_given, _ = batch_errors(network, objective, batch, given_frame_weight=1.0)
@@ -221,7 +224,6 @@ def stepped(batches: list[Batch]) -> tuple[list[torch.Tensor], Measured]:
         build_objective(ObjectiveConfig()),
         Descent(network),
         batches,
-        UpdateGate(0, torch.device("cpu")),
         max_grad_norm=1e9,
         given_frame_weight=0.0,
         autocast=contextlib.nullcontext(),
@@ -251,7 +253,8 @@ def test_step_survives_anything_in_the_padding():
 
 def test_step_with_a_loss_that_is_no_number_is_not_taken():
     batch = collate(CLIPS)
-    batch.clean[1, 0, ~batch.given[1] & batch.valid[1]] = torch.nan
+    told = batch.conditions
+    told.clean[1, 0, ~told.given[1] & told.valid[1]] = torch.nan
     weights, measured = stepped([batch])
     assert not measured.finite and measured.culprits == [1]
     torch.testing.assert_close(
@@ -259,15 +262,8 @@ def test_step_with_a_loss_that_is_no_number_is_not_taken():
     )
 
 
-def test_gate_stays_shut_when_patience_is_out():
-    gate, fine, bad = UpdateGate(1, torch.device("cpu")), torch.tensor(1.0), torch.tensor(torch.inf)
-    skipped = [float(gate.skip(norm)) for norm in (fine, bad, fine, bad, bad, fine)]
-    assert skipped == [0, 1, 0, 1, 1, 1]
-    assert [float(UpdateGate(0, torch.device("cpu")).skip(norm)) for norm in (fine, bad)] == [0, 1]
-
-
 @settings(max_examples=10)
 @given(seed=st.integers(0, 1000), num_frames=st.integers(1, 5))
 def test_every_sample_has_something_to_learn(seed, num_frames):
-    batch = collate([sample(num_frames, seed)])
-    assert frame_weights(batch.valid, batch.given).sum() >= 1
+    told = collate([sample(num_frames, seed)]).conditions
+    assert frame_weights(told.valid, told.given).sum() >= 1

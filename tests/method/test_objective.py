@@ -26,7 +26,7 @@ def levels(*values: float) -> torch.Tensor:
 
 def draws(config: ObjectiveConfig, count: int = 4000) -> np.ndarray:
     built, random = build_objective(config), np.random.default_rng(0)
-    return np.array([built.draw_level(random) for _ in range(count)])
+    return np.array([built.draw_t(random) for _ in range(count)])
 
 
 # ------------------------------------------------------------------ rectified flow
@@ -169,5 +169,5 @@ def test_unknown_objectives(kind, prediction, message):
 @given(kind=st.sampled_from(["flow", "ddpm"]), seed=st.integers(0, 2**32 - 1))
 def test_draw_is_a_function_of_its_generator(kind, seed):
     built = objective(kind, "x")
-    one, two = (built.draw_level(np.random.default_rng(seed)) for _ in range(2))
+    one, two = (built.draw_t(np.random.default_rng(seed)) for _ in range(2))
     assert one == two and 0 <= one < 1

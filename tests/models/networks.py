@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from rdtf.models.conditions import Conditions
 from rdtf.models.dfgn import DFGN
 
 TEXT_WIDTH = 24
@@ -44,10 +45,10 @@ def tiny_dfgn(**changes: Any) -> DFGN:
 
 @dataclass(frozen=True)
 class Clip:
-    """What a DFGN reads; the fields are its arguments."""
+    """What a DFGN reads: noisy latents, noise level, and the fields of its conditions."""
 
     noisy: Tensor
-    level: Tensor
+    t: Tensor
     clean: Tensor
     given: Tensor
     valid: Tensor
@@ -55,9 +56,17 @@ class Clip:
     text_mask: list[Tensor]
     mean_duration_ms: Tensor
 
+    def run(self, model: nn.Module) -> Tensor:
+        return model(self.noisy, self.t, self.conditions)
+
     @torch.no_grad()
     def through(self, model: nn.Module) -> Tensor:
-        return model(**vars(self))
+        return self.run(model)
+
+    @property
+    def conditions(self) -> Conditions:
+        fields = {name: value for name, value in vars(self).items() if name not in ("noisy", "t")}
+        return Conditions(**fields)
 
     def replace(self, **changes: Any) -> Clip:
         return replace(self, **changes)
@@ -80,7 +89,7 @@ def random_clip(
     shape = (1, channels, len(given), *size)
     return Clip(
         noisy=torch.randn(shape, generator=generator),
-        level=torch.rand(1, generator=generator),
+        t=torch.rand(1, generator=generator),
         clean=torch.randn(shape, generator=generator),
         given=torch.tensor([given]),
         valid=torch.ones(1, len(given), dtype=torch.bool),

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from rdtf.models.dfgn import DFGN
-from rdtf.training.parallel import compile_blocks
+from rdtf.training.distributed import compile_blocks
+from rdtf.training.packing import map_tensors
 
 from .networks import Clip, random_clip, stacked, tiny_dfgn
 
@@ -32,7 +33,7 @@ def backward(network: DFGN, clip: Clip) -> dict[str, Tensor]:
     """Gradients of the squared output on the frames that exist."""
     network.zero_grad()
     exists = clip.valid[:, None, :, None, None]
-    out = network(**vars(clip))
+    out = clip.run(network)
     torch.where(exists, out, 0.0).float().square().mean().backward()
     return {
         name: parameter.grad.clone()
@@ -78,11 +79,7 @@ def test_no_value_is_read_on_the_host(variant):
     """The meta device has no values: whatever would wait for a GPU fails on it."""
     network = tiny_dfgn(**VARIANTS[variant]).train().to("meta")
     clip = batches()["padded"]
-    moved = {
-        name: [item.to("meta") for item in value] if isinstance(value, list) else value.to("meta")
-        for name, value in vars(clip).items()
-    }
-    out = network(**moved)
+    out = map_tensors(clip, lambda tensor: tensor.to("meta")).run(network)
     assert out.shape == clip.noisy.shape
     out.square().mean().backward()
 
@@ -127,7 +124,7 @@ def kept_bytes(network: DFGN, clip: Clip) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        network(**vars(clip))
+        clip.run(network)
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
@@ -205,7 +202,7 @@ def test_no_block_silently_runs_uncompiled():
     with tight:
         compile_blocks(network, "on", torch.device("cpu"), backend="eager")
         clip.through(network)
-        network(**vars(clip)).mean().backward()
+        clip.run(network).mean().backward()
     torch._dynamo.reset()
 
 

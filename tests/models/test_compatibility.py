@@ -64,7 +64,7 @@ def clips(grid: tuple[int, int], channels: int) -> Clip:
     shape = (2, channels, 4, *grid)
     return Clip(
         noisy=sines(shape, 0.7),
-        level=torch.tensor([0.3, 0.8]),
+        t=torch.tensor([0.3, 0.8]),
         clean=sines(shape, 0.11),
         given=torch.tensor([[True, False, True, False], [True, False, False, False]]),
         valid=torch.tensor([[True] * 4, [True, True, True, False]]),

@@ -1,16 +1,19 @@
 """Motion latents: what they say, where they are, and what a network does with them."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given as examples
 from hypothesis import strategies as st
 
+from rdtf.method.dual_mask import extrapolated_frames
+from rdtf.models.conditions import Conditions
 from rdtf.models.dfgn import DFGN
 from rdtf.models.matching import warp
 from rdtf.models.motion import (
     MOTION_CHANNELS,
-    beyond_given,
     clip_motion,
     flow_of_motion,
     motion_of_flow,
@@ -54,16 +57,21 @@ def mask(*given, frames=FRAMES):
     return torch.tensor([[index in given for index in range(frames)]])
 
 
-def call(model, noisy, given, level=0.8, **changes):
-    arguments = {
-        "clean": sliding_clip(),
-        "given": given,
-        "valid": torch.ones_like(given),
-        "text": [torch.ones(1, 2, 8)],
-        "text_mask": [torch.ones(1, 2, dtype=torch.bool)],
-    }
+def told(given, **changes):
+    conditions = Conditions(
+        clean=sliding_clip(),
+        given=given,
+        valid=torch.ones_like(given),
+        text=[torch.ones(1, 2, 8)],
+        text_mask=[torch.ones(1, 2, dtype=torch.bool)],
+    )
+    return replace(conditions, **changes)
+
+
+def call(model, noisy, given, t=0.8, motion_only=False, **changes):
+    conditions = told(given, **changes)
     with torch.no_grad():
-        return model(noisy, torch.tensor([level]), **{**arguments, **changes})
+        return model(noisy, torch.tensor([t]), conditions, motion_only=motion_only)
 
 
 @examples(st.lists(st.floats(-2, 2), min_size=1, max_size=8))
@@ -77,8 +85,8 @@ def test_motion_from_a_network_gone_wild_stays_a_flow():
 
 
 @examples(st.lists(st.booleans(), min_size=1, max_size=9))
-def test_beyond_is_where_given_frames_are_on_one_side_only(given):
-    found = beyond_given(torch.tensor([given]))[0].tolist()
+def test_extrapolated_is_where_given_frames_are_on_one_side_only(given):
+    found = extrapolated_frames(torch.tensor([given]))[0].tolist()
     expected = [
         not known and (any(given[:index]) != any(given[index:]))
         for index, known in enumerate(given)
@@ -106,7 +114,7 @@ def test_motion_is_zero_wherever_pixels_say_it_all(known):
     valid[:, -1] = False
     motion = clip_motion(sliding_clip(), given & valid, valid, PATCH)
     moving = motion.abs().amax((1, 3, 4)) > 0
-    assert torch.equal(moving, beyond_given(given & valid) & valid)
+    assert torch.equal(moving, extrapolated_frames(given & valid) & valid)
 
 
 def test_what_stands_still_has_no_motion():
@@ -120,22 +128,25 @@ def test_a_young_network_moves_the_given_frame_by_its_best_linear_guess():
     """Nothing is learned: noise is taken for motion as far as its level allows, at 1 not at all."""
     model, given = tiny(), mask(0)
     noisy = torch.randn(1, model.state_channels, FRAMES, GRID, GRID)
-    at_noise = call(model, noisy, given, level=1.0)
+    at_noise = call(model, noisy, given, t=1.0)
     assert at_noise[:, CHANNELS:].abs().max() == 0
     first = sliding_clip()[:, :, :1].expand(-1, -1, FRAMES, -1, -1)
     assert (at_noise[:, :CHANNELS] - first).abs().max() < 0.05
-    later = call(model, noisy, given, level=0.2)
+    later = call(model, noisy, given, t=0.2)
     assert later[:, CHANNELS:, 1:].abs().mean() > 0.5
     assert (later[:, :CHANNELS] - first).abs().max() > 0.5
 
 
-def test_alone_motion_decides_what_is_seen_beyond_the_given_frames():
+def test_motion_decides_what_is_seen_in_extrapolated_frames():
     given, noise = mask(0), torch.randn(1, CHANNELS + MOTION_CHANNELS, FRAMES, GRID, GRID)
     other = noise.clone()
     other[:, :CHANNELS] = torch.randn(1, CHANNELS, FRAMES, GRID, GRID)
     assert torch.equal(call(tiny("alone"), noise, given), call(tiny("alone"), other, given))
-    joint = scrambled(tiny("joint"))
-    assert not torch.equal(call(joint, noise, given), call(joint, other, given))
+
+
+def test_motion_diffused_together_with_pixels_is_refused():
+    with pytest.raises(ValueError, match="motion='joint' is not supported"):
+        tiny("joint")
 
 
 @pytest.mark.parametrize("known", [(0, 4), ()])
@@ -154,15 +165,7 @@ def test_composition_and_forward_are_the_same_frames():
     noisy = torch.randn(1, model.state_channels, FRAMES, GRID, GRID)
     frames = call(model, noisy, given)[:, :CHANNELS].transpose(1, 2)[0]
     with torch.no_grad():
-        composition, references = model.composition(
-            noisy,
-            torch.tensor([0.8]),
-            clean=sliding_clip(),
-            given=given,
-            valid=torch.ones_like(given),
-            text=[torch.ones(1, 2, 8)],
-            text_mask=[torch.ones(1, 2, dtype=torch.bool)],
-        )
+        composition, references = model.composition(noisy, torch.tensor([0.8]), told(given))
     pixels = F.pixel_shuffle(sliding_clip().transpose(1, 2)[0], PATCH)
     composed = F.pixel_unshuffle(composition.apply(pixels[references]), PATCH)
     torch.testing.assert_close(composed[1:], frames[1:])

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rdtf.models.motion_dfgn import MotionDFGN
+from rdtf.models.motion_dfgn import MotionConditions, MotionDFGN
 from rdtf.models.motion_latents import LATENT_DIM
 from training.resident_parts import CANVAS, TEXT_WIDTH, small_motion_dfgn
 
@@ -40,7 +40,7 @@ def inputs(slots: int, lengths: tuple[int, ...] = (3, 5)) -> dict[str, Any]:
     given[:, 1] = True
     return {
         "noisy": padded(drawn(count, longest, LATENT_DIM)),
-        "sigma": torch.tensor([0.3, 0.8][:count]),
+        "t": torch.tensor([0.3, 0.8][:count]),
         "clean": padded(drawn(count, longest, LATENT_DIM)),
         "given": given,
         "valid": valid,
@@ -52,44 +52,49 @@ def inputs(slots: int, lengths: tuple[int, ...] = (3, 5)) -> dict[str, Any]:
     }
 
 
+def run(network: MotionDFGN, told: dict[str, Any]) -> Tensor:
+    fields = {name: value for name, value in told.items() if name not in ("noisy", "t")}
+    return network(told["noisy"], told["t"], MotionConditions(**fields))
+
+
 def test_content_of_padded_slots_changes_nothing(network):
     told = inputs(6)
     valid = told["valid"]
-    expected = network(**told)[valid]
+    expected = run(network, told)[valid]
     torch.manual_seed(2)
     for name in ("noisy", "clean", "times_ms"):
         values = told[name]
         keep = valid[..., None] if values.ndim == 3 else valid
         told[name] = torch.where(keep, values, 50 * torch.randn(values.shape))
     told["given"] = told["given"] | ~valid
-    assert torch.equal(network(**told)[valid], expected)
+    assert torch.equal(run(network, told)[valid], expected)
 
 
 def test_more_slots_change_nothing(network):
     short, long = inputs(5), inputs(8)
-    expected = network(**short)[short["valid"]]
-    found = network(**long)[long["valid"]]
+    expected = run(network, short)[short["valid"]]
+    found = run(network, long)[long["valid"]]
     assert torch.allclose(found, expected, atol=2e-5, rtol=1e-4)
 
 
 def test_given_frames_may_hold_any_noise(network):
     told = inputs(5)
     hidden = told["valid"] & ~told["given"]
-    expected = network(**told)[hidden]
+    expected = run(network, told)[hidden]
     noise = torch.randn(told["noisy"].shape, generator=torch.Generator().manual_seed(3))
     other = {**told, "noisy": torch.where(told["given"][..., None], noise, told["noisy"])}
-    assert torch.equal(network(**other)[hidden], expected)
+    assert torch.equal(run(network, other)[hidden], expected)
     # And what is given is read: other motion there gives other motion elsewhere.
     moved = {**told, "clean": told["clean"] + 0.5}
-    assert not torch.allclose(network(**moved)[hidden], expected, atol=1e-3)
+    assert not torch.allclose(run(network, moved)[hidden], expected, atol=1e-3)
 
 
 def test_what_is_not_given_is_not_read(network):
     told = inputs(5)
     hidden = told["valid"] & ~told["given"]
-    expected = network(**told)[hidden]
+    expected = run(network, told)[hidden]
     truth = torch.where(told["given"][..., None], told["clean"], told["clean"] + 1)
-    assert torch.equal(network(**{**told, "clean": truth})[hidden], expected)
+    assert torch.equal(run(network, {**told, "clean": truth})[hidden], expected)
 
 
 def test_a_saved_network_has_the_same_weights(network, tmp_path):

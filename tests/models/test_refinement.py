@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rdtf.models.refinement import RefinementStage, in_units, possible_widths, total_flow
+from rdtf.models.warp import RefinementStage, in_units, possible_widths, total_flow
 
 from .networks import perturb, unused_parameters
 

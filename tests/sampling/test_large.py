@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from rdtf.models.composer import Composition
+from rdtf.models.warp import Composition
 from rdtf.sampling.large import LargeFrames, composed_large
 
 CANVAS, SIDE = 8, 32
@@ -25,7 +25,7 @@ def composition(**options: Any) -> Composition:
         weights=draw(1, 3, CANVAS, CANVAS).softmax(dim=1),
         share=draw(1),
         added=draw(1, 4, CANVAS, CANVAS) / 8,
-        between=torch.ones(1, dtype=torch.bool, device=options.get("device")),
+        interpolated=torch.ones(1, dtype=torch.bool, device=options.get("device")),
     )
 
 

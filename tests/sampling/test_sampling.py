@@ -10,8 +10,9 @@ from torch import Tensor
 
 from models.networks import random_clip, stacked, tiny_dfgn
 from rdtf.method.objective import Objective, ObjectiveConfig, build_objective
+from rdtf.models.conditions import Conditions
 from rdtf.models.motion import MOTION_CHANNELS
-from rdtf.sampling.sampling import Conditions, sample
+from rdtf.sampling.sampling import sample
 from rdtf.training.config import ModelConfig, TrainConfig
 from rdtf.training.presets import build_scheduler
 
@@ -28,15 +29,15 @@ class Oracle:
     told: list[tuple[bool, bool]] = field(default_factory=list)
     seen: list[tuple[Tensor, Tensor]] = field(default_factory=list)
 
-    def __call__(self, noisy: Tensor, level: Tensor, *, given, text, text_mask, **_: Any) -> Tensor:
-        has_text = any(bool(mask.any()) for mask in text_mask)
-        self.told.append((has_text, bool(given.any())))
-        self.seen.append((noisy, level))
+    def __call__(self, noisy: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
+        has_text = any(bool(mask.any()) for mask in conditions.text_mask)
+        self.told.append((has_text, bool(conditions.given.any())))
+        self.seen.append((noisy, t))
         # The noise that, added to the truth, makes what is seen.
         zeros, ones = torch.zeros_like(noisy), torch.ones_like(noisy)
-        signal = self.objective.add_noise(self.truth, zeros, level)
-        noise = (noisy - signal) / self.objective.add_noise(zeros, ones, level)
-        return self.objective.target(self.truth, noise, level)
+        signal = self.objective.add_noise(self.truth, zeros, t)
+        noise = (noisy - signal) / self.objective.add_noise(zeros, ones, t)
+        return self.objective.target(self.truth, noise, t)
 
 
 def scheduler_of(config: ObjectiveConfig) -> Any:
@@ -45,14 +46,8 @@ def scheduler_of(config: ObjectiveConfig) -> Any:
 
 def conditions(given: list[bool], seed: int = 0) -> Conditions:
     clip = random_clip(given, seed=seed)
-    return Conditions(
-        clean=torch.where(clip.given[:, None, :, None, None], clip.clean, 0.0),
-        given=clip.given,
-        valid=clip.valid,
-        mean_duration_ms=clip.mean_duration_ms,
-        text=clip.text,
-        text_mask=clip.text_mask,
-    )
+    clean = torch.where(clip.given[:, None, :, None, None], clip.clean, 0.0)
+    return replace(clip.conditions, clean=clean)
 
 
 def noise_like(conditions: Conditions, seed: int = 9) -> Tensor:
@@ -211,8 +206,7 @@ def test_clips_of_a_batch_do_not_meet():
     network, noise = tiny_dfgn(), both.noisy
 
     def completed(clip: Any, noise: Tensor) -> Tensor:
-        told = {name: value for name, value in vars(clip).items() if name not in ("noisy", "level")}
-        return sampled(network, FLOW_X, Conditions(**told), noise=noise)
+        return sampled(network, FLOW_X, clip.conditions, noise=noise)
 
     together = completed(both, noise)
     torch.testing.assert_close(together[:1], completed(one, noise[:1]), atol=1e-4, rtol=1e-4)
@@ -259,10 +253,8 @@ def test_guidance_asks_for_no_more_than_it_needs():
 def test_scales_multiply_what_text_and_given_frames_add(text_scale, image_scale):
     """With a velocity to which given frames add 1 and text adds 4, in one step to clean."""
 
-    def velocity(
-        noisy: Tensor, _: Tensor, *, given: Tensor, text: list[Tensor], **__: Any
-    ) -> Tensor:
-        return torch.full_like(noisy, float(given.any()) + 4.0 * bool(text))
+    def velocity(noisy: Tensor, _: Tensor, told: Conditions) -> Tensor:
+        return torch.full_like(noisy, float(told.given.any()) + 4.0 * bool(told.text))
 
     told = conditions([True, False])
     scales = {"guidance_scale": text_scale, "image_guidance_scale": image_scale}
@@ -277,7 +269,7 @@ def test_image_guidance_leaves_motion_alone(prediction):
     told = conditions([True, False, False])
     clean = torch.nn.functional.pad(told.clean, [0] * 6 + [0, MOTION_CHANNELS])
     told = replace(told, clean=clean)
-    network = tiny_dfgn(motion="joint") if prediction == "x" else _MovingVelocity()
+    network = tiny_dfgn(motion="alone") if prediction == "x" else _MovingVelocity()
     config = ObjectiveConfig("flow", prediction)
     plain, guided = (
         sampled(network, config, told, steps=1, image_guidance_scale=scale) for scale in (1.0, 3.0)
@@ -293,8 +285,8 @@ class _MovingVelocity:
 
     motion_channels = MOTION_CHANNELS
 
-    def __call__(self, noisy: Tensor, _: Tensor, *, given: Tensor, **__: Any) -> Tensor:
-        return noisy * float(given.any()) + 1.0
+    def __call__(self, noisy: Tensor, _: Tensor, told: Conditions) -> Tensor:
+        return noisy * float(told.given.any()) + 1.0
 
 
 @pytest.fixture(scope="module")

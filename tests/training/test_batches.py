@@ -43,12 +43,14 @@ def collate(samples: list[Sample], store: MemoryStore | None = None) -> Batch:
 
 
 def assert_same_batch(actual: Batch, expected: Batch) -> None:
-    assert actual.tasks == expected.tasks and actual.clips == expected.clips
-    assert actual.positions == expected.positions and actual.levels == expected.levels
-    for name in ("clean", "noise", "level", "valid", "given", "mean_duration_ms"):
+    assert actual.info == expected.info
+    for name in ("noise", "t"):
         assert torch.equal(getattr(actual, name), getattr(expected, name)), name
+    told, other = actual.conditions, expected.conditions
+    for name in ("clean", "valid", "given", "mean_duration_ms"):
+        assert torch.equal(getattr(told, name), getattr(other, name)), name
     for name in ("text", "text_mask"):
-        pairs = zip(getattr(actual, name), getattr(expected, name), strict=True)
+        pairs = zip(getattr(told, name), getattr(other, name), strict=True)
         assert all(torch.equal(a, b) for a, b in pairs), name
 
 
@@ -75,8 +77,13 @@ def test_batches_of_a_real_set_are_the_same_for_two_readers(training_set):
     for step in (5, 0, 3):
         batch = step_batches(first, step, WEIGHTS)[0]
         assert_same_batch(batch, step_batches(second, step, WEIGHTS)[0])
-        assert batch.clean.shape[:2] == (6, CHANNELS) and batch.clean.shape[3:] == (SIDE, SIDE)
-        assert batch.clean.abs().max() <= 1 and batch.text[0].shape[::2] == (6, TEXT_WIDTH)
+        assert batch.conditions.clean.shape[:2] == (6, CHANNELS) and batch.conditions.clean.shape[
+            3:
+        ] == (SIDE, SIDE)
+        assert batch.conditions.clean.abs().max() <= 1 and batch.conditions.text[0].shape[::2] == (
+            6,
+            TEXT_WIDTH,
+        )
 
 
 def test_another_seed_gives_other_batches():
@@ -133,8 +140,8 @@ def test_conditions_are_dropped_as_often_as_said(name):
     text, image = 0, 0
     for step in range(40):
         for batch in step_batches(builder(config), step, weights):
-            text += int(batch.text_mask[0].any(dim=1).sum())
-            image += int(batch.given.any(dim=1).sum())
+            text += int(batch.conditions.text_mask[0].any(dim=1).sum())
+            image += int(batch.conditions.given.any(dim=1).sum())
     dropped, always = (text, image) if name == "text_dropout" else (image, text)
     assert always == 160 and 55 < dropped < 105
 
@@ -145,9 +152,9 @@ def test_dropout_is_independent_of_the_task_draw():
     without = builder(tiny_config(data__text_dropout=1.0, data__image_dropout=1.0))
     for step in range(8):
         a, b = step_batches(with_all, step, WEIGHTS)[0], step_batches(without, step, WEIGHTS)[0]
-        assert a.tasks == b.tasks and torch.equal(a.noise, b.noise)
-        assert torch.equal(a.level, b.level) and torch.equal(a.clean, b.clean)
-        assert not b.given.any() and not b.text_mask[0].any()
+        assert a.info == b.info and torch.equal(a.noise, b.noise)
+        assert torch.equal(a.conditions.clean, b.conditions.clean)
+        assert not b.conditions.given.any() and not b.conditions.text_mask[0].any()
 
 
 def test_flips_happen_and_can_be_turned_off():
@@ -155,7 +162,7 @@ def test_flips_happen_and_can_be_turned_off():
         count = 0
         batches = builder(tiny_config(batch_size=4, data__flip_probability=probability))
         for step in range(20):
-            clean = step_batches(batches, step, WEIGHTS)[0].clean
+            clean = step_batches(batches, step, WEIGHTS)[0].conditions.clean
             count += int((clean[:, 0, 0, 0, 0] > clean[:, 0, 0, 0, -1]).sum())
         return count
 
@@ -165,7 +172,7 @@ def test_flips_happen_and_can_be_turned_off():
 
 def test_tasks_differ_within_a_batch_and_all_of_them_come():
     batches = builder(tiny_config(batch_size=8, data__still_share=0.0))
-    drawn = [step_batches(batches, step, WEIGHTS)[0].tasks for step in range(20)]
+    drawn = [step_batches(batches, step, WEIGHTS)[0].info.tasks for step in range(20)]
     assert sum(len(set(tasks)) > 1 for tasks in drawn) >= 19
     assert {task for tasks in drawn for task in tasks} == set(TASKS)
 
@@ -174,7 +181,7 @@ def test_weights_of_zero_leave_a_task_out():
     batches = builder(tiny_config(batch_size=8, data__still_share=0.0))
     weights = {**dict.fromkeys(TASKS, 0.0), "interpolation": 1.0}
     for step in range(10):
-        assert set(step_batches(batches, step, weights)[0].tasks) == {"interpolation"}
+        assert set(step_batches(batches, step, weights)[0].info.tasks) == {"interpolation"}
 
 
 @settings(max_examples=20)
@@ -193,30 +200,33 @@ def test_what_other_clips_hold_does_not_matter(position, salted):
 def test_a_batch_is_well_formed(step):
     config = tiny_config(batch_size=4)
     batch = step_batches(builder(config), step, WEIGHTS)[0]
-    lengths = batch.valid.sum(dim=1)
-    assert batch.valid.shape[1] == lengths.max() <= config.max_frames
-    assert not (batch.given & ~batch.valid).any()
-    assert (batch.valid & ~batch.given).any(dim=1).all()
-    assert ((batch.level > 0) & (batch.level < 1)).all()
-    for row, task in enumerate(batch.tasks):
+    lengths = batch.conditions.valid.sum(dim=1)
+    assert batch.conditions.valid.shape[1] == lengths.max() <= config.max_frames
+    assert not (batch.conditions.given & ~batch.conditions.valid).any()
+    assert (batch.conditions.valid & ~batch.conditions.given).any(dim=1).all()
+    assert ((batch.t > 0) & (batch.t < 1)).all()
+    for row, task in enumerate(batch.info.tasks):
         count = int(lengths[row])
         assert count >= MIN_FRAMES[task]
-        assert batch.valid[row, :count].all()
-        assert not batch.clean[row, :, count:].any() and not batch.noise[row, :, count:].any()
-        durations = MemoryStore(LENGTHS).durations_ms(batch.clips[row])
-        assert durations.min() <= batch.mean_duration_ms[row] <= durations.sum()
+        assert batch.conditions.valid[row, :count].all()
+        assert (
+            not batch.conditions.clean[row, :, count:].any()
+            and not batch.noise[row, :, count:].any()
+        )
+        durations = MemoryStore(LENGTHS).durations_ms(batch.info.clips[row])
+        assert durations.min() <= batch.conditions.mean_duration_ms[row] <= durations.sum()
 
 
 def test_a_step_holds_clips_of_like_length():
     config = tiny_config(batch_size=4, max_frames=8)
     batches = builder(config)
     padding = sum(
-        int((~batch.valid).sum())
+        int((~batch.conditions.valid).sum())
         for step in range(40)
         for batch in step_batches(batches, step, WEIGHTS)
     )
     in_order = [collate([batches.sample(4 * s + i, WEIGHTS) for i in range(4)]) for s in range(40)]
-    assert padding < 0.7 * sum(int((~batch.valid).sum()) for batch in in_order)
+    assert padding < 0.7 * sum(int((~batch.conditions.valid).sum()) for batch in in_order)
 
 
 @pytest.mark.parametrize(("batch_size", "max_frames"), [(8, 8), (16, 16), (64, 16)])
@@ -388,7 +398,7 @@ def test_noise_is_the_samples_own():
     for row, sample in enumerate(samples):
         alone = collate([sample])
         assert torch.equal(together.noise[row, :, : sample.num_frames], alone.noise[0])
-    values = together.noise[together.valid[:, None].expand(-1, CHANNELS, -1)]
+    values = together.noise[together.conditions.valid[:, None].expand(-1, CHANNELS, -1)]
     assert abs(float(values.mean())) < 0.01 and abs(float(values.std()) - 1) < 0.01
 
 
@@ -402,9 +412,12 @@ def test_latents_are_drawn_anew_from_their_posterior():
     store = Uncertain(LENGTHS)
     batches = builder(tiny_config(), store)
     first, again, other = (collate([batches.sample(p, WEIGHTS)], store) for p in (3, 3, 4))
-    assert torch.equal(first.clean, again.clean) and abs(float(first.clean.std()) - 3) < 0.2
-    assert not torch.equal(first.clean[:, :, :1], other.clean[:, :, :1])
-    assert not torch.equal(first.clean, 3 * first.noise)
+    assert (
+        torch.equal(first.conditions.clean, again.conditions.clean)
+        and abs(float(first.conditions.clean.std()) - 3) < 0.2
+    )
+    assert not torch.equal(first.conditions.clean[:, :, :1], other.conditions.clean[:, :, :1])
+    assert not torch.equal(first.conditions.clean, 3 * first.noise)
 
 
 def test_what_travels_is_small(training_set):

@@ -149,7 +149,7 @@ def test_unknown_setting(name):
         ("optimizer.learning_rate", "fast", "takes float, not 'fast'"),
         ("model.compose", "maybe", "takes bool, not 'maybe'"),
         ("model.channels", "8,wide", "takes tuple, not '8,wide'"),
-        ("optimizer", "adam", "setting optimizer takes"),
+        ("optimizer", "adam", "setting optimizer takes no value"),
         ("optimizer.betas", "0.9", "takes 2 values, not 1"),
         ("optimizer.betas", "", "takes 2 values, not 0"),
     ],

@@ -36,7 +36,7 @@ from rdtf.training.checkpoint import (
     mark_best,
     save_checkpoint,
 )
-from rdtf.training.tracking import read_metrics
+from rdtf.training.logging import read_metrics
 
 STEMS = ("ema-0", "model", "optimizer")
 ALL = Retention(last=0)

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from rdtf.training.ema import EMA
-from rdtf.training.ranks import Ranks
+from rdtf.training.distributed import Ranks
+from rdtf.training.optimizer import EMA
 
 
 def small_model() -> nn.Module:

@@ -20,9 +20,16 @@ from rdtf.errors import DataError, UserError
 from rdtf.models.dfgn import DFGN
 from rdtf.models.motion_dfgn import MotionDFGN
 from rdtf.models.motion_predictor import MotionPredictor
-from rdtf.training.bundled import BundledConfig, _defaults, _set_up, fill_flows, train_on_bundle
-from rdtf.training.component import WEIGHTS_FILE, join_parts
-from rdtf.training.far import main
+from rdtf.training.__main__ import main
+from rdtf.training.bundled import (
+    WEIGHTS_FILE,
+    BundledConfig,
+    _defaults,
+    _set_up,
+    fill_flows,
+    join_parts,
+    train_on_bundle,
+)
 
 from .resident_parts import flow_table, small_store
 
@@ -169,7 +176,7 @@ def test_a_gpu_is_set_up():
 @pytest.mark.parametrize("kind", NETWORKS)
 def test_the_far_side_needs_only_what_is_there(kind, summary, tmp_path):
     """Two slices with the bundle's own copy of the package, home, and loaded."""
-    code = BLOCK + "from rdtf.training.far import main\nsys.exit(main(sys.argv[1:]))"
+    code = BLOCK + "from rdtf.training.__main__ import main\nsys.exit(main(sys.argv[1:]))"
     run = [kind, str(summary.path), "--out", "RUN", "--steps", "40", "--parts", "5", *SMALL]
     for slice_seconds in ("8", "120"):
         done = subprocess.run(

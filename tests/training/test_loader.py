@@ -15,8 +15,13 @@ from rdtf.method.curriculum import Curriculum
 from rdtf.method.objective import build_objective
 from rdtf.training.batches import BatchBuilder
 from rdtf.training.config import TrainConfig
-from rdtf.training.loader import MAX_WORKERS, StepLoader, resolve_workers
-from rdtf.training.lookahead import LEAD_STEPS, CurriculumLookahead
+from rdtf.training.loader import (
+    LEAD_STEPS,
+    MAX_WORKERS,
+    CurriculumLookahead,
+    StepLoader,
+    resolve_workers,
+)
 from rdtf.training.packing import PackedBatch
 from rdtf.training.store import open_stores
 
@@ -61,8 +66,7 @@ def assert_same(actual: list[list[PackedBatch]], expected: list[list[PackedBatch
     assert len(actual) == len(expected)
     for a, b in zip(actual, expected, strict=True):
         for first, second in zip(a, b, strict=True):
-            assert first.tasks == second.tasks and first.noise_keys == second.noise_keys
-            assert first.positions == second.positions and first.levels == second.levels
+            assert first.info == second.info and first.noise_keys == second.noise_keys
             assert torch.equal(first.given, second.given)
             assert torch.equal(first.stored["mean"], second.stored["mean"])
             assert torch.equal(first.text[0], second.text[0])
@@ -83,7 +87,7 @@ def test_the_curriculum_moves_the_tasks_of_the_test():
     adaptive = consume(tiny_config(batch_size=4, curriculum__mode="adaptive"), 0)
     fixed = consume(tiny_config(batch_size=4, curriculum__mode="static"), 0)
     pairs = zip(adaptive, fixed, strict=True)
-    assert any(a[0].tasks != b[0].tasks for a, b in pairs)
+    assert any(a[0].info.tasks != b[0].info.tasks for a, b in pairs)
 
 
 def test_an_error_in_a_worker_reaches_the_trainer(training_set):

@@ -15,7 +15,7 @@ import torch.distributed as dist
 
 from fixtures_runs import tiny_arguments, tiny_config
 from rdtf.errors import UserError
-from rdtf.training.memory import explain_out_of_memory, is_out_of_memory, what_to_lower
+from rdtf.training.device import explain_out_of_memory, is_out_of_memory, what_to_lower
 
 CPU = torch.device("cpu")
 CUDA_TEXT = "CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has a total capacity of 7.8 GiB"

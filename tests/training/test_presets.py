@@ -12,10 +12,11 @@ from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
 
 from models.encoders import save_tiny_bert, save_tiny_t5
 from rdtf.errors import ConfigError
-from rdtf.models.refinement import possible_widths
+from rdtf.models.conditions import Conditions
 from rdtf.models.representation import PixelPatches, RGBAAutoencoder
+from rdtf.models.warp import possible_widths
 from rdtf.training.config import TrainConfig, override
-from rdtf.training.forecast import describe_run, meta_denoiser
+from rdtf.training.cost import describe_run, meta_denoiser
 from rdtf.training.presets import PRESETS, build_models, build_scheduler, preset
 
 needs_default_encoder = pytest.mark.skipif(
@@ -127,15 +128,8 @@ def test_models_over_a_trained_autoencoder(encoders, tmp_path):
     states, masks = text_encoders.encode(["a red cat", ""])
     frames = torch.ones(2, 3, dtype=torch.bool)
     latents = torch.zeros(2, denoiser.state_channels, 3, 4, 4)
-    out = denoiser(
-        latents,
-        torch.rand(2),
-        clean=latents,
-        given=~frames,
-        valid=frames,
-        text=states,
-        text_mask=masks,
-    )
+    told = Conditions(clean=latents, given=~frames, valid=frames, text=states, text_mask=masks)
+    out = denoiser(latents, torch.rand(2), told)
     assert out.shape == latents.shape
 
 
@@ -149,7 +143,8 @@ def test_as_many_stages_as_the_patches_have_room_for(encoders, patch, widths):
     assert tuple(denoiser.config_.refine_widths) == widths
     latents = torch.zeros(1, denoiser.state_channels, 3, 3, 3)
     frames = torch.tensor([[True, False, True]])
-    out = denoiser(latents, torch.rand(1), clean=latents, given=frames, valid=frames | True)
+    told = Conditions(clean=latents, given=frames, valid=frames | True)
+    out = denoiser(latents, torch.rand(1), told)
     assert out.shape == latents.shape
 
 

@@ -30,7 +30,6 @@ VALUES = {
     "clips": 76_800,
     "clips_per_second": 312.4,
     "padding_share": 0.04,
-    "mfu": 0.381,
     "memory_bytes": 21.3e9,
     "eta_seconds": 12_000.0,
     "seconds": 250.0,
@@ -40,7 +39,7 @@ VALUES = {
 def test_the_line():
     assert log_line(VALUES) == (
         "step 1200/60000  76.8k clips  loss 0.0421 (gen .051 int .032 pred .043)  312 clips/s  "
-        "MFU 38%  mem 21.3 GB  ETA 3 h 20 min"
+        "mem 21.3 GB  ETA 3 h 20 min"
     )
 
 
@@ -58,7 +57,6 @@ def test_little_and_odd_values():
     assert line == "loss nan (pred 12.)"
     assert log_line({"loss": 2e-5}) == "loss 2.00e-05"
     assert log_line({"clips_per_second": 0.534}) == "0.53 clips/s"
-    assert log_line({"mfu": 0.004}) == "MFU 0.4%"
 
 
 @pytest.mark.parametrize(

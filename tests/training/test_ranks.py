@@ -14,8 +14,8 @@ import torch
 
 from fixtures_runs import tiny_config
 from rdtf.training.checkpoint import Checkpoint, load_step
+from rdtf.training.logging import read_metrics
 from rdtf.training.run import load_pipeline
-from rdtf.training.tracking import read_metrics
 from rdtf.training.train import train
 
 from .two_ranks import CONFIG, HALF, STEPS

@@ -146,7 +146,7 @@ def test_three_and_three_steps_are_six_bit_for_bit(kind, workers, text, tmp_path
     assert run_of(kind, text, tmp_path / "whole").train(log=lambda line: None)
 
     first = run_of(kind, text, tmp_path / "halves", workers)
-    assert not first.train(log=lambda line: first.stop() if first.step == 3 else None)
+    assert not first.train(log=lambda line: None, stop=lambda: first.step == 3)
     assert first.step == 3
     second = run_of(kind, text, tmp_path / "halves", workers)
     assert second.step == 3

@@ -22,10 +22,10 @@ from rdtf.errors import CheckpointError, ConfigError, UserError
 from rdtf.synthetic.characters import SyntheticStickers
 from rdtf.training.checkpoint import Checkpoint, checkpoint_folders, load_latest, load_step
 from rdtf.training.config import TrainConfig
-from rdtf.training.lookahead import LEAD_STEPS
+from rdtf.training.loader import LEAD_STEPS
+from rdtf.training.logging import read_metrics
 from rdtf.training.run import load_pipeline, locked
 from rdtf.training.store import open_stores
-from rdtf.training.tracking import read_metrics
 from rdtf.training.train import train
 from rdtf.training.trainer import Trainer, TrainResult
 from rdtf.training.validation import validation_hook
@@ -39,7 +39,7 @@ EXACT = {
     "save_every": 2,
     "optimizer__ema_decays": (0.998, 0.9),
 }
-_CLOCKED = ("seconds", "clips_per_second", "mfu", "memory_bytes", "eta_seconds")
+_CLOCKED = ("seconds", "clips_per_second", "flops_per_second", "memory_bytes", "eta_seconds")
 
 
 class StopAt:

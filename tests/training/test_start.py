@@ -11,8 +11,7 @@ from rdtf.errors import CheckpointError, ConfigError
 from rdtf.models.loading import load_weights_of
 from rdtf.sampling.pipeline import SHIPPED_MODEL, StickerPipeline
 from rdtf.training.config import override
-from rdtf.training.presets import build_models
-from rdtf.training.start import adopt, load_start
+from rdtf.training.presets import adopt, build_models, load_start
 from rdtf.training.train import train
 
 

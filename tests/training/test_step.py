@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -10,9 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from rdtf.method.loss import blend_error
 from rdtf.method.objective import ObjectiveConfig, build_objective
-from rdtf.training.packing import Batch
-from rdtf.training.step import batch_errors, blend_error
+from rdtf.models.conditions import Conditions
+from rdtf.training.packing import Batch, SampleInfo
+from rdtf.training.step import batch_errors
 
 OBJECTIVE = build_objective(ObjectiveConfig())
 
@@ -22,21 +25,19 @@ def batch(frames: list[list[float]], given: list[list[bool]], slots: int = 0) ->
     values = nn.functional.pad(torch.tensor(frames), (0, slots))
     clean = values[:, None, :, None, None].expand(-1, 2, -1, 3, 3).contiguous()
     count, length = len(frames), len(frames[0])
-    return Batch(
+    conditions = Conditions(
         clean=clean,
-        noise=torch.zeros_like(clean),
-        motion_noise=torch.zeros_like(clean),
-        level=torch.full((count,), 0.25),
         valid=(torch.arange(length + slots) < length).expand(count, -1),
         given=nn.functional.pad(torch.tensor(given), (0, slots)),
-        text=[],
-        text_mask=[],
         mean_duration_ms=torch.full((count,), 100.0),
-        tasks=("interpolation",) * count,
-        clips=tuple(range(count)),
-        positions=tuple(range(count)),
-        levels=(0.25,) * count,
-        num_frames=(length,) * count,
+    )
+    rows = tuple(range(count))
+    return Batch(
+        SampleInfo(("interpolation",) * count, rows, rows, (0.25,) * count, (length,) * count),
+        conditions,
+        noise=torch.zeros_like(clean),
+        motion_noise=torch.zeros_like(clean),
+        t=torch.full((count,), 0.25),
     )
 
 
@@ -56,6 +57,11 @@ class Says(nn.Module):
 ENDS = [True, False, True]
 
 
+def to_do(clips: Batch) -> Tensor:
+    told = clips.conditions
+    return blend_error(told.clean, told.given, told.valid)
+
+
 @pytest.mark.parametrize(
     ("frames", "mask", "expected"),
     [
@@ -72,20 +78,20 @@ ENDS = [True, False, True]
 )
 @pytest.mark.parametrize("slots", [0, 2])
 def test_blend_error(frames, mask, expected, slots):
-    found = blend_error(batch([frames], [mask], slots))
+    found = to_do(batch([frames], [mask], slots))
     torch.testing.assert_close(found, torch.tensor([expected]), rtol=1e-5, atol=1e-6)
 
 
 @given(given=st.lists(st.booleans(), min_size=1, max_size=6).filter(any), value=st.floats(-1, 1))
 @settings(max_examples=30)
 def test_still_clips_leave_nothing_to_do(given, value):
-    found = blend_error(batch([[value] * len(given)], [given]))
+    found = to_do(batch([[value] * len(given)], [given]))
     assert found.item() < 1e-10
 
 
 def test_blend_error_is_each_clips_own():
     clips = [[0.0, 5.0, 4.0], [1.0, 1.0, 1.0], [0.0, 3.0, 0.0]]
-    found = blend_error(batch(clips, [ENDS] * 3))
+    found = to_do(batch(clips, [ENDS] * 3))
     torch.testing.assert_close(found, torch.tensor([9.0, 0.0, 9.0]))
 
 
@@ -108,11 +114,11 @@ def test_errors_count_relative_to_what_there_is_to_do(floor):
 
 def test_relative_weights_come_on_top_of_those_of_the_noise_level():
     clips = batch([[0.0, 5.0, 4.0]], [ENDS])
-    noisy = Batch(**{**vars(clips), "level": torch.ones(1)})
+    noisy = replace(clips, t=torch.ones(1))
     weighted, errors, _ = batch_errors(Says(2.0), OBJECTIVE, noisy, relative_loss_floor=1.0)
-    expected = errors * OBJECTIVE.loss_weight(noisy.level) / 10
+    expected = errors * OBJECTIVE.loss_weight(noisy.t) / 10
     torch.testing.assert_close(weighted, expected)
-    assert OBJECTIVE.loss_weight(noisy.level).item() != 1
+    assert OBJECTIVE.loss_weight(noisy.t).item() != 1
 
 
 # ------------------------------------------------------------------ motion
@@ -135,8 +141,12 @@ def sliding() -> Batch:
         frames[0, :, index, 4:12, 2 + 2 * index : 8 + 2 * index] = 1.0
         frames[1, :, index, 4:12, 2:8] = 1.0
     flat = batch([[0.0] * 3] * 2, [[True, False, False]] * 2)
-    changed = {"clean": frames, "noise": torch.zeros_like(frames)}
-    return Batch(**{**vars(flat), **changed, "motion_noise": torch.zeros(2, 2, 3, 16, 16)})
+    return replace(
+        flat,
+        conditions=replace(flat.conditions, clean=frames),
+        noise=torch.zeros_like(frames),
+        motion_noise=torch.zeros(2, 2, 3, 16, 16),
+    )
 
 
 def test_learning_motion_only_counts_what_moved():
@@ -151,7 +161,9 @@ def test_motion_comes_on_top_of_the_pixels():
     clips = sliding()
     errors, plain, counts = batch_errors(Moves(), OBJECTIVE, clips)
     assert counts.tolist() == [2 * 16 * 16] * 2
-    torch.testing.assert_close(plain, clips.clean[:, :, 1:].square().sum(dim=(1, 2, 3, 4)))
-    of_pixels = plain * OBJECTIVE.loss_weight(clips.level)
+    torch.testing.assert_close(
+        plain, clips.conditions.clean[:, :, 1:].square().sum(dim=(1, 2, 3, 4))
+    )
+    of_pixels = plain * OBJECTIVE.loss_weight(clips.t)
     of_motion, _, _ = batch_errors(Moves(), OBJECTIVE, clips, learn="motion")
     torch.testing.assert_close(errors, of_pixels + of_motion)

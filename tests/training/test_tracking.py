@@ -14,7 +14,7 @@ from PIL import Image
 
 from fixtures_runs import tiny_config
 from rdtf.errors import ConfigError
-from rdtf.training.tracking import Tracker, check_trackers, read_metrics
+from rdtf.training.logging import Tracker, check_trackers, read_metrics
 
 TRACKERS = ("tensorboard", "trackio", "wandb")
 
@@ -198,7 +198,7 @@ def test_wandb_without_login_says_what_to_do(run, tmp_path):
     pytest.importorskip("wandb")
     code = f"""
 from pathlib import Path
-from rdtf.training.tracking import Tracker
+from rdtf.training.logging import Tracker
 Tracker(Path({str(run)!r}), None, "wandb")
 """
     ended = in_a_process(code, HOME=str(tmp_path), NETRC=str(tmp_path / "netrc"))

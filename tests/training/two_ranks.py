@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from fixtures_runs import tiny_config
 from rdtf.errors import ConfigError
 from rdtf.training.config import TrainConfig
-from rdtf.training.ranks import Ranks, open_ranks
+from rdtf.training.distributed import Ranks, open_ranks
 from rdtf.training.store import open_stores
 from rdtf.training.train import train
 from rdtf.training.trainer import Trainer

@@ -166,7 +166,7 @@ class _Steps:
 
     def _draw(self, latents: Tensor) -> bytes | None:
         """A preview; there is none of motion, nor of a still that is drawn before it moves."""
-        from rdtf.sampling.latents import to_frames
+        from rdtf.sampling.moving import to_frames
 
         if latents.shape[1:2] != (self._pipeline.state_channels,):
             return None

@@ -74,7 +74,7 @@ class Train:
 
         config: TrainConfig = preset(self.preset)
         if self.start_from is not None:
-            from rdtf.training.start import adopt
+            from rdtf.training.presets import adopt
 
             config = adopt(config, self.start_from)
         settings: dict[str, object] = {"seed": self.seed, "curriculum.mode": self.curriculum}
@@ -82,7 +82,7 @@ class Train:
             settings["steps"] = self.steps
         config = override(config, {**settings, **_assignments(self.set)})
         if self.dry_run:
-            from rdtf.training.forecast import describe_run
+            from rdtf.training.cost import describe_run
 
             values = describe_run(config, self.data)
             show(values, self.json, values["text"])
@@ -219,8 +219,7 @@ class _TrainOnBundle:
 
     def run(self) -> int:
         from rdtf.cli.output import show
-        from rdtf.training.bundled import BundledConfig, train_on_bundle
-        from rdtf.training.far import weights_of
+        from rdtf.training.bundled import BundledConfig, train_on_bundle, weights_of
 
         config = BundledConfig(
             kind=self.kind,
@@ -256,7 +255,7 @@ class TrainMotion(_TrainOnBundle):
     """Train the motion network on a bundle: how things move, from a still, words or given frames.
 
     The same command again goes on. On a rented GPU without this program's dependencies:
-    PYTHONPATH=BUNDLE python -m rdtf.training.far motion BUNDLE --out RUN --seconds 1800
+    PYTHONPATH=BUNDLE python -m rdtf.training motion BUNDLE --out RUN --seconds 1800
 
     Example: rdtf train-motion BUNDLE --out RUN --seconds 1800 --slice 560 --parts 60
     """
@@ -269,7 +268,7 @@ class TrainPrediction(_TrainOnBundle):
     """Train the prediction network on a bundle: how a movement goes on.
 
     The same command again goes on. On a rented GPU without this program's dependencies:
-    PYTHONPATH=BUNDLE python -m rdtf.training.far prediction BUNDLE --out RUN --seconds 1800
+    PYTHONPATH=BUNDLE python -m rdtf.training prediction BUNDLE --out RUN --seconds 1800
 
     Example: rdtf train-prediction BUNDLE --out RUN --seconds 1800 --slice 560 --parts 60
     """
@@ -282,7 +281,7 @@ class TrainDrawing(_TrainOnBundle):
     """Train the drawing network on a bundle: stills from words.
 
     The same command again goes on. On a rented GPU without this program's dependencies:
-    PYTHONPATH=BUNDLE python -m rdtf.training.far drawing BUNDLE --out RUN --seconds 1800
+    PYTHONPATH=BUNDLE python -m rdtf.training drawing BUNDLE --out RUN --seconds 1800
 
     Example: rdtf train-drawing BUNDLE --out RUN --seconds 1800 --slice 560 --parts 60
     """
@@ -307,7 +306,7 @@ class JoinParts:
     def run(self) -> None:
         from rdtf.cli.output import show
         from rdtf.errors import UserError
-        from rdtf.training.component import join_parts
+        from rdtf.training.bundled import join_parts
 
         if len(self.paths) < 2:
             raise UserError("name the parts and the folder to make")

@@ -11,6 +11,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+NUM_REFERENCES = 2
+
 
 def denoiser_input(noisy: Tensor, clean: Tensor, given: Tensor) -> Tensor:
     """Channels that the denoiser sees.
@@ -28,34 +30,56 @@ def denoiser_input(noisy: Tensor, clean: Tensor, given: Tensor) -> Tensor:
     return torch.cat([noisy, torch.where(mask > 0, clean, 0.0), plane], dim=1)
 
 
-def frame_weights(valid: Tensor, given: Tensor, given_frame_weight: float = 0.0) -> Tensor:
-    """Loss mask `float [B, F]`: 1 on valid hidden frames, `given_frame_weight` on given ones."""
-    hidden = valid & ~given
-    return hidden.float() + given_frame_weight * (valid & given).float()
+def reference_frames(given: Tensor) -> tuple[Tensor, Tensor]:
+    """For each frame the two given frames to look at: nearest before, nearest after.
 
-
-def masked_error_sum(
-    prediction: Tensor, target: Tensor, weights: Tensor, sample_weight: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
-    """Weighted squared error summed over the elements that count, and their number.
-
-    The caller divides by the count over *all* ranks and micro-batches, so a clip of two frames and
-    one of sixteen weigh by their frames, and padding weighs nothing.
+    Where one side has none (prediction), the second nearest of the other side steps in, and where
+    a single frame is given, it serves twice.
 
     Args:
-        prediction: `[B, C, F, h, w]`.
-        target: same shape.
-        weights: loss mask from `frame_weights`, `[B, F]`.
-        sample_weight: optional `[B]`, for example a weight by noise level.
+        given: condition mask, bool `[B, F]`.
 
     Returns:
-        (error sum per sample `[B]`, count of weighted elements per sample `[B]`), both float32.
+        (indices int64 `[B, F, 2]`, distances in frames float `[B, F, 2]`, infinite where a clip has
+        no given frame at all).
     """
-    # where() before the square: NaN in a padded slot must reach neither the sum nor its gradient.
-    counts = (weights > 0)[:, None, :, None, None]
-    difference = torch.where(counts, prediction.float() - target.float(), 0.0)
-    per_sample = (difference.square().sum(dim=(1, 3, 4)) * weights).sum(dim=1)
-    if sample_weight is not None:
-        per_sample = per_sample * sample_weight
-    elements_per_frame = prediction.shape[1] * prediction.shape[3] * prediction.shape[4]
-    return per_sample, weights.sum(dim=1) * elements_per_frame
+    frames = given.shape[1]
+    index = torch.arange(frames, device=given.device)
+    offset = (index[None, :] - index[:, None]).float()  # [f, k] = k − f
+    distance = offset.abs().expand(len(given), -1, -1)
+    distance = distance.masked_fill(~given[:, None, :], torch.inf)
+
+    before = distance.masked_fill(offset > 0, torch.inf)
+    after = distance.masked_fill(offset <= 0, torch.inf)
+    before_distance, before_index = before.min(dim=2)
+    after_distance, after_index = after.min(dim=2)
+
+    count = min(NUM_REFERENCES, frames)
+    nearest_distance, nearest_index = distance.topk(count, dim=2, largest=False)
+    second_index, second_distance = nearest_index[..., -1], nearest_distance[..., -1]
+    alone = second_distance.isinf()
+    second_index = torch.where(alone, nearest_index[..., 0], second_index)
+    second_distance = torch.where(alone, nearest_distance[..., 0], second_distance)
+
+    both = before_distance.isfinite() & after_distance.isfinite()
+    first_index = torch.where(both, before_index, nearest_index[..., 0])
+    first_distance = torch.where(both, before_distance, nearest_distance[..., 0])
+    second_index = torch.where(both, after_index, second_index)
+    second_distance = torch.where(both, after_distance, second_distance)
+    return (
+        torch.stack([first_index, second_index], dim=-1),
+        torch.stack([first_distance, second_distance], dim=-1),
+    )
+
+
+def gather_references(clean: Tensor, indices: Tensor) -> Tensor:
+    """Latents of the reference frames: `[B, C, F, h, w]`, `[B, F, 2]` → `[B, F, 2, C, h, w]`."""
+    batch = torch.arange(len(clean), device=clean.device)[:, None, None]
+    return clean.transpose(1, 2)[batch, indices]
+
+
+def extrapolated_frames(given: Tensor) -> Tensor:
+    """Frames that have given ones on one side only, bool `[B, F]` → bool `[B, F]`."""
+    before = given.cumsum(dim=1) > 0
+    after = given.flip(1).cumsum(dim=1).flip(1) > 0
+    return before ^ after

@@ -46,19 +46,19 @@ class Objective(Protocol):
 
     config: ObjectiveConfig
 
-    def draw_level(self, generator: np.random.Generator) -> float: ...
+    def draw_t(self, generator: np.random.Generator) -> float: ...
 
-    def add_noise(self, clean: Tensor, noise: Tensor, level: Tensor) -> Tensor: ...
+    def add_noise(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor: ...
 
-    def target(self, clean: Tensor, noise: Tensor, level: Tensor) -> Tensor: ...
+    def target(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor: ...
 
-    def loss_weight(self, level: Tensor) -> Tensor: ...
+    def loss_weight(self, t: Tensor) -> Tensor: ...
 
-    def model_output(self, prediction: Tensor, noisy: Tensor, level: Tensor) -> Tensor: ...
+    def model_output(self, prediction: Tensor, noisy: Tensor, t: Tensor) -> Tensor: ...
 
 
-def _per_sample(level: Tensor, like: Tensor) -> Tensor:
-    return level.to(like.dtype).view(-1, *[1] * (like.ndim - 1))
+def _per_sample(t: Tensor, like: Tensor) -> Tensor:
+    return t.to(like.dtype).view(-1, *[1] * (like.ndim - 1))
 
 
 class FlowObjective:
@@ -69,30 +69,30 @@ class FlowObjective:
             raise ConfigError(f"flow predicts 'x' or 'v', not {config.prediction!r}")
         self.config = config
 
-    def draw_level(self, generator: np.random.Generator) -> float:
+    def draw_t(self, generator: np.random.Generator) -> float:
         """A noise level in (0, 1), logit-normal, then shifted."""
         logit = generator.normal(self.config.logit_mean, self.config.logit_std)
-        level = 1.0 / (1.0 + np.exp(-logit))
-        return float(self.config.shift * level / (1 + (self.config.shift - 1) * level))
+        t = 1.0 / (1.0 + np.exp(-logit))
+        return float(self.config.shift * t / (1 + (self.config.shift - 1) * t))
 
-    def add_noise(self, clean: Tensor, noise: Tensor, level: Tensor) -> Tensor:
-        t = _per_sample(level, clean)
+    def add_noise(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        t = _per_sample(t, clean)
         return (1 - t) * clean + t * noise
 
-    def target(self, clean: Tensor, noise: Tensor, level: Tensor) -> Tensor:
+    def target(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
         return clean if self.config.prediction == "x" else noise - clean
 
-    def loss_weight(self, level: Tensor) -> Tensor:
+    def loss_weight(self, t: Tensor) -> Tensor:
         """Weight per sample `[B]`: makes the x-loss the v-loss (v error = x error / t), floored."""
         if self.config.prediction == "v":
-            return torch.ones_like(level)
-        return (self.config.min_level / level.clamp(min=self.config.min_level)).square()
+            return torch.ones_like(t)
+        return (self.config.min_level / t.clamp(min=self.config.min_level)).square()
 
-    def model_output(self, prediction: Tensor, noisy: Tensor, level: Tensor) -> Tensor:
+    def model_output(self, prediction: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
         """Velocity, as diffusers' flow-match schedulers expect it."""
         if self.config.prediction == "v":
             return prediction
-        return (noisy - prediction) / _per_sample(level, noisy).clamp(min=1e-4)
+        return (noisy - prediction) / _per_sample(t, noisy).clamp(min=1e-4)
 
 
 class DDPMObjective:
@@ -108,13 +108,13 @@ class DDPMObjective:
         cumulative = np.cumprod(1.0 - roots**2)
         self._alphas_cumprod = torch.from_numpy(cumulative.astype(np.float32))
 
-    def draw_level(self, generator: np.random.Generator) -> float:
+    def draw_t(self, generator: np.random.Generator) -> float:
         """A uniformly drawn timestep over the number of timesteps, in [0, 1)."""
         steps = self.config.num_train_timesteps
         return float(generator.integers(steps)) / steps
 
-    def _alpha_sigma(self, level: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
-        index = (level * self.config.num_train_timesteps).round().long()
+    def _alpha_sigma(self, t: Tensor, like: Tensor) -> tuple[Tensor, Tensor]:
+        index = (t * self.config.num_train_timesteps).round().long()
         index = index.clamp(0, self.config.num_train_timesteps - 1)
         alpha_squared = self._alphas_cumprod.to(like.device)[index]
         return (
@@ -122,20 +122,20 @@ class DDPMObjective:
             _per_sample((1 - alpha_squared).sqrt(), like),
         )
 
-    def add_noise(self, clean: Tensor, noise: Tensor, level: Tensor) -> Tensor:
-        alpha, sigma = self._alpha_sigma(level, clean)
+    def add_noise(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        alpha, sigma = self._alpha_sigma(t, clean)
         return alpha * clean + sigma * noise
 
-    def target(self, clean: Tensor, noise: Tensor, level: Tensor) -> Tensor:
-        alpha, sigma = self._alpha_sigma(level, clean)
+    def target(self, clean: Tensor, noise: Tensor, t: Tensor) -> Tensor:
+        alpha, sigma = self._alpha_sigma(t, clean)
         if self.config.prediction == "eps":
             return noise
         return clean if self.config.prediction == "x" else alpha * noise - sigma * clean
 
-    def loss_weight(self, level: Tensor) -> Tensor:
-        return torch.ones_like(level)
+    def loss_weight(self, t: Tensor) -> Tensor:
+        return torch.ones_like(t)
 
-    def model_output(self, prediction: Tensor, noisy: Tensor, level: Tensor) -> Tensor:
+    def model_output(self, prediction: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
         """eps, v or x as predicted: the scheduler's `prediction_type` says which."""
         return prediction
 

@@ -1,9 +1,8 @@
 """The discrete frame generation network, DFGN (paper §3.2, overview figure).
 
-A U-Net over the frames of a short clip. Every residual block is followed by a spatio-temporal
-interaction layer; the coarser levels add attention within the frame and to the text. It is told
-the noise level, the number of frames and their mean duration, and sees the dual mask's input:
-noisy latents, given latents, and the condition mask as a channel.
+A U-Net over the frames of a short clip (`models/unet.py`). It is told the noise level t, the number
+of frames and their mean duration, and sees the dual mask's input: noisy latents, given latents, and
+the condition mask as a channel.
 """
 
 from __future__ import annotations
@@ -17,58 +16,28 @@ from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils.accelerate_utils import apply_forward_hook
 from torch import Tensor, nn
 
-from rdtf.method.dual_mask import denoiser_input
-from rdtf.models.composer import NUM_REFERENCES, Composition, FrameComposer, reference_frames
-from rdtf.models.guide import (
-    NUM_HINTS,
-    Guide,
-    Known,
+from rdtf.method.dual_mask import NUM_REFERENCES, denoiser_input, reference_frames
+from rdtf.models.conditions import (
+    MATCH_CHANNELS,
+    Conditions,
+    ReferenceFeatures,
     by_frame,
-    guide_by,
-    may_be_padded,
+    may_be_masked,
+    pick_rows,
+    reference_features,
     rows_of,
-    without_padding,
 )
-from rdtf.models.layers import (
-    ClipShape,
-    ResidualBlock,
-    SpatialTransformer,
-    group_norm,
-    sinusoidal_embedding,
-    zero_init,
-)
+from rdtf.models.layers import ClipShape, group_norm, sinusoidal_embedding, zero_init
 from rdtf.models.loading import OwnMemory
-from rdtf.models.motion import MOTION_CHANNELS, flow_of_motion
-from rdtf.models.sti import NoTemporalLayer, SpatioTemporalInteraction, TemporalConvolution
-from rdtf.models.wiener import guess_error, input_scale
+from rdtf.models.motion import MOTION_CHANNELS, MOTION_STD, flow_of_motion
+from rdtf.models.unet import UNetLayers, embed_text_layers
+from rdtf.models.warp import Composition, WarpDecoder
 
 # Spread of premultiplied sticker pixels in [-1, 1].
 _DATA_STD = 0.7
 
 
-class Stage(nn.Module):
-    """Residual block → STI → (at coarser levels) spatial and text attention."""
-
-    def __init__(self, in_channels: int, out_channels: int, attend: bool, config: Any) -> None:
-        super().__init__()
-        self.residual = ResidualBlock(in_channels, out_channels, config.embedding_dim)
-        self.temporal = _temporal_layer(out_channels, config)
-        self.transformer = (
-            SpatialTransformer(
-                out_channels, config.attention_head_dim, config.text_dim, config.expansion
-            )
-            if attend
-            else None
-        )
-
-    def forward(
-        self, x: Tensor, embedding: Tensor, text: Tensor, text_mask: Tensor | None, clip: ClipShape
-    ) -> Tensor:
-        x = self.temporal(self.residual(x, embedding), clip)
-        return x if self.transformer is None else self.transformer(x, text, text_mask)
-
-
-class DFGN(OwnMemory, ModelMixin, ConfigMixin):
+class DFGN(OwnMemory, ModelMixin, UNetLayers, ConfigMixin):
     """Denoiser for clips of any number of frames.
 
     Args (the presets in `rdtf.training.presets` set them):
@@ -82,13 +51,11 @@ class DFGN(OwnMemory, ModelMixin, ConfigMixin):
             MLP to `text_dim` and all are joined along the token axis (paper: CLIP and T5).
         temporal_layer: "sti" or, for the paper's Table 3 ablation, "conv3d".
         prediction: what comes out: "x" (clean latents), "v" or "eps".
-        compose: move pixels of the given frames (`models/composer.py`); needs prediction "x".
-        refine_widths: channels of the composer's refinement stages, coarse to fine.
-        motion: latents for motion beyond the given frames (`models/motion.py`), by which the
-            composer moves pixels: "none"; "joint": diffused together with the pixels; "alone":
-            there only motion is diffused, and what the network draws follows from it, which a
-            small network does more cleanly.
-        patch: how many pixels a latent cell folds per side; the composer warps unfolded.
+        compose: move pixels of the given frames (`models/warp.py`); needs prediction "x".
+        refine_widths: channels of the warp decoder's refinement stages, coarse to fine.
+        motion: "alone": in extrapolated frames motion latents are diffused instead of pixels, and
+            the warp decoder moves pixels by them (`models/motion.py`); "none": pixels everywhere.
+        patch: how many pixels a latent cell folds per side; the warp decoder works unfolded.
         draws: whether it has learned to draw; one that learned motion only needs a given frame.
     """
 
@@ -125,12 +92,12 @@ class DFGN(OwnMemory, ModelMixin, ConfigMixin):
         super().__init__()
         if compose and prediction != "x":
             raise ValueError("compose needs prediction='x': it composes clean frames")
+        if motion not in ("none", "alone"):
+            raise ValueError(f"motion={motion!r} is not supported; train with motion=alone")
         config: Any = self.config
-        self.gradient_checkpointing = False
         input_channels = 2 * latent_channels + 1
         if compose:
-            input_channels += NUM_REFERENCES * latent_channels
-            input_channels += NUM_HINTS
+            input_channels += NUM_REFERENCES * latent_channels + MATCH_CHANNELS
         self.motion_channels = MOTION_CHANNELS if compose and motion != "none" else 0
         input_channels += self.motion_channels
 
@@ -139,39 +106,12 @@ class DFGN(OwnMemory, ModelMixin, ConfigMixin):
             nn.SiLU(),
             nn.Linear(embedding_dim, embedding_dim),
         )
-        self.embed_text = nn.ModuleList(
-            nn.Sequential(
-                nn.Linear(width, 2 * text_dim), nn.SiLU(), nn.Linear(2 * text_dim, text_dim)
-            )
-            for width in text_widths
-        )
+        self.embed_text = embed_text_layers(text_widths, text_dim)
         self.null_text = nn.Parameter(torch.zeros(1, 1, text_dim))
-        self.conv_in = nn.Conv2d(input_channels, channels[0], 1)
-
-        self.down, self.downsample = nn.ModuleList(), nn.ModuleList()
-        skips = [channels[0]] if extra_up_stage else []
-        width = channels[0]
-        for level, out in enumerate(channels):
-            for _ in range(layers_per_level):
-                self.down.append(Stage(width, out, level in attention_levels, config))
-                width = out
-                skips.append(width)
-            if level < len(channels) - 1:
-                self.downsample.append(nn.Conv2d(width, width, 3, stride=2, padding=1))
-                skips += [width] * extra_up_stage
-
-        self.middle = nn.ModuleList(Stage(width, width, True, config) for _ in range(2))
-
-        self.up, self.upsample = nn.ModuleList(), nn.ModuleList()
-        for level, out in reversed(list(enumerate(channels))):
-            for _ in range(layers_per_level + extra_up_stage):
-                self.up.append(Stage(width + skips.pop(), out, level in attention_levels, config))
-                width = out
-            if level > 0:
-                self.upsample.append(nn.Conv2d(width, width, 3, padding=1))
+        width, _ = self.build_unet(config, input_channels, kernel=1)
 
         if compose:
-            self.composer = FrameComposer(width, latent_channels, patch, tuple(refine_widths))
+            self.composer = WarpDecoder(width, latent_channels, patch, tuple(refine_widths))
             if self.motion_channels:
                 self.norm_motion = group_norm(width)
                 self.conv_motion = zero_init(nn.Conv2d(width, MOTION_CHANNELS + 1, 3, padding=1))
@@ -182,70 +122,37 @@ class DFGN(OwnMemory, ModelMixin, ConfigMixin):
     # ------------------------------------------------------------------ forward
 
     def forward(
-        self,
-        noisy: Tensor,
-        level: Tensor,
-        *,
-        clean: Tensor,
-        given: Tensor,
-        valid: Tensor,
-        text: list[Tensor] | Tensor | None = None,
-        text_mask: list[Tensor] | Tensor | None = None,
-        mean_duration_ms: Tensor | None = None,
-        motion_scale: float = 1.0,
-        motion_only: bool = False,
-        known: Known | None = None,
+        self, noisy: Tensor, t: Tensor, conditions: Conditions, *, motion_only: bool = False
     ) -> Tensor:
         """Predict `x`, `v` or `eps` (see `prediction`) for every frame.
 
         Args:
-            noisy: latents at noise level `level`, `[B, C + M, F, h, w]`; behind the C channels of
-                the pixels follow the M = 2 of motion, if the model has them.
-            level: noise level in [0, 1], `[B]`.
-            clean: clean latents; only the pixels of given frames are read.
-            given, valid: condition and validity mask, bool `[B, F]`, given ≤ valid.
-            text, text_mask: token states `[B, T, D]` and bool `[B, T]` per encoder; a mask that is
-                all False means no text.
-            mean_duration_ms: mean frame duration, `[B]`; 100 ms if absent.
-            motion_scale: how much further than predicted things move in frames that do not lie
-                between given ones. Only a model that composes knows what moves.
+            noisy: latents at noise level t, `[B, C + M, F, h, w]`; behind the C channels of the
+                pixels follow the M = 2 of motion, if the model has them.
+            t: noise level in [0, 1], `[B]`.
+            conditions: of clean latents only the pixels of given frames are read.
             motion_only: predict motion latents and no pixels, `[B, M, F, h, w]`.
-            known: what `prepare` found of the same conditions, or what else is known of them.
 
         Returns:
             `[B, C + M, F, h, w]`. Frames outside `valid` hold nothing meaningful.
         """
-        told = (text, text_mask, mean_duration_ms)
-        padded = may_be_padded(valid, known)
-        given, noisy, clean = self._inputs(given, valid, noisy, clean, padded)
-        guide = self._guide(clean, given, valid, motion_scale, known)
-        h, seen = self._features(noisy, level, clean, given, valid, padded, guide, *told)
-        if guide is None:
+        known = self._settled(conditions, conditions.may_be_padded)
+        h, seen = self._features(noisy, t, known)
+        if known.features is None:
             out = self.conv_out(nn.functional.silu(self.norm_out(h)))
         else:
-            guide, out = self._moved(h, guide, seen, level)
+            features, out = self._moved(h, known.features, seen, t)
             if motion_only:
                 # So that all parameters take part in every step, as data-parallel training needs.
                 out = out + 0.0 * sum(parameter.sum() for parameter in self.composer.parameters())
             else:
-                pixels = self._composed(h, guide, seen, clean, valid & ~given)
+                pixels = self._composed(h, features, seen, known)
                 out = torch.cat([pixels, out.to(pixels.dtype)], dim=1)
-        return out.unflatten(0, valid.shape).transpose(1, 2)
+        return out.unflatten(0, known.valid.shape).transpose(1, 2)
 
     @apply_forward_hook
     def composition(
-        self,
-        noisy: Tensor,
-        level: Tensor,
-        *,
-        clean: Tensor,
-        given: Tensor,
-        valid: Tensor,
-        text: list[Tensor] | Tensor | None = None,
-        text_mask: list[Tensor] | Tensor | None = None,
-        mean_duration_ms: Tensor | None = None,
-        motion_scale: float = 1.0,
-        known: Known | None = None,
+        self, noisy: Tensor, t: Tensor, conditions: Conditions
     ) -> tuple[Composition, Tensor]:
         """How `forward` puts each frame together, to do the same at another resolution.
 
@@ -254,109 +161,98 @@ class DFGN(OwnMemory, ModelMixin, ConfigMixin):
         Returns:
             (composition with rows `[B·F]`, indices of the two reference frames int64 `[B·F, 2]`).
         """
-        padded = may_be_padded(valid, known)
-        given, noisy, clean = self._inputs(given, valid, noisy, clean, padded)
-        guide = self._guide(clean, given, valid, motion_scale, known)
-        if guide is None:
+        known = self._settled(conditions, conditions.may_be_padded)
+        if known.features is None:
             raise ValueError("only a model that composes can tell how")
-        told = (text, text_mask, mean_duration_ms)
-        h, seen = self._features(noisy, level, clean, given, valid, padded, guide, *told)
-        guide, _ = self._moved(h, guide, seen, level)
-        composition = self.composer.compose(
-            h,
-            self.composer.unfold(guide.references),
-            guide.distances,
-            guide.flow,
-            self._pixels(by_frame(seen)),
-            guide.between,
-            guide.motion_scale,
-        )
-        return composition, reference_frames(given)[0].flatten(0, 1)
+        h, seen = self._features(noisy, t, known)
+        features, _ = self._moved(h, known.features, seen, t)
+        composition = self.composer.compose(h, features, self._pixels(by_frame(seen)))
+        return composition, reference_frames(known.given)[0].flatten(0, 1)
 
-    def prepare(
-        self, *, clean: Tensor, given: Tensor, valid: Tensor, motion_scale: float = 1.0
-    ) -> dict[str, Known]:
-        """What stays the same over all steps of sampling, as arguments of `forward`.
+    def prepare(self, conditions: Conditions) -> Conditions:
+        """The same conditions, with what stays the same over all steps of sampling.
 
-        Args are those of `forward`. The host waits for the device.
+        The host waits for the device.
         """
-        padded = not bool(valid.all())
-        given, _, clean = without_padding(given, valid, clean, clean, padded)
-        guide = self._guide(self._pixels(clean), given, valid, motion_scale)
-        return {"known": Known(padded, guide)}
+        return self._settled(conditions, not bool(conditions.valid.all()))
 
-    def _features(
-        self,
-        noisy: Tensor,
-        level: Tensor,
-        clean: Tensor,
-        given: Tensor,
-        valid: Tensor,
-        padded: bool,
-        guide: Guide | None,
-        text: list[Tensor] | Tensor | None,
-        text_mask: list[Tensor] | Tensor | None,
-        mean_duration_ms: Tensor | None,
-    ) -> tuple[Tensor, Tensor]:
+    def _settled(self, conditions: Conditions, padded: bool) -> Conditions:
+        """Conditions of pixels alone: nothing is given in padded slots, and they are zero."""
+        given, clean = conditions.given & conditions.valid, self._pixels(conditions.clean)
+        if padded:
+            clean = torch.where(conditions.valid[:, None, :, None, None], clean, 0.0)
+        known = replace(conditions, given=given, clean=clean, padded=padded)
+        if not self.config["compose"] or known.features is not None:
+            return known
+        moves = self.motion_channels > 0
+        return replace(known, features=reference_features(known, self.config["patch"], moves))
+
+    def _features(self, noisy: Tensor, t: Tensor, known: Conditions) -> tuple[Tensor, Tensor]:
         """Features `[B·F, C, h, w]`, and the noisy latents as the network sees them."""
-        clip = ClipShape(valid.shape[0], valid.shape[1], valid, padded)
-        embedding = self._condition(level, valid, mean_duration_ms)
-        text_states, text_keys = self._text(text, text_mask, clip.batch)
-
-        # The noise is part of what "v" and "eps" ask for: there it is shown as it is.
-        pixels, motion = noisy.split([clean.shape[1], self.motion_channels], dim=1)
-        if self.config["prediction"] == "x":
-            pixels = pixels * input_scale(level, noisy, _DATA_STD)
-        if guide is not None and self.motion_channels:
-            pixels, motion = self._seen_beyond(pixels, motion, level, guide)
-        seen = torch.cat([pixels, motion], dim=1)
-        folded = by_frame(denoiser_input(pixels, clean, given))
-        if guide is not None:
-            folded = torch.cat(
-                [folded, guide.references.flatten(1, 2), guide.hints, by_frame(motion)], dim=1
-            )
-        return self._unet(folded, embedding, text_states, text_keys, clip), seen
-
-    def _seen_beyond(
-        self, pixels: Tensor, motion: Tensor, level: Tensor, guide: Guide
-    ) -> tuple[Tensor, Tensor]:
-        """Motion counts beyond the given frames; if it is alone there, noisy pixels don't."""
-        beyond = guide.beyond.view(len(pixels), 1, -1, 1, 1)
-        motion = motion * input_scale(level, motion, 1.0)  # data and noise alike
-        if self.config["motion"] == "alone":
-            pixels = torch.where(beyond, 0.0, pixels)
-        return pixels, torch.where(beyond, motion, 0.0)
-
-    def _moved(self, h: Tensor, guide: Guide, seen: Tensor, level: Tensor) -> tuple[Guide, Tensor]:
-        """The guide with flows beyond the given frames, and motion latents `[B·F, M, h, w]`.
-
-        The network says how much of the linear guess from the noisy motion to believe at each
-        place, for much stands still, and what it lacks. The composer takes motion as it is: what
-        would make its pixels right on average is to move less.
-        """
-        guess = by_frame(seen[:, seen.shape[1] - self.motion_channels :]).float()
-        if not self.motion_channels:
-            return guide, guess
-        out = self.conv_motion(nn.functional.silu(self.norm_motion(h))).float()
-        lacks, belief = out.split([self.motion_channels, 1], dim=1)
-        spread = guess_error(level).repeat_interleave(len(h) // len(level)).view(-1, 1, 1, 1)
-        beyond = guide.beyond[:, None, None, None]
-        motion = torch.where(beyond, guess * (1 + belief) + spread * lacks, 0.0)
-        flow = flow_of_motion(motion.detach())
-        fine = nn.functional.interpolate(flow, size=guide.flow.shape[-2:], mode="bilinear")
-        flow = torch.where(beyond[..., None], fine[:, None], guide.flow)
-        return replace(guide, flow=flow), motion
-
-    def _inputs(
-        self, given: Tensor, valid: Tensor, noisy: Tensor, clean: Tensor, padded: bool
-    ) -> tuple[Tensor, Tensor, Tensor]:
         if noisy.shape[1] != self.state_channels:
             raise ValueError(
                 f"noisy latents have {noisy.shape[1]} channels, this model takes "
                 f"{self.state_channels}: those of the pixels and {self.motion_channels} of motion"
             )
-        given, noisy, clean = without_padding(given, valid, noisy, clean, padded)
-        return given, noisy, self._pixels(clean)
+        valid, features, padded = known.valid, known.features, bool(known.padded)
+        if padded:
+            noisy = torch.where(valid[:, None, :, None, None], noisy, 0.0)
+        clip = ClipShape(valid.shape[0], valid.shape[1], valid, padded)
+        embedding = self._condition(t, known)
+        text_states, text_keys = self._text(known, clip.batch)
+
+        # The noise is part of what "v" and "eps" ask for: there it is shown as it is.
+        pixels, motion = noisy.split([known.clean.shape[1], self.motion_channels], dim=1)
+        if self.config["prediction"] == "x":
+            pixels = pixels * estimate_scale(t, noisy, _DATA_STD)
+        if features is not None and self.motion_channels:
+            # Extrapolated frames are all motion, the others all pixels.
+            extrapolated = features.extrapolated.view(len(pixels), 1, -1, 1, 1)
+            motion = motion * estimate_scale(t, motion, 1.0)  # data and noise alike
+            pixels = torch.where(extrapolated, 0.0, pixels)
+            motion = torch.where(extrapolated, motion, 0.0)
+        seen = torch.cat([pixels, motion], dim=1)
+        folded = by_frame(denoiser_input(pixels, known.clean, known.given))
+        if features is not None:
+            references = features.references.flatten(1, 2)
+            folded = torch.cat([folded, references, features.matches, by_frame(motion)], dim=1)
+        return self.run_unet(folded, embedding, text_states, text_keys, clip)[0], seen
+
+    def _moved(
+        self, h: Tensor, features: ReferenceFeatures, seen: Tensor, t: Tensor
+    ) -> tuple[ReferenceFeatures, Tensor]:
+        """The features with flows of extrapolated frames, and motion latents `[B·F, M, h, w]`.
+
+        The network predicts a gain on the linear denoised estimate of the motion at each place, for
+        much stands still, and a residual. The warp decoder takes motion as it is: what would make
+        its pixels right on average is to move less.
+        """
+        estimate = by_frame(seen[:, seen.shape[1] - self.motion_channels :]).float()
+        if not self.motion_channels:
+            return features, estimate
+        out = self.conv_motion(nn.functional.silu(self.norm_motion(h))).float()
+        residual, gain = out.split([self.motion_channels, 1], dim=1)
+        spread = estimate_error(t).repeat_interleave(len(h) // len(t)).view(-1, 1, 1, 1)
+        extrapolated = features.extrapolated[:, None, None, None]
+        motion = torch.where(extrapolated, estimate * (1 + gain) + spread * residual, 0.0)
+        flow = flow_of_motion(motion.detach())
+        fine = nn.functional.interpolate(flow, size=features.flow.shape[-2:], mode="bilinear")
+        flow = torch.where(extrapolated[..., None], fine[:, None], features.flow)
+        return replace(features, flow=flow), motion
+
+    def _composed(
+        self, h: Tensor, features: ReferenceFeatures, seen: Tensor, known: Conditions
+    ) -> Tensor:
+        """The warp decoder's frames; on a CPU the hidden ones only, the others are as given."""
+        rows = rows_of(known.valid & ~known.given)
+        clean = by_frame(known.clean)
+        if isinstance(rows, Tensor) and len(rows) == 0:
+            return clean
+        noisy = self._pixels(by_frame(seen))[rows]
+        composed = self.run_block(self.composer, h[rows], pick_rows(features, rows), noisy)
+        if not isinstance(rows, Tensor):
+            return composed
+        return clean.float().index_copy(0, rows, composed)
 
     def _pixels(self, latents: Tensor) -> Tensor:
         """The channels of the pixels."""
@@ -367,44 +263,6 @@ class DFGN(OwnMemory, ModelMixin, ConfigMixin):
         """Channels of what is noised and denoised: those of the pixels and of motion."""
         return int(self.config["latent_channels"]) + self.motion_channels
 
-    def _guide(
-        self,
-        clean: Tensor,
-        given: Tensor,
-        valid: Tensor,
-        motion_scale: float,
-        known: Known | None = None,
-    ) -> Guide | None:
-        """What the given frames say, for a network that composes."""
-        if not self.config["compose"]:
-            return None
-        if known is not None and known.guide is not None:
-            return known.guide
-        patch, moves = self.config["patch"], self.motion_channels > 0
-        return guide_by(clean, given, valid, motion_scale, patch=patch, moves=moves)
-
-    def _composed(
-        self, h: Tensor, guide: Guide, seen: Tensor, clean: Tensor, hidden: Tensor
-    ) -> Tensor:
-        """The composer's frames; on a CPU the hidden ones only, the others are as given."""
-        rows = rows_of(hidden)
-        clean = by_frame(clean)
-        if isinstance(rows, Tensor) and len(rows) == 0:
-            return clean
-        parts = (
-            h,
-            guide.references,
-            guide.distances,
-            guide.flow,
-            self._pixels(by_frame(seen)),
-            guide.between,
-            guide.motion_scale,
-        )
-        composed = self._run(self.composer, *(part[rows] for part in parts))
-        if not isinstance(rows, Tensor):
-            return composed
-        return clean.float().index_copy(0, rows, composed)
-
     @property
     def config_(self) -> Any:
         """The registered config, untyped: diffusers' FrozenDict has no static attributes.
@@ -413,54 +271,17 @@ class DFGN(OwnMemory, ModelMixin, ConfigMixin):
         """
         return cast(Any, self.config)
 
-    def _unet(
-        self, x: Tensor, embedding: Tensor, text: Tensor, mask: Tensor | None, clip: ClipShape
-    ) -> Tensor:
-        config = self.config
-        extra_up_stage, num_levels = config["extra_up_stage"], len(config["channels"])
-        h = self.conv_in(x)
-        skips = [h] if extra_up_stage else []
-        per_level = config["layers_per_level"]
-        for index, stage in enumerate(self.down):
-            h = self._run(stage, h, embedding, text, mask, clip)
-            skips.append(h)
-            level, last_of_level = index // per_level, (index + 1) % per_level == 0
-            if last_of_level and level < num_levels - 1:
-                h = self.downsample[level](h)
-                skips += [h] if extra_up_stage else []
-
-        for stage in self.middle:
-            h = self._run(stage, h, embedding, text, mask, clip)
-
-        per_level += extra_up_stage
-        for index, stage in enumerate(self.up):
-            h = torch.cat([h, skips.pop()], dim=1)
-            h = self._run(stage, h, embedding, text, mask, clip)
-            level, last_of_level = index // per_level, (index + 1) % per_level == 0
-            if last_of_level and level < num_levels - 1:
-                # The grid of the skip that comes next, so that odd sizes fit as well.
-                h = nn.functional.interpolate(h, size=skips[-1].shape[-2:], mode="nearest")
-                h = self.upsample[level](h)
-        return h
-
-    def _run(self, block: nn.Module, *inputs: Any) -> Tensor:
-        """A block, recomputed in the backward pass if gradient checkpointing is on."""
-        if self.gradient_checkpointing and torch.is_grad_enabled():
-            checkpoint: Any = self._gradient_checkpointing_func
-            return checkpoint(block, *inputs)
-        return block(*inputs)
-
     # --------------------------------------------------------------- conditions
 
-    def _condition(self, level: Tensor, valid: Tensor, duration_ms: Tensor | None) -> Tensor:
+    def _condition(self, t: Tensor, known: Conditions) -> Tensor:
         """Noise level, number of frames, mean duration → `[B, E]`."""
-        dim = self.config["embedding_dim"]
+        dim, duration_ms = self.config["embedding_dim"], known.mean_duration_ms
         if duration_ms is None:
-            duration_ms = torch.full_like(level, 100.0)
+            duration_ms = torch.full_like(t, 100.0)
         numbers = torch.stack(
             [
-                level.float() * 1000,
-                valid.sum(dim=1).float() * 10,
+                t.float() * 1000,
+                known.valid.sum(dim=1).float() * 10,
                 duration_ms.float().clamp(1, 60_000).log() * 100,
             ],
             dim=1,
@@ -468,33 +289,39 @@ class DFGN(OwnMemory, ModelMixin, ConfigMixin):
         embedded = sinusoidal_embedding(numbers, dim).flatten(1)
         return self.embed_condition(embedded.to(self.null_text.dtype))
 
-    def _text(
-        self,
-        text: list[Tensor] | Tensor | None,
-        text_mask: list[Tensor] | Tensor | None,
-        batch: int,
-    ) -> tuple[Tensor, Tensor | None]:
+    def _text(self, known: Conditions, batch: int) -> tuple[Tensor, Tensor | None]:
         """Token states of all encoders joined behind a learned null token that is always there.
 
         The mask is None where all may be read.
         """
         states = [self.null_text.expand(batch, -1, -1)]
         masks = [torch.ones(batch, 1, dtype=torch.bool, device=states[0].device)]
-        texts = [text] if isinstance(text, Tensor) else text or []
-        text_masks = [text_mask] if isinstance(text_mask, Tensor) else text_mask or []
-        for embed, state, mask in zip(self.embed_text, texts, text_masks, strict=False):
+        for embed, state, mask in zip(self.embed_text, known.text, known.text_mask, strict=False):
             states.append(embed(state.to(self.null_text.dtype)))
             masks.append(mask)
-        mask = torch.cat(masks, dim=1) if any(map(may_be_padded, masks[1:])) else None
+        mask = torch.cat(masks, dim=1) if any(map(may_be_masked, masks[1:])) else None
         return torch.cat(states, dim=1), mask
 
 
-def _temporal_layer(channels: int, config: Any) -> nn.Module:
-    if config.temporal_layer == "none":
-        return NoTemporalLayer()
-    kernel = tuple(config.sti_kernel)
-    if config.temporal_layer == "conv3d":
-        return TemporalConvolution(channels, kernel, config.sti_conv_layers)
-    return SpatioTemporalInteraction(
-        channels, config.sti_heads, config.sti_head_dim, kernel, config.sti_conv_layers
-    )
+def estimate_scale(t: Tensor, like: Tensor, std: float) -> Tensor:
+    """Turns noisy latents of a rectified flow into the best linear estimate of the clean ones.
+
+    Where there is only noise the estimate is zero, so that a young network draws nothing that it
+    takes for a picture; and it is on the scale of the given frames, which it is compared with
+    (Wiener filter).
+
+    Args:
+        t: noise level, `[B]`; like: gives the type; std: of clean latents against noise.
+
+    Returns:
+        `[B, 1, 1, 1, 1]`.
+    """
+    t = t.float()[:, None, None, None, None]
+    signal = (1 - t) * std**2
+    return (signal / ((1 - t) * signal + t**2)).to(like.dtype)
+
+
+def estimate_error(t: Tensor) -> Tensor:
+    """Spread of motion around that estimate, `[B]`."""
+    t = t.float()
+    return MOTION_STD * t / ((1 - t) ** 2 + t**2).sqrt()

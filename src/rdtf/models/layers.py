@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rdtf.models.lean import RMSNorm, silu_of_norm
+from rdtf.models.norms import RMSNorm, silu_of_norm
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rdtf.models.composer import reference_frames
+from rdtf.method.dual_mask import extrapolated_frames, reference_frames
 from rdtf.models.matching import EXACT, match
 
 MOTION_CHANNELS = 2
@@ -100,13 +100,6 @@ def _spectrum(height: int, width: int) -> Tensor:
     return spread * MOTION_STD / spread.square().mean().sqrt()
 
 
-def beyond_given(given: Tensor) -> Tensor:
-    """Frames that have given ones on one side only, bool `[B, F]` → bool `[B, F]`."""
-    before = given.cumsum(dim=1) > 0
-    after = given.flip(1).cumsum(dim=1).flip(1) > 0
-    return before ^ after
-
-
 @torch.no_grad()
 def clip_motion(clean: Tensor, given: Tensor, valid: Tensor, patch: int) -> Tensor:
     """Motion latents of whole clips: true motion beyond the given frames, elsewhere zero.
@@ -119,7 +112,7 @@ def clip_motion(clean: Tensor, given: Tensor, valid: Tensor, patch: int) -> Tens
         `[B, 2, F, h, w]`, float32.
     """
     size = (clean.shape[3], clean.shape[4])
-    moves = (beyond_given(given) & valid).flatten()
+    moves = (extrapolated_frames(given) & valid).flatten()
     motion = clean.new_zeros(len(moves), MOTION_CHANNELS, *size, dtype=torch.float32)
     # On a GPU to ask which frames these are would make the host wait: there all are matched.
     rows = moves.nonzero()[:, 0] if moves.device.type == "cpu" else slice(None)

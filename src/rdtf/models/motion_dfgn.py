@@ -8,6 +8,7 @@ The picture itself enters through a small stem; pixels are moved, never drawn.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
@@ -17,7 +18,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from rdtf.models.affine import NUM_PARAMETERS, backward_flow, grid_positions
-from rdtf.models.clip_unet import ClipUNet
+from rdtf.models.conditions import Conditions
 from rdtf.models.layers import ClipShape, group_norm, sinusoidal_embedding, zero_init
 from rdtf.models.loading import OwnMemory
 from rdtf.models.motion_latents import (
@@ -27,8 +28,23 @@ from rdtf.models.motion_latents import (
     pack,
     unpack,
 )
+from rdtf.models.unet import ClipUNet, embed_text_layers
 
 _TIME_UNIT_MS = 10.0  # one unit of the sinusoidal embedding's argument
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class MotionConditions(Conditions):
+    """What the motion network is told; clean latents are motion, `[B, F, D]`.
+
+    reference: the reference frame, premultiplied in [−1, 1], `[B, 4, S, S]`; centre: of its alpha,
+    (x, y) in [−1, 1], `[B, 2]`; times_ms: start of each frame relative to it, `[B, F]`, which
+    takes the place of the mean duration.
+    """
+
+    reference: Tensor
+    centre: Tensor
+    times_ms: Tensor
 
 
 class MotionDFGN(OwnMemory, ModelMixin, ConfigMixin):
@@ -84,12 +100,7 @@ class MotionDFGN(OwnMemory, ModelMixin, ConfigMixin):
             nn.SiLU(), nn.Linear(embedding_dim, embedding_dim), nn.SiLU(),
             nn.Linear(embedding_dim, embedding_dim),
         )  # fmt: skip
-        self.embed_text = nn.ModuleList(
-            nn.Sequential(
-                nn.Linear(width, 2 * text_dim), nn.SiLU(), nn.Linear(2 * text_dim, text_dim)
-            )
-            for width in text_widths
-        )
+        self.embed_text = embed_text_layers(text_widths, text_dim)
         self.pooled_text = nn.Linear(text_dim, embedding_dim)
         self.null_text = nn.Parameter(torch.zeros(1, 1, text_dim))
         width, coarse = self.unet.out_channels, self.unet.middle_channels
@@ -107,47 +118,29 @@ class MotionDFGN(OwnMemory, ModelMixin, ConfigMixin):
         """The registered config, untyped; not for the forward pass, as in `DFGN`."""
         return cast(Any, self.config)
 
-    def forward(
-        self,
-        noisy: Tensor,
-        sigma: Tensor,
-        *,
-        clean: Tensor,
-        given: Tensor,
-        valid: Tensor,
-        reference: Tensor,
-        centre: Tensor,
-        times_ms: Tensor,
-        text: list[Tensor] | None = None,
-        text_mask: list[Tensor] | None = None,
-        padded: bool = True,
-    ) -> Tensor:
+    def forward(self, noisy: Tensor, t: Tensor, conditions: MotionConditions) -> Tensor:
         """Predict the clean motion latents of every frame.
 
         Args:
-            noisy: latents at noise level `sigma`, `[B, F, D]`; sigma: in [0, 1], `[B]`.
-            clean: motion latents, read where given, `[B, F, D]`; zero motion is the reference.
-            given, valid: condition and validity mask, bool `[B, F]`.
-            reference: the reference frame, premultiplied in [−1, 1], `[B, 4, S, S]`.
-            centre: of its alpha, (x, y) in [−1, 1], `[B, 2]`.
-            times_ms: start of each frame relative to the reference, `[B, F]`.
-            text, text_mask: per encoder `[B, T, D]` and bool `[B, T]`.
-            padded: False promises that all frames are valid.
+            noisy: latents at noise level t, `[B, F, D]`; t: in [0, 1], `[B]`.
+            conditions: their clean latents are motion, zero in the reference; `padded=False`
+                promises that all frames are valid.
 
         Returns:
             `[B, F, D]`; frames outside `valid` hold nothing meaningful.
         """
+        valid, times_ms, centre = conditions.valid, conditions.times_ms, conditions.centre
         batch, frames = valid.shape
-        given = given & valid
+        given = conditions.given & valid
         keep = given[..., None]
-        clean = torch.where(keep, clean, 0.0)
-        t = sigma.float()[:, None, None]
-        norm = (1 - t) ** 2 + t**2
-        guess = torch.where(valid[..., None], noisy.float(), 0.0) * ((1 - t) / norm)
-        shown = torch.where(keep, clean, guess)
+        clean = torch.where(keep, conditions.clean, 0.0)
+        noise = t.float()[:, None, None]
+        norm = (1 - noise) ** 2 + noise**2
+        estimate = torch.where(valid[..., None], noisy.float(), 0.0) * ((1 - noise) / norm)
+        shown = torch.where(keep, clean, estimate)
 
-        text_states, text_keys = self._text(text, text_mask, batch)
-        numbers = self._numbers(sigma, times_ms, valid)
+        text_states, text_keys = self._text(conditions, batch)
+        numbers = self._numbers(t, times_ms, valid)
         affine, _ = unpack(shown)
         flags = given.to(affine.dtype)[..., None]
         numbers = torch.cat([numbers, affine * (1 - flags), affine * flags, flags], dim=-1)
@@ -157,20 +150,20 @@ class MotionDFGN(OwnMemory, ModelMixin, ConfigMixin):
         embedding = self.embed_frame(embedding).flatten(0, 1)
 
         x = self._fields(shown, given, centre)
-        seen = self._picture(reference, centre)
+        seen = self._picture(conditions.reference, centre)
         x = torch.cat([x, seen[:, None].expand(-1, frames, -1, -1, -1).flatten(0, 1)], dim=1)
-        clip = ClipShape(batch, frames, valid, padded)
+        clip = ClipShape(batch, frames, valid, conditions.padded is not False)
         h, coarse = self.unet(x.to(self.null_text.dtype), embedding, text_states, text_keys, clip)
 
         out = self.conv_out(F.silu(self.norm_out(h))).float().unflatten(0, (batch, frames))
         pooled = torch.cat([h.mean((2, 3)), coarse.mean((2, 3)), embedding], dim=-1)
         of_affine = self.affine_out(pooled).float().unflatten(0, (batch, frames))
-        belief = pack(of_affine[..., :NUM_PARAMETERS], out[:, :, :2])
-        lacks = pack(of_affine[..., NUM_PARAMETERS:], out[:, :, 2:])
-        return guess * (1 + belief) + (t / norm.sqrt()) * lacks
+        gain = pack(of_affine[..., :NUM_PARAMETERS], out[:, :, :2])
+        residual = pack(of_affine[..., NUM_PARAMETERS:], out[:, :, 2:])
+        return estimate * (1 + gain) + (noise / norm.sqrt()) * residual
 
     def _fields(self, shown: Tensor, given: Tensor, centre: Tensor) -> Tensor:
-        """Affine and residual motion as fields, guessed and given; the mask: `[B·F, 9, h, w]`."""
+        """Affine and residual motion as fields, estimated and given; the mask: `[B·F, 9, h, w]`."""
         affine, residual = unpack(shown)
         where = centre[:, None].expand(*shown.shape[:2], 2)
         with torch.autocast(shown.device.type, enabled=False):
@@ -187,25 +180,24 @@ class MotionDFGN(OwnMemory, ModelMixin, ConfigMixin):
         seen = torch.cat([folded, places.to(folded.dtype)], dim=1)
         return self.stem(seen.to(self.null_text.dtype))
 
-    def _numbers(self, sigma: Tensor, times_ms: Tensor, valid: Tensor) -> Tensor:
+    def _numbers(self, t: Tensor, times_ms: Tensor, valid: Tensor) -> Tensor:
         """Noise level, time from the reference, clip length and time between frames `[B, F, …]`."""
         dim = self.config["embedding_dim"]
         count = valid.sum(dim=1)
         last = torch.where(valid, times_ms, -torch.inf).amax(1)
         first = torch.where(valid, times_ms, torch.inf).amin(1)
         step_ms = (last - first) / (count - 1).clamp(min=1)
-        clip = torch.stack([sigma.float() * 1000, count.float() * 10, step_ms / _TIME_UNIT_MS], 1)
+        clip = torch.stack([t.float() * 1000, count.float() * 10, step_ms / _TIME_UNIT_MS], 1)
         clip = sinusoidal_embedding(clip, dim).flatten(1)[:, None].expand(-1, valid.shape[1], -1)
         frame = sinusoidal_embedding(times_ms / _TIME_UNIT_MS, dim)
         return torch.cat([clip, frame], dim=-1)
 
-    def _text(
-        self, text: list[Tensor] | None, text_mask: list[Tensor] | None, batch: int
-    ) -> tuple[Tensor, Tensor]:
+    def _text(self, conditions: Conditions, batch: int) -> tuple[Tensor, Tensor]:
         """Token states of all encoders behind a learned null token that is always there."""
         states = [self.null_text.expand(batch, -1, -1)]
         masks = [torch.ones(batch, 1, dtype=torch.bool, device=states[0].device)]
-        for embed, state, mask in zip(self.embed_text, text or [], text_mask or [], strict=False):
+        texts = zip(self.embed_text, conditions.text, conditions.text_mask, strict=False)
+        for embed, state, mask in texts:
             states.append(embed(state.to(self.null_text.dtype)))
             masks.append(mask)
         return torch.cat(states, dim=1), torch.cat(masks, dim=1)

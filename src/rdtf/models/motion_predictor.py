@@ -23,9 +23,9 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from rdtf.models.affine import NUM_PARAMETERS, backward_flow, grid_positions
-from rdtf.models.clip_unet import ClipUNet
 from rdtf.models.layers import ClipShape, group_norm, sinusoidal_embedding, zero_init
 from rdtf.models.loading import OwnMemory
+from rdtf.models.motion_dfgn import MotionConditions
 from rdtf.models.motion_latents import (
     GRID,
     affine_of_latents,
@@ -33,6 +33,7 @@ from rdtf.models.motion_latents import (
     pack,
     unpack,
 )
+from rdtf.models.unet import ClipUNet, embed_text_layers
 
 _FIELDS = 5  # channels of a frame: residual and affine motion as fields, and whether it is given
 _TIME_FREQUENCIES = (3.0, 9.0, 27.0)  # per second
@@ -88,12 +89,7 @@ class MotionPredictor(OwnMemory, ModelMixin, ConfigMixin):
             nn.SiLU(), nn.Linear(embedding_dim, embedding_dim), nn.SiLU(),
             nn.Linear(embedding_dim, embedding_dim),
         )  # fmt: skip
-        self.embed_text = nn.ModuleList(
-            nn.Sequential(
-                nn.Linear(width, 2 * text_dim), nn.SiLU(), nn.Linear(2 * text_dim, text_dim)
-            )
-            for width in text_widths
-        )
+        self.embed_text = embed_text_layers(text_widths, text_dim)
         self.pooled_text = nn.Linear(text_dim, embedding_dim)
         self.null_text = nn.Parameter(torch.zeros(1, 1, text_dim))
         width = self.unet.out_channels
@@ -108,33 +104,18 @@ class MotionPredictor(OwnMemory, ModelMixin, ConfigMixin):
         """The registered config, untyped."""
         return cast(Any, self.config)
 
-    def forward(
-        self,
-        *,
-        clean: Tensor,
-        given: Tensor,
-        valid: Tensor,
-        reference: Tensor,
-        centre: Tensor,
-        times_ms: Tensor,
-        anchor: Tensor,
-        text: list[Tensor] | None = None,
-        text_mask: list[Tensor] | None = None,
-    ) -> Tensor:
+    def forward(self, conditions: MotionConditions, anchor: Tensor) -> Tensor:
         """Predict the motion latents of every frame.
 
         Args:
-            clean: motion latents, read where given, `[B, F, D]`; zero motion is the reference.
-            given, valid: condition and validity mask, bool `[B, F]`.
-            reference: the reference frame, premultiplied in [−1, 1], `[B, 4, S, S]`.
-            centre: of its alpha, (x, y) in [−1, 1], `[B, 2]`.
-            times_ms: start of each frame relative to the reference, `[B, F]`.
+            conditions: their clean latents are motion, zero in the reference.
             anchor: index of the reference, `[B]`; no frame is farther than `max_offset` from it.
-            text, text_mask: per encoder `[B, T, D]` and bool `[B, T]`.
 
         Returns:
             `[B, F, D]`; frames outside `valid` hold nothing meaningful.
         """
+        valid, times_ms = conditions.valid, conditions.times_ms
+        reference, centre = conditions.reference, conditions.centre
         batch, frames = valid.shape
         offset = torch.arange(-self.max_offset, self.max_offset + 1, device=valid.device)
         index = offset + anchor[:, None]
@@ -147,10 +128,10 @@ class MotionPredictor(OwnMemory, ModelMixin, ConfigMixin):
             return torch.gather(x, 1, where)
 
         exists = exists & placed(valid)
-        known = exists & placed(given)
-        motion = torch.where(known[..., None], placed(clean.float()), 0.0)
+        known = exists & placed(conditions.given)
+        motion = torch.where(known[..., None], placed(conditions.clean.float()), 0.0)
         times_s = torch.where(exists, placed(times_ms.float()), 0.0) / 1000
-        states, keys = self._text(text, text_mask, batch)
+        states, keys = self._text(conditions.text, conditions.text_mask, batch)
         numbers = self._numbers(motion, known, exists, times_s, valid, times_ms)
         pooled = (states * keys[..., None]).sum(1) / keys.sum(1, keepdim=True)
         embedding = self.embed(
@@ -214,12 +195,12 @@ class MotionPredictor(OwnMemory, ModelMixin, ConfigMixin):
         return torch.cat([clip, per_frame.flatten(1)], dim=1)
 
     def _text(
-        self, text: list[Tensor] | None, text_mask: list[Tensor] | None, batch: int
+        self, text: list[Tensor], text_mask: list[Tensor], batch: int
     ) -> tuple[Tensor, Tensor]:
         """Token states of all encoders behind a learned null token that is always there."""
         states = [self.null_text.expand(batch, -1, -1)]
         masks = [torch.ones(batch, 1, dtype=torch.bool, device=states[0].device)]
-        for embed, state, mask in zip(self.embed_text, text or [], text_mask or [], strict=False):
+        for embed, state, mask in zip(self.embed_text, text, text_mask, strict=False):
             states.append(embed(state.to(self.null_text.dtype)))
             masks.append(mask)
         return torch.cat(states, dim=1), torch.cat(masks, dim=1)

@@ -7,21 +7,22 @@ from typing import Any
 import numpy as np
 import torch
 
+from rdtf.models.conditions import Conditions
 from rdtf.sampling.drawing import Encoded, draw_still
 from rdtf.sampling.jobs import Job
 from rdtf.sampling.large import LargeFrames
-from rdtf.sampling.latents import clean_latents, start_noise, to_frames
 from rdtf.sampling.moving import (
     MotionWindow,
     named_motion,
     predict_motion,
     sample_motion,
+    to_frames,
     to_pixels,
 )
 from rdtf.sampling.options import NETWORK, SamplingOptions
 from rdtf.sampling.progress import StepWatch
 from rdtf.sampling.requests import ClipRequest
-from rdtf.sampling.sampling import Conditions, Sampled, sample_traced
+from rdtf.sampling.sampling import Sampled, own_precision, sample_traced
 from rdtf.sampling.windows import Window
 from rdtf.sampling.work import Work
 from rdtf.synthetic.grammar import MotionDraw
@@ -130,30 +131,34 @@ class StageActs:
             work.frames[slots],
             work.known[slots],
             durations_ms,
-            (work.text, work.negative),
+            work.text,
             options.motion_scale,
         )
-        sampled = self._sample(conditions, job, options, watch)
+        sampled = self._sample(conditions, work.negative, job, options, watch)
         made = to_frames(self.decode_pixels(sampled.latents))
         kept = np.isin(window.slots, window.make)
         work.frames[slots[kept]] = made[kept]
         work.known[slots[kept]] = True
         if work.large is not None:
-            self._enlarge(work.large, work.frames, slots, kept, conditions, sampled)
+            self._enlarge(work.large, work.frames, slots, kept, sampled)
 
     def _sample(
-        self: Any, conditions: Conditions, job: Job, options: SamplingOptions, watch: StepWatch
+        self: Any,
+        conditions: Conditions,
+        negative: Encoded,
+        job: Job,
+        options: SamplingOptions,
+        watch: StepWatch,
     ) -> Sampled:
         """One window's latents."""
-        noise = start_noise(
-            conditions.clean, conditions.given, self._motion_channels, job.generator
-        )
+        noise = self._space.start_noise(conditions.clean, conditions.given, job.generator)
         return sample_traced(
             self.denoiser,
             self._objective(),
             self._scheduler,
             conditions,
             noise,
+            negative=negative,
             generator=job.generator,
             callback=watch,
             **options.sampling,
@@ -165,17 +170,17 @@ class StageActs:
         frames: np.ndarray,
         slots: np.ndarray,
         kept: np.ndarray,
-        conditions: Conditions,
         sampled: Sampled,
     ) -> None:
         """A window's made frames at the large size: moved pixels of the large given ones."""
         composes = self._model_config.compose and self.representation.name == "pixels"
-        if not composes or not conditions.has_image:
+        if not composes or not bool(sampled.conditions.given.any()):
             large.enlarge(slots[kept], frames[slots[kept]])
             return
-        composition, references = conditions.predict(
-            self.denoiser.composition, sampled.last_noisy, sampled.last_level
-        )
+        with own_precision(self.denoiser, sampled.last_noisy.device):
+            composition, references = self.denoiser.composition(
+                sampled.last_noisy, sampled.last_t, sampled.conditions
+            )
         for row in np.flatnonzero(kept).tolist():
             pair = slots[references[row].tolist()]
             large.compose(
@@ -187,23 +192,19 @@ class StageActs:
         frames: np.ndarray,
         known: np.ndarray,
         durations_ms: np.ndarray,
-        texts: tuple[Encoded, Encoded],
+        text: Encoded,
         motion_scale: float,
     ) -> Conditions:
         """One window as the denoiser's conditions, batch of one."""
         device = self._execution_device
-        clean, given = clean_latents(
-            self.representation, frames, known, self._motion_channels, device
-        )
+        pixels, is_known = to_pixels(frames).to(device), torch.from_numpy(known).to(device)
+        clean, given = self._space.encode(self.representation, pixels, is_known)
         return Conditions(
             clean=clean,
             given=given,
             valid=torch.ones_like(given),
             mean_duration_ms=torch.tensor([float(durations_ms.mean())], device=device),
-            text=texts[0][0],
-            text_mask=texts[0][1],
-            negative_text=texts[1][0],
-            negative_mask=texts[1][1],
-            motion_scale=motion_scale if self._model_config.compose else 1.0,
-            dtype=next(self.denoiser.parameters()).dtype,
+            text=text[0],
+            text_mask=text[1],
+            motion_scale=motion_scale,
         )

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from rdtf.models.conditions import Conditions
 from rdtf.models.dfgn import DFGN
-from rdtf.sampling.sampling import Conditions, sample_traced
+from rdtf.sampling.sampling import sample_traced
 from rdtf.sampling.schedulers import objective_of
 
 Encoded = tuple[list[Tensor], list[Tensor]]
@@ -52,9 +53,6 @@ def draw_still(
         mean_duration_ms=torch.full((1,), 100.0, device=device),
         text=text[0],
         text_mask=text[1],
-        negative_text=negative[0],
-        negative_mask=negative[1],
-        dtype=next(model.parameters()).dtype,
     )
     sampled = sample_traced(
         model,
@@ -62,6 +60,7 @@ def draw_still(
         scheduler,
         conditions,
         noise,
+        negative=negative,
         num_inference_steps=num_inference_steps,
         guidance_scale=guidance_scale,
         eta=eta,

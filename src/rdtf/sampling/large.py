@@ -1,6 +1,6 @@
 """Frames above the model's canvas, made of the given frames' own pixels.
 
-The model says where pixels come from (`rdtf.models.composer.Composition`), and that holds at any
+The model says where pixels come from (`rdtf.models.warp.Composition`), and that holds at any
 resolution: a 512-pixel still is animated with its 512-pixel lines. What the model draws itself is
 enlarged, and stays as soft as the canvas makes it.
 """
@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rdtf.models.composer import Composition
+from rdtf.models.warp import Composition
 from rdtf.sampling.requests import ClipRequest, at_request_size
 from rdtf.stickers import Sticker
 

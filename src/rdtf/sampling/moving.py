@@ -7,7 +7,6 @@ that goes round a loop holds its first frame once more at the end, as a given on
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +16,7 @@ from torch import Tensor
 
 from rdtf.models.affine import backward_flow, grid_positions
 from rdtf.models.deformation import DEFORMS, deformation
-from rdtf.models.motion_dfgn import MotionDFGN
+from rdtf.models.motion_dfgn import MotionConditions, MotionDFGN
 from rdtf.models.motion_latents import (
     GRID,
     LATENT_DIM,
@@ -30,7 +29,9 @@ from rdtf.models.motion_latents import (
 )
 from rdtf.models.motion_matching import look, matched_flow, split_flow
 from rdtf.models.motion_predictor import MotionPredictor
+from rdtf.sampling.sampling import own_precision
 from rdtf.sampling.schedulers import noise_levels, set_timesteps, step_options
+from rdtf.stickers import Sticker
 from rdtf.synthetic.grammar import MotionDraw, motion_parameters, within_canvas
 
 
@@ -132,27 +133,16 @@ def sample_motion(
         text, negative: token states and masks per encoder; empty lists = none.
     """
     device = frames.device
-    reference = frames[anchor][None]
-    centre = alpha_box((reference[:, 3] + 1) / 2)[:, :2]
-    clean = known_motion(frames, given, reference, centre)
+    conditions = _motion_conditions(frames, given, anchor, times_ms, text)
+    clean = conditions.clean
     source = torch.device("cpu") if generator is None else generator.device
     white = torch.randn((1, len(frames), LATENT_DIM), generator=generator, device=source)
     noise = motion_noise(white.to(device), torch.tensor([anchor], device=device))
-    inputs = {
-        "clean": clean,
-        "given": given[None],
-        "valid": torch.ones_like(given)[None],
-        "reference": reference,
-        "centre": centre,
-        "times_ms": (times_ms - times_ms[anchor])[None].float(),
-        "padded": False,
-    }
-    half = next(model.parameters()).dtype
-    context = nullcontext() if half == torch.float32 else torch.autocast(device.type, half)
+    without_text = replace(conditions, text=negative[0], text_mask=negative[1])
 
-    def predict(latents: Tensor, sigma: Tensor, words: tuple[list[Tensor], list[Tensor]]) -> Tensor:
-        with context:
-            return model(latents, sigma, text=words[0], text_mask=words[1], **inputs).float()
+    def predict(latents: Tensor, sigma: Tensor, conditions: MotionConditions) -> Tensor:
+        with own_precision(model, device):
+            return model(latents, sigma, conditions).float()
 
     guided = bool(text[0]) and guidance_scale != 1.0
     set_timesteps(scheduler, num_inference_steps, device)
@@ -165,15 +155,15 @@ def sample_motion(
             break
         latents = torch.where(keep, (1 - level) * clean + level * noise, latents)
         sigma = torch.full((1,), level, device=device)
-        found = predict(latents, sigma, text)
+        found = predict(latents, sigma, conditions)
         if guided:
-            without = predict(latents, sigma, negative)
+            without = predict(latents, sigma, without_text)
             found = without + guidance_scale * (found - without)
         velocity = (latents - found) / max(level, 1e-4)
         latents = scheduler.step(velocity, timestep, latents, **extra).prev_sample
         if callback is not None:
             latents = callback(index, level, latents)
-    return Motion(torch.where(keep, clean, latents), centre)
+    return Motion(torch.where(keep, clean, latents), conditions.centre)
 
 
 @torch.no_grad()
@@ -190,24 +180,34 @@ def predict_motion(
     Args:
         as of `sample_motion`.
     """
+    conditions = _motion_conditions(frames, given, anchor, times_ms, text)
+    with own_precision(model, frames.device):
+        found = model(conditions, torch.tensor([anchor], device=frames.device)).float()
+    kept = torch.where(given[None, :, None], conditions.clean, found)
+    return Motion(kept, conditions.centre)
+
+
+def _motion_conditions(
+    frames: Tensor,
+    given: Tensor,
+    anchor: int,
+    times_ms: Tensor,
+    text: tuple[list[Tensor], list[Tensor]],
+) -> MotionConditions:
+    """What a motion network is told of one window; see `sample_motion`."""
     reference = frames[anchor][None]
     centre = alpha_box((reference[:, 3] + 1) / 2)[:, :2]
-    clean = known_motion(frames, given, reference, centre)
-    half = next(model.parameters()).dtype
-    lower = half != torch.float32
-    with torch.autocast(frames.device.type, half) if lower else nullcontext():
-        found = model(
-            clean=clean,
-            given=given[None],
-            valid=torch.ones_like(given)[None],
-            reference=reference,
-            centre=centre,
-            times_ms=(times_ms - times_ms[anchor])[None].float(),
-            anchor=torch.tensor([anchor], device=frames.device),
-            text=text[0],
-            text_mask=text[1],
-        )
-    return Motion(torch.where(given[None, :, None], clean, found.float()), centre)
+    return MotionConditions(
+        clean=known_motion(frames, given, reference, centre),
+        given=given[None],
+        valid=torch.ones_like(given)[None],
+        text=text[0],
+        text_mask=text[1],
+        reference=reference,
+        centre=centre,
+        times_ms=(times_ms - times_ms[anchor])[None].float(),
+        padded=False,
+    )
 
 
 def named_motion(
@@ -274,3 +274,10 @@ def to_pixels(frames: np.ndarray) -> Tensor:
     pixels = torch.from_numpy(np.ascontiguousarray(frames)).float() / 255
     rgb, alpha = pixels.split([3, 1], dim=-1)
     return torch.cat([rgb * alpha, alpha], dim=-1).permute(0, 3, 1, 2) * 2 - 1
+
+
+def to_frames(pixels: Tensor) -> np.ndarray:
+    """Premultiplied pixels in [-1, 1], `[F, 4, H, W]` → straight RGBA uint8 `[F, H, W, 4]`."""
+    pixels = (pixels.float().clamp(-1, 1) + 1) / 2
+    array = pixels.permute(0, 2, 3, 1).cpu().numpy()
+    return Sticker.from_premultiplied(array, np.ones(len(array), dtype=np.int64)).frames

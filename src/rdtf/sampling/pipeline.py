@@ -16,6 +16,7 @@ from torch import Tensor
 from rdtf.errors import ConfigError, UserError
 from rdtf.method.objective import Objective
 from rdtf.models.dfgn import DFGN
+from rdtf.models.latents import LatentSpace
 from rdtf.models.loading import own_memory, quiet
 from rdtf.models.representation import Representation, as_representation
 from rdtf.models.text import TextEncoders
@@ -184,7 +185,7 @@ class StickerPipeline(StageActs, DiffusionPipeline):
     @property
     def state_channels(self) -> int:
         """Channels of the latents that the denoiser is given: of the pixels, and of motion."""
-        return int(self._model_config.latent_channels) + self._motion_channels
+        return int(self._model_config.latent_channels) + self._space.motion_channels
 
     @property
     def _motion(self) -> Any:
@@ -221,9 +222,9 @@ class StickerPipeline(StageActs, DiffusionPipeline):
         return bool(getattr(self._model_config, "draws", True))
 
     @property
-    def _motion_channels(self) -> int:
-        """Channels of motion latents behind those of the pixels; adapted U-Nets know none."""
-        return int(getattr(self.denoiser, "motion_channels", 0))
+    def _space(self) -> LatentSpace:
+        """What the denoiser noises and predicts."""
+        return LatentSpace.of(self.denoiser)
 
     @property
     def _scheduler(self) -> Any:
@@ -481,5 +482,4 @@ class StickerPipeline(StageActs, DiffusionPipeline):
 
     def decode_pixels(self, latents: Tensor) -> Tensor:
         """Latents `[1, C, F, h, w]` → premultiplied pixels in [-1, 1], `[F, 4, H, W]`."""
-        pixels = latents[0, : latents.shape[1] - self._motion_channels]
-        return self.representation.decode(pixels.transpose(0, 1))
+        return self._space.decode(self.representation, latents)

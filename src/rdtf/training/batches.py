@@ -148,7 +148,7 @@ class BatchBuilder:
             stored={name: torch.from_numpy(values) for name, values in stored.items()},
             noise_key=noise_key(seed, Purpose.NOISE, position),
             posterior_key=noise_key(seed, Purpose.POSTERIOR, position),
-            level=self.objective.draw_level(stream(seed, Purpose.TIMESTEP, position)),
+            t=self.objective.draw_t(stream(seed, Purpose.TIMESTEP, position)),
             draw=draw,
             text=self.store.text(clip, float(augment.random())) if draw.use_text else [],
             mean_duration_ms=float(durations.mean()),

@@ -6,34 +6,43 @@ with), `log.txt`, and `component/`, the averaged weights as `from_pretrained` lo
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import os
-import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from rdtf.data.bundle import read_text
 from rdtf.data.clip_store import ClipStore
 from rdtf.data.unbundle import Bundle
-from rdtf.errors import ConfigError, UserError
-from rdtf.fileio import atomic_path, ensure_folder, read_json, write_json
+from rdtf.errors import ConfigError, DataError, UserError
+from rdtf.fileio import (
+    atomic_folder,
+    atomic_path,
+    ensure_folder,
+    read_json,
+    size_text,
+    write_json,
+)
 from rdtf.models.loading import load_tensors
 from rdtf.models.motion_dfgn import MotionDFGN
 from rdtf.models.motion_latents import alpha_box
 from rdtf.models.motion_predictor import MotionPredictor
-from rdtf.training.component import write_component, write_parts
 from rdtf.training.motion_batch import FlowTable, MotionAssembler
 from rdtf.training.motion_draws import MotionDrawer, MotionMix
+from rdtf.training.progress import StopSignals
 from rdtf.training.resident import ResidentRun, RunConfig, Trainable
 from rdtf.training.trainables import (
     FlowConfig,
@@ -47,6 +56,9 @@ Kind = Literal["motion", "prediction", "drawing"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 RUN_FILE, LOG_FILE, COMPONENT_FOLDER, PARTS_FOLDER = "run.json", "log.txt", "component", "parts"
 FLOWS_FILE = "flows.safetensors"
+CONFIG_FILE, WEIGHTS_FILE = "config.json", "diffusion_pytorch_model.safetensors"
+PARTS_LIST_FILE = "parts.json"
+_HEADER_ROOM = 64_000  # of a part
 PRECISIONS = ("fp32", "amp", "bf16")
 _LONG_CLIP = 16  # frames; a fifth of the batches of motion has such clips, the rest half as long
 _DRAWING_PATCH = 4
@@ -79,25 +91,6 @@ class BundledConfig:
     workers: int | None = None
     precision: str | None = None
     compile: bool | None = None
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """The same, settled. seconds or steps is 0; near_noise: see `FlowConfig`, motion only."""
-
-    kind: Kind
-    seconds: float
-    steps: int
-    batch_size: int
-    channels: tuple[int, ...]
-    learning_rate: float
-    weights: Mapping[str, float] | None
-    grammar_share: float
-    near_noise: float
-    seed: int
-    workers: int
-    precision: str
-    compile: bool
 
 
 @dataclass(frozen=True)
@@ -151,9 +144,10 @@ def train_on_bundle(
     say(f"{plan.kind}: {sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters")
     run = ResidentRun(trainable, _run_config(plan), out, on)
     say(f"on {on} from step {run.step}")
-    with _signals(run) as interrupted:
-        done = run.train(max(slice_seconds - (time.monotonic() - started), 0.0), log=say)
-    reason = "done" if done else "interrupted" if interrupted else "slice over"
+    with StopSignals() as signals:
+        left = max(slice_seconds - (time.monotonic() - started), 0.0)
+        done = run.train(left, log=say, stop=lambda: signals.received)
+    reason = "done" if done else "interrupted" if signals.received else "slice over"
     average = dict(zip(run.names, run.average, strict=True))
     write_component(network, average, out / COMPONENT_FOLDER)
     parts: list[Path] = []
@@ -167,7 +161,7 @@ def train_on_bundle(
 
 
 def _trainable(
-    plan: _Plan, clips: ClipStore, bundle: Bundle, device: torch.device, flows: Path
+    plan: SimpleNamespace, clips: ClipStore, bundle: Bundle, device: torch.device, flows: Path
 ) -> Trainable:
     tokenizer, encoder = read_text(bundle.text_folder)
     text = TextFeed(tokenizer, encoder.to(device))
@@ -178,7 +172,7 @@ def _trainable(
 
 
 def _motion(
-    plan: _Plan,
+    plan: SimpleNamespace,
     clips: ClipStore,
     frames: Tensor,
     text: TextFeed,
@@ -220,7 +214,7 @@ def _motion(
 
 
 def _drawing(
-    plan: _Plan,
+    plan: SimpleNamespace,
     clips: ClipStore,
     frames: Tensor,
     text: TextFeed,
@@ -299,8 +293,13 @@ def _defaults(kind: Kind, device: torch.device) -> dict[str, Any]:
     return values
 
 
-def _settled(config: BundledConfig, bundle: Bundle, out: Path, device: torch.device) -> _Plan:
-    """`config` with what the run was begun with, or defaults, where it says nothing; written."""
+def _settled(
+    config: BundledConfig, bundle: Bundle, out: Path, device: torch.device
+) -> SimpleNamespace:
+    """`config` with what the run was begun with, or defaults, where it says nothing; written.
+
+    near_noise, motion only: see `FlowConfig`.
+    """
     asked = {name: value for name, value in asdict(config).items() if value is not None}
     asked["bundle"] = bundle.id
     known: dict[str, Any] = {}
@@ -318,14 +317,15 @@ def _settled(config: BundledConfig, bundle: Bundle, out: Path, device: torch.dev
         asked["steps"] = 0
     elif asked.get("steps"):
         asked["seconds"] = 0.0
-    values = {**_defaults(config.kind, device), **known, **asked}
-    plan = _Plan(**{field.name: values[field.name] for field in fields(_Plan)})
+    defaults = {"kind": config.kind, **_defaults(config.kind, device)}
+    values = {**defaults, **known, **asked}
+    plan = SimpleNamespace(**{name: values[name] for name in defaults})
     _check(plan)
-    write_json(out / RUN_FILE, {**asdict(plan), "bundle": bundle.id})
+    write_json(out / RUN_FILE, {**vars(plan), "bundle": bundle.id})
     return plan
 
 
-def _check(plan: _Plan) -> None:
+def _check(plan: SimpleNamespace) -> None:
     if plan.seconds <= 0 and plan.steps <= 0:
         raise UserError("say how long the whole run may take: --seconds, or --steps")
     if plan.precision not in PRECISIONS:
@@ -336,7 +336,7 @@ def _check(plan: _Plan) -> None:
         raise UserError(f"channels {plan.channels} must be multiples of 32, finest level first")
 
 
-def _run_config(plan: _Plan) -> RunConfig:
+def _run_config(plan: SimpleNamespace) -> RunConfig:
     motion = plan.kind != "drawing"
     return RunConfig(
         seconds=plan.seconds,
@@ -382,23 +382,119 @@ class _Log:
             file.write(line + "\n")
 
 
-@contextmanager
-def _signals(run: ResidentRun) -> Iterator[list[int]]:
-    """SIGINT and SIGTERM end the run after a step, saved; the list tells which came."""
-    came: list[int] = []
+def weights_of(pairs: Sequence[str]) -> dict[str, float]:
+    """`NAME=NUMBER` pairs as a mapping."""
+    weights = {}
+    for pair in pairs:
+        name, _, value = pair.rpartition("=")
+        try:
+            weights[name] = float(value)
+        except ValueError:
+            raise UserError(f"--weight takes NAME=NUMBER, got {pair!r}") from None
+    return weights
 
-    def stop(number: int, frame: Any) -> None:
-        came.append(number)
-        run.stop()
 
-    old = {}
+# -------------------------------------------------------------------- weights that travel
+
+
+def write_component(network: nn.Module, weights: dict[str, Tensor], folder: Path) -> None:
+    """config.json and the weights, fp32.
+
+    Args:
+        network: a diffusers model.
+        weights: parameters in place of the network's own, by name.
+    """
+    state = {**network.state_dict(), **weights}
+    own: Any = network
+    with atomic_folder(folder) as new:
+        own.save_config(new)
+        kept = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+        save_file(kept, new / WEIGHTS_FILE, metadata={"format": "pt"})
+
+
+def write_parts(component: Path, folder: Path, part_bytes: int) -> list[Path]:
+    """A component in half precision, in files of at most `part_bytes`, and `parts.json`.
+
+    Raises:
+        UserError: one tensor is larger than a part.
+    """
+    weights = {name: tensor.half() for name, tensor in _weights(component / WEIGHTS_FILE).items()}
+    files: dict[str, dict[str, Any]] = {}
+    with atomic_folder(folder) as new:
+        for number, part in enumerate(_portions(weights, part_bytes - _HEADER_ROOM)):
+            path = new / f"weights-{number:03d}.safetensors"
+            save_file(part, path)
+            files[path.name] = {"num_bytes": path.stat().st_size, "sha256": _sha256(path)}
+        config = json.loads((component / CONFIG_FILE).read_text("utf-8"))
+        write_json(new / PARTS_LIST_FILE, {"config": config, "files": files})
+    return [folder / name for name in files]
+
+
+def join_parts(sources: Sequence[Path | str], out: Path | str) -> Path:
+    """Put parts together to a component in fp32.
+
+    Args:
+        sources: folders or files; all parts and their parts.json must be among them.
+        out: folder to make, or to replace if it is a component.
+
+    Raises:
+        DataError: a part is missing or damaged, or parts of several models are mixed.
+        UserError: `out` is taken.
+    """
+    out = Path(out)
+    if out.exists() and any(out.iterdir()) and not (out / CONFIG_FILE).is_file():
+        raise UserError(f"{out} is taken by something else; name another folder")
+    found = list(_files(sources))
+    lists = [path for path in found if path.name == PARTS_LIST_FILE]
+    if len(lists) != 1:
+        raise DataError(f"{len(lists)} files called {PARTS_LIST_FILE} are among the parts, not one")
+    about = read_json(lists[0], "list of parts")
+    by_name = {path.name: path for path in found}
+    weights: dict[str, Tensor] = {}
+    for name, known in about["files"].items():
+        if name not in by_name:
+            raise DataError(f"part {name} is missing")
+        if _sha256(by_name[name]) != known["sha256"]:
+            raise DataError(f"part {by_name[name]} is damaged; copy it again")
+        weights |= _weights(by_name[name])
+    with atomic_folder(out) as new:
+        write_json(new / CONFIG_FILE, about["config"])
+        full = {name: tensor.float() for name, tensor in weights.items()}
+        save_file(full, new / WEIGHTS_FILE, metadata={"format": "pt"})
+    return out
+
+
+def _portions(weights: dict[str, Tensor], room: int) -> Iterable[dict[str, Tensor]]:
+    part: dict[str, Tensor] = {}
+    used = 0
+    for name, tensor in sorted(weights.items()):
+        if tensor.nbytes > room:
+            raise UserError(f"{name} alone has {size_text(tensor.nbytes)}; allow larger parts")
+        if used + tensor.nbytes > room:
+            yield part
+            part, used = {}, 0
+        part[name] = tensor
+        used += tensor.nbytes
+    yield part
+
+
+def _files(sources: Sequence[Path | str]) -> Iterable[Path]:
+    for source in map(Path, sources):
+        if source.is_dir():
+            yield from sorted(path for path in source.iterdir() if path.is_file())
+        elif source.is_file():
+            yield source
+        else:
+            raise DataError(f"{source} does not exist")
+
+
+def _weights(path: Path) -> dict[str, Tensor]:
     try:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            old[number] = signal.signal(number, stop)
-    except ValueError:  # not the main thread: signals are another's business
-        pass
-    try:
-        yield came
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
+        return load_tensors(path)
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"weights {path} can't be read: {error}") from error
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,7 +8,7 @@ import math
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from rdtf.errors import ConfigError
 from rdtf.method.curriculum import CurriculumConfig
@@ -30,14 +30,14 @@ class ModelConfig:
     expansion: int = 2
     embedding_dim: int = 256
     text_dim: int = 192
-    temporal_layer: str = "sti"
+    temporal_layer: Literal["sti", "conv3d"] = "sti"
     sti_heads: int = 4
     sti_head_dim: int = 32
     sti_kernel: tuple[int, int, int] = (3, 1, 1)
     sti_conv_layers: int = 2
     compose: bool = True
     refine_widths: tuple[int, ...] = (24,)
-    motion: str = "none"
+    motion: Literal["none", "alone"] = "none"
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ class OptimizerConfig:
         validation finds another one better. ema_every: update them every so many steps.
     """
 
-    name: str = "adamw"
+    name: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = 1e-3
     betas: tuple[float, float] = (0.9, 0.99)
     epsilon: float = 1e-8
@@ -127,9 +127,9 @@ class EngineConfig:
 
     micro_batch_size: int = 0
     num_workers: int = -1
-    precision: str = "auto"
-    parallel: str = "ddp"
-    compile: str = "auto"
+    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    compile: Literal["auto", "on", "off"] = "auto"
     deterministic: bool = False
     gradient_checkpointing: bool = False
     offload_ema: bool = False
@@ -166,7 +166,7 @@ class TrainConfig:
     batch_size: int = 8
     given_frame_weight: float = 0.0
     relative_loss_floor: float = 0.0
-    learn: str = "all"
+    learn: Literal["all", "motion"] = "all"
     start_from: str = ""
     model: ModelConfig = field(default_factory=ModelConfig)
     representation: RepresentationConfig = field(default_factory=RepresentationConfig)
@@ -178,21 +178,19 @@ class TrainConfig:
     engine: EngineConfig = field(default_factory=EngineConfig)
 
     def __post_init__(self) -> None:
-        for name, (low, high) in _RANGES.items():
-            value = _setting(self, name)
+        for name, (kind, value) in settings(self).items():
+            low, high = _LIMITS.get(name, (-math.inf, math.inf))
             for number in value if isinstance(value, tuple) else (value,):
-                if not low <= number <= high:  # written so that NaN is refused too
+                if name in _LIMITS and not low <= number <= high:  # NaN is refused too
                     limits = f"at least {low}" if high == math.inf else f"from {low} to {high}"
                     raise ConfigError(f"setting {name} is {number}; it must be {limits}")
-        for name, choices in _CHOICES.items():
-            if _setting(self, name) not in choices:
-                raise ConfigError(
-                    f"setting {name} is {_setting(self, name)!r}; choose from {', '.join(choices)}"
-                )
-        if not self.optimizer.ema_decays:
-            raise ConfigError("setting optimizer.ema_decays is empty; give at least one decay")
-        if not self.model.channels:
-            raise ConfigError("setting model.channels is empty; give at least one width")
+            if typing.get_origin(kind) is Literal and value not in typing.get_args(kind):
+                choices = ", ".join(typing.get_args(kind))
+                raise ConfigError(f"setting {name} is {value!r}; choose from {choices}")
+        for name, value in (("optimizer.ema_decays", self.optimizer.ema_decays),
+                            ("model.channels", self.model.channels)):  # fmt: skip
+            if not value:
+                raise ConfigError(f"setting {name} is empty; give at least one number")
         if self.model.compose and self.objective.prediction != "x":
             raise ConfigError(
                 "model.compose needs objective.prediction x: it composes clean frames; "
@@ -207,52 +205,46 @@ class TrainConfig:
             raise ConfigError("learn=motion needs motion latents: set model.motion=alone")
 
 
-_RANGES: dict[str, tuple[float, float]] = {
-    "canvas": (8, math.inf),
-    "max_frames": (2, math.inf),
-    "seed": (0, math.inf),
-    "steps": (1, math.inf),
-    "batch_size": (1, math.inf),
-    "given_frame_weight": (0, math.inf),
-    "relative_loss_floor": (0, math.inf),
-    "model.refine_widths": (1, math.inf),
-    "engine.micro_batch_size": (0, math.inf),
-    "engine.num_workers": (-1, 7),
-    "engine.skip_nonfinite": (0, math.inf),
-    "engine.log_every": (1, math.inf),
-    "engine.save_every": (1, math.inf),
-    "engine.keep_checkpoints": (0, math.inf),
-    "engine.keep_every": (0, math.inf),
-    "engine.validate_every": (0, math.inf),
-    "engine.sample_every": (0, math.inf),
-    "representation.patch": (1, math.inf),
-    "text.max_tokens": (1, math.inf),
-    "data.still_share": (0, 1),
-    "data.flip_probability": (0, 1),
-    "data.reverse_probability": (0, 1),
-    "data.subclip_probability": (0, 1),
-    "data.text_dropout": (0, 1),
-    "data.image_dropout": (0, 1),
-    "optimizer.learning_rate": (0, math.inf),
-    "optimizer.warmup_steps": (0, math.inf),
-    "optimizer.decay_share": (0, 1),
-    "optimizer.ema_decays": (0, 1),
-    "optimizer.ema_every": (1, math.inf),
-}
-_CHOICES = {
-    "engine.precision": ("auto", "bf16", "fp32"),
-    "engine.parallel": ("ddp", "fsdp"),
-    "engine.compile": ("auto", "on", "off"),
-    "optimizer.name": ("adamw", "muon"),
-    "model.temporal_layer": ("sti", "conv3d"),
-    "model.motion": ("none", "joint", "alone"),
-    "learn": ("all", "motion"),
-    "objective.prediction": ("x", "v", "eps"),
+_LIMITS: dict[str, tuple[float, float]] = {
+    name: limits
+    for limits, names in {
+        (0, 1): "data.still_share data.flip_probability data.reverse_probability "
+        "data.subclip_probability data.text_dropout data.image_dropout optimizer.decay_share "
+        "optimizer.ema_decays",
+        (0, math.inf): "seed given_frame_weight relative_loss_floor engine.micro_batch_size "
+        "engine.skip_nonfinite engine.keep_checkpoints engine.keep_every engine.validate_every "
+        "engine.sample_every optimizer.learning_rate optimizer.warmup_steps",
+        (1, math.inf): "steps batch_size model.refine_widths engine.log_every engine.save_every "
+        "representation.patch text.max_tokens optimizer.ema_every",
+        (2, math.inf): "max_frames",
+        (8, math.inf): "canvas",
+        (-1, 7): "engine.num_workers",
+    }.items()
+    for name in names.split()
 }
 
 
-def _setting(config: TrainConfig, dotted: str) -> Any:
-    return functools.reduce(getattr, dotted.split("."), config)
+def settings(config: Any, prefix: str = "") -> dict[str, tuple[Any, Any]]:
+    """Every setting's dotted name → its declared type and its value."""
+    found: dict[str, tuple[Any, Any]] = {}
+    for name, kind in typing.get_type_hints(type(config)).items():
+        value = getattr(config, name)
+        if dataclasses.is_dataclass(value):
+            found |= settings(value, f"{prefix}{name}.")
+        else:
+            found[prefix + name] = kind, value
+    return found
+
+
+def settings_text(config: TrainConfig) -> dict[str, str]:
+    """Every setting as `--set NAME=VALUE` takes it."""
+
+    def text(value: Any) -> str:
+        if isinstance(value, (tuple, list)):
+            return ",".join(map(str, value))
+        return str(value).lower() if isinstance(value, bool) else str(value)
+
+    return {name: text(value) for name, (_, value) in settings(config).items()}
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -282,21 +274,21 @@ def _restore(hint: Any, value: Any, where: str) -> Any:
     return value
 
 
-def override(config: TrainConfig, settings: Mapping[str, Any]) -> TrainConfig:
-    """A copy with `settings` applied, e.g. {"optimizer.learning_rate": 3e-4}.
+def override(config: TrainConfig, changes: Mapping[str, Any]) -> TrainConfig:
+    """A copy with `changes` applied, e.g. {"optimizer.learning_rate": 3e-4}.
 
     The section may be left out where only one has a setting of that name: {"save_every": 100}.
     """
-    values = to_dict(config)
-    for name, value in settings.items():
+    known, values = settings(config), to_dict(config)
+    for name, value in changes.items():
         dotted = _with_section(name, values)
-        *parents, last = dotted.split(".")
-        target = values
-        for parent in parents:
-            target = target.get(parent) if isinstance(target, dict) else None
-        if not isinstance(target, dict) or last not in target:
+        if dotted in values and isinstance(values[dotted], dict):
+            raise ConfigError(f"setting {dotted} takes no value; name one of its settings")
+        if dotted not in known:
             raise ConfigError(f"there is no setting {dotted!r}; see `rdtf train PRESET --dry-run`")
-        target[last] = _coerce(value, target[last], dotted)
+        *parents, last = dotted.split(".")
+        target = functools.reduce(dict.__getitem__, parents, values)
+        target[last] = _coerce(value, known[dotted][0], dotted)
     return from_dict(TrainConfig, values)
 
 
@@ -310,23 +302,17 @@ def _with_section(name: str, values: Mapping[str, Any]) -> str:
     return f"{sections[0]}.{name}" if sections else name
 
 
-def _hint(dotted: str) -> Any:
-    """Declared type of a setting."""
-    return functools.reduce(
-        lambda kind, part: typing.get_type_hints(kind)[part], dotted.split("."), TrainConfig
-    )
-
-
-def _coerce(value: Any, old: Any, name: str) -> Any:
-    """Text from the command line → the type of the setting that it replaces."""
-    if not isinstance(value, str) or isinstance(old, str):
+def _coerce(value: Any, kind: Any, name: str) -> Any:
+    """Text from the command line → the declared type of the setting."""
+    if not isinstance(value, str) or kind is str or typing.get_origin(kind) is Literal:
         return value
+    plain = typing.get_origin(kind) or kind
     try:
-        if isinstance(old, bool):
+        if plain is bool:
             return {"true": True, "false": False}[value.lower()]
-        if isinstance(old, (tuple, list)):
-            kind = typing.get_args(_hint(name))[0]
-            return tuple(kind(part) for part in value.split(",")) if value else ()
-        return type(old)(value)
+        if plain is tuple:
+            part_kind = typing.get_args(kind)[0]
+            return tuple(part_kind(part) for part in value.split(",")) if value else ()
+        return plain(value)
     except (KeyError, ValueError) as error:
-        raise ConfigError(f"setting {name} takes {type(old).__name__}, not {value!r}") from error
+        raise ConfigError(f"setting {name} takes {plain.__name__}, not {value!r}") from error

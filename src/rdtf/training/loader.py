@@ -1,18 +1,75 @@
-"""Batches of the coming steps, built here or by worker processes: the same ones in either case."""
+"""Batches of the coming steps, built here or by worker processes: the same ones in either case.
+
+A batch's tasks depend on the curriculum, which depends on the losses of the batches before it. If
+every step waited for the last one's losses, nothing could be loaded in advance and a GPU would
+idle. So the weights of step k are settled when step k − LEAD_STEPS is done, from what had been
+observed by then: always by the same rule, however many workers load and however many ranks train.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
+from rdtf.method.curriculum import Curriculum
 from rdtf.training.batches import BatchBuilder
-from rdtf.training.lookahead import LEAD_STEPS, CurriculumLookahead
 from rdtf.training.packing import PackedBatch
+
+LEAD_STEPS = 8
+
+
+class CurriculumLookahead:
+    """The curriculum's percentiles for the next `LEAD_STEPS` steps of a run of `steps`.
+
+    Where a run is planned for a time, how much of it had passed when they were settled, too.
+    """
+
+    def __init__(self, curriculum: Curriculum, steps: int) -> None:
+        self._curriculum = curriculum
+        self._steps = steps
+        self._first_step = 0
+        self._quantiles = deque([curriculum.quantile] * LEAD_STEPS, maxlen=LEAD_STEPS)
+        self._time_shares = deque([0.0] * LEAD_STEPS, maxlen=LEAD_STEPS)
+
+    def family_weights(self, step: int) -> dict[str, float]:
+        """Weight of each family at `step`, one of the next `LEAD_STEPS`."""
+        return self._curriculum.family_weights(*self._settled(step))
+
+    def task_weights(self, step: int) -> dict[str, float]:
+        """As `family_weights`, for each task."""
+        return self._curriculum.task_weights(*self._settled(step))
+
+    def _settled(self, step: int) -> tuple[float, float]:
+        """Progress of the run at `step`, by its steps or its time, and the percentile."""
+        place = step - self._first_step
+        return max(step / self._steps, self._time_shares[place]), self._quantiles[place]
+
+    def step_done(self, time_share: float = 0.0) -> None:
+        """One step is behind: settle the weights of the step that came into sight."""
+        self._quantiles.append(self._curriculum.quantile)
+        self._time_shares.append(time_share)
+        self._first_step += 1
+
+    def state_dict(self) -> dict[str, Any]:
+        return {
+            "first_step": self._first_step,
+            "quantiles": list(self._quantiles),
+            "time_shares": list(self._time_shares),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        self._first_step = int(state["first_step"])
+        self._quantiles = deque(state["quantiles"], maxlen=LEAD_STEPS)
+        # Checkpoints of an older rdtf have none.
+        shares = state.get("time_shares", [0.0] * LEAD_STEPS)
+        self._time_shares = deque(shares, maxlen=LEAD_STEPS)
+
 
 # Requests in flight stay below LEAD_STEPS: beyond, the weights are not settled yet.
 MAX_WORKERS = LEAD_STEPS - 1
@@ -31,7 +88,7 @@ class StepLoader:
     def __init__(
         self,
         builder: BatchBuilder,
-        foresight: CurriculumLookahead,
+        lookahead: CurriculumLookahead,
         first_step: int,
         last_step: int,
         *,
@@ -41,7 +98,7 @@ class StepLoader:
         pin_memory: bool,
     ) -> None:
         self._builder = builder
-        self._foresight = foresight
+        self._lookahead = lookahead
         self._steps = range(first_step, last_step)
         self._place = (rank, world_size)
         self._num_workers = num_workers
@@ -69,7 +126,7 @@ class StepLoader:
     def _requests(self) -> Iterator[tuple[int, dict[str, float]]]:
         """(step, its task weights), asked for one by one as the loader has room."""
         for step in self._steps:
-            yield step, self._foresight.task_weights(step)
+            yield step, self._lookahead.task_weights(step)
 
     def __getitem__(self, request: tuple[int, dict[str, float]]) -> list[PackedBatch]:
         step, task_weights = request

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rdtf.models.affine import backward_flow, grid_positions, relative_to
 from rdtf.models.deformation import deformation
+from rdtf.models.motion_dfgn import MotionConditions
 from rdtf.models.motion_latents import (
     GRID,
     alpha_box,
@@ -227,9 +228,9 @@ class MotionAssembler:
         return near[:, 0].unflatten(0, (count, slots)).clamp(0, 1)
 
 
-def batch_inputs(batch: MotionBatch) -> dict[str, Any]:
-    """What the network is told of a batch besides noise and text."""
-    return {
+def batch_inputs(batch: MotionBatch, **changes: Any) -> MotionConditions:
+    """What the network is told of a batch, with some of it changed."""
+    told = {
         "clean": batch.clean,
         "given": batch.given,
         "valid": batch.valid,
@@ -237,3 +238,4 @@ def batch_inputs(batch: MotionBatch) -> dict[str, Any]:
         "centre": batch.centre,
         "times_ms": batch.times_ms,
     }
+    return MotionConditions(**{**told, **changes})

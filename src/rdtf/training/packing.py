@@ -8,13 +8,14 @@ traffic, and no normal numbers drawn on the host.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from rdtf.method.tasks import TaskDraw
+from rdtf.models.conditions import Conditions
 from rdtf.models.motion import MOTION_CHANNELS
 from rdtf.randomness import normal_from_key
 
@@ -34,7 +35,7 @@ class Sample:
     stored: Mapping[str, Tensor]
     noise_key: int
     posterior_key: int
-    level: float
+    t: float
     draw: TaskDraw
     text: list[Tensor]
     mean_duration_ms: float
@@ -47,59 +48,54 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class PackedBatch:
-    """Samples padded to the longest of them, still as stored; fields as in `Batch`."""
+class SampleInfo:
+    """Facts per sample of a batch, on the host.
 
+    tasks: names; clips: indices in the training set; positions: in the run; t: noise levels;
+    num_frames: valid frames.
+    """
+
+    tasks: tuple[str, ...]
+    clips: tuple[int, ...]
+    positions: tuple[int, ...]
+    t: tuple[float, ...]
+    num_frames: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class PackedBatch:
+    """Samples padded to the longest of them, still as stored; the rest as in `Batch`."""
+
+    info: SampleInfo
     stored: dict[str, Tensor]
     noise_keys: tuple[int, ...]
     posterior_keys: tuple[int, ...]
-    num_frames: tuple[int, ...]
-    level: Tensor
+    t: Tensor
     valid: Tensor
     given: Tensor
     text: list[Tensor]
     text_mask: list[Tensor]
     mean_duration_ms: Tensor
-    tasks: tuple[str, ...]
-    clips: tuple[int, ...]
-    positions: tuple[int, ...]
-    levels: tuple[float, ...]
 
     def pin_memory(self) -> PackedBatch:
         """Copies that a GPU can read while the host goes on. (torch's DataLoader calls this.)"""
-        return _map_tensors(self, lambda tensor: tensor.pin_memory())
+        return map_tensors(self, lambda tensor: tensor.pin_memory())
 
 
 @dataclass(frozen=True)
 class Batch:
     """What one forward pass reads. F is the longest clip of the batch.
 
-    clean, noise: float32 `[B, C, F, h, w]`, zero in padded slots; motion_noise: `[B, 2, F, h, w]`,
-    for models with motion latents; level: `[B]` in [0, 1];
-    valid, given: bool `[B, F]`; text, text_mask: per encoder float32 `[B, T, D]` and bool
-    `[B, T]`, where a row without text is all False; mean_duration_ms: `[B]`.
-    tasks, clips, positions, levels, num_frames: per sample, on the host: its task, its index in the
-    training set, its position in the run, its noise level, its valid frames.
+    conditions: clean latents float32 `[B, C, F, h, w]`, zero in padded slots, and what else the
+    network is told; noise: of the same shape; motion_noise: `[B, 2, F, h, w]`, for models with
+    motion latents; t: noise level in [0, 1], `[B]`.
     """
 
-    clean: Tensor
+    info: SampleInfo
+    conditions: Conditions
     noise: Tensor
     motion_noise: Tensor
-    level: Tensor
-    valid: Tensor
-    given: Tensor
-    text: list[Tensor]
-    text_mask: list[Tensor]
-    mean_duration_ms: Tensor
-    tasks: tuple[str, ...]
-    clips: tuple[int, ...]
-    positions: tuple[int, ...]
-    levels: tuple[float, ...]
-    num_frames: tuple[int, ...]
-
-    def to(self, device: torch.device) -> Batch:
-        """Copies of all tensors on `device`."""
-        return _map_tensors(self, lambda tensor: tensor.to(device, non_blocking=True))
+    t: Tensor
 
 
 class ToLatents(Protocol):
@@ -126,53 +122,52 @@ def pack(samples: Sequence[Sample], text_widths: Sequence[int]) -> PackedBatch:
         valid[row, :count] = True
         given[row, :count] = torch.from_numpy(sample.draw.given)
     text, text_mask = pad_text([sample.text for sample in samples], text_widths)
+    info = SampleInfo(
+        tasks=tuple(sample.draw.task for sample in samples),
+        clips=tuple(sample.clip for sample in samples),
+        positions=tuple(sample.position for sample in samples),
+        t=tuple(sample.t for sample in samples),
+        num_frames=tuple(sample.num_frames for sample in samples),
+    )
     return PackedBatch(
+        info=info,
         stored=stored,
         noise_keys=tuple(sample.noise_key for sample in samples),
         posterior_keys=tuple(sample.posterior_key for sample in samples),
-        num_frames=tuple(sample.num_frames for sample in samples),
-        level=torch.tensor([sample.level for sample in samples]),
+        t=torch.tensor([sample.t for sample in samples]),
         valid=valid,
         given=given,
         text=text,
         text_mask=text_mask,
         mean_duration_ms=torch.tensor([sample.mean_duration_ms for sample in samples]),
-        tasks=tuple(sample.draw.task for sample in samples),
-        clips=tuple(sample.clip for sample in samples),
-        positions=tuple(sample.position for sample in samples),
-        levels=tuple(sample.level for sample in samples),
     )
 
 
 def unpack(packed: PackedBatch, store: ToLatents, device: torch.device) -> Batch:
     """The batch on `device`. Nothing here makes the host wait for the device."""
-    packed = _map_tensors(packed, lambda tensor: tensor.to(device, non_blocking=True))
+    packed = map_tensors(packed, lambda tensor: tensor.to(device, non_blocking=True))
     clean, logvar = store.to_latents(packed.stored)
-    shape = tuple(clean.shape[2:])
+    shape, lengths = tuple(clean.shape[2:]), packed.info.num_frames
     if logvar is not None:
-        noise = _noise(packed.posterior_keys, packed.num_frames, shape, device)
+        noise = _noise(packed.posterior_keys, lengths, shape, device)
         clean = clean + (0.5 * logvar).exp() * noise
     clean = torch.where(packed.valid[:, :, None, None, None], clean, 0.0)
-    noise = _noise(packed.noise_keys, packed.num_frames, shape, device)
     motion_keys = [key ^ _MOTION_KEY for key in packed.noise_keys]
-    motion_shape = (MOTION_CHANNELS, *shape[1:])
-    motion_noise = _noise(motion_keys, packed.num_frames, motion_shape, device)
-    return Batch(
+    noises = [
+        _noise(packed.noise_keys, lengths, shape, device),
+        _noise(motion_keys, lengths, (MOTION_CHANNELS, *shape[1:]), device),
+    ]
+    conditions = Conditions(
         clean=clean.transpose(1, 2).contiguous(),
-        noise=noise.transpose(1, 2).contiguous(),
-        motion_noise=motion_noise.transpose(1, 2).contiguous(),
-        level=packed.level,
-        valid=packed.valid,
         given=packed.given,
+        valid=packed.valid,
         text=[states.float() for states in packed.text],
         text_mask=packed.text_mask,
         mean_duration_ms=packed.mean_duration_ms,
-        tasks=packed.tasks,
-        clips=packed.clips,
-        positions=packed.positions,
-        levels=packed.levels,
-        num_frames=packed.num_frames,
+        padded=min(lengths) < packed.valid.shape[1],
     )
+    noise, motion_noise = (noise.transpose(1, 2).contiguous() for noise in noises)
+    return Batch(packed.info, conditions, noise, motion_noise, packed.t)
 
 
 def _noise(
@@ -213,15 +208,15 @@ def pad_text(
     return states, masks
 
 
-def _map_tensors(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
+def map_tensors(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
     """A copy of a batch with `change` applied to every tensor in it."""
-    changed: dict[str, Any] = {}
-    for field in fields(batch):
-        value = getattr(batch, field.name)
-        if isinstance(value, Tensor):
-            changed[field.name] = change(value)
-        elif isinstance(value, dict):
-            changed[field.name] = {name: change(tensor) for name, tensor in value.items()}
-        elif isinstance(value, list):
-            changed[field.name] = [change(tensor) for tensor in value]
-    return replace(batch, **changed)
+    if isinstance(batch, Tensor):
+        return change(batch)
+    if isinstance(batch, list):
+        return [map_tensors(part, change) for part in batch]
+    if isinstance(batch, dict):
+        return {name: map_tensors(part, change) for name, part in batch.items()}
+    if is_dataclass(batch) and not isinstance(batch, type):
+        parts = {part.name: getattr(batch, part.name) for part in fields(batch)}
+        return replace(batch, **map_tensors(parts, change))
+    return batch

@@ -1,19 +1,22 @@
-"""Progress for people, on stderr: a bar on a terminal, else one plain line per interval."""
+"""Progress for people, on stderr, and the signals by which they stop a run."""
 
 from __future__ import annotations
 
 import math
 import resource
+import signal
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
+
+from rdtf.errors import ConfigError
+from rdtf.fileio import size_text
 
 if TYPE_CHECKING:
     import torch
 
-from rdtf.errors import ConfigError
-from rdtf.fileio import size_text
 
 _SHORT = {"generation": "gen", "interpolation": "int", "prediction": "pred"}
 
@@ -100,8 +103,8 @@ def planned_seconds(seconds: float) -> float | None:
 def log_line(values: Mapping[str, Any]) -> str:
     """One line of what the trainer logs; keys that are missing are left out.
 
-    >>> log_line({"step": 1200, "steps": 60_000, "loss": 0.0421, "mfu": 0.38, "eta_seconds": 12e3})
-    'step 1200/60000  loss 0.0421  MFU 38%  ETA 3 h 20 min'
+    >>> log_line({"step": 1200, "steps": 60_000, "loss": 0.0421, "eta_seconds": 12e3})
+    'step 1200/60000  loss 0.0421  ETA 3 h 20 min'
     """
     steps = "" if values.get("steps") is None else f"/{values['steps']}"
     families = _families(values.get("loss_by_family") or {})
@@ -110,7 +113,6 @@ def log_line(values: Mapping[str, Any]) -> str:
         "clips": lambda clips: f"{count_text(clips)} clips",
         "loss": lambda loss: f"loss {loss:#.3g}{families}",
         "clips_per_second": lambda speed: f"{speed:.{0 if speed >= 10 else 2}f} clips/s",
-        "mfu": lambda share: f"MFU {share:.{0 if share >= 0.1 else 1}%}",
         "memory_bytes": lambda size: f"mem {size_text(size)}",
         "eta_seconds": lambda seconds: f"ETA {eta_text(seconds)}",
     }
@@ -167,3 +169,34 @@ def process_peak_bytes() -> int:
                 return int(line.split()[1]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+# --------------------------------------------------------------------- signals
+
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class StopSignals:
+    """Inside the block a first signal only sets `received`."""
+
+    def __init__(self) -> None:
+        self.received = False
+        self._previous: dict[int, Any] = {}
+
+    def __enter__(self) -> StopSignals:
+        try:
+            for number in _SIGNALS:
+                self._previous[number] = signal.signal(number, self._handle)
+        except ValueError:  # not the main thread: whoever runs us handles signals
+            self._previous.clear()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+
+    def _handle(self, number: int, _: FrameType | None) -> None:
+        if self.received:
+            raise KeyboardInterrupt
+        self.received = True

@@ -127,15 +127,24 @@ class ResidentRun:
         if config.compile:
             trainable.forward = torch.compile(trainable.forward, dynamic=False)
         self.average = [p.detach().clone() for p in self.parameters]
-        self.step, self.spent_seconds, self._stopping = 0, 0.0, False
+        self.step, self.spent_seconds = 0, 0.0
         self.progress = multiprocessing.Value("d", 0.0)
         if (folder / "state.json").is_file():
             self._load()
 
     # ------------------------------------------------------------------ the loop
 
-    def train(self, max_seconds: float = math.inf, log: Callable[[str], None] = print) -> bool:
-        """Train until the plan ends or `max_seconds` are over; True if the plan is done."""
+    def train(
+        self,
+        max_seconds: float = math.inf,
+        log: Callable[[str], None] = print,
+        stop: Callable[[], bool] = lambda: False,
+    ) -> bool:
+        """Train until the plan ends, `max_seconds` are over or `stop()` holds after a step.
+
+        Returns:
+            Whether the plan is done. What was trained is saved in any case.
+        """
         start, before = time.monotonic(), self.spent_seconds
         saved = logged = start
         numbers: dict[str, Tensor] = {}
@@ -143,7 +152,7 @@ class ResidentRun:
         for draws in self._batches():
             now = time.monotonic()
             self.spent_seconds = before + now - start
-            if self._done or self._stopping or now - start > max_seconds:
+            if self._done or stop() or now - start > max_seconds:
                 break
             found = self._one_step(draws)
             counted += 1
@@ -159,10 +168,6 @@ class ResidentRun:
                 saved = now
         self.save()
         return self._done
-
-    def stop(self) -> None:
-        """Let `train` save and return after the step that it is at; for signal handlers."""
-        self._stopping = True
 
     def _batches(self) -> Iterable[Any]:
         self.progress.value = self._progress

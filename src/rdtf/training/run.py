@@ -2,7 +2,7 @@
 
 RUN/config.json     the resolved config and the data's fingerprint
 RUN/checkpoints/    see `rdtf.training.checkpoint`
-RUN/metrics.jsonl   see `rdtf.training.tracking`
+RUN/metrics.jsonl   see `rdtf.training.logging`
 RUN/samples/        contact sheets with fixed seeds
 RUN/pipeline/       the finished model, as `StickerPipeline.from_pretrained` reads it
 """

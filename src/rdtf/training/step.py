@@ -1,8 +1,8 @@
 """One optimizer step: the arithmetic of training, apart from the loop that schedules it.
 
 Nothing here makes the host wait for the device. What the step measured stays there, is copied to
-the host behind its back (`StepResult.fetch` waits for it, usually a step later), and whether the
-numbers are finite, so that the optimizer may touch the weights, is decided on the device too.
+the host behind its back (`StepResult.fetch` waits for it, usually a step later). A step whose
+gradient is not finite is left out on the device; the trainer hears of it one step later.
 """
 
 from __future__ import annotations
@@ -16,34 +16,29 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from rdtf.method.dual_mask import frame_weights, masked_error_sum
+from rdtf.method.loss import frame_weights
 from rdtf.method.objective import Objective
 from rdtf.method.tasks import TASKS
-from rdtf.models.composer import gather_references, reference_frames
-from rdtf.models.dfgn import DFGN
-from rdtf.models.guide import Known
-from rdtf.models.motion import MOTION_CHANNELS, beyond_given, clip_motion, shape_noise
+from rdtf.models.latents import LatentSpace
 from rdtf.training.config import OptimizerConfig, TrainConfig
-from rdtf.training.optimizers import Optimizer
+from rdtf.training.distributed import Ranks, clip_gradients, last_of_step
+from rdtf.training.optimizer import Optimizer
 from rdtf.training.packing import Batch
-from rdtf.training.parallel import clip_gradients, last_of_step
-from rdtf.training.ranks import Ranks
 
 
 @dataclass(frozen=True)
 class Measured:
     """What one step measured, over all ranks, samples in the order of their positions.
 
-    loss: what was descended; losses: per sample, unweighted; finite: whether the step was taken;
-    strikes: how many in a row, this one included, had a non-finite gradient.
+    loss: what was descended; losses: per sample, unweighted; t: noise level of each; finite:
+    whether the step was taken.
     """
 
     loss: float
     grad_norm: float
     finite: bool
-    strikes: int
     losses: list[float]
-    levels: list[float]
+    t: list[float]
     tasks: list[str]
     clips: list[int]
 
@@ -83,14 +78,13 @@ class StepResult:
             losses = numbers[_NUM_SUMMARY:, None]
             rows = self._ranks.gather(torch.cat([self._samples, losses], dim=1)).tolist()
             parts = self._ranks.gather(numbers[:1]).tolist()
-            _, tasks, clips, levels, losses = zip(*sorted(rows), strict=True)
+            _, tasks, clips, t, losses = zip(*sorted(rows), strict=True)
             self._measured = Measured(
                 loss=math.fsum(parts),
                 grad_norm=float(numbers[1]),
                 finite=bool(numbers[2]),
-                strikes=int(numbers[3]),
                 losses=list(losses),
-                levels=list(levels),
+                t=list(t),
                 tasks=[TASKS[int(task)] for task in tasks],
                 clips=[int(clip) for clip in clips],
             )
@@ -98,112 +92,50 @@ class StepResult:
 
     def state_dict(self) -> dict[str, Any]:
         """Plain JSON values. All ranks must call."""
-        return {"step": self.step, **vars(self.fetch())}
+        values = dict(vars(self.fetch()))
+        return {"step": self.step, "levels": values.pop("t"), **values}  # as it always was
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> StepResult:
         result = cls(torch.zeros(_NUM_SUMMARY), torch.zeros(0, 4), Ranks())
         values = dict(state)
-        values.pop("task_weights", None)  # of an older rdtf
-        result.step = values.pop("step")
-        result._measured = Measured(**values)
+        for name in ("task_weights", "strikes"):  # of an older rdtf
+            values.pop(name, None)
+        result.step, values["t"] = values.pop("step"), values.pop("levels")
+        result._measured, result.reported = Measured(**values), True
         return result
 
 
-_NUM_SUMMARY = 4  # loss, gradient norm, whether the step was taken, strikes; then losses per sample
+_NUM_SUMMARY = 3  # loss, gradient norm, whether the step was taken; then losses per sample
 
 
 def sample_facts(batches: Sequence[Batch]) -> Tensor:
     """Position, task, clip and noise level of each sample, float64 `[n, 4]` on the host."""
     rows = [
-        (position, TASKS.index(task), clip, level)
-        for batch in batches
-        for position, task, clip, level in zip(
-            batch.positions, batch.tasks, batch.clips, batch.levels, strict=True
+        (position, TASKS.index(task), clip, t)
+        for info in (batch.info for batch in batches)
+        for position, task, clip, t in zip(
+            info.positions, info.tasks, info.clips, info.t, strict=True
         )
     ]
     return torch.tensor(rows, dtype=torch.float64)
 
 
-# A motion latent's error counts relative to how much the clip moves, plus this: what flies across
-# the canvas would outweigh all else. And what it then weighs against the error of a pixel.
-_MOTION_FLOOR, _MOTION_WEIGHT = 1.0, 1.0
-
-
-class UpdateGate:
-    """Keeps the weights from steps whose gradient is not finite.
-
-    After more than `patience` such steps in a row it stays shut, so that the weights are still
-    those of the failure when the host learns of it.
-    """
-
-    def __init__(self, patience: int, device: torch.device) -> None:
-        self._patience = patience
-        self.strikes = torch.zeros((), device=device)  # bad steps in a row until now
-        self._shut = torch.zeros((), device=device)
-
-    def skip(self, grad_norm: Tensor) -> Tensor:
-        """1.0 if this step must not be taken, else 0.0; a scalar on the device."""
-        bad = (~grad_norm.isfinite()).float()
-        self.strikes = (self.strikes + 1) * bad
-        self._shut = torch.maximum(self._shut, (self.strikes > self._patience).float())
-        return torch.maximum(bad, self._shut)
-
-
 def batch_errors(
-    model: nn.Module,
-    objective: Objective,
-    batch: Batch,
-    given_frame_weight: float = 0.0,
-    relative_loss_floor: float = 0.0,
-    learn: str = "all",
+    model: nn.Module, objective: Objective, batch: Batch, **loss: Any
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Weighted error sum, unweighted error sum and element count per sample, each `[B]`.
 
-    The error of motion latents is in the weighted sum only, for it is no error of pixels; unless
-    they are all that is learned.
+    Args:
+        loss: see `loss_options`.
     """
-    clean, noise = batch.clean, batch.noise
-    channels = clean.shape[1]
-    moves = num_motion_channels(model) > 0
-    if moves:
-        motion = clip_motion(clean, batch.given, batch.valid, _patch(model))
-        clean = torch.cat([clean, motion], dim=1)
-        noise = torch.cat([noise, shape_noise(batch.motion_noise, batch.given)], dim=1)
-    extra: dict[str, Any] = {"motion_only": True} if learn == "motion" else {}
-    if isinstance(_unwrapped(model), DFGN):
-        extra["known"] = Known(padded=min(batch.num_frames) < batch.valid.shape[1])
-    prediction = model(
-        objective.add_noise(clean, noise, batch.level),
-        batch.level,
-        clean=batch.clean,
-        given=batch.given,
-        valid=batch.valid,
-        text=batch.text,
-        text_mask=batch.text_mask,
-        mean_duration_ms=batch.mean_duration_ms,
-        **extra,
-    )
-    target = objective.target(clean, noise, batch.level)
-    weighted = torch.zeros(len(clean), device=clean.device)
-    if moves:
-        beyond = (beyond_given(batch.given) & batch.valid).float()
-        true_motion = target[:, channels:]
-        wrong = masked_error_sum(prediction[:, -MOTION_CHANNELS:], true_motion, beyond)
-        size, count = masked_error_sum(torch.zeros_like(true_motion), true_motion, beyond)
-        weighted = wrong[0] / (size / count.clamp(min=1) + _MOTION_FLOOR)
-        weighted = weighted * (channels / MOTION_CHANNELS)
-        if learn == "motion":
-            return weighted, *wrong
-        weighted = weighted * _MOTION_WEIGHT
-
-    weights = frame_weights(batch.valid, batch.given, given_frame_weight)
-    errors, counts = masked_error_sum(prediction[:, :channels], target[:, :channels], weights)
-    weight = objective.loss_weight(batch.level)
-    if relative_loss_floor:
-        weight = weight / (blend_error(batch) + relative_loss_floor)
-    weighted = weighted + errors * weight
-    return weighted, errors, counts
+    known, t = batch.conditions, batch.t
+    space = LatentSpace.of(getattr(model, "module", model))  # DDP wraps the network
+    clean, noise = space.clean(known), space.noise(batch.noise, batch.motion_noise, known.given)
+    extra: dict[str, Any] = {"motion_only": True} if loss.get("learn") == "motion" else {}
+    prediction = model(objective.add_noise(clean, noise, t), t, known, **extra)
+    target = objective.target(clean, noise, t)
+    return space.errors(prediction, target, known, objective.loss_weight(t), **loss)
 
 
 def loss_options(config: TrainConfig) -> dict[str, Any]:
@@ -215,49 +147,17 @@ def loss_options(config: TrainConfig) -> dict[str, Any]:
     }
 
 
-def num_motion_channels(model: nn.Module) -> int:
-    """How many channels of motion latents a network has, wrapped for several ranks or not."""
-    return int(getattr(_unwrapped(model), "motion_channels", 0))
-
-
-def _patch(model: nn.Module) -> int:
-    config: Any = _unwrapped(model).config
-    return int(config.patch)
-
-
-def _unwrapped(model: nn.Module) -> Any:
-    return getattr(model, "module", model)
-
-
-@torch.no_grad()
-def blend_error(batch: Batch) -> Tensor:
-    """Mean squared error per clip `[B]` of blending the given frames: how much there is to do.
-
-    A clip of which nothing is given counts like one whose blend is all wrong.
-    """
-    indices, distances = reference_frames(batch.given)
-    share = (1 / distances.clamp(min=0.25)).nan_to_num(0.0)
-    share = share / share.sum(dim=2, keepdim=True).clamp(min=1e-6)
-    references = gather_references(batch.clean, indices)
-    blend = (references * share[..., None, None, None]).sum(dim=2).transpose(1, 2)
-    weights = frame_weights(batch.valid, batch.given)
-    errors, counts = masked_error_sum(blend, batch.clean, weights)
-    return errors / counts.clamp(min=1)
-
-
 def train_step(
     model: nn.Module,
     objective: Objective,
     optimizer: Optimizer,
     batches: Sequence[Batch],
-    gate: UpdateGate,
     *,
     max_grad_norm: float,
     given_frame_weight: float,
-    relative_loss_floor: float = 0.0,
-    learn: str = "all",
     autocast: contextlib.AbstractContextManager[Any],
     ranks: Ranks,
+    **loss_options: Any,
 ) -> StepResult:
     """Accumulate over micro-batches, normalise by the elements that count on all ranks, and step.
 
@@ -269,22 +169,17 @@ def train_step(
         with last_of_step(model, index == len(batches) - 1):
             with autocast:
                 weighted, errors, counts = batch_errors(
-                    model,
-                    objective,
-                    batch,
-                    given_frame_weight,
-                    relative_loss_floor,
-                    learn,
+                    model, objective, batch, given_frame_weight=given_frame_weight, **loss_options
                 )
                 loss = weighted.sum() / total
             (loss * ranks.world_size).backward()
         parts.append(loss.detach())
         losses.append((errors / counts.clamp(min=1)).detach())
     grad_norm = clip_gradients(model.parameters(), max_grad_norm)
-    skip = gate.skip(grad_norm)
+    skip = (~grad_norm.isfinite()).float()  # on the device: the host does not wait to know
     optimizer.step(skip)
     optimizer.zero_grad()
-    summary = torch.stack([torch.stack(parts).sum(), grad_norm, 1 - skip, gate.strikes])
+    summary = torch.stack([torch.stack(parts).sum(), grad_norm, 1 - skip])
     numbers = torch.cat([summary, *losses])
     return StepResult(numbers, sample_facts(batches), ranks)
 
@@ -296,8 +191,9 @@ def element_count(batches: Sequence[Batch], given_frame_weight: float) -> Tensor
 
 def elements_per_sample(batch: Batch, given_frame_weight: float) -> Tensor:
     """Weighted latent elements that the loss counts in each sample, `[B]`."""
-    channels, _, height, width = batch.clean.shape[1:]
-    weights = frame_weights(batch.valid, batch.given, given_frame_weight)
+    known = batch.conditions
+    channels, _, height, width = known.clean.shape[1:]
+    weights = frame_weights(known.valid, known.given, given_frame_weight)
     return weights.sum(dim=1) * (channels * height * width)
 
 

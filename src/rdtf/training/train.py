@@ -12,9 +12,9 @@ import numpy as np
 
 from rdtf.fileio import atomic_folder, remove_leftovers
 from rdtf.training.config import TrainConfig
-from rdtf.training.curves import write_run_report
 from rdtf.training.device import default_device
-from rdtf.training.ranks import Ranks, open_ranks
+from rdtf.training.distributed import Ranks, open_ranks
+from rdtf.training.logging import write_run_report
 from rdtf.training.run import check_config, locked, pipeline_from_run, save_config
 from rdtf.training.store import PreparedStore, open_stores
 from rdtf.training.trainer import Hook, Trainer, TrainResult
@@ -35,8 +35,8 @@ def train(
     With `max_seconds` the schedule is planned for so much training time over all calls; with
     `stop_after` this call saves and stops after so many seconds (see `Trainer.train`).
 
-    Under torchrun all its processes train together (see `rdtf.training.ranks`). When the run is
-    finished or stopped, `out/pipeline` holds the averaged model, for
+    Under torchrun all its processes train together (see `rdtf.training.distributed`). When the run
+    is finished or stopped, `out/pipeline` holds the averaged model, for
     `StickerPipeline.from_pretrained`.
 
     Raises:

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rdtf.data.clip_store import StoredClip
-from rdtf.models.guide import Known
+from rdtf.models.conditions import Conditions
+from rdtf.models.motion_dfgn import MotionConditions
 from rdtf.models.motion_latents import LATENT_DIM, motion_noise, unpack
 from rdtf.training.motion_batch import MotionAssembler, MotionBatch, batch_inputs, premultiplied
 from rdtf.training.motion_draws import MotionDrawer, MotionDraws
@@ -154,20 +155,20 @@ class TrainMotion:
         noise = motion_noise(white, batch.anchor)
         t = sigma[:, None, None]
         noisy = (1 - t) * batch.clean + t * noise
-        inputs = self._inputs(batch, generator)
-        predicted = self.forward(noisy, sigma, text=[states], text_mask=[mask], **inputs)
+        told = self._told(batch, states, mask, generator)
+        predicted = self.forward(noisy, sigma, told)
         found = _of_hidden((predicted.float() - batch.clean).square(), batch)
         return found / (_of_hidden(batch.clean.square(), batch) + 0.01).sqrt()
 
-    def _inputs(self, batch: MotionBatch, generator: torch.Generator) -> dict[str, Any]:
-        """What the network is told besides noise and text; given motion a little off."""
-        inputs = batch_inputs(batch)
+    def _told(
+        self, batch: MotionBatch, states: Tensor, mask: Tensor, generator: torch.Generator
+    ) -> MotionConditions:
+        """What the network is told besides noise; given motion a little off."""
         device = batch.clean.device
         jitter = torch.randn(batch.clean.shape, generator=generator, device=device)
         is_anchor = torch.arange(jitter.shape[1], device=device) == batch.anchor[:, None]
         jitter = torch.where(is_anchor[..., None], 0.0, jitter * self.drawer.mix.given_noise)
-        inputs["clean"] = batch.clean + jitter
-        return inputs
+        return batch_inputs(batch, clean=batch.clean + jitter, text=[states], text_mask=[mask])
 
 
 class TrainPrediction(TrainMotion):
@@ -186,8 +187,8 @@ class TrainPrediction(TrainMotion):
         generator: torch.Generator,
     ) -> Tensor:
         """Relative error of the affine part and of the residual, `[N, 2]`."""
-        inputs = self._inputs(batch, generator)
-        predicted = self.forward(text=[states], text_mask=[mask], anchor=batch.anchor, **inputs)
+        told = self._told(batch, states, mask, generator)
+        predicted = self.forward(told, batch.anchor)
         error = ((predicted.float() - batch.clean).square() + _ROUND**2).sqrt() - _ROUND
         return _of_hidden(error, batch) / (_of_hidden(batch.clean.abs(), batch) + 0.15)
 
@@ -274,16 +275,15 @@ class TrainDrawing:
         t = sigma.view(-1, 1, 1, 1, 1)
         valid = torch.ones(len(clean), 1, dtype=torch.bool, device=device)
         noisy = ((1 - t) * clean + t * noise).to(self.forward.dtype)
-        predicted = self.forward(
-            noisy,
-            sigma,
+        told = Conditions(
             clean=torch.zeros_like(noisy),
             given=~valid,
             valid=valid,
             text=[states],
             text_mask=[mask],
-            known=Known(padded=False),
+            padded=False,
         )
+        predicted = self.forward(noisy, sigma, told)
         error = (predicted.float() - clean).square().mean((1, 2, 3, 4))
         return (error * self.flow.weight(sigma)).mean(), {"x": error.detach().mean()}
 

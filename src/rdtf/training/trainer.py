@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,30 +18,38 @@ from rdtf.method.objective import build_objective
 from rdtf.randomness import Purpose, stream
 from rdtf.sampling.pipeline import StickerPipeline
 from rdtf.training.batches import BatchBuilder, ClipStore
-from rdtf.training.config import TrainConfig
-from rdtf.training.device import autocast, resolve_precision, settle_kernels
-from rdtf.training.ema import EMA
-from rdtf.training.loader import StepLoader, resolve_workers
-from rdtf.training.lookahead import CurriculumLookahead
-from rdtf.training.memory import explain_out_of_memory
-from rdtf.training.meter import Meter
-from rdtf.training.optimizers import Optimizer
+from rdtf.training.checkpoint import (
+    MEASURE,
+    Retention,
+    load_latest,
+    load_weights,
+    mark_best,
+    save_checkpoint,
+)
+from rdtf.training.config import TrainConfig, to_dict
+from rdtf.training.cost import Meter
+from rdtf.training.device import autocast, explain_out_of_memory, resolve_precision, settle_kernels
+from rdtf.training.distributed import (
+    Ranks,
+    compile_blocks,
+    gathered,
+    local,
+    parallelize,
+    shard_like,
+)
+from rdtf.training.loader import CurriculumLookahead, StepLoader, resolve_workers
+from rdtf.training.logging import Tracker, check_trackers
+from rdtf.training.optimizer import EMA, Optimizer
 from rdtf.training.packing import PackedBatch, unpack
-from rdtf.training.parallel import compile_blocks, parallelize
-from rdtf.training.presets import build_models, build_scheduler
-from rdtf.training.progress import Progress, planned_seconds
-from rdtf.training.ranks import Ranks
-from rdtf.training.runstate import load_run_state, save_run_state
-from rdtf.training.signals import StopSignals
-from rdtf.training.start import load_start
-from rdtf.training.step import StepResult, UpdateGate, learning_rate, loss_options, train_step
-from rdtf.training.tracking import Tracker, check_trackers
+from rdtf.training.presets import build_models, build_scheduler, load_start
+from rdtf.training.progress import Progress, StopSignals, planned_seconds
+from rdtf.training.step import StepResult, learning_rate, loss_options, train_step
 
 Hook = Callable[["Trainer"], None]
 
 
 class NonFiniteLossError(UserError):
-    """A loss or gradient is not finite; the weights were left as they were."""
+    """A loss or gradient is not finite; nothing of it was saved."""
 
 
 @dataclass(frozen=True)
@@ -118,8 +127,7 @@ class Trainer:
             on_host=engine.offload_ema,
         )
         self.curriculum = Curriculum(config.curriculum)
-        self.foresight = CurriculumLookahead(self.curriculum, config.steps)
-        self.gate = UpdateGate(engine.skip_nonfinite, self.device)
+        self.lookahead = CurriculumLookahead(self.curriculum, config.steps)
         self.batches = BatchBuilder(store, config, self.objective)
         self.batches.deal(0, self.ranks.rank, self.ranks.world_size)  # refused now, not later
         self.precision = resolve_precision(engine.precision, self.device)
@@ -134,7 +142,8 @@ class Trainer:
         self.best_loss, self.is_best, self.ema_index = math.inf, False, 0
         # The last step's numbers: fed to the curriculum only after the next step was made.
         self.pending: StepResult | None = None
-        load_run_state(self)
+        self.bad_steps = 0  # in a row, until now
+        self._load()
         self.tracker = Tracker(
             run,
             self.saved_step,
@@ -193,7 +202,7 @@ class Trainer:
             if not self.resumed:
                 with self.meter.paused():
                     self._run_hooks()
-            for packed in self._load():
+            for packed in self._loaded_batches():
                 if self.is_over:
                     break
                 stop = self._asked_to_stop(signals, started, stop_after)
@@ -223,10 +232,10 @@ class Trainer:
         seconds = time.monotonic() - started
         return TrainResult(self.step, self.planned_steps, reason, seconds)
 
-    def _load(self) -> Iterator[list[PackedBatch]]:
+    def _loaded_batches(self) -> Iterator[list[PackedBatch]]:
         loader = StepLoader(
             self.batches,
-            self.foresight,
+            self.lookahead,
             self.step,
             self.config.steps,
             rank=self.ranks.rank,
@@ -271,7 +280,6 @@ class Trainer:
                 self.objective,
                 self.optimizer,
                 batches,
-                self.gate,
                 max_grad_norm=config.optimizer.max_grad_norm,
                 **loss_options(config),
                 autocast=self.autocast,
@@ -286,7 +294,7 @@ class Trainer:
         return result
 
     def _build_batches(self) -> list[PackedBatch]:
-        weights = self.foresight.task_weights(self.step)
+        weights = self.lookahead.task_weights(self.step)
         return self.batches.step_batches(self.step, weights, self.ranks.rank, self.ranks.world_size)
 
     def _look_back(self) -> None:
@@ -295,8 +303,8 @@ class Trainer:
             measured = self.pending.fetch()
             self.check_finite(self.pending)
             if measured.finite:
-                self.curriculum.observe(measured.losses, measured.levels, measured.tasks)
-        self.foresight.step_done(self.time_share)
+                self.curriculum.observe(measured.losses, measured.t, measured.tasks)
+        self.lookahead.step_done(self.time_share)
 
     def check_finite(self, result: StepResult) -> None:
         """Log the clips of a step whose loss or gradient is not finite, and go on or raise.
@@ -307,9 +315,12 @@ class Trainer:
             NonFiniteLossError: more than `engine.skip_nonfinite` such steps in a row.
         """
         measured = result.fetch()
-        if measured.finite or result.reported:
+        if result.reported:
             return
         result.reported = True
+        self.bad_steps = 0 if measured.finite else self.bad_steps + 1
+        if measured.finite:
+            return
         names = [self._clip_name(clip) for clip in measured.culprits]
         values = {"loss": str(measured.loss), "clips": names}
         self.tracker.log(result.step + 1, "nonfinite", values)
@@ -317,9 +328,9 @@ class Trainer:
             f"loss is {measured.loss:g}, gradient norm {measured.grad_norm:g} at step "
             f"{result.step} on clips {', '.join(names[:8])}{' …' if len(names) > 8 else ''}"
         )
-        if measured.strikes > self.config.engine.skip_nonfinite:
+        if self.bad_steps > self.config.engine.skip_nonfinite:
             raise NonFiniteLossError(
-                f"{what}; the weights are as before; remove these clips, lower "
+                f"{what}; what was saved is intact; remove these clips, lower "
                 "optimizer.learning_rate, or set engine.skip_nonfinite"
             )
         if self.ranks.is_main:
@@ -336,8 +347,63 @@ class Trainer:
         """Write a checkpoint of the present step. All ranks must call."""
         if self.pending is not None:
             self.check_finite(self.pending)
-        save_run_state(self)
+        self._write()
         self.saved_step, self.is_best = self.step, False
+
+    def _write(self) -> None:
+        """Gather what is sharded, then let the main rank write: for any number of ranks."""
+        ranks, engine = self.ranks, self.config.engine
+        tensors = {
+            "model": gathered(self.model.state_dict(), ranks),
+            "optimizer": self.optimizer.state_tensors(ranks),
+        }
+        for index, averages in enumerate(self.ema.state_tensors(ranks)):
+            tensors[f"ema-{index}"] = averages
+        state = {
+            "curriculum": self.curriculum.state_dict(),
+            "foresight": self.lookahead.state_dict(),
+            "pending": self.pending.state_dict() if self.pending is not None else None,
+            "strikes": self.bad_steps,
+            "ema_updates": self.ema.num_updates,
+            "ema_index": self.ema_index,
+            "best_loss": self.best_loss if math.isfinite(self.best_loss) else None,
+            "best_measure": MEASURE,
+            "seconds": self.seconds,
+            "max_seconds": self.max_seconds,
+            "config": to_dict(self.config),
+            "data": self.fingerprint,
+        }
+        if ranks.is_main:
+            retention = Retention(engine.keep_checkpoints, engine.keep_every, engine.keep_best)
+            save_checkpoint(self.run, self.step, tensors, state, retention)
+            if self.is_best:
+                mark_best(self.run, self.step, self.best_loss)
+        ranks.wait()
+
+    def _load(self) -> None:
+        """Go on from the newest intact checkpoint, if there is one."""
+        checkpoint = load_latest(self.run)
+        if checkpoint is None:
+            return
+        state, weights = checkpoint.state, checkpoint.load("model")
+        if all(local(parameter) is parameter for parameter in self.model.parameters()):
+            load_weights(self.model, weights, f"checkpoint of {self.run}")
+        else:
+            own: dict[str, Any] = self.model.state_dict()
+            for name, value in own.items():
+                local(value).copy_(local(shard_like(weights[name], value)))
+        averages = [checkpoint.load(f"ema-{index}") for index in range(len(self.ema.decays))]
+        self.ema.load_state_tensors(averages, state["ema_updates"])
+        self.optimizer.load_state_tensors(checkpoint.load("optimizer"))
+        self.curriculum.load_state_dict(state["curriculum"])
+        self.lookahead.load_state_dict(state["foresight"])
+        if state["pending"] is not None:
+            self.pending = StepResult.from_state(state["pending"])
+        self.bad_steps, self.ema_index = int(state["strikes"]), int(state["ema_index"])
+        best = state["best_loss"] if state.get("best_measure") == MEASURE else None
+        self.best_loss = math.inf if best is None else float(best)
+        self.seconds, self.max_seconds = float(state["seconds"]), state.get("max_seconds")
+        self.step = self.saved_step = checkpoint.step
 
     def validated(self, loss: float, ema_index: int) -> None:
         """Take note of a held-out loss, and of which average reached it."""

@@ -39,10 +39,10 @@ def validation_hook(store: PreparedStore, clips_per_task: int = 6) -> Callable[[
         if len(moving) == 0:
             return
         batches = [
-            _fixed_batch(store, trainer, moving, task, level, clips_per_task)
+            _fixed_batch(store, trainer, moving, task, t, clips_per_task)
             for task in TASKS
             if task not in trainer.config.curriculum.leave_out
-            for level in NOISE_LEVELS
+            for t in NOISE_LEVELS
         ]
         scores = [_score(trainer, batches)]
         if not scores[0]["by_task"]:
@@ -69,17 +69,15 @@ def _score(trainer: Trainer, batches: Sequence[PackedBatch]) -> dict[str, Any]:
             )
         loss = weighted / elements_per_sample(batch, config.given_frame_weight).clamp(min=1)
         rows.append(torch.stack([loss, error / count.clamp(min=1), count], dim=1))
-        keys += zip(packed.tasks, packed.levels, packed.num_frames, strict=True)
+        keys += zip(packed.info.tasks, packed.info.t, packed.info.num_frames, strict=True)
     losses: list[float] = []
     by_level, by_task, by_length = defaultdict(list), defaultdict(list), defaultdict(list)
-    for (task, level, length), (loss, error, count) in zip(
-        keys, torch.cat(rows).tolist(), strict=True
-    ):
+    for (task, t, length), (loss, error, count) in zip(keys, torch.cat(rows).tolist(), strict=True):
         if count == 0:  # nothing that the run learns is in it: no motion between given frames
             continue
         low, high = next(bounds for bounds in _LENGTH_BINS if length <= bounds[1])
         losses.append(loss)
-        by_level[f"{FAMILY[task]}@{level}"].append(error)
+        by_level[f"{FAMILY[task]}@{t}"].append(error)
         by_task[task].append(error)
         by_length[f"{low}-{high}" if high < 10**9 else f"{low}+"].append(error)
     return {
@@ -95,7 +93,7 @@ def _fixed_batch(
     trainer: Trainer,
     moving: np.ndarray,
     task: str,
-    level: float,
+    t: float,
     num_clips: int,
 ) -> PackedBatch:
     seed, config = trainer.config.seed, trainer.config
@@ -112,7 +110,7 @@ def _fixed_batch(
                 stored={name: torch.from_numpy(values) for name, values in stored.items()},
                 noise_key=noise_key(seed, Purpose.VALIDATION, TASKS.index(task), row, 1),
                 posterior_key=noise_key(seed, Purpose.VALIDATION, TASKS.index(task), row, 2),
-                level=level,
+                t=t,
                 draw=TaskDraw(task, condition_mask(task, len(frames), generator), task != "i2v"),
                 text=store.text(clip, 0.0) if task != "i2v" else [],
                 mean_duration_ms=float(store.durations_ms(clip).mean()),
@@ -169,22 +167,24 @@ def write_first_batch(trainer: Trainer) -> None:
 
     Hidden frames are veiled. It shows mistakes of channel, range, order or caption in a glance.
     """
-    weights = trainer.foresight.task_weights(0)
-    batch = unpack(trainer.batches.step_batches(0, weights)[0], trainer.store, trainer.device)
+    weights = trainer.lookahead.task_weights(0)
+    packed = trainer.batches.step_batches(0, weights)[0]
+    batch = unpack(packed, trainer.store, trainer.device)
     rows, labels = [], []
-    for row, (task, count) in enumerate(zip(batch.tasks, batch.num_frames, strict=True)):
-        latents = batch.clean[row, :, :count].transpose(0, 1)
+    known, info = batch.conditions, batch.info
+    for row, (task, count) in enumerate(zip(info.tasks, info.num_frames, strict=True)):
+        latents = known.clean[row, :, :count].transpose(0, 1)
         decoded = trainer.pipeline.representation.decode(latents)
         # A spoiled sticker is the loss's to report, by name.
         pixels = ((decoded.nan_to_num().clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1).cpu().numpy()
-        given = batch.given[row, :count].cpu().numpy()
-        sticker = Sticker.from_premultiplied(pixels, int(batch.mean_duration_ms[row]))
+        given = known.given[row, :count].cpu().numpy()
+        sticker = Sticker.from_premultiplied(pixels, int(packed.mean_duration_ms[row]))
         rows.append([f if g else _veiled(f) for f, g in zip(sticker.frames, given, strict=True)])
-        text = "with text" if any(bool(mask[row].any()) for mask in batch.text_mask) else "no text"
+        text = "with text" if any(bool(mask[row].any()) for mask in known.text_mask) else "no text"
         shown = f"given {np.flatnonzero(given).tolist()}" if given.any() else "nothing given"
         labels.append(
-            f"{task.replace('_frame_', ' ')}, {shown}, noise {batch.levels[row]:.2f}, {text}: "
-            f"{_caption(trainer, batch.clips[row])}"
+            f"{task.replace('_frame_', ' ')}, {shown}, noise {info.t[row]:.2f}, {text}: "
+            f"{_caption(trainer, info.clips[row])}"
         )
     write_sheet(rows, trainer.run / "samples" / "first-batch.png", labels)
 

@@ -32,6 +32,7 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import Tensor, nn
 
 from rdtf.errors import CheckpointError, ConfigError
+from rdtf.models.conditions import Conditions
 from rdtf.research.adapters.files import read_adapter, write_adapter
 from rdtf.research.adapters.prior import (
     Anchors,
@@ -77,18 +78,7 @@ class Adapter(Protocol):
 
     def load(self, folder: Path | str) -> None: ...
 
-    def forward(
-        self,
-        noisy: Tensor,
-        level: Tensor,
-        *,
-        clean: Tensor,
-        given: Tensor,
-        valid: Tensor,
-        text: list[Tensor] | Tensor | None = None,
-        text_mask: list[Tensor] | Tensor | None = None,
-        mean_duration_ms: Tensor | None = None,
-    ) -> Tensor: ...
+    def forward(self, noisy: Tensor, t: Tensor, conditions: Conditions) -> Tensor: ...
 
 
 class AdaptedUNet(nn.Module):
@@ -213,41 +203,29 @@ class AdaptedUNet(nn.Module):
 
     # ------------------------------------------------------------------ forward
 
-    def forward(
-        self,
-        noisy: Tensor,
-        level: Tensor,
-        *,
-        clean: Tensor,
-        given: Tensor,
-        valid: Tensor,
-        text: list[Tensor] | Tensor | None = None,
-        text_mask: list[Tensor] | Tensor | None = None,
-        mean_duration_ms: Tensor | None = None,
-    ) -> Tensor:
+    def forward(self, noisy: Tensor, t: Tensor, conditions: Conditions) -> Tensor:
         """What the U-Net predicts for every frame (eps, v or x, as the objective trains it).
 
         Args:
-            noisy: latents at noise level `level`, `[B, C, F, h, w]`.
-            level: noise level in [0, 1], `[B]`; times `num_train_timesteps` it is the timestep.
-            clean: clean latents, same shape; only given frames are read.
-            given, valid: bool `[B, F]`; valid frames come first.
-            text, text_mask: token states `[B, T, D]` and bool `[B, T]` per encoder.
-            mean_duration_ms: not read.
+            noisy: latents at noise level t, `[B, C, F, h, w]`.
+            t: noise level in [0, 1], `[B]`; times `num_train_timesteps` it is the timestep.
+            conditions: valid frames come first; the frame duration is not read.
 
         Returns:
             `[B, C, F, h, w]`; zero outside the clips.
         """
         frames = noisy.shape[2]
-        given = given & valid
-        states, mask = join_text(text, text_mask, self.get_buffer("null_text"), len(noisy))
+        clean, valid = conditions.clean, conditions.valid
+        given = conditions.given & valid
+        null_text = self.get_buffer("null_text")
+        states, mask = join_text(conditions.text, conditions.text_mask, null_text, len(noisy))
         outputs, order = [], []
         for rows, length in length_groups(valid):
             whole = len(rows) == len(noisy)
             pick = slice(None) if whole else torch.tensor(rows, device=noisy.device)
             out = self._predict(
                 noisy[pick][:, :, :length],
-                level[pick],
+                t[pick],
                 clean[pick][:, :, :length],
                 given[pick][:, :length],
                 states[pick],
@@ -263,7 +241,7 @@ class AdaptedUNet(nn.Module):
     def _predict(
         self,
         noisy: Tensor,
-        level: Tensor,
+        t: Tensor,
         clean: Tensor,
         given: Tensor,
         text: Tensor,
@@ -283,7 +261,7 @@ class AdaptedUNet(nn.Module):
                 anchors=self._anchors(given),
             )
         )
-        timestep = level.float() * self.num_train_timesteps
+        timestep = t.float() * self.num_train_timesteps
         extra = self._extra_conditions(clean, given)
         return run_base(self.base, seen.to(dtype), timestep, text.to(dtype), extra).to(noisy.dtype)
 

@@ -25,7 +25,8 @@ from torch.utils.checkpoint import checkpoint
 
 from rdtf.errors import ConfigError
 from rdtf.method.objective import Objective
-from rdtf.sampling.sampling import Conditions, sample
+from rdtf.models.conditions import Conditions
+from rdtf.sampling.sampling import sample
 from rdtf.sampling.schedulers import set_timesteps
 
 

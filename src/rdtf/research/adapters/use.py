@@ -14,9 +14,10 @@ from torch import Tensor
 
 from rdtf.data.dataset import PreparedDataset
 from rdtf.errors import ConfigError, UserError
-from rdtf.method.dual_mask import frame_weights, masked_error_sum
+from rdtf.method.loss import frame_weights, masked_error_sum
 from rdtf.method.objective import Objective, build_objective
 from rdtf.method.tasks import TASKS
+from rdtf.models.conditions import Conditions
 from rdtf.models.representation import as_representation
 from rdtf.models.text import TextEncoders
 from rdtf.research.adapters.common import AdaptedUNet
@@ -25,11 +26,11 @@ from rdtf.sampling.pipeline import StickerPipeline
 from rdtf.training.batches import BatchBuilder
 from rdtf.training.config import TrainConfig
 from rdtf.training.device import autocast, resolve_precision
-from rdtf.training.optimizers import Optimizer
+from rdtf.training.distributed import Ranks
+from rdtf.training.optimizer import Optimizer
 from rdtf.training.packing import unpack
 from rdtf.training.presets import build_autoencoder, build_scheduler
-from rdtf.training.ranks import Ranks
-from rdtf.training.step import UpdateGate, learning_rate, train_step
+from rdtf.training.step import learning_rate, train_step
 from rdtf.training.store import PreparedStore
 
 # Every task with a given frame: what text alone asks for, the base knows.
@@ -81,7 +82,7 @@ def tune(
     for number, stage in enumerate(adapter.stages):
         adapter.begin(stage)
         weights = TEXT_ONLY if stage == APPEARANCE else task_weights
-        optimizer, gate = Optimizer(adapter, config.optimizer), UpdateGate(0, device)
+        optimizer = Optimizer(adapter, config.optimizer)
         losses[stage] = []
         for step in range(config.steps):
             optimizer.set_learning_rate(learning_rate(config.optimizer, step, config.steps))
@@ -91,7 +92,6 @@ def tune(
                 objective,
                 optimizer,
                 [unpack(batch, store, device) for batch in packed],
-                gate,
                 max_grad_norm=config.optimizer.max_grad_norm,
                 given_frame_weight=config.given_frame_weight,
                 autocast=autocast(resolve_precision(config.engine.precision, device), device),
@@ -241,18 +241,13 @@ def _loss(
     """Mean squared error of one noised clip, of which nothing is given."""
     noise = torch.from_numpy(draw.standard_normal(tuple(clean.shape), dtype=np.float32))
     noise = noise.to(clean.device)
-    level = torch.full((len(clean),), objective.draw_level(draw), device=clean.device)
+    t = torch.full((len(clean),), objective.draw_t(draw), device=clean.device)
     valid = torch.ones(len(clean), clean.shape[2], dtype=torch.bool, device=clean.device)
     given = torch.zeros_like(valid)
-    prediction = adapter(
-        objective.add_noise(clean, noise, level),
-        level,
-        clean=clean,
-        given=given,
-        valid=valid,
-        text=words.text,
-        text_mask=words.text_mask,
+    told = Conditions(
+        clean=clean, given=given, valid=valid, text=words.text, text_mask=words.text_mask
     )
-    target = objective.target(clean, noise, level)
+    prediction = adapter(objective.add_noise(clean, noise, t), t, told)
+    target = objective.target(clean, noise, t)
     errors, counts = masked_error_sum(prediction, target, frame_weights(valid, given))
-    return (errors * objective.loss_weight(level)).sum() / counts.sum()
+    return (errors * objective.loss_weight(t)).sum() / counts.sum()

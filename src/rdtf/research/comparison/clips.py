@@ -24,8 +24,8 @@ from rdtf.evaluation.sets import ClipMaps, FeatureScale, clip_features, clip_map
 from rdtf.evaluation.tasks import evaluation_tasks
 from rdtf.method.objective import Objective
 from rdtf.method.tasks import TaskDraw
+from rdtf.models.conditions import Conditions
 from rdtf.research.comparison.settings import Budget
-from rdtf.sampling.sampling import Conditions
 from rdtf.stickers import Sticker
 from rdtf.synthetic.characters import Attributes, SyntheticStickers
 from rdtf.synthetic.characters.animal import BIRDS

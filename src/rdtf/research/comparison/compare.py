@@ -27,8 +27,8 @@ from rdtf.research.comparison.methods import REFERENCE
 from rdtf.research.comparison.report import write_results
 from rdtf.research.comparison.settings import Budget
 from rdtf.research.comparison.workshop import Workshop
+from rdtf.training.progress import StopSignals
 from rdtf.training.run import locked
-from rdtf.training.signals import StopSignals
 
 
 def compare(

@@ -28,14 +28,12 @@ from rdtf.training.batches import BatchBuilder
 from rdtf.training.checkpoint import Retention, load_latest, load_weights, save_checkpoint
 from rdtf.training.config import TrainConfig
 from rdtf.training.device import autocast, resolve_precision
-from rdtf.training.ema import EMA
-from rdtf.training.loader import StepLoader, resolve_workers
-from rdtf.training.lookahead import LEAD_STEPS, CurriculumLookahead
-from rdtf.training.optimizers import Optimizer
+from rdtf.training.distributed import Ranks
+from rdtf.training.loader import LEAD_STEPS, CurriculumLookahead, StepLoader, resolve_workers
+from rdtf.training.optimizer import EMA, Optimizer
 from rdtf.training.packing import PackedBatch, unpack
-from rdtf.training.ranks import Ranks
-from rdtf.training.signals import StopSignals
-from rdtf.training.step import StepResult, UpdateGate, learning_rate, train_step
+from rdtf.training.progress import StopSignals
+from rdtf.training.step import StepResult, learning_rate, train_step
 
 _PATIENCE = 3  # steps in a row whose loss may be no number
 _SAVE_SECONDS = 120.0
@@ -184,7 +182,6 @@ class Fit:
             self.objective,
             self.optimizer,
             batches,
-            self.gate,
             max_grad_norm=config.optimizer.max_grad_norm,
             given_frame_weight=config.given_frame_weight,
             relative_loss_floor=config.relative_loss_floor,
@@ -213,13 +210,14 @@ class Fit:
         if self.pending is not None:
             measured = self.pending.fetch()
             self.losses.append(measured.loss)
-            if measured.strikes > _PATIENCE:
+            self.bad_steps = 0 if measured.finite else self.bad_steps + 1
+            if self.bad_steps > _PATIENCE:
                 raise UserError(
                     f"{self.plan.method.name} diverged at step {self.step - 1}: its loss is no "
                     "number; use another --out with --set learning_rate_scale=0.3"
                 )
             if measured.finite:
-                self.curriculum.observe(measured.losses, measured.levels, measured.tasks)
+                self.curriculum.observe(measured.losses, measured.t, measured.tasks)
         self.foresight.step_done()
 
     def _now_and_then(self) -> None:
@@ -243,7 +241,7 @@ class Fit:
         self.view = ParameterView(self.network.trained_parameters())
         self.optimizer = Optimizer(self.view, config.optimizer)
         self.ema = EMA(self.view, config.optimizer.ema_decays)
-        self.gate = UpdateGate(_PATIENCE, self.device)
+        self.bad_steps = 0  # in a row
         self.curriculum = self.plan.method.curriculum(self._stage_name, config)
         self.foresight = CurriculumLookahead(self.curriculum, config.steps)
         quantiles = [self.curriculum.quantile] * LEAD_STEPS
@@ -300,7 +298,7 @@ class Fit:
             "foresight": self.foresight.state_dict(),
             "pending": self.pending.state_dict() if self.pending is not None else None,
             "ema_updates": self.ema.num_updates,
-            "strikes": int(self.gate.strikes),
+            "strikes": self.bad_steps,
         }
         save_checkpoint(self.folder, self.step, tensors, state, Retention(1, 0, False))
         self._saved_at = time.monotonic()
@@ -319,7 +317,7 @@ class Fit:
         self.ema.load_state_tensors([checkpoint.load("average")], int(state["ema_updates"]))
         self.curriculum.load_state_dict(state["curriculum"])
         self.foresight.load_state_dict(state["foresight"])
-        self.gate.strikes.fill_(state["strikes"])
+        self.bad_steps = int(state["strikes"])
         if state["pending"] is not None:
             self.pending = StepResult.from_state(state["pending"])
         self.losses = list(state["losses"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from rdtf.models.conditions import Conditions
 from rdtf.models.dfgn import DFGN
 from rdtf.research.adapters import AdaptedUNet
 
@@ -104,7 +105,7 @@ def _count(
     counter = flop_counter()
     # Fused attention has no operations that the counter knows on every device; this form has.
     with torch.random.fork_rng(), sdpa_kernel(SDPBackend.MATH), counter:
-        loss = network(**inputs).square().mean()
+        loss = network(*inputs).square().mean()
         forward = counter.get_total_flops()
         loss.backward()
     return forward, counter.get_total_flops()
@@ -154,7 +155,7 @@ _READING: dict[Any, Any] = {
 
 
 class _Unread(Tensor):
-    """A mask whose values no layer looks at to save work (`rdtf.models.guide.has_values`)."""
+    """A mask whose values no layer looks at to save work (`rdtf.models.conditions.has_values`)."""
 
 
 def clip_inputs(
@@ -165,19 +166,18 @@ def clip_inputs(
     tokens: int,
     text_width: int,
     device: torch.device | str = "cpu",
-) -> dict[str, Any]:
+) -> tuple[Tensor, Tensor, Conditions]:
     """Arguments of a network for clips of zeros, the first frame given."""
     shape = (batch, channels, frames, size, size)
     with torch.device(device):
-        return {
-            "noisy": torch.zeros(shape),
-            "level": torch.full((batch,), 0.5),
-            "clean": torch.zeros(shape),
-            "given": (torch.arange(frames).expand(batch, -1) < 1).as_subclass(_Unread),
-            "valid": torch.ones(batch, frames, dtype=torch.bool),
-            "text": [torch.zeros(batch, tokens, text_width)],
-            "text_mask": [torch.ones(batch, tokens, dtype=torch.bool)],
-        }
+        conditions = Conditions(
+            clean=torch.zeros(shape),
+            given=(torch.arange(frames).expand(batch, -1) < 1).as_subclass(_Unread),
+            valid=torch.ones(batch, frames, dtype=torch.bool),
+            text=[torch.zeros(batch, tokens, text_width)],
+            text_mask=[torch.ones(batch, tokens, dtype=torch.bool)],
+        )
+        return torch.zeros(shape), torch.full((batch,), 0.5), conditions
 
 
 # Spread of premultiplied sticker pixels in [-1, 1], as the DFGN assumes.
@@ -216,9 +216,9 @@ class Trainee(nn.Module):
         """All, the frozen ones too."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def forward(self, noisy: Tensor, level: Tensor, **conditions: Any) -> Tensor:
+    def forward(self, noisy: Tensor, t: Tensor, conditions: Conditions, **options: Any) -> Tensor:
         """As `rdtf.models.dfgn.DFGN`."""
-        return self.network(noisy, level, **conditions)
+        return self.network(noisy, t, conditions, **options)
 
 
 class Tuned(Trainee):
@@ -240,8 +240,8 @@ class Tuned(Trainee):
     def own_parameters(self) -> dict[str, nn.Parameter]:
         return dict(self.adapter[0].adapter_parameters())
 
-    def forward(self, noisy: Tensor, level: Tensor, **conditions: Any) -> Tensor:
-        return self.network(noisy * linear_guess_scale(level), level, **conditions)
+    def forward(self, noisy: Tensor, t: Tensor, conditions: Conditions, **options: Any) -> Tensor:
+        return self.network(noisy * linear_guess_scale(t), t, conditions, **options)
 
 
 class SingleTask(Trainee):
@@ -264,19 +264,18 @@ class SingleTask(Trainee):
         channels[:, self._plane] = 0
         return (channels, *args[1:])
 
-    def forward(self, noisy: Tensor, level: Tensor, **conditions: Any) -> Tensor:
-        given = conditions["given"]
-        first = torch.zeros_like(given)
-        first[:, 0] = given[:, 0]
-        return self.network(noisy, level, **{**conditions, "given": first})
+    def forward(self, noisy: Tensor, t: Tensor, conditions: Conditions, **options: Any) -> Tensor:
+        first = torch.zeros_like(conditions.given)
+        first[:, 0] = conditions.given[:, 0]
+        return self.network(noisy, t, replace(conditions, given=first), **options)
 
 
-def linear_guess_scale(level: Tensor) -> Tensor:
+def linear_guess_scale(t: Tensor) -> Tensor:
     """What turns noisy latents of rectified flow into the best linear guess of the clean ones.
 
     `[B]` → `[B, 1, 1, 1, 1]`; zero where there is only noise.
     """
-    t = level.float()[:, None, None, None, None]
+    t = t.float()[:, None, None, None, None]
     signal = (1 - t) * _DATA_STD**2
     return signal / ((1 - t) * signal + t**2)
 

@@ -20,6 +20,7 @@ from rdtf.evaluation.metrics import score_hidden
 from rdtf.evaluation.sets import clip_features, clip_maps, nearest_distances
 from rdtf.fileio import atomic_path, read_json, write_json
 from rdtf.method.objective import Objective
+from rdtf.models.conditions import Conditions
 from rdtf.models.representation import Representation
 from rdtf.research.adapters import FrameSimilarityPrior, sample_with_prior
 from rdtf.research.comparison.clips import (
@@ -32,7 +33,7 @@ from rdtf.research.comparison.clips import (
 from rdtf.research.comparison.methods import Method
 from rdtf.research.comparison.networks import Trainee
 from rdtf.research.comparison.settings import Budget
-from rdtf.sampling.sampling import Conditions, sample
+from rdtf.sampling.sampling import sample
 from rdtf.sampling.schedulers import set_timesteps
 from rdtf.stickers import Sticker
 from rdtf.training.config import TrainConfig
@@ -155,9 +156,8 @@ class Scorer:
                 told = conditions(members, task, self.text_widths, self.device)
                 clean = torch.stack([clip.latents for clip in members]).to(self.device)
                 noise = _noise(members, f"{task}/curve", 0, clean.shape).to(self.device)
-                level = torch.full((len(members),), CURVE_LEVEL, device=self.device)
-                noisy = objective.add_noise(clean, noise, level)
-                guess = told.predict(network, noisy, level)
+                t = torch.full((len(members),), CURVE_LEVEL, device=self.device)
+                guess = network(objective.add_noise(clean, noise, t), t, told)
                 hidden = (~told.given)[:, None, :, None, None].expand_as(clean)
                 wrong = (guess - clean).square()[hidden]
                 total, count = total + float(wrong.sum()), count + wrong.numel()

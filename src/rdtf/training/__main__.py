@@ -1,8 +1,8 @@
 """Train on a bundle where only torch, numpy, pillow, safetensors, diffusers and transformers are.
 
-    PYTHONPATH=BUNDLE python -m rdtf.training.far motion BUNDLE --out RUN --seconds 1800 --slice 560
+    PYTHONPATH=BUNDLE python -m rdtf.training motion BUNDLE --out RUN --seconds 1800 --slice 560
 
-At home `rdtf train-motion` and `rdtf train-drawing` do the same.
+With the program installed `rdtf train-motion` and `rdtf train-drawing` do the same.
 """
 
 from __future__ import annotations
@@ -21,32 +21,32 @@ INTERRUPTED = 75
 def main(arguments: Sequence[str] | None = None) -> int:
     """Status 0: the plan is done, or this call's slice is over; 2: a mistake, in one line; 75:
     stopped by a signal after saving."""
-    from rdtf.training.bundled import BundledConfig, train_on_bundle
+    from rdtf.training.bundled import BundledConfig, train_on_bundle, weights_of
 
-    asked = _parser().parse_args(arguments)
+    given = _parser().parse_args(arguments)
     try:
         config = BundledConfig(
-            kind=asked.kind,
-            seconds=asked.seconds,
-            steps=asked.steps,
-            batch_size=asked.batch_size,
-            channels=asked.channels,
-            learning_rate=asked.learning_rate,
-            weights=weights_of(asked.weight) or None,
-            grammar_share=asked.grammar_share,
-            seed=asked.seed,
-            workers=asked.workers,
-            precision=asked.precision,
-            compile=asked.compile or None,
+            kind=given.kind,
+            seconds=given.seconds,
+            steps=given.steps,
+            batch_size=given.batch_size,
+            channels=given.channels,
+            learning_rate=given.learning_rate,
+            weights=weights_of(given.weight) or None,
+            grammar_share=given.grammar_share,
+            seed=given.seed,
+            workers=given.workers,
+            precision=given.precision,
+            compile=given.compile or None,
         )
         result = train_on_bundle(
             config,
-            asked.bundle,
-            asked.out,
-            slice_seconds=asked.slice,
-            store=asked.store,
-            device=asked.device,
-            part_bytes=None if asked.parts is None else int(asked.parts * 1e6),
+            given.bundle,
+            given.out,
+            slice_seconds=given.slice,
+            store=given.store,
+            device=given.device,
+            part_bytes=None if given.parts is None else int(given.parts * 1e6),
         )
     except UserError as error:
         print(f"rdtf: {error}", file=sys.stderr)
@@ -56,21 +56,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return INTERRUPTED if result.reason == "interrupted" else 0
 
 
-def weights_of(pairs: Sequence[str]) -> dict[str, float]:
-    """`NAME=NUMBER` pairs as a mapping."""
-    weights = {}
-    for pair in pairs:
-        name, _, value = pair.rpartition("=")
-        try:
-            weights[name] = float(value)
-        except ValueError:
-            raise UserError(f"--weight takes NAME=NUMBER, got {pair!r}") from None
-    return weights
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m rdtf.training.far", description=(__doc__ or "").splitlines()[0]
+        prog="python -m rdtf.training", description=(__doc__ or "").splitlines()[0]
     )
     add = parser.add_argument
     add("kind", choices=("motion", "prediction", "drawing"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,11 +12,11 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from rdtf.method.objective import ObjectiveConfig, build_objective
-from rdtf.models.guide import Known
+from rdtf.models.conditions import Conditions
 from rdtf.models.layers import Attention
-from rdtf.sampling.sampling import Conditions, sample
+from rdtf.sampling.sampling import sample
 from rdtf.training.config import TrainConfig
-from rdtf.training.packing import Batch
+from rdtf.training.packing import Batch, SampleInfo, map_tensors
 from rdtf.training.presets import build_scheduler
 from rdtf.training.step import batch_errors
 
@@ -39,11 +40,11 @@ def key_masks(network: nn.Module) -> list[Tensor | None]:
 
 def batch_of(clip: Clip, num_frames: tuple[int, ...]) -> Batch:
     count = len(clip.clean)
+    rows = tuple(range(count))
+    padded = min(num_frames) < clip.valid.shape[1]
     return Batch(
-        clean=clip.clean, noise=clip.noisy, motion_noise=clip.noisy[:, :2], level=clip.level,
-        valid=clip.valid, given=clip.given, text=clip.text, text_mask=clip.text_mask,
-        mean_duration_ms=clip.mean_duration_ms, tasks=("it2v",) * count, clips=tuple(range(count)),
-        positions=tuple(range(count)), levels=(0.5,) * count, num_frames=num_frames,
+        SampleInfo(("it2v",) * count, rows, rows, (0.5,) * count, num_frames),
+        replace(clip.conditions, padded=padded), clip.noisy, clip.noisy[:, :2], clip.t,
     )  # fmt: skip
 
 
@@ -59,7 +60,11 @@ def test_training_on_a_gpu_masks_no_frames_where_all_exist():
     frames = {}
     for name, batch in batches.items():
         masks.clear()
-        batch_errors(network, build_objective(OBJECTIVE), batch.to(torch.device("meta")))
+        batch_errors(
+            network,
+            build_objective(OBJECTIVE),
+            map_tensors(batch, lambda tensor: tensor.to("meta")),
+        )
         # Captions are masked in either case: three tokens and the one that is always there.
         frames[name] = [mask for mask in masks if mask is not None and mask.shape[1] != 4]
     assert frames["whole"] == [] and len(frames["padded"]) > 0
@@ -89,10 +94,7 @@ class Operations(TorchDispatchMode):
 
 
 def conditions(given: list[bool]) -> Conditions:
-    clip = random_clip(given)
-    return Conditions(
-        clip.clean, clip.given, clip.valid, clip.mean_duration_ms, clip.text, clip.text_mask
-    )
+    return random_clip(given).conditions
 
 
 def sampled(network: Any, told: Conditions, steps: int) -> Tensor:
@@ -127,9 +129,9 @@ def test_prepared_or_not_the_same_comes_out(motion):
     network = tiny_dfgn(motion=motion)
     clip = random_clip([True, False, True, False])
     noisy = torch.cat([clip.noisy, clip.noisy[:, : network.motion_channels]], dim=1)
-    told = {"clean": clip.clean, "given": clip.given, "valid": clip.valid}
+    told = clip.conditions
     with torch.no_grad():
-        expected = network(noisy, clip.level, **told)
-        known = network.prepare(**told)
-        assert torch.equal(network(noisy, clip.level, **told, **known), expected)
-        assert torch.equal(network(noisy, clip.level, **told, known=Known()), expected)
+        expected = network(noisy, clip.t, told)
+        known = network.prepare(told)
+        assert known.features is not None and known.padded is False
+        assert torch.equal(network(noisy, clip.t, known), expected)

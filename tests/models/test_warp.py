@@ -10,19 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rdtf.models.composer import (
-    Composition,
-    FrameComposer,
-    gather_references,
-    reference_frames,
-)
+from rdtf.method.dual_mask import gather_references, reference_frames
+from rdtf.models.conditions import ReferenceFeatures
+from rdtf.models.warp import Composition, WarpDecoder
 
 from .networks import perturb, unused_parameters
 
 CHANNELS, LATENT_CHANNELS, PATCH, SIZE = 16, 8, 2, 8
 INF = math.inf
 GENERATED_SHARE = math.exp(-5) / (1 + math.exp(-5))
-# Patch and widths of composers without stages, with one and with two.
+# Patch and widths of decoders without stages, with one and with two.
 SHAPES = {"plain": (2, ()), "one stage": (4, (6,)), "two stages": (8, (6, 5)), "wide": (8, (6,))}
 every_shape = pytest.mark.parametrize(("patch", "widths"), SHAPES.values(), ids=SHAPES)
 
@@ -70,7 +67,7 @@ def test_gathered_references():
 
 
 class Scene:
-    """One frame of 8 pixels a side to compose, with what the composer is given.
+    """One frame of 8 pixels a side to compose, with what the decoder is given.
 
     base: flow as matched, (x, y) in pixels, for each reference.
     """
@@ -81,7 +78,7 @@ class Scene:
         patch: int = PATCH,
         channels: int = LATENT_CHANNELS,
         base: list[list[float]] | None = None,
-        between: bool = False,
+        interpolated: bool = False,
         motion_scale: float = 1.0,
     ) -> None:
         generator = torch.Generator().manual_seed(0)
@@ -91,35 +88,39 @@ class Scene:
         self.references = torch.randn(1, 2, channels, *grid, generator=generator)
         self.noisy = torch.randn(1, channels, *grid, generator=generator)
         self.distances = torch.tensor([distances])
-        self.between = torch.tensor([between])
+        self.interpolated = torch.tensor([interpolated])
         self.motion_scale = torch.tensor([motion_scale])
         flow = torch.tensor(base or [[0.0, 0.0]] * 2) * 2 / SIZE
         self.base = flow[None, :, :, None, None].expand(-1, -1, -1, *grid)
 
-    def inputs(self) -> tuple[Tensor, ...]:
-        tensors = (self.features, self.references, self.distances, self.base, self.noisy)
-        return (*tensors, self.between, self.motion_scale)
+    def inputs(self) -> tuple[Tensor, ReferenceFeatures, Tensor]:
+        none = torch.zeros(1)  # what the decoder does not read
+        found = ReferenceFeatures(
+            self.references, self.distances, self.base, none, self.interpolated, none,
+            self.motion_scale,
+        )  # fmt: skip
+        return self.features, found, self.noisy
 
     @torch.no_grad()
-    def composed(self, composer: FrameComposer) -> Tensor:
-        return composer(*self.inputs())[0]
+    def composed(self, decoder: WarpDecoder) -> Tensor:
+        return decoder(*self.inputs())[0]
 
     def pixels(self) -> Tensor:
         """Both references unfolded, `[2, c, 8, 8]`."""
         return F.pixel_shuffle(self.references[0], self.patch)
 
 
-def composer(
+def decoder(
     patch: int = PATCH,
     widths: tuple[int, ...] = (),
     channels: int = LATENT_CHANNELS,
     **biases: Tensor,
-) -> FrameComposer:
-    """An untrained composer, with these values in the biases of what it ends with.
+) -> WarpDecoder:
+    """An untrained decoder, with these values in the biases of what it ends with.
 
     Keys are flow (in half cells of the finest grid), mask and generate.
     """
-    network = FrameComposer(CHANNELS, channels, patch, widths)
+    network = WarpDecoder(CHANNELS, channels, patch, widths)
     stages: Any = network.stages
     last = stages[-1].conv_out if widths else network.head
     sizes = [4, 3 * network.cell**2, network.pixel_channels * network.cell**2]
@@ -146,13 +147,13 @@ REFERENCES_ONLY = shares(0, 0, -1e4)
 def test_starts_as_the_blend_by_distance_in_time(distances, weights, patch, widths):
     scene = Scene(distances, patch, patch**2)
     blend = weights[0] * scene.references[0, 0] + weights[1] * scene.references[0, 1]
-    start = scene.composed(composer(patch, widths, patch**2))
+    start = scene.composed(decoder(patch, widths, patch**2))
     torch.testing.assert_close(start, blend, rtol=1e-4, atol=1e-5)
 
 
 def test_what_is_generated_has_its_small_share_from_the_first_step():
     scene, generated = Scene([1, 3]), torch.linspace(-1, 1, LATENT_CHANNELS)
-    added = scene.composed(composer(generate=generated)) - scene.composed(composer())
+    added = scene.composed(decoder(generate=generated)) - scene.composed(decoder())
     expected = (GENERATED_SHARE * generated)[:, None, None].expand_as(added)
     torch.testing.assert_close(added, expected, rtol=1e-3, atol=1e-5)
 
@@ -161,7 +162,7 @@ def test_what_is_generated_has_its_small_share_from_the_first_step():
 def test_starts_with_references_moved_as_matched(patch, widths):
     """The first one pixel to the right, seen from the new frame, the second two up."""
     scene = Scene([1, 1], patch, patch**2, base=[[1.0, 0.0], [0.0, -2.0]])
-    start = F.pixel_shuffle(scene.composed(composer(patch, widths, patch**2)), patch)
+    start = F.pixel_shuffle(scene.composed(decoder(patch, widths, patch**2)), patch)
     first, second = scene.pixels()
     blend = (torch.roll(first, -1, 2) + torch.roll(second, 2, 1)) / 2
     torch.testing.assert_close(start[:, 2:, :-1], blend[:, 2:, :-1], rtol=1e-4, atol=1e-4)
@@ -171,7 +172,7 @@ def test_starts_with_references_moved_as_matched(patch, widths):
 def test_identity_flow_leaves_references_untouched(patch, widths):
     scene = Scene([1, 1], patch, patch**2)
     scene.references[:, 1] = scene.references[:, 0]
-    composed = scene.composed(composer(patch, widths, patch**2))
+    composed = scene.composed(decoder(patch, widths, patch**2))
     torch.testing.assert_close(composed, scene.references[0, 0], rtol=1e-5, atol=1e-5)
 
 
@@ -180,8 +181,8 @@ def test_nothing_given_leaves_only_the_generated_part():
     scene, generated = Scene([INF, INF]), torch.linspace(-1, 1, LATENT_CHANNELS)
     scene.references.zero_()
     only = generated[:, None, None].expand(-1, SIZE // PATCH, SIZE // PATCH)
-    torch.testing.assert_close(scene.composed(composer(generate=generated)), only)
-    insisting = composer(generate=generated, mask=shares(50.0, 50.0, -50.0), flow=torch.ones(4))
+    torch.testing.assert_close(scene.composed(decoder(generate=generated)), only)
+    insisting = decoder(generate=generated, mask=shares(50.0, 50.0, -50.0), flow=torch.ones(4))
     torch.testing.assert_close(scene.composed(insisting), only)
 
 
@@ -189,7 +190,7 @@ def test_nothing_given_leaves_only_the_generated_part():
 def test_nothing_given_leaves_only_what_the_stages_add(patch, widths):
     scene = Scene([INF, INF], patch, patch**2)
     scene.references.zero_()
-    insisting = composer(
+    insisting = decoder(
         patch, widths, patch**2, generate=torch.tensor(0.3), mask=shares(50.0, 50.0, -50.0)
     )
     only = torch.full_like(scene.noisy[0], 0.3)
@@ -206,7 +207,7 @@ def test_flow_says_where_each_pixel_comes_from(bias, shift, patch, widths):
     scene = Scene([1, 1], patch, patch**2)
     scene.references[:, 1] = scene.references[:, 0]
     flow = torch.tensor([*bias, *bias])
-    network = composer(patch, widths, patch**2, mask=REFERENCES_ONLY, flow=flow)
+    network = decoder(patch, widths, patch**2, mask=REFERENCES_ONLY, flow=flow)
     moved = F.pixel_shuffle(scene.composed(network), patch)
     down, right = shift
     rows = slice(max(0, -down), SIZE - max(0, down))
@@ -220,11 +221,11 @@ def test_flow_says_where_each_pixel_comes_from(bias, shift, patch, widths):
 def test_references_move_on_their_own():
     """Flow of the first reference is for the first alone."""
     scene, first_moves = Scene([1, 1]), torch.tensor([2.0, 2.0, 0.0, 0.0])
-    second_only = composer(mask=shares(-1e4, 0, -1e4), flow=first_moves)
+    second_only = decoder(mask=shares(-1e4, 0, -1e4), flow=first_moves)
     torch.testing.assert_close(
         scene.composed(second_only), scene.references[0, 1], rtol=1e-4, atol=1e-5
     )
-    first_only = composer(mask=shares(0, -1e4, -1e4), flow=first_moves)
+    first_only = decoder(mask=shares(0, -1e4, -1e4), flow=first_moves)
     assert not torch.allclose(scene.composed(first_only), scene.references[0, 0], atol=0.1)
 
 
@@ -239,7 +240,7 @@ def test_mask_is_finer_than_its_grid(patch, widths, cell):
     if widths:
         logits = logits / 2 * (SIZE // cell) / 1e3  # stay finite in units of the grid
     scene = Scene([1, 1], patch, 2 * patch**2)
-    network = composer(patch, widths, 2 * patch**2, mask=logits)
+    network = decoder(patch, widths, 2 * patch**2, mask=logits)
     composed = F.pixel_shuffle(scene.composed(network), patch)
     one, two = scene.pixels()
     two[:, ::cell, ::cell] = one[:, ::cell, ::cell]
@@ -248,24 +249,27 @@ def test_mask_is_finer_than_its_grid(patch, widths, cell):
 
 def test_learned_latents_are_composed_cell_by_cell():
     scene = Scene([1, 1], patch=1)
-    composed = scene.composed(composer(1, mask=shares(-1e4, 0, -1e4, cell=1)))
+    composed = scene.composed(decoder(1, mask=shares(-1e4, 0, -1e4, cell=1)))
     torch.testing.assert_close(composed, scene.references[0, 1], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("patch", "widths"), [(2, (8,)), (4, (8, 8)), (6, (8,)), (1, (8,))])
 def test_more_stages_than_a_patch_has_room_for(patch, widths):
     with pytest.raises(ValueError, match=f"{len(widths)} refinement stages .* not of {patch}"):
-        FrameComposer(CHANNELS, 2 * patch**2, patch, widths)
+        WarpDecoder(CHANNELS, 2 * patch**2, patch, widths)
 
 
 @every_shape
 def test_rows_do_not_mix(patch, widths):
-    network = perturb(composer(patch, widths, patch**2))
+    network = perturb(decoder(patch, widths, patch**2))
     one, two = Scene([1, 2], patch, patch**2), Scene([3, 1], patch, patch**2)
     two.references, two.features = -two.references, two.features.flip(1)
-    pairs = zip(one.inputs(), two.inputs(), strict=True)
+    (h, features, noisy), (other_h, other, other_noisy) = one.inputs(), two.inputs()
+    both = {name: torch.cat([x, getattr(other, name)]) for name, x in vars(features).items()}
     with torch.no_grad():
-        together = network(*(torch.cat(pair) for pair in pairs))
+        together = network(
+            torch.cat([h, other_h]), ReferenceFeatures(**both), torch.cat([noisy, other_noisy])
+        )
     for row, scene in enumerate((one, two)):
         torch.testing.assert_close(together[row], scene.composed(network), rtol=1e-4, atol=1e-5)
 
@@ -276,7 +280,7 @@ def test_rows_do_not_mix(patch, widths):
 @every_shape
 def test_gradients_reach_every_parameter_after_a_step(patch, widths):
     """What starts at zero lets none through at first."""
-    scene, network = Scene([1, 2], patch, patch**2), composer(patch, widths, patch**2)
+    scene, network = Scene([1, 2], patch, patch**2), decoder(patch, widths, patch**2)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     for _ in range(2):
         optimizer.zero_grad()
@@ -292,7 +296,7 @@ def test_learns_where_a_picture_went(patch, widths):
     smooth = F.interpolate(torch.randn(1, 1, 3, 3), size=(SIZE, SIZE), mode="bicubic")
     scene.references = F.pixel_unshuffle(smooth, patch).expand(1, 2, -1, -1, -1)
     target = F.pixel_unshuffle(torch.roll(smooth, 1, 3), patch)
-    network = composer(patch, widths, patch**2)
+    network = decoder(patch, widths, patch**2)
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-2)
     losses = []
     for _ in range(30):
@@ -308,7 +312,7 @@ def test_learns_where_a_picture_went(patch, widths):
 @pytest.mark.parametrize("spoiled", ["features", "references", "base", "noisy"])
 def test_not_a_number_shows_and_does_not_crash(patch, widths, spoiled):
     """A model that diverges must end in an error that names it."""
-    scene, network = Scene([1, 1], patch, patch**2), perturb(composer(patch, widths, patch**2))
+    scene, network = Scene([1, 1], patch, patch**2), perturb(decoder(patch, widths, patch**2))
     scene.base = scene.base.clone()
     getattr(scene, spoiled).view(-1)[0] = torch.nan
     out = network(*scene.inputs())
@@ -337,7 +341,7 @@ def test_composes_smooth_references_alike_at_twice_the_resolution():
         weights=smooth(1, 3, seed=1).softmax(dim=1),
         share=torch.tensor([0.3]),
         added=smooth(1, 4, seed=2),
-        between=torch.tensor([False]),
+        interpolated=torch.tensor([False]),
     )
     references = smooth(1, 2, 4, seed=3)
     small, large = composition.apply(references), composition.apply(doubled(references))
@@ -373,13 +377,13 @@ def test_what_both_sides_agree_on_stays():
     references = torch.zeros(1, 2, 4, 64, 64)
     references[:, 1, :, :, :16] = 1.0
 
-    def applied(between: bool) -> Tensor:
+    def applied(interpolated: bool) -> Tensor:
         composition = Composition(
             flow=torch.full((1, 2, 2, 8, 8), 0.2),
             weights=torch.tensor([0.0, 0.0, 1.0])[None, :, None, None].expand(1, 3, 64, 64),
             share=torch.tensor([0.5]),
             added=torch.full((1, 4, 64, 64), 0.7),
-            between=torch.tensor([between]),
+            interpolated=torch.tensor([interpolated]),
         )
         return composition.apply(references)
 
@@ -393,14 +397,7 @@ def test_motion_is_scaled():
     moved = {}
     for scale in (1.0, 2.0):
         scene = Scene([1, 2], base=[[1.0, 0.0], [1.0, 0.0]], motion_scale=scale)
-        composition = composer().compose(
-            scene.features,
-            scene.pixels()[None],
-            *scene.inputs()[2:4],
-            F.pixel_shuffle(scene.noisy, 1),
-            *scene.inputs()[5:],
-        )
-        moved[scale] = composition.flow
+        moved[scale] = decoder().compose(*scene.inputs()).flow
     torch.testing.assert_close(moved[2.0], 2 * moved[1.0])
 
 
@@ -414,7 +411,7 @@ def moved_right(alphas: tuple[float, float], flow_x: tuple[float, float]) -> Ten
         weights=torch.tensor([0.5, 0.5, 0.0]).view(1, 3, 1, 1).expand(1, 3, 8, 8),
         share=torch.full((1,), 0.5),
         added=torch.zeros(1, 4, 8, 8),
-        between=torch.ones(1, dtype=torch.bool),
+        interpolated=torch.ones(1, dtype=torch.bool),
     )
     return composition.apply(references)[0, 3]
 

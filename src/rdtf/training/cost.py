@@ -1,31 +1,40 @@
-"""What a run costs before it starts: parameters, FLOPs, one measured step (`--dry-run`)."""
+"""What a run costs: before it starts (`--dry-run`), and from one log line to the next."""
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-import re
 import time
-from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
+from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from rdtf.fileio import size_text
+from rdtf.method.tasks import FAMILY
+from rdtf.models.conditions import Conditions
 from rdtf.models.dfgn import DFGN
 from rdtf.models.representation import as_representation
 from rdtf.models.text import TextEncoders
-from rdtf.training.config import TrainConfig, to_dict
-from rdtf.training.device import autocast, default_device, device_name, resolve_precision
-from rdtf.training.ema import EMA
-from rdtf.training.memory import is_out_of_memory, what_to_lower
-from rdtf.training.optimizers import Optimizer
-from rdtf.training.parallel import compile_blocks
+from rdtf.training.config import TrainConfig, settings_text, to_dict
+from rdtf.training.device import (
+    autocast,
+    default_device,
+    device_name,
+    is_out_of_memory,
+    resolve_precision,
+    what_to_lower,
+)
+from rdtf.training.distributed import compile_blocks
+from rdtf.training.optimizer import EMA, Optimizer
+from rdtf.training.packing import Batch
 from rdtf.training.presets import (
     PAPER_LATENT_CHANNELS,
     PAPER_TEXT_WIDTHS,
@@ -33,78 +42,18 @@ from rdtf.training.presets import (
     build_denoiser,
 )
 from rdtf.training.progress import eta_text, memory_in_use
+from rdtf.training.step import Measured, StepResult
+
+if TYPE_CHECKING:
+    from rdtf.training.trainer import Trainer
 
 _PARTS = {
     ".residual.": "residual blocks",
     ".temporal.": "spatio-temporal interaction",
     ".transformer.": "spatial and text attention",
-    "composer.": "frame composer",
+    "composer.": "warp decoder",
 }
 _CPU_FLOPS_LIMIT = 500e9  # of a clip; more would take a CPU minutes
-
-# Dense peaks of data sheets in TFLOP/s: float32, TF32, bf16 with float32 sums. Cards without bf16
-# units compute it as float32. More special names come first.
-_PEAKS: tuple[tuple[str, tuple[float, float, float]], ...] = (
-    (r"\bB200\b", (75.0, 1100.0, 2250.0)),
-    (r"\bH100 NVL\b", (60.0, 417.5, 835.5)),
-    (r"\bH100 PCIe\b", (51.2, 378.0, 756.5)),
-    (r"\bG?H[12]00\b", (66.9, 494.7, 989.4)),
-    (r"\bA100\b", (19.5, 156.0, 312.0)),
-    (r"\bA10G\b", (35.0, 35.0, 70.0)),
-    (r"\bA10\b", (31.2, 62.5, 125.0)),
-    (r"\bL40S\b", (91.6, 183.0, 362.0)),
-    (r"\bL4\b", (30.3, 60.0, 121.0)),
-    (r"\bRTX 5090\b", (104.8, 104.8, 209.5)),
-    (r"\bRTX 4090\b", (82.6, 82.6, 165.2)),
-    (r"\bRTX 3090 Ti\b", (40.0, 40.0, 80.0)),
-    (r"\bRTX 3090\b", (35.6, 35.6, 71.0)),
-    (r"\bV100\b", (15.7, 15.7, 15.7)),
-    (r"\bT4\b", (8.1, 8.1, 8.1)),
-)
-
-
-# ------------------------------------------------------------------------ model and inputs
-
-
-def meta_denoiser(config: TrainConfig) -> DFGN:
-    """The denoiser on the meta device: its shape without its memory.
-
-    Where the paper preset's public encoders are not named yet, the paper's widths stand in.
-    """
-    return _denoiser(config, "meta")
-
-
-def _denoiser(config: TrainConfig, device: torch.device | str) -> DFGN:
-    channels, down = PAPER_LATENT_CHANNELS, 8
-    if config.representation.kind == "pixels" or config.representation.path:
-        representation = as_representation(build_autoencoder(config))
-        channels, down = representation.latent_channels, representation.downsampling
-    widths = PAPER_TEXT_WIDTHS
-    if all(config.text.encoders):
-        widths = TextEncoders(config.text.encoders, config.text.max_tokens).widths
-    with torch.device(device):
-        return build_denoiser(
-            config, latent_channels=channels, downsampling=down, text_widths=widths
-        )
-
-
-def _inputs(
-    model: DFGN, config: TrainConfig, frames: int, batch: int, device: torch.device | str
-) -> dict[str, Any]:
-    """Arguments of the denoiser for clips of `frames` frames, the first one given."""
-    sizes = model.config_
-    shape = (batch, model.state_channels, frames, sizes.latent_size, sizes.latent_size)
-    tokens = (batch, config.text.max_tokens)
-    with torch.device(device):
-        return {
-            "noisy": torch.randn(shape),
-            "level": torch.rand(batch),
-            "clean": torch.randn(shape),
-            "given": torch.arange(frames).expand(batch, -1) < 1,
-            "valid": torch.ones(batch, frames, dtype=torch.bool),
-            "text": [torch.randn(*tokens, width) for width in sizes.text_widths],
-            "text_mask": [torch.ones(tokens, dtype=torch.bool) for _ in sizes.text_widths],
-        }
 
 
 # ------------------------------------------------------------------------ FLOPs
@@ -135,43 +84,54 @@ def training_flops(config: TrainConfig, frames: int, batch: int = 1) -> int:
 
 @functools.lru_cache(maxsize=16)
 def _flops_of_three_lengths(config: TrainConfig) -> tuple[int, int, int]:
-    model = meta_denoiser(config)
+    model = _denoiser(config, "meta")
 
     def count(frames: int) -> int:
         counter = FlopCounterMode(display=False)
         # Fused attention has no operations that the counter knows on every device; this form has.
         with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
-            model(**_inputs(model, config, frames, 1, "meta"))
+            model(*_inputs(model, config, frames, 1, "meta"))
         return counter.get_total_flops()
 
     return count(1), count(2), count(3)
 
 
-def peak_flops(device: torch.device, precision: str) -> float | None:
-    """Dense FLOP/s of a GPU by its data sheet; None for a CPU or a GPU that is not in the table.
+def _denoiser(config: TrainConfig, device: torch.device | str) -> DFGN:
+    """The denoiser; where the paper's encoders are not named yet, the paper's widths stand in."""
+    channels, down, widths = PAPER_LATENT_CHANNELS, 8, PAPER_TEXT_WIDTHS
+    if config.representation.kind == "pixels" or config.representation.path:
+        representation = as_representation(build_autoencoder(config))
+        channels, down = representation.latent_channels, representation.downsampling
+    if all(config.text.encoders):
+        widths = TextEncoders(config.text.encoders, config.text.max_tokens).widths
+    with torch.device(device):
+        return build_denoiser(
+            config, latent_channels=channels, downsampling=down, text_widths=widths
+        )
 
-    Args:
-        precision: "bf16" or "fp32"; fp32 means TF32 where torch was told to use it.
-    """
-    if device.type != "cuda":
-        return None
-    if precision == "fp32" and torch.get_float32_matmul_precision() != "highest":
-        precision = "tf32"
-    return datasheet_peak(torch.cuda.get_device_name(device), precision)
 
-
-def datasheet_peak(name: str, precision: str) -> float | None:
-    """Dense FLOP/s of a GPU by the name that its driver gives; None if it is not in the table."""
-    for pattern, peaks in _PEAKS:
-        if re.search(pattern, name):
-            return peaks[("fp32", "tf32", "bf16").index(precision)] * 1e12
-    return None
+def _inputs(
+    model: DFGN, config: TrainConfig, frames: int, batch: int, device: torch.device | str
+) -> tuple[Tensor, Tensor, Conditions]:
+    """Arguments of the denoiser for clips of `frames` frames, the first one given."""
+    sizes = model.config_
+    shape = (batch, model.state_channels, frames, sizes.latent_size, sizes.latent_size)
+    tokens = (batch, config.text.max_tokens)
+    with torch.device(device):
+        conditions = Conditions(
+            clean=torch.randn(shape),
+            given=torch.arange(frames).expand(batch, -1) < 1,
+            valid=torch.ones(batch, frames, dtype=torch.bool),
+            text=[torch.randn(*tokens, width) for width in sizes.text_widths],
+            text_mask=[torch.ones(tokens, dtype=torch.bool) for _ in sizes.text_widths],
+        )
+        return torch.randn(shape), torch.rand(batch), conditions
 
 
 # ------------------------------------------------------------------------ one step
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class MeasuredStep:
     """One optimizer step on one device.
 
@@ -206,7 +166,7 @@ def measure_step(config: TrainConfig, device: torch.device) -> MeasuredStep:
 
     def both_passes() -> None:
         with autocast(precision, device):
-            loss = model(**inputs).float().square().mean()
+            loss = model(*inputs).float().square().mean()
         loss.backward()
 
     def update() -> None:
@@ -221,15 +181,12 @@ def measure_step(config: TrainConfig, device: torch.device) -> MeasuredStep:
     return MeasuredStep(device_name(device), clips, seconds, memory_in_use(device))
 
 
-def _seconds(run: Any, device: torch.device) -> float:
-    def synchronize() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-
-    synchronize()
+def _seconds(run: Callable[[], None], device: torch.device) -> float:
+    wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
+    wait()
     started = time.perf_counter()
     run()
-    synchronize()
+    wait()
     return time.perf_counter() - started
 
 
@@ -275,7 +232,6 @@ def describe_run(
         "parameters_by_part": dict(parts.most_common()),
         "training_flops_per_clip": flops,
         "training_flops_per_step": flops * config.batch_size,
-        "frames": config.max_frames,
         "precision": resolve_precision(config.engine.precision, device),
         "state_bytes": 4 * parameters * (4 + len(config.optimizer.ema_decays)),
         "measured": None if step is None else dataclasses.asdict(step),
@@ -291,7 +247,7 @@ def describe_run(
 
 def _parameters_by_part(config: TrainConfig) -> Counter[str]:
     parts: Counter[str] = Counter()
-    for name, parameter in meta_denoiser(config).named_parameters():
+    for name, parameter in _denoiser(config, "meta").named_parameters():
         part = next((title for key, title in _PARTS.items() if key in name), "the rest")
         parts[part] += parameter.numel()
     return parts
@@ -313,73 +269,112 @@ def _clip_statistics(data: Path, config: TrainConfig) -> dict[str, float]:
 
 
 def _text(config: TrainConfig, values: Mapping[str, Any]) -> str:
-    copies = len(config.optimizer.ema_decays)
-    parts = values["parameters_by_part"]
-    sections = {
-        "Settings (change any: --set name=value)": _aligned(dict(_settings(to_dict(config)))),
-        f"Parameters: {_millions(values['parameters'])}": _aligned(
-            {part: _millions(count) for part, count in parts.items()}
-        ),
-        f"Compute, clips of {config.max_frames} frames": _aligned({
-            "FLOPs per clip": f"{values['training_flops_per_clip'] / 1e9:,.1f} GFLOP",
-            "FLOPs per step": f"{values['training_flops_per_step'] / 1e9:,.1f} GFLOP",
-        }),
-        f"Memory, {values['precision']}": _aligned({
-            "weights, gradients, optimizer, "
-            f"{copies} average{'s' * (copies > 1)}": size_text(values["state_bytes"]),
-            **_measured_memory(values),
-        }),
-        "Schedule": _schedule(config, values),
-    }  # fmt: skip
-    return "\n\n".join(
-        "\n".join([title, *(f"  {line}" for line in lines)]) for title, lines in sections.items()
-    )
-
-
-def _measured_memory(values: Mapping[str, Any]) -> dict[str, str]:
-    step = values["measured"]
-    if step is None:
-        return {"one step": values["problem"]}
-    clips = f"{step['clips']} clip{'s' * (step['clips'] > 1)} at a time"
-    return {f"peak of one step, {clips} (measured)": size_text(step["memory_bytes"])}
-
-
-def _schedule(config: TrainConfig, values: Mapping[str, Any]) -> list[str]:
     data, seconds, step = values["data"], values["seconds_per_step"], values["measured"]
-    rows = {
+    samples, frames = values["samples"], config.max_frames
+    memory = {"weights, gradients, optimizer, averages": size_text(values["state_bytes"])}
+    schedule = {
         "steps": f"{config.steps:,}",
-        "samples": f"{values['samples']:,} ({config.batch_size} a step)",
+        "samples": f"{samples:,} ({config.batch_size} a step)",
     }
     if data is not None:
-        passes = values["samples"] / max(data["clips"], 1)
-        rows["data"] = f"{data['clips']:,} clips, {data['stills']:,} stills; {passes:.3g} passes"
+        passes = f"{samples / max(data['clips'], 1):.3g} passes"
+        schedule["data"] = f"{data['clips']:,} clips, {data['stills']:,} stills; {passes}"
     if step is None:
-        return _aligned({**rows, "time": values["problem"]})
-    rows["time per step"] = f"{seconds:.2g} s" if seconds < 10 else eta_text(seconds)
-    rows["time in all"] = eta_text(values["seconds"])
-    lengths = f"all clips {config.max_frames} frames long" if data is None else "lengths as in data"
-    note = f"Measured on {step['device']}; {lengths}; without data loading and validation."
-    return [*_aligned(rows), note]
-
-
-def _settings(values: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Every setting with its dotted name, as `--set` takes it."""
-    found: list[tuple[str, str]] = []
-    for name, value in values.items():
-        if isinstance(value, Mapping):
-            found += _settings(value, f"{prefix}{name}.")
-        elif isinstance(value, (tuple, list)):
-            found.append((prefix + name, ",".join(map(str, value))))
-        else:
-            text = str(value).lower() if isinstance(value, bool) else str(value)
-            found.append((prefix + name, text))
-    return found
+        memory["one step"] = schedule["time"] = values["problem"]
+    else:
+        clips = f"{step['clips']} clip{'s' * (step['clips'] > 1)} at a time"
+        memory[f"peak of one step, {clips} (measured)"] = size_text(step["memory_bytes"])
+        schedule["time per step"] = f"{seconds:.2g} s" if seconds < 10 else eta_text(seconds)
+        schedule["time in all"] = eta_text(values["seconds"])
+        lengths = f"all clips {frames} frames long" if data is None else "lengths as in data"
+        schedule["measured on"] = f"{step['device']}; {lengths}; no data loading, no validation"
+    sections = {
+        "Settings (change any: --set name=value)": settings_text(config),
+        f"Parameters: {values['parameters'] / 1e6:.1f} M": {
+            part: f"{count / 1e6:.1f} M" for part, count in values["parameters_by_part"].items()
+        },
+        f"Compute, clips of {frames} frames": {
+            "FLOPs per clip": f"{values['training_flops_per_clip'] / 1e9:,.1f} GFLOP",
+            "FLOPs per step": f"{values['training_flops_per_step'] / 1e9:,.1f} GFLOP",
+        },
+        f"Memory, {values['precision']}": memory,
+        "Schedule": schedule,
+    }
+    return "\n\n".join("\n".join([title, *_aligned(rows)]) for title, rows in sections.items())
 
 
 def _aligned(rows: Mapping[str, str]) -> list[str]:
     width = max(map(len, rows))
-    return [f"{name:<{width}}  {value}" for name, value in rows.items()]
+    return [f"  {name:<{width}}  {value}" for name, value in rows.items()]
 
 
-def _millions(count: int) -> str:
-    return f"{count / 1e6:.1f} M"
+# ------------------------------------------------------------------------ while it runs
+
+
+class Meter:
+    """Counts clips, padding and model FLOPs between two log lines."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
+        self.loss = float("nan")
+        # The first call counts for a second or two: before the clock starts.
+        forward_flops(trainer.config, 1)
+        self._restart()
+
+    def _restart(self) -> None:
+        self._started, self._steps = time.monotonic(), 0
+        self._slots = self._padded = self._flops = 0
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """What happens in the block is no training: its time does not count."""
+        started = time.monotonic()
+        yield
+        self._started += time.monotonic() - started
+
+    def saw(self, batches: Sequence[Batch]) -> None:
+        """Count one step of this rank."""
+        self._steps += 1
+        for batch in batches:
+            count, slots = batch.conditions.valid.shape
+            self._slots += count * slots
+            self._padded += count * slots - sum(batch.info.num_frames)
+            self._flops += training_flops(self._trainer.config, slots, count)
+
+    def describe(self, result: StepResult) -> dict[str, Any]:
+        """The row to log, and a new interval. All ranks must call; the host waits for the step."""
+        trainer, config = self._trainer, self._trainer.config
+        measured = result.fetch()
+        self.loss = measured.loss
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        left = seconds / max(self._steps, 1) * (config.steps - trainer.step)
+        if trainer.max_seconds is not None:
+            left = min(left, max(trainer.max_seconds - trainer.seconds, 0.0))
+        values = {
+            "loss": measured.loss,
+            **_by_task(measured),
+            "grad_norm": measured.grad_norm,
+            "learning_rate": trainer.optimizer.learning_rate,
+            "task_weights": trainer.lookahead.family_weights(trainer.step),
+            "quantile": trainer.curriculum.quantile,
+            "clips": trainer.step * config.batch_size,
+            "clips_per_second": self._steps * config.batch_size / seconds,
+            "padding_share": self._padded / max(self._slots, 1),
+            "flops_per_second": self._flops / seconds,
+            "memory_bytes": memory_in_use(trainer.device),
+            "eta_seconds": left,
+            "seconds": trainer.seconds,
+        }
+        self._restart()
+        return values
+
+
+def _by_task(measured: Measured) -> dict[str, dict[str, float]]:
+    tasks, families = defaultdict(list), defaultdict(list)
+    for task, loss in zip(measured.tasks, measured.losses, strict=True):
+        tasks[task].append(loss)
+        families[FAMILY[task]].append(loss)
+    return {
+        "loss_by_family": {family: float(np.mean(x)) for family, x in families.items()},
+        "loss_by_task": {task: float(np.mean(x)) for task, x in tasks.items()},
+    }

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rdtf.models.layers import group_norm
-from rdtf.models.lean import RMSNorm, silu_of_norm
+from rdtf.models.norms import RMSNorm, silu_of_norm
 
 from .networks import perturb
 

@@ -1,4 +1,4 @@
-"""Compose a frame by moving pixels of the given frames (beyond the paper).
+"""The warp decoder: frames made by moving pixels of the given frames (beyond the paper).
 
 A sticker is flat colour and sharp line: what a small denoiser has to invent comes out soft, what it
 moves stays crisp. So for every hidden frame the network also predicts where each of two reference
@@ -7,10 +7,10 @@ reference, the second, and what the network generated itself:
 
     x̂_f = m_0 · warp(ref_0, flow_0) + m_1 · warp(ref_1, flow_1) + m_2 · generated
 
-Flows and masks are found coarse to fine: first on the network's own grid, then by stages that look
-at the warped references in ever more detail (`models/refinement.py`). Flows are corrections of what
-plain matching finds (`models/matching.py`), as far as a frame lies between its references; how
-things go on beyond them is for the network to say.
+Flows and masks are found coarse to fine: first on the network's own grid, then by refinement
+stages, each of which warps the references by the flow so far, compares them with each other and
+with the noisy frame on a finer grid, and corrects. Flows are corrections of what plain matching
+finds (`models/matching.py`) for interpolated frames; for others the network predicts them.
 
 It starts as the blend of the two references as matched, weighted by distance in time; what is
 generated is the blend of the moved references plus what the network adds. With nothing given the
@@ -26,12 +26,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rdtf.method.dual_mask import NUM_REFERENCES
+from rdtf.models.conditions import ReferenceFeatures, pick_rows
 from rdtf.models.layers import group_norm
-from rdtf.models.lean import silu_of_norm
 from rdtf.models.matching import warp
-from rdtf.models.refinement import RefinementStage, in_units, possible_widths, total_flow
+from rdtf.models.norms import silu_of_norm
 
-NUM_REFERENCES = 2
 # The generated part starts with a small share: gradients reach it from the first step, and what it
 # draws while it can't draw yet does no harm.
 _GENERATED_LOGIT = -5.0
@@ -44,82 +44,28 @@ _RGBA, _TRANSPARENT = 4, -1.0
 _STILL_DIFFERENCE, _STILL_REACH = (4.5 / 255, 32 / 255), 1 / 64
 
 
-def reference_frames(given: Tensor) -> tuple[Tensor, Tensor]:
-    """For each frame the two given frames to look at: nearest before, nearest after.
-
-    Where one side has none (prediction), the second nearest of the other side steps in, and where
-    a single frame is given, it serves twice.
-
-    Args:
-        given: condition mask, bool `[B, F]`.
-
-    Returns:
-        (indices int64 `[B, F, 2]`, distances in frames float `[B, F, 2]`, infinite where a clip has
-        no given frame at all).
-    """
-    frames = given.shape[1]
-    index = torch.arange(frames, device=given.device)
-    offset = (index[None, :] - index[:, None]).float()  # [f, k] = k − f
-    distance = offset.abs().expand(len(given), -1, -1)
-    distance = distance.masked_fill(~given[:, None, :], torch.inf)
-
-    before = distance.masked_fill(offset > 0, torch.inf)
-    after = distance.masked_fill(offset <= 0, torch.inf)
-    before_distance, before_index = before.min(dim=2)
-    after_distance, after_index = after.min(dim=2)
-
-    count = min(NUM_REFERENCES, frames)
-    nearest_distance, nearest_index = distance.topk(count, dim=2, largest=False)
-    second_index, second_distance = nearest_index[..., -1], nearest_distance[..., -1]
-    alone = second_distance.isinf()
-    second_index = torch.where(alone, nearest_index[..., 0], second_index)
-    second_distance = torch.where(alone, nearest_distance[..., 0], second_distance)
-
-    both = before_distance.isfinite() & after_distance.isfinite()
-    first_index = torch.where(both, before_index, nearest_index[..., 0])
-    first_distance = torch.where(both, before_distance, nearest_distance[..., 0])
-    second_index = torch.where(both, after_index, second_index)
-    second_distance = torch.where(both, after_distance, second_distance)
-    return (
-        torch.stack([first_index, second_index], dim=-1),
-        torch.stack([first_distance, second_distance], dim=-1),
-    )
-
-
-def gather_references(clean: Tensor, indices: Tensor) -> Tensor:
-    """Latents of the reference frames: `[B, C, F, h, w]`, `[B, F, 2]` → `[B, F, 2, C, h, w]`."""
-    batch = torch.arange(len(clean), device=clean.device)[:, None, None]
-    return clean.transpose(1, 2)[batch, indices]
-
-
 @dataclass(frozen=True)
 class Composition:
     """How frames come about, apart from the references' pixels.
 
-    flow: where to look in each reference, `[N, 2, 2, h, w]` (x, y) in halves of the canvas;
+    flow: where to look in each reference, `[N, 2, 2, h, w]` (x, y) in normalised coordinates;
     weights: share of each reference and of what is generated, `[N, 3, H, W]`, sum 1;
     share: of the first reference in the blend, `[N]`;
     added: what the network adds to the blend, `[N, c, H, W]`;
-    between: whether a frame lies between its references, bool `[N]`. There, what is the same in
-        both stays exactly that, and something is drawn only where they contradict each other.
+    interpolated: whether a frame lies between its references, bool `[N]`. Pixels that are equal in
+        both references then stay as they are, and only where the references contradict each other
+        something is drawn.
     """
 
     flow: Tensor
     weights: Tensor
     share: Tensor
     added: Tensor
-    between: Tensor
+    interpolated: Tensor
 
     def rows(self, index: int) -> Composition:
         """That of one frame."""
-        pick = slice(index, index + 1)
-        return Composition(
-            self.flow[pick],
-            self.weights[pick],
-            self.share[pick],
-            self.added[pick],
-            self.between[pick],
-        )
+        return pick_rows(self, slice(index, index + 1))
 
     def in_float32(self) -> Composition:
         """The same in float32."""
@@ -140,7 +86,7 @@ class Composition:
             added = F.interpolate(added, size=size, mode="bilinear")
         pixels = references.shape[2] == _RGBA
         moved = warp(references, self.flow, _TRANSPARENT if pixels else None)
-        between = self.between[:, None, None, None]
+        interpolated = self.interpolated[:, None, None, None]
         share = self.share[:, None, None, None]
         first, second, own = weights[:, :, None].unbind(1)
         if pixels:  # where only one reference has pixels, it serves for both
@@ -150,9 +96,9 @@ class Composition:
             change = second * only[0] - first * only[1]
             first, second = first + change, second - change
         generated = torch.lerp(moved[:, 1], moved[:, 0], share)
-        generated = generated + added * torch.where(between, _conflict(moved), 1.0)
+        generated = generated + added * torch.where(interpolated, _conflict(moved), 1.0)
         composed = first * moved[:, 0] + second * moved[:, 1] + own * generated
-        still = _alike(references) * between
+        still = _alike(references) * interpolated
         return torch.lerp(composed, self._blend(references), still)
 
     def _blend(self, pair: Tensor) -> Tensor:
@@ -174,7 +120,7 @@ def _alike(references: Tensor) -> Tensor:
     return ((moving - differ) / (moving - still)).clamp(0, 1)
 
 
-class FrameComposer(nn.Module):
+class WarpDecoder(nn.Module):
     """Predicts flows, masks and additions from features, coarse to fine.
 
     Latents may be pixels folded by `patch` (pixel patches) or learned ones (`patch = 1`): warping
@@ -219,67 +165,43 @@ class FrameComposer(nn.Module):
             for index, width in enumerate(refine_widths)
         )
 
-    def forward(
-        self,
-        features: Tensor,
-        references: Tensor,
-        distances: Tensor,
-        base: Tensor,
-        noisy: Tensor,
-        between: Tensor,
-        motion_scale: Tensor,
-    ) -> Tensor:
+    def forward(self, h: Tensor, features: ReferenceFeatures, noisy: Tensor) -> Tensor:
         """Composed clean frames as latents.
 
         Args:
-            features: `[N, C, h, w]`, one row per frame.
-            references: latents `[N, 2, c, h, w]`; distances: `[N, 2]` (inf = no reference).
-            base: flow as matched, `[N, 2, 2, h', w']`.
+            h: what the U-Net says of each frame, `[N, C, h, w]`.
+            features: of the same N frames.
             noisy: the noisy latents as the network sees them, `[N, c, h, w]`.
-            between: whether a frame lies between its references, bool `[N]`.
-            motion_scale: makes all flows of a frame longer or shorter, `[N]`.
 
         Returns:
             `[N, c, h, w]`.
         """
-        references = self.unfold(references)
-        composition = self.compose(
-            features, references, distances, base, noisy, between, motion_scale
-        )
-        composed = composition.apply(references)
-        return F.pixel_unshuffle(composed, self.patch)
+        composition = self.compose(h, features, noisy)
+        return F.pixel_unshuffle(composition.apply(self.unfold(features.references)), self.patch)
 
     def unfold(self, references: Tensor) -> Tensor:
         """Reference latents as pixels: `[N, 2, c, h, w]` → `[N, 2, c / p², H, W]`."""
         return F.pixel_shuffle(references.float(), self.patch)
 
-    def compose(
-        self,
-        features: Tensor,
-        references: Tensor,
-        distances: Tensor,
-        base: Tensor,
-        noisy: Tensor,
-        between: Tensor,
-        motion_scale: Tensor,
-    ) -> Composition:
-        """As `forward`, with references as pixels `[N, 2, c, H, W]`."""
-        state = in_units(self.head(silu_of_norm(self.norm, features)).float(), features.shape[-1])
+    def compose(self, h: Tensor, features: ReferenceFeatures, noisy: Tensor) -> Composition:
+        """How `forward` puts the frames together."""
+        state = in_units(self.head(silu_of_norm(self.norm, h)).float(), h.shape[-1])
         noisy = F.pixel_shuffle(noisy.float(), self.patch)
+        references = self.unfold(features.references)
         for stage in self.stages:
-            state = stage(state, base, references, noisy)
+            state = stage(state, features.flow, references, noisy)
         pixels, cell = self.pixel_channels, self.cell
         sizes = [2 * NUM_REFERENCES, (NUM_REFERENCES + 1) * cell**2, pixels * cell**2]
         flow, logits, added = state.split(sizes, dim=1)
-        flow = total_flow(flow, base) * motion_scale[:, None, None, None, None]
-        prior = _prior_logits(distances)
+        flow = total_flow(flow, features.flow) * features.motion_scale[:, None, None, None, None]
+        prior = _prior_logits(features.distances)
         logits = F.pixel_shuffle(logits, cell) + prior[:, :, None, None]
         return Composition(
             flow=flow,
             weights=logits.softmax(dim=1),
             share=prior[:, :NUM_REFERENCES].softmax(dim=1)[:, 0],
             added=F.pixel_shuffle(added, cell),
-            between=between,
+            interpolated=features.interpolated,
         )
 
 
@@ -291,3 +213,101 @@ def _prior_logits(distances: Tensor) -> Tensor:
     references = torch.where(finite, references - share, -1e4)
     generated = torch.full_like(references[:, :1], _GENERATED_LOGIT)
     return torch.cat([references, generated], dim=1)
+
+
+# -------------------------------------------------------------------------- refinement
+
+
+def possible_widths(widths: tuple[int, ...], patch: int) -> tuple[int, ...]:
+    """The last of `widths`: one for each stage that cells of `patch` pixels leave room for.
+
+    Every stage halves the cells, and the finest, like all others, have two halves of whole pixels.
+    """
+    stages = 0
+    while patch % 2 ** (stages + 2) == 0:
+        stages += 1
+    return widths[max(len(widths) - stages, 0) :]
+
+
+def in_units(out: Tensor, side: int) -> Tensor:
+    """What a head says, in the units of the state: flows in half cells of a grid of `side` cells.
+
+    Otherwise one step of the optimizer at the start moves pixels across the picture.
+    """
+    return torch.cat([out[:, :4] / side, out[:, 4:]], dim=1)
+
+
+def total_flow(flow: Tensor, base: Tensor) -> Tensor:
+    """Corrections `[N, 4, h, w]` on top of `base [N, 2, 2, h', w']`: `[N, 2, 2, h, w]`.
+
+    The backward pass of grid_sample crashes the process on NaN. Where the flow is NaN, so are the
+    mask and what is added, and the loss tells.
+    """
+    base = F.interpolate(base.flatten(1, 2), size=flow.shape[-2:], mode="bilinear")
+    return (base + flow).nan_to_num().unflatten(1, (2, 2))
+
+
+class RefinementStage(nn.Module):
+    """Corrects flows, mask logits and additions on a grid of cells half as large.
+
+    Args:
+        pixel_channels: of the references, c.
+        width: of its convolutions, and of the context that comes in behind the state.
+        context: channels that go out behind the state.
+        cell: pixels per side of a cell of its grid.
+        last: whether logits and additions go out for each pixel of a cell.
+    """
+
+    def __init__(
+        self, pixel_channels: int, width: int, context: int, cell: int, last: bool
+    ) -> None:
+        super().__init__()
+        self.half_cell = cell // 2
+        self.per_cell = cell**2 if last else 1
+        self.state_channels = 4 + 3 + pixel_channels
+        # Both references and the noisy frame in detail, and what came in.
+        seen = 3 * 4 * pixel_channels + self.state_channels + width
+        self.conv_in = nn.Conv2d(seen, width, 3, padding=1)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(
+                nn.SiLU(),
+                nn.Conv2d(width, width, 3, padding=1),
+                nn.SiLU(),
+                nn.Conv2d(width, width, 3, padding=1),
+            )
+            for _ in range(1 if last else 2)
+        )
+        corrections = 4 + (3 + pixel_channels) * self.per_cell
+        self.conv_out = nn.Conv2d(width, corrections + context, 3, padding=1)
+        with torch.no_grad():
+            self.conv_out.weight[:corrections] = 0.0
+            self.conv_out.bias.zero_()  # pyright: ignore[reportOptionalMemberAccess]
+
+    def forward(self, state: Tensor, base: Tensor, references: Tensor, noisy: Tensor) -> Tensor:
+        """`state [N, 4 + 3 + c + width, h, w]` → the next, `[N, ..., 2h, 2w]`.
+
+        Args:
+            base: what the state's flows are added to, `[N, 2, 2, h', w']`.
+            references: `[N, 2, c, H, W]`; noisy: `[N, c, H, W]`.
+        """
+        state = F.interpolate(state, scale_factor=2, mode="bilinear")
+        flow, logits, added, _ = state.split(
+            [4, 3, self.state_channels - 7, state.shape[1] - self.state_channels], dim=1
+        )
+        h = self.conv_in(torch.cat([self._look(flow, base, references, noisy), state], dim=1))
+        for block in self.blocks:
+            h = h + block(h)
+        out = self.conv_out(F.silu(h))
+        coarse = [flow, *(x.repeat_interleave(self.per_cell, dim=1) for x in (logits, added))]
+        corrections = sum(part.shape[1] for part in coarse)
+        scaled = in_units(out[:, :corrections], state.shape[-1])
+        return torch.cat([torch.cat(coarse, dim=1) + scaled, out[:, corrections:]], dim=1)
+
+    def _look(self, flow: Tensor, base: Tensor, references: Tensor, noisy: Tensor) -> Tensor:
+        """Warped references and noisy frame at two pixels per cell, folded."""
+        if self.half_cell > 1:
+            pooled = F.avg_pool2d(references.flatten(0, 1), self.half_cell)
+            references = pooled.unflatten(0, references.shape[:2])
+            noisy = F.avg_pool2d(noisy, self.half_cell)
+        moved = warp(references, total_flow(flow, base))
+        return F.pixel_unshuffle(torch.cat([moved.flatten(1, 2), noisy], dim=1), 2)

@@ -12,14 +12,13 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fixtures_runs import tiny_config
 from rdtf.data.dataset import PreparedDataset
+from rdtf.models.conditions import Conditions
 from rdtf.models.motion import MOTION_CHANNELS
 from rdtf.training.config import TrainConfig, from_dict, override, to_dict
-from rdtf.training.forecast import (
-    datasheet_peak,
+from rdtf.training.cost import (
     describe_run,
     forward_flops,
     measure_step,
-    peak_flops,
     training_flops,
 )
 from rdtf.training.presets import build_models
@@ -27,20 +26,19 @@ from rdtf.training.presets import build_models
 CPU = torch.device("cpu")
 
 
-def inputs(config: TrainConfig, frames: int) -> dict[str, object]:
+def inputs(config: TrainConfig, frames: int) -> tuple[object, ...]:
     """Random clips with captions of full length, as the denoiser takes them."""
     side = config.canvas // config.representation.patch
     channels = 4 * config.representation.patch**2
     motion = MOTION_CHANNELS if config.model.compose and config.model.motion != "none" else 0
-    return {
-        "noisy": torch.randn(1, channels + motion, frames, side, side),
-        "level": torch.rand(1),
-        "clean": torch.randn(1, channels, frames, side, side),
-        "given": torch.zeros(1, frames, dtype=torch.bool),  # all frames are to be made
-        "valid": torch.ones(1, frames, dtype=torch.bool),
-        "text": [torch.randn(1, config.text.max_tokens, 384)],
-        "text_mask": [torch.ones(1, config.text.max_tokens, dtype=torch.bool)],
-    }
+    conditions = Conditions(
+        clean=torch.randn(1, channels, frames, side, side),
+        given=torch.zeros(1, frames, dtype=torch.bool),  # all frames are to be made
+        valid=torch.ones(1, frames, dtype=torch.bool),
+        text=[torch.randn(1, config.text.max_tokens, 384)],
+        text_mask=[torch.ones(1, config.text.max_tokens, dtype=torch.bool)],
+    )
+    return torch.randn(1, channels + motion, frames, side, side), torch.rand(1), conditions
 
 
 @pytest.mark.parametrize("settings", [{}, {"model__temporal_layer": "conv3d"}])
@@ -49,7 +47,7 @@ def test_flops_are_those_of_the_real_model(settings, frames):
     config = tiny_config(**settings)
     model = build_models(config)[0]
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        model(**inputs(config, frames))
+        model(*inputs(config, frames))
     assert forward_flops(config, frames) == counter.get_total_flops()
     assert forward_flops(config, frames, batch=6) == 6 * counter.get_total_flops()
 
@@ -58,7 +56,7 @@ def test_backward_is_twice_the_forward():
     config = tiny_config()
     model = build_models(config)[0]
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        model(**inputs(config, 4)).square().sum().backward()
+        model(*inputs(config, 4)).square().sum().backward()
     assert training_flops(config, 4) == pytest.approx(counter.get_total_flops(), rel=0.05)
 
 
@@ -66,21 +64,6 @@ def test_a_config_read_from_a_file_has_costs_too():
     config = tiny_config()
     read = from_dict(TrainConfig, json.loads(json.dumps(to_dict(config))))
     assert forward_flops(read, 3) == forward_flops(config, 3)
-
-
-@pytest.mark.parametrize(
-    "name, bf16_teraflops",
-    [("NVIDIA H200", 989.4), ("NVIDIA H100 PCIe", 756.5), ("NVIDIA A10G", 70), ("Tesla T4", 8.1)],
-)
-def test_datasheets(name, bf16_teraflops):
-    fp32, tf32, bf16 = peaks = [datasheet_peak(name, kind) for kind in ("fp32", "tf32", "bf16")]
-    assert bf16 == bf16_teraflops * 1e12
-    assert fp32 and tf32 and peaks == sorted(peaks, key=lambda peak: peak or 0)
-
-
-def test_what_is_not_in_the_table_has_no_peak():
-    assert datasheet_peak("NVIDIA A1000", "bf16") is None
-    assert peak_flops(CPU, "fp32") is None
 
 
 def test_a_measured_step_takes_nobodys_random_numbers():
