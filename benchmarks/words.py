@@ -17,10 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.common import Table, say
-from rdtf.models.affine import backward_flow, grid_positions
-from rdtf.models.deformation import DEFORMS, deformation
-from rdtf.models.motion_latents import GRID, alpha_box, flow_of_latents
-from rdtf.models.motion_matching import look
+from rdtf.models.affine import DEFORMS, backward_flow, deformation, grid_positions
+from rdtf.models.motion_latents import GRID, alpha_box, flow_of_latents, look
 from rdtf.synthetic.grammar import VERBS, MotionDraw, motion_parameters
 
 _FRAMES, _STEP_MS = 8, 100.0

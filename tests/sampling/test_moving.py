@@ -9,8 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdtf.errors import ConfigError, UserError
-from rdtf.models.motion_latents import alpha_box, flow_of_latents
-from rdtf.models.motion_matching import look
+from rdtf.models.motion_latents import alpha_box, backward_warp, flow_of_latents
 from rdtf.models.motion_predictor import MotionPredictor
 from rdtf.sampling.moving import known_motion, plan_motion, to_pixels
 from rdtf.sampling.pipeline import StickerPipeline
@@ -89,7 +88,7 @@ def test_motion_of_known_frames_moves_the_reference_onto_them():
     known = torch.tensor([True, True, True])
     latents = known_motion(pixels, known, pixels[:1], centre)
     flow = flow_of_latents(latents, centre, (CANVAS, CANVAS))[0]
-    moved = look(pixels[:1].expand(3, -1, -1, -1), flow)
+    moved = backward_warp(pixels[:1].expand(3, -1, -1, -1), flow)
     assert (moved - pixels).abs().mean() < 0.03
     assert (pixels[:1] - pixels[2]).abs().mean() > 0.1
     assert not latents[0, 0].any()

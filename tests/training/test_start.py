@@ -11,7 +11,7 @@ from rdtf.errors import CheckpointError, ConfigError
 from rdtf.models.loading import load_weights_of
 from rdtf.sampling.pipeline import SHIPPED_MODEL, StickerPipeline
 from rdtf.training.config import override
-from rdtf.training.presets import adopt, build_models, load_start
+from rdtf.training.presets import build_models, load_warm_start, warm_start_config
 from rdtf.training.train import train
 
 
@@ -20,7 +20,7 @@ def weights_of(run):
 
 
 def test_starts_as_the_model_that_it_starts_from(tiny_run, training_set, tmp_path):
-    config = adopt(tiny_config(steps=1, optimizer__learning_rate=0.0), str(tiny_run))
+    config = warm_start_config(tiny_config(steps=1, optimizer__learning_rate=0.0), str(tiny_run))
     train(config, training_set, tmp_path / "run", quiet=True)
     before, after = weights_of(tiny_run), weights_of(tmp_path / "run")
     assert before.keys() == after.keys()
@@ -31,11 +31,11 @@ def test_a_model_without_motion_latents_learns_them(training_set, tmp_path):
     """What it knows it keeps; motion, and how it composes by it, are new."""
     tiny_run = tmp_path / "without"
     train(tiny_config(steps=1, model__motion="none"), training_set, tiny_run, quiet=True)
-    config = adopt(tiny_config(), str(tiny_run))
+    config = warm_start_config(tiny_config(), str(tiny_run))
     config = override(config, {"model.motion": "alone", "steps": 2})
     model, *_ = build_models(config)
     fresh = {name: values.clone() for name, values in model.state_dict().items()}
-    load_start(model, str(tiny_run))
+    load_warm_start(model, str(tiny_run))
     old, grown = weights_of(tiny_run), model.state_dict()
     kept = {name for name in old if torch.equal(grown[name], old[name])}
     new = {name for name in fresh if torch.equal(grown[name], fresh[name])}
@@ -51,9 +51,9 @@ def test_a_model_without_motion_latents_learns_them(training_set, tmp_path):
 
 
 def test_the_model_that_ships_is_a_start():
-    config = adopt(tiny_config(), "shipped")
+    config = warm_start_config(tiny_config(), "shipped")
     model, *_ = build_models(config)
-    load_start(model, "shipped")
+    load_warm_start(model, "shipped")
     shipped = load_weights_of(SHIPPED_MODEL / "denoiser")
     weights = model.state_dict()
     assert all(torch.equal(weights[name], shipped[name]) for name in shipped)
@@ -61,7 +61,7 @@ def test_the_model_that_ships_is_a_start():
 
 def test_there_must_be_a_model(tmp_path):
     with pytest.raises(CheckpointError, match="no saved model"):
-        adopt(tiny_config(), str(tmp_path))
+        warm_start_config(tiny_config(), str(tmp_path))
 
 
 def test_only_pixels_can_be_started_from(tiny_run, tmp_path):
@@ -72,4 +72,4 @@ def test_only_pixels_can_be_started_from(tiny_run, tmp_path):
     path = tmp_path / "latents" / "denoiser" / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "latent_channels": 8, "patch": 1}))
     with pytest.raises(ConfigError, match="only pixel models"):
-        adopt(tiny_config(), str(tmp_path / "latents"))
+        warm_start_config(tiny_config(), str(tmp_path / "latents"))

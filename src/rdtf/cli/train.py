@@ -74,9 +74,9 @@ class Train:
 
         config: TrainConfig = preset(self.preset)
         if self.start_from is not None:
-            from rdtf.training.presets import adopt
+            from rdtf.training.presets import warm_start_config
 
-            config = adopt(config, self.start_from)
+            config = warm_start_config(config, self.start_from)
         settings: dict[str, object] = {"seed": self.seed, "curriculum.mode": self.curriculum}
         if self.steps is not None:
             settings["steps"] = self.steps

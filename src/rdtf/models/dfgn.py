@@ -30,7 +30,7 @@ from rdtf.models.conditions import (
 from rdtf.models.layers import ClipShape, group_norm, sinusoidal_embedding, zero_init
 from rdtf.models.loading import OwnMemory
 from rdtf.models.motion import MOTION_CHANNELS, MOTION_STD, flow_of_motion
-from rdtf.models.unet import UNetLayers, embed_text_layers
+from rdtf.models.unet import UNetLayers, embed_text_layers, joined_text
 from rdtf.models.warp import Composition, WarpDecoder
 
 # Spread of premultiplied sticker pixels in [-1, 1].
@@ -199,7 +199,7 @@ class DFGN(OwnMemory, ModelMixin, UNetLayers, ConfigMixin):
             noisy = torch.where(valid[:, None, :, None, None], noisy, 0.0)
         clip = ClipShape(valid.shape[0], valid.shape[1], valid, padded)
         embedding = self._condition(t, known)
-        text_states, text_keys = self._text(known, clip.batch)
+        text_states, text_keys = self._text(known)
 
         # The noise is part of what "v" and "eps" ask for: there it is shown as it is.
         pixels, motion = noisy.split([known.clean.shape[1], self.motion_channels], dim=1)
@@ -289,18 +289,11 @@ class DFGN(OwnMemory, ModelMixin, UNetLayers, ConfigMixin):
         embedded = sinusoidal_embedding(numbers, dim).flatten(1)
         return self.embed_condition(embedded.to(self.null_text.dtype))
 
-    def _text(self, known: Conditions, batch: int) -> tuple[Tensor, Tensor | None]:
-        """Token states of all encoders joined behind a learned null token that is always there.
-
-        The mask is None where all may be read.
-        """
-        states = [self.null_text.expand(batch, -1, -1)]
-        masks = [torch.ones(batch, 1, dtype=torch.bool, device=states[0].device)]
-        for embed, state, mask in zip(self.embed_text, known.text, known.text_mask, strict=False):
-            states.append(embed(state.to(self.null_text.dtype)))
-            masks.append(mask)
-        mask = torch.cat(masks, dim=1) if any(map(may_be_masked, masks[1:])) else None
-        return torch.cat(states, dim=1), mask
+    def _text(self, known: Conditions) -> tuple[Tensor, Tensor | None]:
+        """Token states, and their mask; None where all may be read."""
+        states, masks = joined_text(self.null_text, self.embed_text, known)
+        masked = any(map(may_be_masked, masks[1:]))
+        return states, torch.cat(masks, dim=1) if masked else None
 
 
 def estimate_scale(t: Tensor, like: Tensor, std: float) -> Tensor:

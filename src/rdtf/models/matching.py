@@ -15,6 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from rdtf.models.affine import grid_positions
+
 _COARSEST_SIDE = 8  # cells; the search starts with at most so many
 _COARSE_RADIUS, _FINE_RADIUS = 3, 1  # cells
 # Differences are of pixels in [-1, 1], averaged over a window of so many cells.
@@ -22,23 +24,23 @@ _WINDOW, _SMOOTHING = 7, 5
 
 
 @dataclass(frozen=True)
-class Belief:
-    """How a motion is chosen: by weights exp(−sharpness · (difference + price · cells moved))."""
+class MatchPrior:
+    """How a motion is chosen: by weights exp(−sharpness · (difference + penalty · cells moved))."""
 
     sharpness: float
-    price: float
+    penalty: float
 
 
 # What is alike either way stays where it is.
-CAUTIOUS = Belief(sharpness=30.0, price=0.06)
+CAUTIOUS = MatchPrior(sharpness=30.0, penalty=0.06)
 # To find what moved between a picture and itself is to find nothing, up to .02 pixels; and true
 # motions are found more exactly (docs/LOG.md).
-EXACT = Belief(sharpness=400.0, price=0.01)
+EXACT = MatchPrior(sharpness=400.0, penalty=0.01)
 
 
 @torch.no_grad()
 def match(
-    references: Tensor, offsets: Tensor, finest_side: int, belief: Belief = CAUTIOUS
+    references: Tensor, offsets: Tensor, finest_side: int, prior: MatchPrior = CAUTIOUS
 ) -> tuple[Tensor, Tensor]:
     """Where to look in each reference, and how well the two agree there.
 
@@ -47,10 +49,10 @@ def match(
         offsets: of the references from the frame in time, signed, `[N, 2]`. If both are equal there
             is no motion to find.
         finest_side: cells along the side of the last search.
-        belief: how sure to be of what looks best.
+        prior: how sure to be of what looks best, and what moving costs.
 
     Returns:
-        (flow `[N, 2, 2, h, w]` (x, y) in halves of the canvas, disagreement `[N, 1, h, w]` ≥ 0).
+        (flow `[N, 2, 2, h, w]` (x, y) in normalised coordinates, disagreement `[N, 1, h, w]` ≥ 0).
     """
     shares = _shares(offsets)[:, :, None, None, None]
     motion = references.new_zeros(len(references), 2, 1, 1)
@@ -62,11 +64,11 @@ def match(
     for level, pair in enumerate(levels):
         motion = F.interpolate(motion, size=pair.shape[-2:], mode="bilinear")
         shifts = _shifts(_COARSE_RADIUS if level == 0 else _FINE_RADIUS, motion)
-        steps = _in_halves(shifts, *pair.shape[-2:])
+        steps = _normalised(shifts, *pair.shape[-2:])
         differences = [_difference(pair, shares, motion + step[:, None, None]) for step in steps]
         costs = _local_mean(torch.stack(differences, dim=1), _WINDOW)
-        price = belief.price * shifts.norm(dim=1)
-        likely = ((costs + price[:, None, None]) * -belief.sharpness).softmax(dim=1)
+        penalty = prior.penalty * shifts.norm(dim=1)
+        likely = ((costs + penalty[:, None, None]) * -prior.sharpness).softmax(dim=1)
         along = [(likely * steps[:, axis, None, None]).sum(dim=1) for axis in (0, 1)]
         step = torch.stack(along, dim=1)
         motion = _local_mean(motion + step, _SMOOTHING)
@@ -85,21 +87,14 @@ def warp(references: Tensor, flow: Tensor, outside: float | None = None) -> Tens
     flat = flow.reshape(-1, *flow.shape[-3:])
     if flat.shape[-2:] != (height, width):
         flat = F.interpolate(flat, size=(height, width), mode="bilinear")
-    grid = _identity_grid(height, width, flat) + flat.permute(0, 2, 3, 1)
+    places = grid_positions(height, width, flat.float()).to(flat.dtype)
+    grid = (places + flat).permute(0, 2, 3, 1)
     images = references.reshape(-1, *references.shape[-3:])
     if outside is None:
         warped = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
     else:
         warped = F.grid_sample(images - outside, grid, align_corners=False) + outside
     return warped.reshape(references.shape)
-
-
-def _identity_grid(height: int, width: int, like: Tensor) -> Tensor:
-    """Sampling grid that changes nothing, `[1, H, W, 2]` in [-1, 1] (x, y)."""
-    ys = (torch.arange(height, device=like.device) + 0.5) * 2 / height - 1
-    xs = (torch.arange(width, device=like.device) + 0.5) * 2 / width - 1
-    grid_y, grid_x = torch.meshgrid(ys, xs, indexing="ij")
-    return torch.stack([grid_x, grid_y], dim=-1)[None].to(like.dtype)
 
 
 def _shares(offsets: Tensor) -> Tensor:
@@ -128,8 +123,8 @@ def _shifts(radius: int, like: Tensor) -> Tensor:
     return torch.stack([xs, ys], dim=-1).reshape(-1, 2)
 
 
-def _in_halves(shifts: Tensor, height: int, width: int) -> Tensor:
-    """Shifts in cells of a grid → in halves of the canvas, `[K, 2]`."""
+def _normalised(shifts: Tensor, height: int, width: int) -> Tensor:
+    """Shifts in cells of a grid → in normalised coordinates, `[K, 2]`."""
     return torch.stack([shifts[:, 0] * (2 / width), shifts[:, 1] * (2 / height)], dim=1)
 
 

@@ -1,10 +1,10 @@
-"""Motion as latents of its own: how things go on beyond the given frames (beyond the paper).
+"""Motion latents beside the pixels, for extrapolated frames (beyond the paper).
 
 Between two given frames plain matching finds what moved. Beyond them nothing does: there motion
 has to be drawn by chance, and in pixels that is hard to learn, because a small network sees a
-picture in the noise long before it sees a movement. So each frame beyond the given ones carries two
+picture in the noise long before it sees a movement. So each extrapolated frame carries two
 more channels, where its pixels come from in the nearest given frame. They are noised, predicted and
-sampled like all latents, are few and smooth, and the composer moves the given pixels by them.
+sampled like all latents, are few and smooth, and the warp decoder moves the given pixels by them.
 
 Units are logarithmic: of a point that moved by d pixels of a canvas of 128, along each axis,
 
@@ -20,7 +20,6 @@ size that sways softly, and noise hides coarse and fine motion alike at the same
 from __future__ import annotations
 
 import functools
-import math
 
 import torch
 import torch.nn.functional as F
@@ -28,6 +27,7 @@ from torch import Tensor
 
 from rdtf.method.dual_mask import extrapolated_frames, reference_frames
 from rdtf.models.matching import EXACT, match
+from rdtf.models.motion_latents import cosines
 
 MOTION_CHANNELS = 2
 # Over real stickers, on any grid and for clips of 8 frames (docs/LOG.md): spread of motion in its
@@ -41,12 +41,12 @@ _FINEST_SIDE = 64  # cells of the matching
 
 
 def motion_of_flow(flow: Tensor) -> Tensor:
-    """Flow in halves of the canvas → motion, any shape."""
+    """Flow in normalised coordinates → motion, any shape."""
     return flow.sign() * (flow.abs() / _UNIT).log1p() * _GAIN
 
 
 def flow_of_motion(motion: Tensor) -> Tensor:
-    """Motion → flow in halves of the canvas, any shape."""
+    """Motion → flow in normalised coordinates, any shape."""
     size = (motion.abs() / _GAIN).clamp(max=_LARGEST / _GAIN)
     return motion.sign() * size.expm1() * _UNIT
 
@@ -63,7 +63,7 @@ def shape_noise(noise: Tensor, given: Tensor) -> Tensor:
         noise resembles the one before it; in frames that motion says nothing of it is anything.
     """
     height, width = noise.shape[-2:]
-    rows, columns = _cosines(height).to(noise), _cosines(width).to(noise)
+    rows, columns = cosines(height).to(noise), cosines(width).to(noise)
     smooth = rows.T @ (_spectrum(height, width).to(noise) * noise) @ columns
     after = (given.cumsum(dim=1) > 0)[:, None, :, None, None]
     back = _follow(smooth.flip(2), given.flip(1)).flip(2)
@@ -84,15 +84,6 @@ def _follow(noise: Tensor, given: Tensor) -> Tensor:
 
 
 @functools.cache
-def _cosines(size: int) -> Tensor:
-    """Orthonormal cosine basis, `[size, size]`, lowest frequency first."""
-    index = torch.arange(size)
-    basis = torch.cos(math.pi * index[:, None] * (index + 0.5) / size) * (2 / size) ** 0.5
-    basis[0] /= 2**0.5
-    return basis
-
-
-@functools.cache
 def _spectrum(height: int, width: int) -> Tensor:
     """Spread of each cosine's share, `[height, width]`."""
     rows, columns = torch.arange(height)[:, None], torch.arange(width)
@@ -102,7 +93,7 @@ def _spectrum(height: int, width: int) -> Tensor:
 
 @torch.no_grad()
 def clip_motion(clean: Tensor, given: Tensor, valid: Tensor, patch: int) -> Tensor:
-    """Motion latents of whole clips: true motion beyond the given frames, elsewhere zero.
+    """Motion latents of whole clips: true motion of extrapolated frames, elsewhere zero.
 
     Args:
         clean: latents `[B, C, F, h, w]`, pixels folded by `patch` (1 = learned latents).

@@ -28,7 +28,7 @@ from rdtf.models.motion_latents import (
     pack,
     unpack,
 )
-from rdtf.models.unet import ClipUNet, embed_text_layers
+from rdtf.models.unet import ClipUNet, embed_text_layers, joined_text
 
 _TIME_UNIT_MS = 10.0  # one unit of the sinusoidal embedding's argument
 
@@ -139,7 +139,8 @@ class MotionDFGN(OwnMemory, ModelMixin, ConfigMixin):
         estimate = torch.where(valid[..., None], noisy.float(), 0.0) * ((1 - noise) / norm)
         shown = torch.where(keep, clean, estimate)
 
-        text_states, text_keys = self._text(conditions, batch)
+        text_states, masks = joined_text(self.null_text, self.embed_text, conditions)
+        text_keys = torch.cat(masks, dim=1)
         numbers = self._numbers(t, times_ms, valid)
         affine, _ = unpack(shown)
         flags = given.to(affine.dtype)[..., None]
@@ -191,13 +192,3 @@ class MotionDFGN(OwnMemory, ModelMixin, ConfigMixin):
         clip = sinusoidal_embedding(clip, dim).flatten(1)[:, None].expand(-1, valid.shape[1], -1)
         frame = sinusoidal_embedding(times_ms / _TIME_UNIT_MS, dim)
         return torch.cat([clip, frame], dim=-1)
-
-    def _text(self, conditions: Conditions, batch: int) -> tuple[Tensor, Tensor]:
-        """Token states of all encoders behind a learned null token that is always there."""
-        states = [self.null_text.expand(batch, -1, -1)]
-        masks = [torch.ones(batch, 1, dtype=torch.bool, device=states[0].device)]
-        texts = zip(self.embed_text, conditions.text, conditions.text_mask, strict=False)
-        for embed, state, mask in texts:
-            states.append(embed(state.to(self.null_text.dtype)))
-            masks.append(mask)
-        return torch.cat(states, dim=1), torch.cat(masks, dim=1)

@@ -20,15 +20,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rdtf.models.affine import NUM_PARAMETERS, backward_flow
+from rdtf.models.affine import NUM_PARAMETERS, backward_flow, fit, grid_positions
+from rdtf.models.matching import EXACT, match
 
 GRID = 16  # cells a side of the residual field
 LATENT_DIM = NUM_PARAMETERS + 2 * GRID * GRID
-_PER_HALF = 64.0  # pixels of a canvas of 128 in a half of the canvas
+_PER_UNIT = 64.0  # pixels of a canvas of 128 per unit of normalised coordinates
 _SHIFT_UNIT, _RESIDUAL_UNIT = 2 / 2.4, 2 / 1.2
 _LINEAR_GAIN, _LINEAR_UNIT = 5.0, 1.3
 _BEND = 1.3  # half waves per canvas at which the spectrum of motion bends (docs/LOG.md)
 _LIKENESS, _LIKENESS_AFFINE = 0.65, 0.8  # of neighbouring frames' noise
+_MATCHING_SIDE = 64  # cells of the finest search
 
 
 def latents_of_affine(parameters: Tensor) -> Tensor:
@@ -46,21 +48,21 @@ def affine_of_latents(latents: Tensor) -> Tensor:
 
 
 def latents_of_residual(residual: Tensor) -> Tensor:
-    """Flow in halves of the canvas → latents, any shape."""
+    """Flow in normalised coordinates → latents, any shape."""
     return _log(residual) * _RESIDUAL_UNIT
 
 
 def residual_of_latents(latents: Tensor) -> Tensor:
-    """Latents → flow in halves of the canvas, any shape."""
+    """Latents → flow in normalised coordinates, any shape."""
     return _exp((latents / _RESIDUAL_UNIT).clamp(-5, 5))
 
 
 def _log(flow: Tensor) -> Tensor:
-    return flow.sign() * (flow.abs() * _PER_HALF).log1p()
+    return flow.sign() * (flow.abs() * _PER_UNIT).log1p()
 
 
 def _exp(motion: Tensor) -> Tensor:
-    return motion.sign() * motion.abs().expm1() / _PER_HALF
+    return motion.sign() * motion.abs().expm1() / _PER_UNIT
 
 
 def pack(affine: Tensor, residual: Tensor) -> Tensor:
@@ -85,7 +87,7 @@ def flow_of_latents(
         scale: how much further than the latents say things move.
 
     Returns:
-        p − q in halves of the canvas, `[B, F, 2, h, w]`.
+        p − q in normalised coordinates, `[B, F, 2, h, w]`.
     """
     affine, residual = unpack(latents.float())
     parameters = affine_of_latents(affine) * scale
@@ -106,7 +108,7 @@ def motion_noise(white: Tensor, anchor: Tensor) -> Tensor:
         anchor: index of the reference frame, int64 `[B]`.
     """
     affine, residual = unpack(white)
-    basis, spread = _cosines(GRID).to(white), _spectrum(GRID).to(white)
+    basis, spread = cosines(GRID).to(white), _spectrum(GRID).to(white)
     residual = basis.T @ (spread * residual) @ basis
     packed = pack(_follow(affine, anchor, _LIKENESS_AFFINE), _follow(residual, anchor, _LIKENESS))
     return packed
@@ -127,7 +129,7 @@ def _follow(noise: Tensor, anchor: Tensor, likeness: float) -> Tensor:
 
 
 @functools.cache
-def _cosines(size: int) -> Tensor:
+def cosines(size: int) -> Tensor:
     """Orthonormal cosine basis, `[size, size]`, lowest frequency first."""
     index = torch.arange(size)
     basis = torch.cos(math.pi * index[:, None] * (index + 0.5) / size) * (2 / size) ** 0.5
@@ -166,3 +168,64 @@ def alpha_box(alpha: Tensor) -> Tensor:
     top, bottom = edges(alpha.amax(-1) > 0.1, ys)
     box = torch.stack([centre_x, centre_y, left, top, right, bottom], dim=-1)
     return torch.where(box.isfinite(), box, 0.0)
+
+
+# -------------------------------------------------------------- motion of known frames
+
+
+def backward_warp(pictures: Tensor, flow: Tensor) -> Tensor:
+    """Pictures looked at elsewhere; nothing lies beyond the canvas.
+
+    Args:
+        pictures: premultiplied in [−1, 1], `[N, 4, H, W]`; flow: p − q in normalised coordinates,
+            `[N, 2, h, w]`.
+
+    Returns:
+        `[N, 4, h, w]`.
+    """
+    height, width = flow.shape[-2:]
+    places = (flow + grid_positions(height, width, flow)).permute(0, 2, 3, 1)
+    return F.grid_sample(pictures + 1, places, align_corners=False) - 1
+
+
+@torch.no_grad()
+def matched_flow(frames: Tensor, references: Tensor) -> Tensor:
+    """Backward flow of each frame from its reference, found by matching.
+
+    Args:
+        frames, references: premultiplied in [−1, 1], `[N, 4, S, S]`.
+
+    Returns:
+        `[N, 2, 16, 16]` in normalised coordinates.
+    """
+    pictures = torch.stack([frames, references], dim=1)
+    pool = pictures.shape[-1] // _MATCHING_SIDE
+    if pool > 1:
+        pictures = F.avg_pool2d(pictures.flatten(0, 1), pool).unflatten(0, (len(frames), 2))
+    offsets = pictures.new_tensor([[0.0, 1.0]]).expand(len(frames), 2)
+    flow, _ = match(pictures, offsets, _MATCHING_SIDE, EXACT)
+    return F.adaptive_avg_pool2d(flow[:, 1], GRID)
+
+
+def split_flow(
+    flow: Tensor, alpha: Tensor, reference: Tensor, centre: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A matched flow as affine motion and residual.
+
+    Args:
+        flow: `[N, F, 2, 16, 16]`; alpha: of the frames on that grid, `[N, F, 16, 16]` in [0, 1];
+        reference: premultiplied in [−1, 1], `[N, 4, S, S]`; centre: of its alpha, `[N, 2]`.
+
+    Returns:
+        (affine parameters `[N, F, 6]`; residual flow `[N, F, 2, 16, 16]`, zero where neither the
+        frame nor the moved reference holds anything; how much each cell holds `[N, F, 16, 16]`).
+    """
+    middle = centre[:, None].expand(*alpha.shape[:2], 2)
+    affine = fit(flow, alpha, middle)
+    field = backward_flow(affine, middle, GRID, GRID)
+    small = F.adaptive_avg_pool2d(reference, 2 * GRID)
+    repeated = small[:, None].expand(-1, alpha.shape[1], -1, -1, -1).flatten(0, 1)
+    moved = (backward_warp(repeated, field.flatten(0, 1))[:, 3] + 1).view_as(alpha) / 2
+    near = F.max_pool2d(torch.maximum(alpha, moved), 3, stride=1, padding=1).clamp(0, 1)
+    residual = (flow - field) * (near * 4).clamp(max=1)[:, :, None]
+    return affine, residual, near

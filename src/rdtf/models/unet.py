@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from rdtf.models.conditions import Conditions
 from rdtf.models.layers import ClipShape, ResidualBlock, SpatialTransformer
 from rdtf.models.sti import NoTemporalLayer, SpatioTemporalInteraction, TemporalConvolution
 
@@ -54,6 +55,21 @@ def embed_text_layers(text_widths: tuple[int, ...], text_dim: int) -> nn.ModuleL
         nn.Sequential(nn.Linear(width, 2 * text_dim), nn.SiLU(), nn.Linear(2 * text_dim, text_dim))
         for width in text_widths
     )
+
+
+def joined_text(
+    null_text: Tensor, embed_text: nn.ModuleList, conditions: Conditions
+) -> tuple[Tensor, list[Tensor]]:
+    """Token states of all encoders `[B, T, D]`, and the mask of each part, bool `[B, T']`.
+
+    They are joined behind a learned null token `[1, 1, D]` that is always there.
+    """
+    batch = len(conditions.valid)
+    states = [null_text.expand(batch, -1, -1)]
+    for embed, state in zip(embed_text, conditions.text, strict=False):
+        states.append(embed(state.to(null_text.dtype)))
+    always = torch.ones(batch, 1, dtype=torch.bool, device=null_text.device)
+    return torch.cat(states, dim=1), [always, *conditions.text_mask[: len(states) - 1]]
 
 
 class UNetLayers(nn.Module):

@@ -14,20 +14,21 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rdtf.models.affine import backward_flow, grid_positions
-from rdtf.models.deformation import DEFORMS, deformation
+from rdtf.models.affine import DEFORMS, backward_flow, deformation, grid_positions
 from rdtf.models.motion_dfgn import MotionConditions, MotionDFGN
 from rdtf.models.motion_latents import (
     GRID,
     LATENT_DIM,
     alpha_box,
+    backward_warp,
     flow_of_latents,
     latents_of_affine,
     latents_of_residual,
+    matched_flow,
     motion_noise,
     pack,
+    split_flow,
 )
-from rdtf.models.motion_matching import look, matched_flow, split_flow
 from rdtf.models.motion_predictor import MotionPredictor
 from rdtf.sampling.sampling import own_precision
 from rdtf.sampling.schedulers import noise_levels, set_timesteps, step_options
@@ -105,7 +106,7 @@ class Motion:
         size = (reference.shape[-2], reference.shape[-1])
         latents = self.latents[:, list(rows)]
         flow = flow_of_latents(latents, self.centre, size, scale)[0]
-        return look(reference[None].to(flow.device).expand(len(rows), -1, -1, -1), flow)
+        return backward_warp(reference[None].to(flow.device).expand(len(rows), -1, -1, -1), flow)
 
 
 @torch.no_grad()

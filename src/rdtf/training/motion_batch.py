@@ -10,17 +10,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rdtf.models.affine import backward_flow, grid_positions, relative_to
-from rdtf.models.deformation import deformation
+from rdtf.models.affine import backward_flow, deformation, grid_positions, relative_to
 from rdtf.models.motion_dfgn import MotionConditions
 from rdtf.models.motion_latents import (
     GRID,
     alpha_box,
+    backward_warp,
     latents_of_affine,
     latents_of_residual,
+    matched_flow,
     pack,
+    split_flow,
 )
-from rdtf.models.motion_matching import look, matched_flow, split_flow
 from rdtf.training.motion_draws import MotionDraws
 
 
@@ -141,7 +142,9 @@ class MotionAssembler:
         affine = on_device(draws.affine)
         then = affine[torch.arange(len(affine), device=device), anchor]
         rest_box = alpha_box((reference[:, 3] + 1) / 2)
-        posed = look(reference, backward_flow(then, rest_box[:, :2], *reference.shape[-2:]))
+        posed = backward_warp(
+            reference, backward_flow(then, rest_box[:, :2], *reference.shape[-2:])
+        )
         moved = (then.abs().amax(1) > 0)[:, None, None, None]
         reference = torch.where(moved, posed, reference)
         centre = alpha_box((reference[:, 3] + 1) / 2)[:, :2]
@@ -223,7 +226,7 @@ class MotionAssembler:
         flow = backward_flow(truth, middle, GRID, GRID) + residual
         small = F.adaptive_avg_pool2d(reference[:, 3:], 2 * GRID)
         repeated = small[:, None].expand(-1, slots, -1, -1, -1).flatten(0, 1)
-        cover = (look(repeated, flow.flatten(0, 1))[:, 0] + 1) / 2
+        cover = (backward_warp(repeated, flow.flatten(0, 1))[:, 0] + 1) / 2
         near = F.max_pool2d(cover[:, None], 3, stride=1, padding=1)
         return near[:, 0].unflatten(0, (count, slots)).clamp(0, 1)
 

@@ -99,7 +99,7 @@ PRESETS: dict[str, TrainConfig] = {
         ),
     ),
     # Table 6 of the paper: eps on its DDPM schedule, a public 8× autoencoder, CLIP and T5 tokens,
-    # no composer. Widths of the text encoders are those of the paper, 1024 and 768.
+    # no warp decoder. Widths of the text encoders are those of the paper, 1024 and 768.
     "paper": TrainConfig(
         preset="paper",
         canvas=256,
@@ -237,7 +237,7 @@ def build_scheduler(config: TrainConfig) -> Any:
 SHIPPED = "shipped"
 
 
-def adopt(config: TrainConfig, source: str) -> TrainConfig:
+def warm_start_config(config: TrainConfig, source: str) -> TrainConfig:
     """`config` with the model, canvas and representation of `source`, to be started from it.
 
     Args:
@@ -264,7 +264,7 @@ def adopt(config: TrainConfig, source: str) -> TrainConfig:
     )
 
 
-def load_start(model: nn.Module, source: str) -> None:
+def load_warm_start(model: nn.Module, source: str) -> None:
     """Copy the weights of `source` into a model of the same shape."""
     from rdtf.models.loading import load_weights_of
     from rdtf.training.checkpoint import load_weights
@@ -284,7 +284,7 @@ def _without_motion(model: nn.Module, weights: dict[str, Tensor]) -> dict[str, T
     """Weights of a model without motion latents for one with them.
 
     What is new starts as if from scratch: motion is not looked at yet, and how frames are composed
-    is learned anew, for beyond the given frames that is another matter now.
+    is learned anew, for extrapolated frames come about in another way now.
     """
     mine = model.state_dict()
     grown = torch.zeros_like(mine["conv_in.weight"])

@@ -41,7 +41,7 @@ from rdtf.training.loader import CurriculumLookahead, StepLoader, resolve_worker
 from rdtf.training.logging import Tracker, check_trackers
 from rdtf.training.optimizer import EMA, Optimizer
 from rdtf.training.packing import PackedBatch, unpack
-from rdtf.training.presets import build_models, build_scheduler, load_start
+from rdtf.training.presets import build_models, build_scheduler, load_warm_start
 from rdtf.training.progress import Progress, StopSignals, planned_seconds
 from rdtf.training.step import StepResult, learning_rate, loss_options, train_step
 
@@ -106,7 +106,7 @@ class Trainer:
         torch.manual_seed(int(stream(config.seed, Purpose.INIT).integers(2**31)))
         self.model, autoencoder, text_encoders = build_models(config)
         if config.start_from:
-            load_start(self.model, config.start_from)
+            load_warm_start(self.model, config.start_from)
         self.model.train()
         if engine.gradient_checkpointing:
             self.model.enable_gradient_checkpointing()
