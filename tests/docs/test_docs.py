@@ -8,6 +8,7 @@ import importlib.util
 import re
 import shlex
 import sys
+import tomllib
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -231,3 +232,28 @@ def test_the_figures_can_be_drawn(tmp_path, monkeypatch):
     names = ("tasks", "windows", "motion", "noise", "curriculum", "sti")
     assert drawn == {f"{name}.png" for name in names}
     assert all((ROOT / "docs" / "images" / file).is_file() for file in drawn)
+
+
+# ------------------------------------------------------------------------------ architecture
+
+
+def test_the_files_that_the_architecture_page_names_are_there():
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    named = set(re.findall(r"`([a-z_]+/[a-z_/]*(?:\.py)?)`", text))
+    assert len(named) > 30
+    assert not [path for path in named if not (ROOT / "src" / "rdtf" / path).exists()]
+
+
+def test_the_architecture_page_shows_the_layers_that_are_checked():
+    text = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    shown = [
+        re.split(r"  +", line.replace("|", "  ")) for line in text.split("```")[1].splitlines()
+    ]
+    config = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    layers = config["tool"]["importlinter"]["contracts"][0]["layers"]
+    expected = [
+        [part.strip().removeprefix("rdtf.") for part in layer.split("|")] for layer in layers
+    ]
+    found = [[word for word in row if word] for row in shown if any(row)]
+    for layer, row in zip(expected, found, strict=True):
+        assert row[: len(layer)] == layer

@@ -65,7 +65,11 @@ def test_the_call_has_the_arguments_that_tools_look_for(pipeline):
 
 def test_components_build_the_same_pipeline(pipeline):
     again = StickerPipeline(**pipeline.components)
-    parts = {"denoiser", "autoencoder", "text_encoders", "scheduler", "motion", "drawer"}
+    parts = {"denoiser", "autoencoder", "text_encoders", "scheduler"} | {
+        "motion",
+        "predictor",
+        "drawer",
+    }
     assert set(pipeline.components) == parts
     made = [pipe("a cat", generator=seeded(), **FAST) for pipe in (pipeline, again)]
     assert same(*made)

@@ -25,7 +25,7 @@ def pipeline() -> StickerPipeline:
 
 def test_it_is_small_and_holds_only_safetensors_and_text():
     files = [path for path in SHIPPED_MODEL.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) <= 50_000_000
+    assert sum(path.stat().st_size for path in files) <= 60_000_000
     assert {path.suffix for path in files} <= {".json", ".safetensors", ".md"}
 
 
