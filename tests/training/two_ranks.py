@@ -1,4 +1,4 @@
-"""What `test_ranks.py` starts with torchrun: several runs, one after another, on two ranks.
+"""What `test_distributed.py` starts with torchrun: several runs, one after another, on two ranks.
 
 Usage: two_ranks.py DATA FOLDER. FOLDER/alone holds the same run, made on one rank.
 """
