@@ -23,6 +23,7 @@ from rdtf.models.conditions import Conditions
 from rdtf.models.dfgn import DFGN
 from rdtf.models.representation import as_representation
 from rdtf.models.text import TextEncoders
+from rdtf.training.batches import Batch
 from rdtf.training.config import TrainConfig, settings_text, to_dict
 from rdtf.training.device import (
     autocast,
@@ -34,7 +35,6 @@ from rdtf.training.device import (
 )
 from rdtf.training.distributed import compile_blocks
 from rdtf.training.optimizer import EMA, Optimizer
-from rdtf.training.packing import Batch
 from rdtf.training.presets import (
     PAPER_LATENT_CHANNELS,
     PAPER_TEXT_WIDTHS,

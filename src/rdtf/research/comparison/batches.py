@@ -15,9 +15,8 @@ import torch
 
 from rdtf.method.objective import Objective
 from rdtf.method.tasks import TaskDraw
-from rdtf.training.batches import BatchBuilder, ClipStore
+from rdtf.training.batches import BatchBuilder, ClipStore, PackedBatch, Sample, pack
 from rdtf.training.config import TrainConfig
-from rdtf.training.packing import PackedBatch, Sample, pack
 
 
 class EqualLengthBatches(BatchBuilder):

@@ -18,8 +18,8 @@ from rdtf.evaluation.tasks import evaluation_tasks
 from rdtf.models.conditions import Conditions
 from rdtf.research.comparison.settings import Budget
 from rdtf.stickers import Sticker
-from rdtf.training.packing import pad_text
-from rdtf.training.store import PreparedStore
+from rdtf.training.batches import pad_text
+from rdtf.training.loader import PreparedStore
 
 # The paper's: its Table 1 and 3 (image and text), and the two halves of its Table 2.
 TASKS = ("it2v", "interpolation", "post_frame_prediction")
