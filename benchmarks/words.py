@@ -18,7 +18,7 @@ from torch import Tensor
 
 from benchmarks.common import Table, say
 from rdtf.models.affine import DEFORMS, backward_flow, deformation, grid_positions
-from rdtf.models.motion_latents import GRID, alpha_box, flow_of_latents
+from rdtf.models.motion_latents import GRID, alpha_box, backward_warp, flow_of_latents
 from rdtf.synthetic.grammar import VERBS, MotionDraw, motion_parameters
 
 _FRAMES, _STEP_MS = 8, 100.0
