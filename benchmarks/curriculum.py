@@ -23,9 +23,9 @@ from rdtf.method.tasks import TASKS, draw_task
 from rdtf.models.conditions import Conditions
 from rdtf.models.motion import MOTION_CHANNELS
 from rdtf.randomness import Purpose, stream
+from rdtf.training.batches import Batch, SampleInfo
 from rdtf.training.config import TrainConfig
 from rdtf.training.loader import CurriculumLookahead
-from rdtf.training.packing import Batch, SampleInfo
 from rdtf.training.presets import build_models, preset
 from rdtf.training.step import batch_errors
 

@@ -20,9 +20,8 @@ from rdtf.synthetic.characters import SyntheticStickers
 from rdtf.training.config import TrainConfig
 from rdtf.training.device import default_device
 from rdtf.training.distributed import Ranks
-from rdtf.training.loader import CurriculumLookahead, StepLoader
+from rdtf.training.loader import CurriculumLookahead, PreparedStore, StepLoader, open_stores
 from rdtf.training.presets import preset
-from rdtf.training.store import PreparedStore, open_stores
 from rdtf.training.trainer import Trainer
 
 

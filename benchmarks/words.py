@@ -18,7 +18,7 @@ from torch import Tensor
 
 from benchmarks.common import Table, say
 from rdtf.models.affine import DEFORMS, backward_flow, deformation, grid_positions
-from rdtf.models.motion_latents import GRID, alpha_box, flow_of_latents, look
+from rdtf.models.motion_latents import GRID, alpha_box, backward_warp, flow_of_latents
 from rdtf.synthetic.grammar import VERBS, MotionDraw, motion_parameters
 
 _FRAMES, _STEP_MS = 8, 100.0
@@ -147,7 +147,7 @@ def _nearest(flow: Tensor, still: Tensor, known: tuple[Tensor, list[str]]) -> st
 
     def cover(flows: Tensor) -> Tensor:
         small = F.adaptive_avg_pool2d(alpha, 2 * GRID).expand(len(flows), -1, -1, -1)
-        return ((look(small, flows)[:, 0] + 1) / 2).clamp(0, 1)
+        return ((backward_warp(small, flows)[:, 0] + 1) / 2).clamp(0, 1)
 
     weight = torch.maximum(
         cover(templates.flatten(0, 1)).unflatten(0, templates.shape[:2]), cover(flow)[None]

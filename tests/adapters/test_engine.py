@@ -16,11 +16,10 @@ from rdtf.method.tasks import TASKS
 from rdtf.models.conditions import Conditions
 from rdtf.research.adapters import ADAPTERS, AdaptedUNet
 from rdtf.sampling.sampling import sample
-from rdtf.training.batches import BatchBuilder
+from rdtf.training.batches import Batch, BatchBuilder, pack, unpack
 from rdtf.training.config import ModelConfig, OptimizerConfig, TrainConfig
 from rdtf.training.distributed import Ranks
 from rdtf.training.optimizer import Optimizer
-from rdtf.training.packing import Batch, pack, unpack
 from rdtf.training.presets import build_scheduler
 from rdtf.training.step import train_step
 

@@ -24,8 +24,8 @@ from rdtf.errors import DataError
 from rdtf.models.representation import LearnedLatents, PixelPatches, RGBAAutoencoder
 from rdtf.models.text import TextEncoder
 from rdtf.training.config import override
+from rdtf.training.loader import open_stores
 from rdtf.training.presets import preset
-from rdtf.training.store import open_stores
 
 
 @pytest.fixture

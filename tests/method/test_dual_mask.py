@@ -15,8 +15,8 @@ from rdtf.method.dual_mask import denoiser_input
 from rdtf.method.loss import frame_weights, masked_error_sum
 from rdtf.method.objective import ObjectiveConfig, build_objective
 from rdtf.method.tasks import TASKS, draw_task
+from rdtf.training.batches import Batch, Sample, pack, unpack
 from rdtf.training.distributed import Ranks
-from rdtf.training.packing import Batch, Sample, pack, unpack
 from rdtf.training.step import Measured, batch_errors, element_count, train_step
 
 OBJECTIVES = [

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from rdtf.models.dfgn import DFGN
+from rdtf.training.batches import map_tensors
 from rdtf.training.distributed import compile_blocks
-from rdtf.training.packing import map_tensors
 
 from .networks import Clip, random_clip, stacked, tiny_dfgn
 

@@ -15,8 +15,8 @@ from rdtf.method.objective import ObjectiveConfig, build_objective
 from rdtf.models.conditions import Conditions
 from rdtf.models.layers import Attention
 from rdtf.sampling.sampling import sample
+from rdtf.training.batches import Batch, SampleInfo, map_tensors
 from rdtf.training.config import TrainConfig
-from rdtf.training.packing import Batch, SampleInfo, map_tensors
 from rdtf.training.presets import build_scheduler
 from rdtf.training.step import batch_errors
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -284,6 +285,7 @@ class _MovingVelocity:
     """Predicts something for pixels and motion alike, if frames are given."""
 
     motion_channels = MOTION_CHANNELS
+    config = SimpleNamespace(patch=2)
 
     def __call__(self, noisy: Tensor, _: Tensor, told: Conditions) -> Tensor:
         return noisy * float(told.given.any()) + 1.0

@@ -15,10 +15,20 @@ from rdtf.errors import ConfigError
 from rdtf.method.objective import build_objective
 from rdtf.method.tasks import MIN_FRAMES, TASKS
 from rdtf.randomness import Purpose, stream
-from rdtf.training.batches import BatchBuilder, MixedOrder, choose_frames, merge_durations
+from rdtf.training.batches import (
+    Batch,
+    BatchBuilder,
+    MixedOrder,
+    PackedBatch,
+    Sample,
+    choose_frames,
+    merge_durations,
+    pack,
+    pad_text,
+    unpack,
+)
 from rdtf.training.config import TrainConfig, override
-from rdtf.training.packing import Batch, PackedBatch, Sample, pack, pad_text, unpack
-from rdtf.training.store import PreparedStore, open_stores
+from rdtf.training.loader import PreparedStore, open_stores
 
 from .stores import CHANNELS, SIDE, TEXT_WIDTH, CountingStore, MemoryStore
 

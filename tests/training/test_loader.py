@@ -13,17 +13,16 @@ from hypothesis import strategies as st
 from fixtures_runs import tiny_config
 from rdtf.method.curriculum import Curriculum
 from rdtf.method.objective import build_objective
-from rdtf.training.batches import BatchBuilder
+from rdtf.training.batches import BatchBuilder, PackedBatch
 from rdtf.training.config import TrainConfig
 from rdtf.training.loader import (
     LEAD_STEPS,
     MAX_WORKERS,
     CurriculumLookahead,
     StepLoader,
+    open_stores,
     resolve_workers,
 )
-from rdtf.training.packing import PackedBatch
-from rdtf.training.store import open_stores
 
 from .stores import MemoryStore
 

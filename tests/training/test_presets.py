@@ -16,7 +16,7 @@ from rdtf.models.conditions import Conditions
 from rdtf.models.representation import PixelPatches, RGBAAutoencoder
 from rdtf.models.warp import possible_widths
 from rdtf.training.config import TrainConfig, override
-from rdtf.training.cost import describe_run, meta_denoiser
+from rdtf.training.cost import build_for_costs, describe_run
 from rdtf.training.presets import PRESETS, build_models, build_scheduler, preset
 
 needs_default_encoder = pytest.mark.skipif(
@@ -41,7 +41,7 @@ SIZES = {
 def test_sizes_of_the_presets(name):
     (low, high), canvas, frames, latent_size = SIZES[name]
     config = preset(name)
-    denoiser = meta_denoiser(config)
+    denoiser = build_for_costs(config)
     assert all(parameter.is_meta for parameter in denoiser.parameters())
     assert low * 1e6 <= sum(p.numel() for p in denoiser.parameters()) <= high * 1e6
     assert (config.preset, config.canvas, config.max_frames) == (name, canvas, frames)
@@ -69,7 +69,7 @@ def test_paper_is_table_six():
     assert (config.objective.kind, config.objective.prediction) == ("ddpm", "eps")
     assert config.relative_loss_floor == 0 and config.model.refine_widths == ()
     assert not config.model.compose and config.model.sti_kernel == (3, 1, 1)
-    denoiser = meta_denoiser(config)
+    denoiser = build_for_costs(config)
     assert denoiser.config_.latent_channels == 4
     assert denoiser.config_.text_widths == (1024, 768)
 

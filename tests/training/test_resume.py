@@ -22,10 +22,9 @@ from rdtf.errors import CheckpointError, ConfigError, UserError
 from rdtf.synthetic.characters import SyntheticStickers
 from rdtf.training.checkpoint import Checkpoint, checkpoint_folders, load_latest, load_step
 from rdtf.training.config import TrainConfig
-from rdtf.training.loader import LEAD_STEPS
+from rdtf.training.loader import LEAD_STEPS, open_stores
 from rdtf.training.logging import read_metrics
 from rdtf.training.run import load_pipeline, locked
-from rdtf.training.store import open_stores
 from rdtf.training.train import train
 from rdtf.training.trainer import Trainer, TrainResult
 from rdtf.training.validation import validation_hook

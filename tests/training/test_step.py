@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from rdtf.method.loss import blend_error
 from rdtf.method.objective import ObjectiveConfig, build_objective
 from rdtf.models.conditions import Conditions
-from rdtf.training.packing import Batch, SampleInfo
+from rdtf.training.batches import Batch, SampleInfo
 from rdtf.training.step import batch_errors
 
 OBJECTIVE = build_objective(ObjectiveConfig())

@@ -19,13 +19,13 @@ from rdtf.errors import CheckpointError, ConfigError, DataError
 from rdtf.method.tasks import FAMILIES, TASKS
 from rdtf.stickers import Sticker
 from rdtf.synthetic.characters import SyntheticStickers
+from rdtf.training.batches import unpack
 from rdtf.training.checkpoint import best_step, checkpoint_folders
 from rdtf.training.distributed import Ranks
+from rdtf.training.loader import open_stores
 from rdtf.training.logging import read_metrics
-from rdtf.training.packing import unpack
 from rdtf.training.run import load_config, load_pipeline
 from rdtf.training.step import batch_errors
-from rdtf.training.store import open_stores
 from rdtf.training.train import measure_seconds_per_step, plan_steps, train
 from rdtf.training.trainer import Hook, Trainer
 from rdtf.training.validation import validation_hook

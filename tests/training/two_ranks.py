@@ -1,4 +1,4 @@
-"""What `test_ranks.py` starts with torchrun: several runs, one after another, on two ranks.
+"""What `test_distributed.py` starts with torchrun: several runs, one after another, on two ranks.
 
 Usage: two_ranks.py DATA FOLDER. FOLDER/alone holds the same run, made on one rank.
 """
@@ -21,7 +21,7 @@ from fixtures_runs import tiny_config
 from rdtf.errors import ConfigError
 from rdtf.training.config import TrainConfig
 from rdtf.training.distributed import Ranks, open_ranks
-from rdtf.training.store import open_stores
+from rdtf.training.loader import open_stores
 from rdtf.training.train import train
 from rdtf.training.trainer import Trainer
 

@@ -120,7 +120,7 @@ class Prepare:
             overwrite=self.overwrite,
         )
         if config is not None:
-            from rdtf.training.store import open_stores
+            from rdtf.training.loader import open_stores
 
             open_stores(out, config)
         show(summary.to_dict(), self.json, describe_summary(summary))

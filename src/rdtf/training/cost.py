@@ -23,6 +23,7 @@ from rdtf.models.conditions import Conditions
 from rdtf.models.dfgn import DFGN
 from rdtf.models.representation import as_representation
 from rdtf.models.text import TextEncoders
+from rdtf.training.batches import Batch
 from rdtf.training.config import TrainConfig, settings_text, to_dict
 from rdtf.training.device import (
     autocast,
@@ -34,7 +35,6 @@ from rdtf.training.device import (
 )
 from rdtf.training.distributed import compile_blocks
 from rdtf.training.optimizer import EMA, Optimizer
-from rdtf.training.packing import Batch
 from rdtf.training.presets import (
     PAPER_LATENT_CHANNELS,
     PAPER_TEXT_WIDTHS,
@@ -84,7 +84,7 @@ def training_flops(config: TrainConfig, frames: int, batch: int = 1) -> int:
 
 @functools.lru_cache(maxsize=16)
 def _flops_of_three_lengths(config: TrainConfig) -> tuple[int, int, int]:
-    model = _denoiser(config, "meta")
+    model = build_for_costs(config)
 
     def count(frames: int) -> int:
         counter = FlopCounterMode(display=False)
@@ -96,7 +96,7 @@ def _flops_of_three_lengths(config: TrainConfig) -> tuple[int, int, int]:
     return count(1), count(2), count(3)
 
 
-def _denoiser(config: TrainConfig, device: torch.device | str) -> DFGN:
+def build_for_costs(config: TrainConfig, device: torch.device | str = "meta") -> DFGN:
     """The denoiser; where the paper's encoders are not named yet, the paper's widths stand in."""
     channels, down, widths = PAPER_LATENT_CHANNELS, 8, PAPER_TEXT_WIDTHS
     if config.representation.kind == "pixels" or config.representation.path:
@@ -156,7 +156,7 @@ def measure_step(config: TrainConfig, device: torch.device) -> MeasuredStep:
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     with torch.random.fork_rng([device] if device.type == "cuda" else []):
-        model = _denoiser(config, device).train()
+        model = build_for_costs(config, device).train()
         inputs = _inputs(model, config, config.max_frames, clips, device)
     if config.engine.gradient_checkpointing:
         model.enable_gradient_checkpointing()
@@ -247,7 +247,7 @@ def describe_run(
 
 def _parameters_by_part(config: TrainConfig) -> Counter[str]:
     parts: Counter[str] = Counter()
-    for name, parameter in _denoiser(config, "meta").named_parameters():
+    for name, parameter in build_for_costs(config).named_parameters():
         part = next((title for key, title in _PARTS.items() if key in name), "the rest")
         parts[part] += parameter.numel()
     return parts

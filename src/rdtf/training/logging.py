@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import json
 import math
@@ -23,7 +24,7 @@ from rdtf.training.config import TrainConfig, to_dict
 PROJECT = "rdtf"
 
 
-class Board(Protocol):
+class _Backend(Protocol):
     """One tracker beside the JSON lines."""
 
     def log(self, step: int, values: Mapping[str, float]) -> None: ...
@@ -60,7 +61,7 @@ class Tracker:
     ) -> None:
         self.path = run / "metrics.jsonl"
         self._file: Any = None
-        self._boards: dict[str, Board] = {}
+        self._backends: dict[str, _Backend] = {}
         wanted = check_trackers(names)
         if not enabled:
             return
@@ -68,9 +69,9 @@ class Tracker:
         settings = to_dict(config) if config is not None else {}
         start = _Start(run, resume_step, max((row["step"] for row in rows), default=-1), settings)
         for name in wanted:
-            board = _open_board(name, start, may_fail=names == "auto")
-            if board is not None:
-                self._boards[name] = board
+            backend = _open_backend(name, start, may_fail=names == "auto")
+            if backend is not None:
+                self._backends[name] = backend
         last = -1 if resume_step is None else resume_step
         kept = [row for row in rows if row["step"] <= last]
         write_text(self.path, "".join(json.dumps(row) + "\n" for row in kept))
@@ -83,23 +84,23 @@ class Tracker:
         self._file.write(json.dumps({"step": step, "kind": kind, **values}) + "\n")
         self._file.flush()
         numbers = {f"{kind}/{name}": value for name, value in _scalars(values)}
-        for name, board in list(self._boards.items()):
+        for name, backend in list(self._backends.items()):
             with self._apart(name):
-                board.log(step, numbers)
+                backend.log(step, numbers)
 
     def log_image(self, step: int, name: str, path: Path) -> None:
         """Pass a picture file on; the JSON lines hold none."""
-        for tracker, board in list(self._boards.items()):
+        for tracker, backend in list(self._backends.items()):
             with self._apart(tracker):
-                board.log_image(step, name, path)
+                backend.log_image(step, name, path)
 
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
-        for name, board in list(self._boards.items()):
+        for name, backend in list(self._backends.items()):
             with self._apart(name):
-                board.close()
-        self._file, self._boards = None, {}
+                backend.close()
+        self._file, self._backends = None, {}
 
     @contextlib.contextmanager
     def _apart(self, name: str) -> Iterator[None]:
@@ -107,7 +108,7 @@ class Tracker:
         try:
             yield
         except Exception as error:
-            self._boards.pop(name, None)
+            self._backends.pop(name, None)
             print(f"tracker {name} failed and gets nothing from now on: {error}", file=sys.stderr)
 
 
@@ -119,9 +120,9 @@ def check_trackers(names: str) -> list[str]:
     if wanted in ([], ["none"]):
         return []
     for name in wanted:
-        if name not in _BOARDS:
+        if name not in _BACKENDS:
             raise ConfigError(
-                f"tracker {name!r} is unknown; choose from auto, none, {', '.join(_BOARDS)}"
+                f"tracker {name!r} is unknown; choose from auto, none, {', '.join(_BACKENDS)}"
             )
         if not _is_installed(name):
             raise ConfigError(
@@ -174,9 +175,9 @@ class _Start:
         return self.run.resolve().name
 
 
-def _open_board(name: str, start: _Start, may_fail: bool) -> Board | None:
+def _open_backend(name: str, start: _Start, may_fail: bool) -> _Backend | None:
     try:
-        return _BOARDS[name](start)
+        return _BACKENDS[name](start)
     except Exception as error:
         if may_fail:
             print(f"tracker {name} can't start and is left out: {error}", file=sys.stderr)
@@ -216,85 +217,46 @@ class _TensorBoard:
 
 
 class _Service:
-    """A tracker that keeps runs elsewhere and can't take a row back.
+    """Weights & Biases or trackio, by their own settings (WANDB_MODE, TRACKIO_DIR, …).
 
-    A resumed run makes some steps again, with the same values: what an earlier process has sent is
-    not sent twice. `RUN/trackers.json` remembers which run it is there and how far it got.
+    They can't take a row back, and a resumed run makes some steps again, with the same values: what
+    an earlier process has sent is not sent twice. `RUN/trackers.json` remembers the run's id there
+    and how far it got.
     """
 
     def __init__(self, name: str, start: _Start) -> None:
+        library: Any = importlib.import_module(name)
         path = start.run / "trackers.json"
         known = read_json(path, "trackers") if path.is_file() else {}
         before = known.get(name) if start.resume_step is not None else None
-        self.resumed = before is not None
-        self.id: str = before["id"] if before else secrets.token_hex(4)
+        run_id: str = before["id"] if before else secrets.token_hex(4)
         self._sent: int = max(before["sent"], start.logged) if before else -1
-        write_json(path, {**known, name: {"id": self.id, "sent": self._sent}})
-        self._run: Any = None
+        write_json(path, {**known, name: {"id": run_id, "sent": self._sent}})
+        own: dict[str, Any] = {"id": run_id, "resume": "allow", "dir": str(start.run)}
+        if name == "trackio":  # knows runs by name
+            own = {"resume": "allow" if before else "never", "embed": False}
+        self._image: Any = getattr(library, "Image", None)
+        self._finish = library.finish  # unlike a trackio run's own, not repeated when Python ends
+        with contextlib.redirect_stdout(sys.stderr):  # trackio prints, and stdout is for results
+            self._run = library.init(project=PROJECT, name=start.name, config=start.config, **own)
 
-    def send(self, step: int, values: Mapping[str, Any]) -> None:
+    def log(self, step: int, values: Mapping[str, Any]) -> None:
         if step > self._sent:
             self._run.log(dict(values), step=step)
 
-    def log(self, step: int, values: Mapping[str, float]) -> None:
-        self.send(step, values)
-
-
-class _WeightsAndBiases(_Service):
-    """A run of Weights & Biases, by its own settings (WANDB_MODE, WANDB_ENTITY, …)."""
-
-    def __init__(self, start: _Start) -> None:
-        import wandb  # pyright: ignore[reportMissingImports]
-
-        super().__init__("wandb", start)
-        self._image: Any = wandb.Image
-        self._run = wandb.init(
-            project=PROJECT,
-            name=start.name,
-            id=self.id,
-            resume="allow",
-            dir=str(start.run),
-            config=start.config,
-        )
-
-    def log_image(self, step: int, name: str, path: Path) -> None:
-        self.send(step, {name: self._image(str(path))})
-
-    def close(self) -> None:
-        self._run.finish()
-
-
-class _Trackio(_Service):
-    """A run of trackio, which knows runs by name; it prints, and stdout is for results."""
-
-    def __init__(self, start: _Start) -> None:
-        import trackio  # pyright: ignore[reportMissingImports]
-
-        super().__init__("trackio", start)
-        self._image: Any = getattr(trackio, "Image", None)
-        self._finish = trackio.finish  # unlike the run's own, not repeated when Python ends
-        with contextlib.redirect_stdout(sys.stderr):
-            self._run = trackio.init(
-                project=PROJECT,
-                name=start.name,
-                resume="allow" if self.resumed else "never",
-                config=start.config,
-                embed=False,
-            )
-
     def log_image(self, step: int, name: str, path: Path) -> None:
         if self._image is not None:
-            self.send(step, {name: self._image(str(path))})
+            self.log(step, {name: self._image(str(path))})
 
     def close(self) -> None:
         with contextlib.redirect_stdout(sys.stderr):
             self._finish()
 
 
-_BOARDS: dict[str, Callable[[_Start], Board]] = {
+_BACKENDS: dict[str, Callable[[_Start], _Backend]] = {
     "tensorboard": _TensorBoard,
-    "trackio": _Trackio,
-    "wandb": _WeightsAndBiases,
+    "trackio": functools.partial(_Service, "trackio"),
+    "wandb": functools.partial(_Service, "wandb"),
 }
 
 

@@ -22,7 +22,6 @@ from rdtf.synthetic.grammar import (
     motion_parameters,
 )
 from rdtf.synthetic.phrases import draw_caption
-from rdtf.synthetic.verbs import VERBS
 
 _IMAGE_FIRST = 0.7  # of generation draws, those whose given frame is the first
 
@@ -267,9 +266,3 @@ def _names_side(clip: StoredClip) -> bool:
     """Whether its words would be wrong of its mirror image."""
     words = f"{clip.motion} {' '.join(clip.captions)}".lower()
     return "left" in words or "right" in words
-
-
-def verb_caption(verb: str, name: str = "") -> str:
-    """The plainest caption of a verb: what `--motion VERB` says."""
-    gerund = VERBS[verb].gerunds[0]
-    return f"{name} {gerund}" if name else gerund

@@ -20,10 +20,10 @@ from rdtf.method.loss import frame_weights
 from rdtf.method.objective import Objective
 from rdtf.method.tasks import TASKS
 from rdtf.models.latents import LatentSpace
+from rdtf.training.batches import Batch
 from rdtf.training.config import OptimizerConfig, TrainConfig
 from rdtf.training.distributed import Ranks, clip_gradients, last_of_step
 from rdtf.training.optimizer import Optimizer
-from rdtf.training.packing import Batch
 
 
 @dataclass(frozen=True)

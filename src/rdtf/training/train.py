@@ -14,9 +14,9 @@ from rdtf.fileio import atomic_folder, remove_leftovers
 from rdtf.training.config import TrainConfig
 from rdtf.training.device import default_device
 from rdtf.training.distributed import Ranks, open_ranks
+from rdtf.training.loader import PreparedStore, open_stores
 from rdtf.training.logging import write_run_report
 from rdtf.training.run import check_config, locked, pipeline_from_run, save_config
-from rdtf.training.store import PreparedStore, open_stores
 from rdtf.training.trainer import Hook, Trainer, TrainResult
 from rdtf.training.validation import sample_hook, validation_hook, write_first_batch
 

@@ -17,7 +17,7 @@ from rdtf.method.curriculum import Curriculum
 from rdtf.method.objective import build_objective
 from rdtf.randomness import Purpose, stream
 from rdtf.sampling.pipeline import StickerPipeline
-from rdtf.training.batches import BatchBuilder, ClipStore
+from rdtf.training.batches import BatchBuilder, ClipStore, PackedBatch, unpack
 from rdtf.training.checkpoint import (
     MEASURE,
     Retention,
@@ -40,7 +40,6 @@ from rdtf.training.distributed import (
 from rdtf.training.loader import CurriculumLookahead, StepLoader, resolve_workers
 from rdtf.training.logging import Tracker, check_trackers
 from rdtf.training.optimizer import EMA, Optimizer
-from rdtf.training.packing import PackedBatch, unpack
 from rdtf.training.presets import build_models, build_scheduler, load_warm_start
 from rdtf.training.progress import Progress, StopSignals, planned_seconds
 from rdtf.training.step import StepResult, learning_rate, loss_options, train_step

@@ -13,10 +13,9 @@ import torch
 from rdtf.method.tasks import FAMILY, MIN_FRAMES, TASKS, TaskDraw, condition_mask
 from rdtf.randomness import Purpose, noise_key, stream
 from rdtf.stickers import Sticker, write_sheet
-from rdtf.training.batches import choose_frames
-from rdtf.training.packing import PackedBatch, Sample, pack, unpack
+from rdtf.training.batches import PackedBatch, Sample, choose_frames, pack, unpack
+from rdtf.training.loader import PreparedStore
 from rdtf.training.step import batch_errors, elements_per_sample, loss_options
-from rdtf.training.store import PreparedStore
 from rdtf.training.trainer import Trainer
 
 NOISE_LEVELS = (0.25, 0.5, 0.75, 0.95)

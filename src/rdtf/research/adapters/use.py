@@ -23,15 +23,14 @@ from rdtf.models.text import TextEncoders
 from rdtf.research.adapters.common import AdaptedUNet
 from rdtf.research.adapters.customize_a_video import APPEARANCE, MOTION, CustomizeAVideo
 from rdtf.sampling.pipeline import StickerPipeline
-from rdtf.training.batches import BatchBuilder
+from rdtf.training.batches import BatchBuilder, unpack
 from rdtf.training.config import TrainConfig
 from rdtf.training.device import autocast, resolve_precision
 from rdtf.training.distributed import Ranks
+from rdtf.training.loader import PreparedStore
 from rdtf.training.optimizer import Optimizer
-from rdtf.training.packing import unpack
 from rdtf.training.presets import build_autoencoder, build_scheduler
 from rdtf.training.step import learning_rate, train_step
-from rdtf.training.store import PreparedStore
 
 # Every task with a given frame: what text alone asks for, the base knows.
 GIVEN_TASKS: Mapping[str, float] = {task: float(task != "t2v") for task in TASKS}

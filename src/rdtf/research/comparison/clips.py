@@ -31,10 +31,9 @@ from rdtf.synthetic.characters import Attributes, SyntheticStickers
 from rdtf.synthetic.characters.animal import BIRDS
 from rdtf.synthetic.characters.creatures import CREATURES, MAMMALS
 from rdtf.synthetic.characters.things import NATURE, OBJECTS
-from rdtf.training.batches import BatchBuilder, ClipStore
+from rdtf.training.batches import BatchBuilder, ClipStore, PackedBatch, Sample, pack, pad_text
 from rdtf.training.config import TrainConfig
-from rdtf.training.packing import PackedBatch, Sample, pack, pad_text
-from rdtf.training.store import PreparedStore
+from rdtf.training.loader import PreparedStore
 
 
 class EqualLengthBatches(BatchBuilder):

@@ -24,14 +24,13 @@ from rdtf.method.objective import build_objective
 from rdtf.randomness import Purpose, noise_key
 from rdtf.research.comparison.methods import Method
 from rdtf.research.comparison.networks import FlopTable, ParameterView, Trainee
-from rdtf.training.batches import BatchBuilder
+from rdtf.training.batches import BatchBuilder, PackedBatch, unpack
 from rdtf.training.checkpoint import Retention, load_latest, load_weights, save_checkpoint
 from rdtf.training.config import TrainConfig
 from rdtf.training.device import autocast, resolve_precision
 from rdtf.training.distributed import Ranks
 from rdtf.training.loader import LEAD_STEPS, CurriculumLookahead, StepLoader, resolve_workers
 from rdtf.training.optimizer import EMA, Optimizer
-from rdtf.training.packing import PackedBatch, unpack
 from rdtf.training.progress import StopSignals
 from rdtf.training.step import StepResult, learning_rate, train_step
 

@@ -18,7 +18,7 @@ from rdtf.research.comparison.fit import Fit, Milestone, Plan, Watch
 from rdtf.research.comparison.methods import Method, Sizes, build_network
 from rdtf.research.comparison.networks import FlopTable
 from rdtf.research.comparison.settings import Budget
-from rdtf.training.store import PreparedStore
+from rdtf.training.loader import PreparedStore
 
 KINDS = {"motion": "text to video", "image": "text to image, frame by frame", "video":
          "text to video"}  # fmt: skip

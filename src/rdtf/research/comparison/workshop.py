@@ -38,8 +38,8 @@ from rdtf.training.device import (
     resolve_precision,
     settle_kernels,
 )
+from rdtf.training.loader import PreparedStore
 from rdtf.training.presets import build_autoencoder
-from rdtf.training.store import PreparedStore
 
 _LOSS_POINTS = 200
 

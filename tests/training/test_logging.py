@@ -179,7 +179,7 @@ def test_wandb_offline_goes_on_with_its_run(run, sheet, tmp_path):
     pytest.importorskip("wandb")
     code = f"""
 from pathlib import Path
-from training.test_tracking import log_steps
+from training.test_logging import log_steps
 run, sheet = Path({str(run)!r}), Path({str(sheet)!r})
 log_steps(run, None, range(1, 6), "wandb", sheet)
 log_steps(run, 2, range(3, 8), "wandb", sheet)

@@ -111,15 +111,19 @@ def test_a_run_goes_on_from_its_folder(summary, runs, tmp_path, capsys):
 def test_a_signal_saves_and_ends_the_run(summary, tmp_path):
     config = BundledConfig("drawing", steps=10**6, batch_size=2, channels=(32,))
     term, alarm = signal.getsignal(signal.SIGTERM), signal.getsignal(signal.SIGALRM)
-    signal.signal(signal.SIGTERM, lambda number, frame: None)  # before training has begun
-    signal.signal(signal.SIGALRM, lambda number, frame: os.kill(os.getpid(), signal.SIGTERM))
+
+    def terminate(number: int, frame: Any) -> None:
+        if signal.getsignal(signal.SIGTERM) is not term:  # training listens
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    signal.signal(signal.SIGALRM, terminate)
     signal.setitimer(signal.ITIMER_REAL, 0.3, 0.3)
     try:
         result = train_on_bundle(config, [summary.path], tmp_path, slice_seconds=60, device="cpu")
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, alarm)
-        signal.signal(signal.SIGTERM, term)
     assert result.reason == "interrupted"
     assert json.loads((tmp_path / "state.json").read_text())["step"] == result.step
 
