@@ -85,7 +85,7 @@ class Loading:
                     slots, frames = slots + max(lengths) * len(lengths), frames + sum(lengths)
             seconds = []
             for _ in range(self.train_steps + 1):
-                weights = trainer.foresight.task_weights(trainer.step)
+                weights = trainer.lookahead.task_weights(trainer.step)
                 packed = trainer.batches.step_batches(trainer.step, weights)
                 started = time.perf_counter()
                 trainer.train_one_step(packed).fetch()

@@ -84,7 +84,7 @@ def test_description_adds_up(name):
     assert f"{values['parameters'] / 1e6:.1f} M" in values["text"]
     parts = {"residual blocks", "spatio-temporal interaction", "spatial and text attention"}
     assert parts <= set(values["parameters_by_part"])
-    assert ("frame composer" in values["parameters_by_part"]) == (name != "paper")
+    assert ("warp decoder" in values["parameters_by_part"]) == (name != "paper")
 
 
 # ------------------------------------------------------------------ building
