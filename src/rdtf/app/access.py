@@ -174,9 +174,7 @@ class Guard:
             loopback interface, or any page could rebind its name to it.
     """
 
-    def __init__(
-        self, app: ASGIApp, max_body_bytes: int, metrics: Metrics, has_keys: bool
-    ) -> None:
+    def __init__(self, app: ASGIApp, max_body_bytes: int, metrics: Metrics, has_keys: bool) -> None:
         self._app, self._most, self._metrics = app, max_body_bytes, metrics
         self._has_keys, self._attempts = has_keys, _Attempts()
 

@@ -207,7 +207,9 @@ def _add_videos(app: FastAPI, core: Core) -> None:
     )
     async def create_video(request: Request, owner: Owner, client: Client) -> Video:
         """Begin a job. JSON, or a multipart form with files."""
-        queue.check_room(client, core.limits.max_waiting_per_client)  # before megabytes are read and decoded
+        queue.check_room(
+            client, core.limits.max_waiting_per_client
+        )  # before megabytes are read and decoded
         core.runner.pipeline(0)
         body = await read_request(request, core.limits)
         if body.asked.model not in (None, core.runner.name):

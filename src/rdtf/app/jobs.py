@@ -428,7 +428,10 @@ class JobQueue:
     def _settle(self, job: Job, state: JobState, error: ServiceError | None = None) -> None:
         """Under the lock: the end of a job. Its pixels are let go."""
         if self._is_closed and state is JobState.CANCELLED and job.is_durable:
-            job.state, job.steps_done = JobState.QUEUED, 0  # what its row says: it is taken up again
+            job.state, job.steps_done = (
+                JobState.QUEUED,
+                0,
+            )  # what its row says: it is taken up again
             self._save(job)
             job.is_durable = False
         job.state, job.error = state, error
