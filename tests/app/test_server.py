@@ -63,7 +63,8 @@ def test_twenty_clients_at_once_each_get_their_own(core, address, pipeline):
 def test_a_client_that_goes_away_half_way_leaves_nothing(core, address):
     host, port = address.removeprefix("http://").split(":")
     head = (
-        "POST /v1/videos HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+        "POST /v1/videos HTTP/1.1\r\nHost: localhost\r\n"
+        "Content-Type: multipart/form-data; boundary=b\r\n"
         "Content-Length: 100000\r\n\r\n--b\r\nContent-Disposition: form-data; "
         'name="input_reference"; filename="a.png"\r\n\r\n'
     )
@@ -110,7 +111,7 @@ def test_memory_is_flat_over_500_requests(make_core):
 
 @contextlib.contextmanager
 def command(tiny_run, tmp_path, *options: str):
-    """`rdtf studio` with a home, state, working and temporary folder of its own: process, client."""
+    """Process and client of `rdtf studio` with a home, working and temporary folder of its own."""
     folders = {name: tmp_path / name for name in ("home", "state", "tmp", "cwd")}
     for folder in folders.values():
         folder.mkdir(exist_ok=True)

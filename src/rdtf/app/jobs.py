@@ -212,7 +212,8 @@ class JobQueue:
         self._worker = threading.Thread(target=self._work, name="rdtf-worker", daemon=True)
         #: Called with a job that has just finished, by the worker.
         self.listeners: list[Callable[[Job], None]] = []
-        self._take_up()
+        with self._changed:
+            self._take_up()
 
     def start(self) -> None:
         self._worker.start()
@@ -385,7 +386,7 @@ class JobQueue:
             )
 
     def _take_up(self) -> None:
-        """Jobs of an earlier server: finished ones are kept, waiting ones wait again.
+        """Under the lock: jobs of an earlier server; finished ones are kept, waiting ones wait again.
 
         One that was running when the server died may be why it died: it is reported as interrupted.
         """
