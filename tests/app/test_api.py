@@ -590,6 +590,9 @@ def test_the_openapi_document_names_every_field(client):
     for reference in re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)):
         assert reference in schemas
     assert "input_reference" in schemas["CreateVideo"]["properties"]
+    form = schemas["CreateVideoForm"]["properties"]
+    assert set(form) == {*schemas["CreateVideo"]["properties"], "input_reference_frame"}
+    assert '"null"' not in json.dumps(form)  # a form knows no null
 
 
 def test_the_reference_page_names_all_of_it(client):

@@ -126,7 +126,7 @@ def _add_refusals(app: FastAPI) -> None:
     methods: dict[str, set[str]] = {}
     for route in app.routes:
         if isinstance(route, APIRoute):
-            methods.setdefault(route.path, set()).update(route.methods)
+            methods.setdefault(route.path, set()).update(route.methods or ())
 
     def refuse(path: str, allowed: str) -> None:
         @app.api_route(path, methods=_ALL_METHODS, include_in_schema=False)
@@ -327,12 +327,7 @@ _BODY = {
     "required": True,
     "content": {
         "application/json": {"schema": {"$ref": _SCHEMA}},
-        "multipart/form-data": {
-            "schema": {
-                "allOf": [{"$ref": _SCHEMA}],
-                "properties": {"input_reference": _FILES, "input_reference_frame": _POSITIONS},
-            }
-        },
+        "multipart/form-data": {"schema": {"$ref": f"{_SCHEMA}Form"}},
     },
 }
 _METRICS = {"description": "Prometheus text.", "content": {"text/plain": {}}}
@@ -343,6 +338,17 @@ _CONTENT = {
         for kind in sorted({*MEDIA_TYPES.values(), "application/octet-stream"})
     },
 }
+
+
+def _form_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """The same fields as parts of a form, in which there is no null, and files."""
+    fields: dict[str, Any] = {}
+    for name, field in schema["properties"].items():
+        values = [kind for kind in field.get("anyOf", ()) if kind != {"type": "null"}]
+        plain = {key: value for key, value in field.items() if key not in ("anyOf", "default")}
+        fields[name] = {**plain, **values[0]} if values else field
+    fields |= {"input_reference": _FILES, "input_reference_frame": _POSITIONS}
+    return {**schema, "title": "CreateVideoForm", "properties": fields}
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
@@ -356,6 +362,7 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
             schema.pop("$defs", None)
             schemas[model.__name__] = schema
+        schemas["CreateVideoForm"] = _form_schema(schemas["CreateVideo"])
         for operations in document["paths"].values():
             for operation in operations.values():
                 operation["responses"].pop("422", None)  # answered as 400, in our shape

@@ -386,7 +386,7 @@ class JobQueue:
             )
 
     def _take_up(self) -> None:
-        """Under the lock: jobs of an earlier server; finished ones are kept, waiting ones wait again.
+        """Under the lock: jobs of an earlier server; those that waited wait again.
 
         One that was running when the server died may be why it died: it is reported as interrupted.
         """
