@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import re
+import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,14 +21,18 @@ from fixtures_service import (
     given_request,
     moving_disc,
     png,
+    running,
     spec,
     still,
     wait_for_steps,
 )
 from rdtf.app.errors import Limits
 from rdtf.sampling.pipeline import StickerPipeline
+from rdtf.sampling.requests import blank_request, interpolate_request, predict_request
 from rdtf.stickers import Sticker, decode_sticker, encode_sticker
 from sampling.moving import whole_pipeline
+
+httpx = pytest.importorskip("httpx", reason="the extra dev is not installed")
 
 KEYS = ("a-key-of-mine-0001", "a-key-of-yours-0002")
 
@@ -265,17 +272,17 @@ def test_a_job_on_its_way(make_core, client_of):
     core = make_core(replace(ENDLESS_LIMITS, max_waiting=1))
     client = client_of(core)
     body = {"prompt": "a", "steps": ENDLESS}
-    running = client.post("/v1/videos", json=body).json()
-    wait_for_steps(core, core.queue.get(running["id"]))
+    first = client.post("/v1/videos", json=body).json()
+    wait_for_steps(core, core.queue.get(first["id"]))
     waiting = client.post("/v1/videos", json=body).json()
     assert (waiting["status"], waiting["queue_position"]) == ("queued", 1)
-    assert client.get(f"/v1/videos/{running['id']}").json()["status"] == "in_progress"
-    assert client.get(f"/v1/videos/{running['id']}/content").status_code == 409
+    assert client.get(f"/v1/videos/{first['id']}").json()["status"] == "in_progress"
+    assert client.get(f"/v1/videos/{first['id']}/content").status_code == 409
     full = client.post("/v1/videos", json=body)
     assert (full.status_code, full.json()["error"]["code"]) == (429, "queue_full")
     assert int(full.headers["retry-after"]) >= 1
     assert "rdtf_jobs_waiting 1.0" in client.get("/metrics").text
-    for video in (waiting, running):
+    for video in (waiting, first):
         assert client.delete(f"/v1/videos/{video['id']}").status_code == 200
     again = client.post("/v1/videos", json={"prompt": "a", "steps": 1}).json()
     assert finished(core, client, again)["status"] == "completed"
@@ -370,7 +377,7 @@ def test_names_of_files_never_become_paths(core, client, pipeline):
         assert answer.status_code == 200, answer.text
         finished(core, client, answer.json())
     names = {path.name for path in core.store.work.rglob("*") if path.is_file()}
-    assert names == {"rdtf-studio.lock", "clip-0.webp"}
+    assert names == {"rdtf-studio.lock", "jobs.sqlite", "clip-0.webp"}
     for path in ("/v1/videos/..%2f..%2fetc%2fpasswd/content", "/v1/videos/%00/content"):
         assert client.get(path).status_code == 404
 
@@ -400,7 +407,76 @@ def test_the_pages_of_other_sites_cannot_start_jobs(client):
     assert client.post("/v1/videos", json={"prompt": "a", "steps": 1}, headers=own).is_success
 
 
+def test_names_of_others_are_refused_on_the_loopback_interface(core):
+    """DNS rebinding: a page's own name may come to point to this machine."""
+    with running(core) as address:
+        port = address.rpartition(":")[2]
+        for host in ("evil.example", f"evil.example:{port}", "127.0.0.1.evil.example", ""):
+            answer = httpx.get(f"{address}/v1/videos", headers={"host": host})
+            assert (answer.status_code, answer.json()["error"]["code"]) == (403, "foreign_host")
+        for host in ("localhost", f"localhost:{port}", f"127.0.0.1:{port}", f"[::1]:{port}"):
+            assert httpx.get(f"{address}/v1/videos", headers={"host": host}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "allowed"),
+    [
+        ("PUT", "/v1/videos", 405, "GET, POST"),
+        ("TRACE", "/v1/videos/video_1", 405, "DELETE, GET"),
+        ("GET", "/v1/videos/video_1/remix", 405, "POST"),
+        ("PATCH", "/v1/videos/extensions", 405, "POST"),
+        ("POST", "/readyz", 405, "GET"),
+        ("GET", "/v1/nothing", 404, None),
+        ("GET", "/v1/videos/", 404, None),
+    ],
+)
+def test_other_methods_and_paths(client, method, path, status, allowed):
+    answer = client.request(method, path)
+    assert answer.status_code == status
+    assert answer.headers.get("allow") == allowed
+    assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+
+
+def test_a_mistake_of_ours_has_the_documented_shape(make_core, client_of, tmp_path):
+    core = make_core()
+    client = client_of(core, raise_server_exceptions=False)
+    core.queue.list = lambda owner: 1 // 0
+    answer = client.get("/v1/videos")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal")
+
+
+def test_one_client_cannot_fill_the_queue(make_core, client_of):
+    core = make_core(replace(ENDLESS_LIMITS, max_waiting=4))
+    mine = client_of(core, client=("192.0.2.1", 1))
+    yours = client_of(core, client=("192.0.2.2", 1))
+    body = {"prompt": "a", "steps": ENDLESS}
+    first = mine.post("/v1/videos", json=body).json()
+    wait_for_steps(core, core.queue.get(first["id"]))
+    answers = [mine.post("/v1/videos", json=body) for _ in range(4)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert "your own" in answers[-1].json()["error"]["message"]
+    assert yours.post("/v1/videos", json=body).json()["queue_position"] == 1
+    for job in core.queue.list():
+        core.queue.delete(job)
+
+
 # ------------------------------------------------------------------------------ keys, health
+
+
+def test_wrong_keys_are_slowed(make_core, client_of):
+    core = make_core(keys=KEYS)
+    thief, mine = client_of(core, client=("192.0.2.1", 1)), client_of(core)
+    statuses = []
+    for number in range(12):
+        headers = {"authorization": f"Bearer wrong-{number}"}
+        answer = thief.get("/v1/videos", headers=headers)
+        statuses.append(answer.status_code)
+    assert statuses == [401] * 10 + [429] * 2
+    assert answer.json()["error"]["code"] == "too_many_attempts"
+    assert 1 <= int(answer.headers["retry-after"]) <= 5
+    right = {"authorization": f"Bearer {KEYS[0]}"}
+    assert thief.get("/v1/videos", headers=right).status_code == 429
+    assert mine.get("/v1/videos", headers=right).status_code == 200
 
 
 def test_keys(make_core, client_of):
@@ -447,6 +523,65 @@ def test_health_and_metrics(core, client):
 # ------------------------------------------------------------------------------ the document
 
 
+def test_defaults_are_those_of_the_models_table(core, client, pipeline):
+    """The schema sets nothing of its own; a request without settings is sampled by the table."""
+    schema = client.get("/openapi.json").json()["components"]["schemas"]["CreateVideo"]
+    for name in ("steps", "guidance", "image_guidance"):
+        assert schema["properties"][name].get("default") is None
+    clip = moving_disc(pipeline.canvas, 3)
+    url = data_url(encode_sticker(clip, ".gif"))
+    bodies = {
+        "generation": (
+            {"prompt": "a cat", "frames": 4},
+            blank_request(4, clip.frames.shape[1:3], 100),
+        ),
+        "interpolation": (
+            {"task": "interpolate", "input_reference": url},
+            interpolate_request(clip, 2),
+        ),
+        "prediction": (
+            {"task": "predict", "after": 1, "input_reference": url},
+            predict_request(clip, 1),
+        ),
+    }
+    for family, (body, request) in bodies.items():
+        table = pipeline.sampling_defaults[family]
+        explicit = spec(
+            pipeline,
+            request=request,
+            prompt=body.get("prompt", ""),
+            steps=table.num_inference_steps,
+            guidance=table.guidance_scale,
+            image_guidance=table.image_guidance_scale,
+        )
+        video = make(core, client, {**body, "seed": 1})
+        made = decode_sticker(content(client, video).content)
+        np.testing.assert_array_equal(made.frames, direct(pipeline, explicit)[0].frames)
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
+def test_the_examples_of_the_page_work(core, tmp_path):
+    """docs/rest.md: every block of shell or Python, word for word but for the port."""
+    page = (Path(__file__).parents[2] / "docs" / "rest.md").read_text("utf-8")
+    blocks = re.findall(r"```(sh|python)\n(.*?)```", page, re.DOTALL)
+    assert {language for language, _ in blocks} == {"sh", "python"}
+    for name, seed in (("a.png", 1), ("b.png", 2)):
+        (tmp_path / name).write_bytes(png(still(64, seed)))
+    with running(core) as address:
+        for language, text in blocks:
+            text = text.replace("http://127.0.0.1:7860", address)
+            command = ["bash", "-eu"] if language == "sh" else [sys.executable]
+            ran = subprocess.run(
+                [*command, "-c", text], cwd=tmp_path, capture_output=True, text=True, timeout=30
+            )
+            assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert decode_sticker((tmp_path / "cat.webp").read_bytes()).num_frames == 8
+    between = decode_sticker((tmp_path / "between.webp").read_bytes())
+    assert between.num_frames == 8
+    assert core.queue.list()
+    assert all(job.state.value == "completed" for job in core.queue.list())
+
+
 def test_the_openapi_document_names_every_field(client):
     document = client.get("/openapi.json").json()
     schemas = document["components"]["schemas"]
@@ -455,6 +590,9 @@ def test_the_openapi_document_names_every_field(client):
     for reference in re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)):
         assert reference in schemas
     assert "input_reference" in schemas["CreateVideo"]["properties"]
+    form = schemas["CreateVideoForm"]["properties"]
+    assert set(form) == {*schemas["CreateVideo"]["properties"], "input_reference_frame"}
+    assert '"null"' not in json.dumps(form)  # a form knows no null
 
 
 def test_the_reference_page_names_all_of_it(client):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+import threading
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -20,7 +21,8 @@ from fixtures_service import (
     spec,
     wait_for_steps,
 )
-from rdtf.app.errors import BusyError, Limits, NotFoundError, ServiceError
+from rdtf.app.core import Core
+from rdtf.app.errors import BusyError, Limits, NotFoundError, ServiceError, UnavailableError
 from rdtf.app.jobs import JobQueue, JobState
 from rdtf.app.runner import PipelineRunner
 from rdtf.app.store import Store
@@ -151,6 +153,59 @@ def test_one_visitor_cannot_fill_the_queue(make_core, pipeline):
         core.queue.submit(spec(pipeline), "me", max_own=1)
     core.queue.submit(spec(pipeline), "you", max_own=1)
     core.queue.cancel(running)
+
+
+def test_clients_take_turns(make_core, pipeline):
+    """Five jobs of one client and then one of another: the other's is the second to be made."""
+    core = make_core(ENDLESS_LIMITS)
+    running = core.queue.submit(spec(pipeline, steps=ENDLESS), "me")
+    wait_for_steps(core, running)
+    mine = [core.queue.submit(spec(pipeline), "me") for _ in range(3)]
+    yours = core.queue.submit(spec(pipeline), "you")
+    assert [core.queue.position(job) for job in (yours, *mine)] == [1, 2, 3, 4]
+    core.queue.cancel(running)
+    for job in (yours, *mine):
+        done(core, job)
+    starts = [job.started_s for job in (yours, *mine)]
+    assert starts == sorted(starts)
+
+
+def test_a_waiting_job_is_cancelled_while_the_model_is_loading(make_core, pipeline):
+    loading = threading.Event()
+
+    def load():
+        loading.wait(60)
+        return pipeline
+
+    core = make_core(source=load, wait=False)
+    job = core.queue.submit(spec(pipeline))
+    core.queue.cancel(job)
+    assert job.state is JobState.CANCELLED
+    assert core.queue.num_waiting == 0
+    loading.set()
+    assert done(core, core.queue.submit(spec(pipeline))).state is JobState.COMPLETED
+
+
+def test_ready_means_that_a_text_was_encoded(make_core, pipeline):
+    """Until the text encoder has encoded one text, no job is taken."""
+    entered, going_on = threading.Event(), threading.Event()
+
+    class Slow(type(pipeline.text_encoders)):
+        def encode(self, texts):
+            entered.set()
+            going_on.wait(60)
+            return super().encode(texts)
+
+    slow = Slow.__new__(Slow)
+    slow.__dict__.update(pipeline.text_encoders.__dict__)
+    components = {**pipeline.components, "text_encoders": slow}
+    core = make_core(source=lambda: type(pipeline)(**components), wait=False)
+    assert entered.wait(60)
+    with pytest.raises(UnavailableError):
+        core.check_ready()
+    going_on.set()
+    core.runner.pipeline(60)
+    core.check_ready()
 
 
 def test_pixels_of_waiting_jobs_are_limited(make_core, pipeline):
@@ -305,9 +360,78 @@ def test_the_work_folder_belongs_to_one_server(tmp_path):
     with pytest.raises(UserError, match="used by another"):
         Store(tmp_path / "work")
     store.save("jobs", "video_1", "clip.webp", b"x")
+    store.save_row("video_2", {})
+    store.save("jobs", "video_2", "clip.webp", b"x")
     store.close()
-    assert list((tmp_path / "work").iterdir()) == []
+    assert [path.name for path in (tmp_path / "work" / "jobs").iterdir()] == ["video_2"]
     Store(tmp_path / "work").close()
+
+
+def test_only_its_user_reads_the_work_folder(tmp_path):
+    (tmp_path / "work").mkdir(mode=0o755)
+    store = Store(tmp_path / "work")
+    folders = [store.work, *(path for path in store.work.iterdir() if path.is_dir())]
+    assert len(folders) == 6
+    assert {path.stat().st_mode & 0o777 for path in folders} == {0o700}
+    store.close()
+
+
+def test_a_damaged_database_does_not_stop_the_server(tmp_path):
+    Store(tmp_path / "work").close()
+    (tmp_path / "work" / "jobs.sqlite").write_bytes(b"no database" * 100)
+    store = Store(tmp_path / "work")
+    assert store.rows() == []
+    store.close()
+
+
+# ------------------------------------------------------------------------------ restarts
+
+
+def test_jobs_go_on_after_an_orderly_restart(pipeline, tmp_path):
+    """What is finished stays; what ran and what waited is made, from the same given frames."""
+    cores = []
+
+    def started(limits=ENDLESS_LIMITS):
+        core = Core.build(PipelineRunner(lambda: pipeline), tmp_path / "work", limits)
+        cores.append(core)
+        core.start()
+        return core
+
+    first = started()
+    finished = done(first, first.queue.submit(spec(pipeline), "me", is_durable=True))
+    wanted = spec(pipeline, request=given_request(pipeline, 3), output=(20, 24))
+    blocking = first.queue.submit(spec(pipeline, steps=ENDLESS), is_durable=True)
+    waiting = first.queue.submit(wanted, "me", is_durable=True, remix_of=finished.id)
+    forgotten = first.queue.submit(spec(pipeline), "me")
+    wait_for_steps(first, blocking)
+    first.close()
+
+    second = started()
+    again = second.queue.get(finished.id, "me")
+    assert (again.state, again.expires_s) == (JobState.COMPLETED, finished.expires_s)
+    assert again.results == finished.results
+    assert again.results[0].clip().num_frames == 4
+    assert second.queue.list("me") == [again, second.queue.get(waiting.id, "me")]
+    with pytest.raises(NotFoundError):
+        second.queue.get(forgotten.id, "me")
+    running = second.queue.get(blocking.id)
+    wait_for_steps(second, running)
+    second.queue.delete(running)
+    job = done(second, second.queue.get(waiting.id, "me"))
+    assert (job.state, job.remix_of) == (JobState.COMPLETED, finished.id)
+    assert (job.results[0].height, job.results[0].width) == (20, 24)
+    expected = direct(pipeline, wanted)[0].fit_canvas((20, 24))
+    np.testing.assert_array_equal(job.results[0].clip().frames, expected.frames)
+    assert files_of(second) == ["clip-0.webp", "clip-0.webp"]
+    second.close()
+
+
+def test_a_row_that_cannot_be_read_is_dropped(pipeline, tmp_path):
+    store = Store(tmp_path / "work")
+    store.save_row("video_1", {"state": "queued"})
+    queue = JobQueue(PipelineRunner(lambda: pipeline), store)
+    assert (queue.list(), store.rows()) == ([], [])
+    store.close()
 
 
 def test_a_folder_with_something_else_in_it_is_refused(tmp_path):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -61,7 +63,8 @@ def test_twenty_clients_at_once_each_get_their_own(core, address, pipeline):
 def test_a_client_that_goes_away_half_way_leaves_nothing(core, address):
     host, port = address.removeprefix("http://").split(":")
     head = (
-        "POST /v1/videos HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+        "POST /v1/videos HTTP/1.1\r\nHost: localhost\r\n"
+        "Content-Type: multipart/form-data; boundary=b\r\n"
         "Content-Length: 100000\r\n\r\n--b\r\nContent-Disposition: form-data; "
         'name="input_reference"; filename="a.png"\r\n\r\n'
     )
@@ -106,50 +109,97 @@ def test_memory_is_flat_over_500_requests(make_core):
     assert core.queue.num_kept <= 51
 
 
-@pytest.mark.slow
-def test_the_command_serves_and_writes_only_into_its_work_folder(tiny_run, tmp_path):
-    """`rdtf studio` with an empty home, working and temporary folder of its own."""
-    folders = {name: tmp_path / name for name in ("home", "tmp", "cwd")}
+@contextlib.contextmanager
+def command(tiny_run, tmp_path, *options: str):
+    """Process and client of `rdtf studio` with a home, working and temporary folder of its own."""
+    folders = {name: tmp_path / name for name in ("home", "state", "tmp", "cwd")}
     for folder in folders.values():
-        folder.mkdir()
-    work, port_of = tmp_path / "work", socket.socket()
-    port_of.bind(("127.0.0.1", 0))
-    port = port_of.getsockname()[1]
-    port_of.close()
+        folder.mkdir(exist_ok=True)
     source = str(Path(__file__).parents[2] / "src")
     environment = {
         **os.environ,
         "HOME": str(folders["home"]),
+        "XDG_STATE_HOME": str(folders["state"]),
         "TMPDIR": str(folders["tmp"]),
         "PYTHONPATH": os.pathsep.join([source, os.environ.get("PYTHONPATH", "")]),
         "PYTHONDONTWRITEBYTECODE": "1",
     }
-    command = [sys.executable, "-m", "rdtf.cli.main", "studio", "--model", str(tiny_run)]
-    command += ["--port", str(port), "--work", str(work)]
+    arguments = [sys.executable, "-m", "rdtf.cli.main", "studio", "--model", str(tiny_run)]
     process = subprocess.Popen(
-        command, cwd=folders["cwd"], env=environment, stderr=subprocess.PIPE, text=True
+        [*arguments, "--port", "0", *options],
+        cwd=folders["cwd"],
+        env=environment,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         assert process.stderr is not None
         line = process.stderr.readline()  # it says so when it answers
-        assert f"http://127.0.0.1:{port}" in line, line + process.stderr.read()
-        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=300) as client:
-            assert "rdtf studio" in client.get("/").text
+        address = re.search(r"http://127\.0\.0\.1:\d+", line)
+        assert address, line + process.stderr.read()
+        with httpx.Client(base_url=address[0], timeout=300) as client:
             while client.get("/readyz").status_code != 200:
-                time.sleep(0.2)  # polling, as a load balancer does
-            files = {"input_reference": ("../../../evil.png", png(still(32, 1)))}
-            video = client.post("/v1/videos", data={"steps": "2"}, files=files).json()
-            while client.get(f"/v1/videos/{video['id']}").json()["status"] != "completed":
-                time.sleep(0.1)
-            assert client.get(f"/v1/videos/{video['id']}/content").content.startswith(b"RIFF")
-        assert list((work / "jobs").rglob("*.webp"))
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(60) == 0
+                time.sleep(0.1)  # polling, as a load balancer does
+            yield process, client
     finally:
         process.kill()
-    left = [path for folder in folders.values() for path in folder.rglob("*") if path.is_file()]
-    assert left == []
-    assert list(work.iterdir()) == []
+        process.wait()
+
+
+def until(client, video, status: str) -> dict:
+    """Ask until the video has `status`, or has ended otherwise."""
+    while True:
+        shown = client.get(f"/v1/videos/{video['id']}").json()
+        if shown["status"] in (status, "completed", "failed"):
+            assert shown["status"] == status, shown
+            return shown
+        time.sleep(0.05)  # polling, as a client does
+
+
+def files_in(*folders: Path) -> list[Path]:
+    return [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+
+
+@pytest.mark.slow
+def test_the_command_serves_and_writes_only_into_its_work_folder(tiny_run, tmp_path):
+    work = tmp_path / "work"
+    with command(tiny_run, tmp_path, "--work", str(work)) as (process, client):
+        assert "rdtf studio" in client.get("/").text
+        files = {"input_reference": ("../../../evil.png", png(still(32, 1)))}
+        video = client.post("/v1/videos", data={"steps": "2"}, files=files).json()
+        until(client, video, "completed")
+        assert client.get(f"/v1/videos/{video['id']}/content").content.startswith(b"RIFF")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(60) == 0
+    assert files_in(*(tmp_path / name for name in ("home", "state", "tmp", "cwd"))) == []
+    names = {path.name for path in files_in(work)}
+    assert names == {"rdtf-studio.lock", "jobs.sqlite", "clip-0.webp"}
+
+
+@pytest.mark.slow
+def test_jobs_survive_a_killed_server(tiny_run, tmp_path):
+    """SIGKILL: finished ones stay, the one that ran is interrupted, the one that waited is made."""
+    options = ("--no-page", "--max-steps", "1000000")
+    with command(tiny_run, tmp_path, *options) as (process, client):
+        given = still(32, 3)
+        files = {"input_reference": ("a.png", png(given))}
+        fields = {"steps": "1", "frames": "3", "size": "canvas"}
+        finished = client.post("/v1/videos", data=fields, files=files).json()
+        until(client, finished, "completed")
+        before = client.get(f"/v1/videos/{finished['id']}/content").content
+        endless = {"prompt": "a", "steps": 1_000_000}
+        running = client.post("/v1/videos", json=endless).json()
+        until(client, running, "in_progress")
+        waiting = client.post("/v1/videos", data=fields, files=files).json()
+        process.kill()
+    assert list((tmp_path / "tmp").iterdir()) == []
+    assert files_in(tmp_path / "home", tmp_path / "cwd") == []
+    with command(tiny_run, tmp_path, *options) as (_, client):
+        assert client.get(f"/v1/videos/{finished['id']}/content").content == before
+        assert until(client, running, "failed")["error"]["code"] == "interrupted"
+        until(client, waiting, "completed")
+        clip = decode_sticker(client.get(f"/v1/videos/{waiting['id']}/content").content)
+        np.testing.assert_array_equal(clip.frames[0], given.frames[0])
 
 
 def test_the_port_may_be_taken(tmp_path):

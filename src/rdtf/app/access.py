@@ -1,9 +1,13 @@
-"""Numbers for Prometheus, in a registry of their own."""
+"""Who is let in, what is refused before it is read, and numbers for Prometheus."""
 
 from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
+import math
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,7 +25,14 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rdtf.app.errors import ForeignOriginError, ServiceError, TooLargeError, WrongKeyError
+from rdtf.app.errors import (
+    ForeignHostError,
+    ForeignOriginError,
+    ServiceError,
+    TooLargeError,
+    TooManyAttemptsError,
+    WrongKeyError,
+)
 from rdtf.app.jobs import Job, JobQueue
 from rdtf.errors import ConfigError
 
@@ -132,11 +143,40 @@ _HEADERS = {
 }
 
 
-class Guard:
-    """ASGI middleware around the whole app."""
+class _Attempts:
+    """Wrong keys and passwords by address: ten at once, then one every five seconds."""
 
-    def __init__(self, app: ASGIApp, max_body_bytes: int, metrics: Metrics) -> None:
+    _BURST, _SECONDS_EACH, _MAX_ADDRESSES = 10, 5.0, 4096
+
+    def __init__(self) -> None:
+        self._settled_s: dict[str, float] = {}  # address → when all its attempts are forgotten
+
+    def check(self, address: str) -> None:
+        wait_s = self._settled_s.get(address, 0.0) - time.monotonic()
+        wait_s -= (self._BURST - 1) * self._SECONDS_EACH
+        if wait_s > 0:
+            retry = math.ceil(wait_s)
+            message = f"too many wrong keys or passwords; try again in {retry} s"
+            raise TooManyAttemptsError(message, retry_after_s=retry)
+
+    def failed(self, address: str) -> None:
+        start_s = max(self._settled_s.pop(address, 0.0), time.monotonic())
+        self._settled_s[address] = start_s + self._SECONDS_EACH
+        if len(self._settled_s) > self._MAX_ADDRESSES:
+            del self._settled_s[next(iter(self._settled_s))]
+
+
+class Guard:
+    """ASGI middleware around the whole app.
+
+    Args:
+        has_keys: whether keys are needed; without, only names of this machine are answered on the
+            loopback interface, or any page could rebind its name to it.
+    """
+
+    def __init__(self, app: ASGIApp, max_body_bytes: int, metrics: Metrics, has_keys: bool) -> None:
         self._app, self._most, self._metrics = app, max_body_bytes, metrics
+        self._has_keys, self._attempts = has_keys, _Attempts()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -159,6 +199,8 @@ class Guard:
                 await error_answer(refusal)(scope, receive, answer)
             else:
                 await self._app(scope, self._counted(receive), answer)
+                if _shows_key(scope) and status in (400, 401):
+                    self._attempts.failed(client_address(scope))
         finally:
             self._metrics.answered(*_labels(scope), status)
 
@@ -167,6 +209,13 @@ class Guard:
         length = headers.get("content-length", "")
         if length.isdigit() and int(length) > self._most:
             return self._too_large()
+        if not self._has_keys and _is_rebound(scope, headers):
+            return ForeignHostError("this address answers to localhost and 127.0.0.1 only")
+        if self._has_keys and _shows_key(scope):
+            try:
+                self._attempts.check(client_address(scope))
+            except TooManyAttemptsError as error:
+                return error
         if scope["method"] not in _SAFE_METHODS and _is_foreign(headers):
             return ForeignOriginError("requests from the pages of other sites are refused")
         return None
@@ -189,6 +238,32 @@ class Guard:
         return TooLargeError(f"the request is larger than {self._most} bytes")
 
 
+def client_address(scope: Scope) -> str:
+    return scope["client"][0] if scope.get("client") else ""
+
+
+def _shows_key(scope: Scope) -> bool:
+    """Whether a request tries a key, or a password of the page."""
+    if scope["path"].rstrip("/") == "/login":
+        return scope["method"] == "POST"
+    return "authorization" in Headers(scope=scope)
+
+
+def _is_rebound(scope: Scope, headers: Headers) -> bool:
+    """Whether a request to the loopback interface names another host."""
+    if not scope.get("server") or not _is_loopback(scope["server"][0]):
+        return False
+    name = urlsplit(f"//{headers.get('host', '')}").hostname or ""
+    return name != "localhost" and not _is_loopback(name)
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
 def _is_foreign(headers: Headers) -> bool:
     """Whether a browser sends this for a page of another site (which needs no permission to)."""
     if site := headers.get("sec-fetch-site"):
@@ -207,11 +282,11 @@ def _labels(scope: Scope) -> tuple[str, str]:
     return method if method in _METHODS else "other", route
 
 
-def error_answer(error: ServiceError) -> JSONResponse:
+def error_answer(error: ServiceError, headers: Mapping[str, str] | None = None) -> JSONResponse:
     """Every refusal in one shape."""
     kind = "server_error" if error.status >= 500 else "invalid_request_error"
     body = {"message": str(error), "type": kind, "param": error.param, "code": error.code}
-    headers = {}
+    headers = dict(headers or {})
     if error.retry_after_s is not None:
         headers["Retry-After"] = str(error.retry_after_s)
     if error.status == 401:

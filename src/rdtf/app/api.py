@@ -8,10 +8,11 @@ import anyio.to_thread
 from fastapi import Depends, FastAPI, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
+from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
 import rdtf
-from rdtf.app.access import CONTENT_TYPE, Guard, Metrics, error_answer
+from rdtf.app.access import CONTENT_TYPE, Guard, Metrics, client_address, error_answer
 from rdtf.app.core import Core, clip_of, content_of
 from rdtf.app.errors import ServiceError, UnavailableError
 from rdtf.app.jobs import Job
@@ -27,25 +28,33 @@ from rdtf.app.schema import (
     VideoList,
     to_video,
 )
-from rdtf.app.spec import new_seeds
+from rdtf.app.spec import JobSpec, new_seeds
+from rdtf.app.store import MEDIA_TYPES
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     code: {"model": ErrorAnswer, "description": text}
     for code, text in {
         400: "Something in the request is wrong; `param` says what.",
         401: "No API key, or a wrong one.",
+        403: "The page of another site, or a foreign Host, asks.",
         404: "No such video, or it has expired.",
         409: "The content is not there yet.",
         413: "Too large.",
-        429: "The queue is full; Retry-After says when to try again.",
+        429: "The queue is full, or too many wrong keys; Retry-After says when to try again.",
+        500: "A mistake of the server.",
         503: "The model is loading or can't be loaded.",
         507: "The disk is full.",
     }.items()
 }
 
 
+_ANY_ROUTE = (403, 413, 500)  # the guard's, and what should not happen
+_KEYED = (401, 429)
+
+
 def _errors(*codes: int) -> dict[int | str, dict[str, Any]]:
-    return {code: _ERRORS[code] for code in codes}
+    keyed = _KEYED if 401 in codes else ()
+    return {code: _ERRORS[code] for code in sorted({*codes, *keyed, *_ANY_ROUTE})}
 
 
 def owner_of(request: Request) -> str:
@@ -53,7 +62,13 @@ def owner_of(request: Request) -> str:
     return request.app.state.core.keys.owner(request.headers.get("authorization"))
 
 
+def client_of(request: Request) -> str:
+    """Whose turn in the queue a request takes: its key's, or its address's."""
+    return owner_of(request) or f"address {client_address(request.scope)}"
+
+
 Owner = Annotated[str, Depends(owner_of)]
+Client = Annotated[str, Depends(client_of)]
 
 
 def create_app(core: Core) -> FastAPI:
@@ -67,11 +82,17 @@ def create_app(core: Core) -> FastAPI:
         docs_url=None,  # those pages load scripts from elsewhere
         redoc_url=None,
     )
-    app.add_middleware(Guard, max_body_bytes=core.limits.max_body_bytes, metrics=metrics)
+    app.add_middleware(
+        Guard,
+        max_body_bytes=core.limits.max_body_bytes,
+        metrics=metrics,
+        has_keys=bool(core.keys),
+    )
     app.state.core = core
     _add_error_handlers(app)
     _add_health(app, core, metrics)
     _add_videos(app, core)
+    _add_refusals(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
 
@@ -91,14 +112,41 @@ def _add_error_handlers(app: FastAPI) -> None:
     async def plain(request: Request, error: StarletteHTTPException) -> Response:
         refusal = ServiceError(str(error.detail), code=_CODES.get(error.status_code))
         refusal.status = error.status_code
+        return error_answer(refusal, error.headers)
+
+    @app.exception_handler(Exception)
+    async def internal(request: Request, error: Exception) -> Response:
+        refusal = ServiceError("a mistake of the server; see its log", code="internal")
+        refusal.status = 500
         return error_answer(refusal)
 
 
+def _add_refusals(app: FastAPI) -> None:
+    """Other methods and paths of the interface, which else would reach the page behind it."""
+    methods: dict[str, set[str]] = {}
+    for route in app.routes:
+        if isinstance(route, APIRoute):
+            methods.setdefault(route.path, set()).update(route.methods or ())
+
+    def refuse(path: str, allowed: str) -> None:
+        @app.api_route(path, methods=_ALL_METHODS, include_in_schema=False)
+        async def not_allowed() -> None:
+            raise StarletteHTTPException(405, "method not allowed", {"Allow": allowed})
+
+    for path in sorted(methods, key=lambda path: "{" in path):
+        refuse(path, ", ".join(sorted(methods[path])))
+
+    @app.api_route("/v1/{rest:path}", methods=_ALL_METHODS, include_in_schema=False)
+    async def not_found() -> None:
+        raise StarletteHTTPException(404, "there is no such path")
+
+
+_ALL_METHODS = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "QUERY"]
 _CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
 
 def _add_health(app: FastAPI, core: Core, metrics: Metrics) -> None:
-    @app.get("/healthz", tags=["health"])
+    @app.get("/healthz", tags=["health"], responses=_errors(503))
     async def healthz() -> dict[str, str]:
         """The process lives."""
         if not core.queue.is_alive:
@@ -112,7 +160,13 @@ def _add_health(app: FastAPI, core: Core, metrics: Metrics) -> None:
         waiting, most = core.queue.num_waiting, core.limits.max_waiting
         return {"status": "ready", "waiting": waiting, "max_waiting": most}
 
-    @app.get("/metrics", tags=["health"], response_class=Response, dependencies=[Depends(owner_of)])
+    @app.get(
+        "/metrics",
+        tags=["health"],
+        response_class=Response,
+        responses={200: _METRICS, **_errors(401)},
+        dependencies=[Depends(owner_of)],
+    )
     def read_metrics() -> Response:
         """Numbers for Prometheus."""
         return Response(metrics.text(), media_type=CONTENT_TYPE)
@@ -124,10 +178,20 @@ def _add_videos(app: FastAPI, core: Core) -> None:
     def shown(job: Job) -> Video:
         return to_video(job, core.runner.name, queue.position(job))
 
-    def submit(asked: CreateVideo, given: list[Given], owner: str) -> Video:
+    def submit(spec: JobSpec, owner: str, client: str, remix_of: str | None = None) -> Video:
+        job = queue.submit(
+            spec,
+            owner,
+            client=client,
+            max_own=core.limits.max_waiting_per_client,
+            remix_of=remix_of,
+            is_durable=True,
+        )
+        return shown(job)
+
+    def spec_of(asked: CreateVideo, given: list[Given]) -> JobSpec:
         pipeline = core.runner.pipeline(0)
-        spec = to_spec(asked, given, pipeline.canvas, pipeline.max_frames, core.limits)
-        return shown(queue.submit(spec, owner))
+        return to_spec(asked, given, pipeline.canvas, pipeline.max_frames, core.limits)
 
     @app.get("/v1/models", tags=["videos"], responses=_errors(401))
     async def list_models(owner: Owner) -> dict[str, Any]:
@@ -138,12 +202,14 @@ def _add_videos(app: FastAPI, core: Core) -> None:
     @app.post(
         "/v1/videos",
         tags=["videos"],
-        responses=_errors(400, 401, 413, 429, 503),
+        responses=_errors(400, 401, 404, 409, 413, 429, 503, 507),
         openapi_extra={"requestBody": _BODY},
     )
-    async def create_video(request: Request, owner: Owner) -> Video:
+    async def create_video(request: Request, owner: Owner, client: Client) -> Video:
         """Begin a job. JSON, or a multipart form with files."""
-        queue.check_room(owner)  # before megabytes are read and decoded
+        queue.check_room(
+            client, core.limits.max_waiting_per_client
+        )  # before megabytes are read and decoded
         core.runner.pipeline(0)
         body = await read_request(request, core.limits)
         if body.asked.model not in (None, core.runner.name):
@@ -151,7 +217,7 @@ def _add_videos(app: FastAPI, core: Core) -> None:
             raise ServiceError(message, code="model_not_found", param="model")
 
         def begin() -> Video:
-            return submit(body.asked, to_given(body, core, owner), owner)
+            return submit(spec_of(body.asked, to_given(body, core, owner)), owner, client)
 
         return await anyio.to_thread.run_sync(begin, limiter=_limiter(app))
 
@@ -193,7 +259,7 @@ def _add_videos(app: FastAPI, core: Core) -> None:
         "/v1/videos/{video_id}/content",
         tags=["videos"],
         response_class=Response,
-        responses={200: _CONTENT, **_errors(401, 404, 409)},
+        responses={200: _CONTENT, **_errors(400, 401, 404, 409)},
     )
     def read_content(
         video_id: str,
@@ -209,16 +275,20 @@ def _add_videos(app: FastAPI, core: Core) -> None:
     @app.post(
         "/v1/videos/{video_id}/remix",
         tags=["videos"],
-        responses=_errors(400, 401, 404, 409, 429),
+        responses=_errors(400, 401, 404, 409, 429, 503, 507),
     )
-    def remix_video(video_id: str, body: Remix, owner: Owner) -> Video:
+    def remix_video(video_id: str, body: Remix, owner: Owner, client: Client) -> Video:
         """The same given frames, settings and seed with another text, as a new job."""
         job = queue.get(video_id, owner)
         spec = remixed(job.spec, clip_of(job), body.prompt, core.limits)
-        return shown(queue.submit(spec, owner, remix_of=job.id))
+        return submit(spec, owner, client, remix_of=job.id)
 
-    @app.post("/v1/videos/extensions", tags=["videos"], responses=_errors(400, 401, 404, 409, 429))
-    def extend_video(body: Extend, owner: Owner) -> Video:
+    @app.post(
+        "/v1/videos/extensions",
+        tags=["videos"],
+        responses=_errors(400, 401, 404, 409, 429, 503, 507),
+    )
+    def extend_video(body: Extend, owner: Owner, client: Client) -> Video:
         """More frames behind a completed video, as a new job."""
         job = queue.get(body.video.id, owner)
         clip = clip_of(job)
@@ -234,7 +304,7 @@ def _add_videos(app: FastAPI, core: Core) -> None:
             steps=body.steps,
             size=f"{clip.width}x{clip.height}",
         )
-        return submit(asked, [Given(clip)], owner)
+        return submit(spec_of(asked, [Given(clip)]), owner, client)
 
 
 def _limiter(app: FastAPI) -> anyio.CapacityLimiter:
@@ -257,21 +327,28 @@ _BODY = {
     "required": True,
     "content": {
         "application/json": {"schema": {"$ref": _SCHEMA}},
-        "multipart/form-data": {
-            "schema": {
-                "allOf": [{"$ref": _SCHEMA}],
-                "properties": {"input_reference": _FILES, "input_reference_frame": _POSITIONS},
-            }
-        },
+        "multipart/form-data": {"schema": {"$ref": f"{_SCHEMA}Form"}},
     },
 }
+_METRICS = {"description": "Prometheus text.", "content": {"text/plain": {}}}
 _CONTENT = {
     "description": "The file.",
     "content": {
         kind: {"schema": {"type": "string", "format": "binary"}}
-        for kind in ("image/webp", "image/gif", "image/png", "video/webm", "application/zip")
+        for kind in sorted({*MEDIA_TYPES.values(), "application/octet-stream"})
     },
 }
+
+
+def _form_schema(schema: dict[str, Any]) -> dict[str, Any]:
+    """The same fields as parts of a form, in which there is no null, and files."""
+    fields: dict[str, Any] = {}
+    for name, field in schema["properties"].items():
+        values = [kind for kind in field.get("anyOf", ()) if kind != {"type": "null"}]
+        plain = {key: value for key, value in field.items() if key not in ("anyOf", "default")}
+        fields[name] = {**plain, **values[0]} if values else field
+    fields |= {"input_reference": _FILES, "input_reference_frame": _POSITIONS}
+    return {**schema, "title": "CreateVideoForm", "properties": fields}
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
@@ -285,6 +362,12 @@ def _openapi(app: FastAPI) -> dict[str, Any]:
             schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
             schema.pop("$defs", None)
             schemas[model.__name__] = schema
+        schemas["CreateVideoForm"] = _form_schema(schemas["CreateVideo"])
+        for operations in document["paths"].values():
+            for operation in operations.values():
+                operation["responses"].pop("422", None)  # answered as 400, in our shape
+        for unused in ("HTTPValidationError", "ValidationError"):
+            schemas.pop(unused, None)
         schemes = {"key": {"type": "http", "scheme": "bearer"}}
         document["components"]["securitySchemes"] = schemes
         document["security"] = [{}, {"key": []}]

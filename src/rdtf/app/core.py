@@ -47,7 +47,7 @@ class Core:
         self.queue.start()
 
     def close(self) -> None:
-        """Stop the worker and empty the work folder."""
+        """Stop the worker; of the work folder only jobs that go on after a restart are kept."""
         self.queue.close(timeout_s=10)
         self.store.close()
 

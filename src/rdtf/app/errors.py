@@ -39,6 +39,16 @@ class WrongKeyError(ServiceError):
     status, code = 401, "invalid_api_key"
 
 
+class TooManyAttemptsError(ServiceError):
+    status, code = 429, "too_many_attempts"
+
+
+class ForeignHostError(ServiceError):
+    """A name that is not this machine's: DNS rebinding."""
+
+    status, code = 403, "foreign_host"
+
+
 class ForeignOriginError(ServiceError):
     status, code = 403, "foreign_origin"
 
@@ -93,7 +103,7 @@ class Limits:
         max_references: pictures in one request.
         max_frames, max_steps, max_variants, max_side: of one job; the side in pixels.
         max_prompt_chars: of the text.
-        max_waiting: jobs that wait, of everybody.
+        max_waiting: jobs that wait, of everybody; one REST client has three quarters of them.
         max_waiting_per_session: jobs of one studio session that wait.
         max_waiting_bytes: pixels of all jobs that wait.
         keep_seconds: how long a finished job can be fetched.
@@ -124,6 +134,10 @@ class Limits:
     reload_seconds: float = 20.0
     max_history: int = 48
     max_pack: int = 120
+
+    @property
+    def max_waiting_per_client(self) -> int:
+        return max(1, self.max_waiting * 3 // 4)
 
     def __post_init__(self) -> None:
         for entry in fields(self):

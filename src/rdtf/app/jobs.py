@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import secrets
 import threading
 import time
@@ -9,17 +11,21 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
+
+import numpy as np
 
 from rdtf.app.errors import BusyError, Limits, NotFoundError, ServiceError, UnavailableError
 from rdtf.app.spec import JobSpec, check_spec
 from rdtf.app.store import Result, Store, finish
 from rdtf.errors import UserError
 from rdtf.fileio import no_room
+from rdtf.sampling.requests import ClipRequest
 from rdtf.stickers import Sticker
 
 _SWEEP_S = 5.0
 _MAX_RETRY_S = 600
+_FRAMES = "request.npz"
 
 
 class JobState(StrEnum):
@@ -43,6 +49,8 @@ class Job:
 
     Attributes:
         owner: who may see it: a key, a studio session, or everybody ("").
+        client: whose turn it takes: the owner, or an address where everybody sees every job.
+        is_durable: whether it survives a restart.
         steps_done, steps_total: denoising steps over all windows and variants.
         preview: encoded WebP of what is being made, if the spec asks for previews.
         preview_variant: which variant that is.
@@ -54,6 +62,8 @@ class Job:
     spec: JobSpec
     created_s: float
     remix_of: str | None = None
+    client: str = ""
+    is_durable: bool = False
     state: JobState = JobState.QUEUED
     started_s: float | None = None
     finished_s: float | None = None
@@ -78,6 +88,62 @@ class Job:
     @property
     def is_finished(self) -> bool:
         return self.state in FINISHED
+
+    def to_row(self) -> dict[str, Any]:
+        """Plain values for JSON: all that outlives the process but the pixels."""
+        spec = {**vars(self.spec), "request": None}
+        row: dict[str, Any] = {name: getattr(self, name) for name in _ROW}
+        row["spec"] = spec
+        row["known"] = self.spec.request.known.tolist()
+        row["durations_ms"] = self.spec.request.durations_ms.tolist()
+        row["results"] = [result.to_row() for result in self.results]
+        if self.error is not None:
+            row["error"] = {"message": str(self.error), "code": self.error.code}
+        return row
+
+    @classmethod
+    def from_row(cls, store: Store, job_id: str, row: dict[str, Any]) -> Job:
+        """The job of a row; one that was not finished has its pixels, read without pickle.
+
+        Raises:
+            OSError, ValueError, KeyError, TypeError: files or fields are missing or damaged.
+        """
+        state = JobState(row["state"])
+        known = np.array(row["known"], bool)
+        frames = np.zeros((len(known), 1, 1, 4), np.uint8)
+        if state not in FINISHED:
+            frames = _read_frames(store.read("jobs", job_id, _FRAMES))
+        request = ClipRequest(frames, known, np.array(row["durations_ms"], np.int64))
+        spec = {**row["spec"], "request": request, "seeds": tuple(row["spec"]["seeds"])}
+        if isinstance(spec["output"], list):
+            spec["output"] = tuple(spec["output"])
+        error = row.get("error")
+        return cls(
+            job_id,
+            spec=JobSpec(**spec),
+            results=tuple(Result.from_row(store, job_id, result) for result in row["results"]),
+            error=ServiceError(error["message"], code=error["code"]) if error else None,
+            is_durable=True,
+            **{**{name: row[name] for name in _ROW}, "state": state},
+        )
+
+
+#: Fields of a job that its row holds as they are.
+_ROW = (
+    *("owner", "client", "remix_of", "state", "created_s", "started_s", "finished_s", "expires_s"),
+    *("steps_done", "steps_total"),
+)
+
+
+def _frames_bytes(frames: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, frames=frames)
+    return buffer.getvalue()
+
+
+def _read_frames(data: bytes) -> np.ndarray:
+    with np.load(io.BytesIO(data), allow_pickle=False) as stored:
+        return stored["frames"]
 
 
 class Watch:
@@ -138,19 +204,22 @@ class JobQueue:
         self._runner, self._store, self._clock = runner, store, clock
         self._changed = threading.Condition()
         self._jobs: dict[str, Job] = {}
-        self._waiting: deque[Job] = deque()
+        self._waiting: list[Job] = []
+        self._served: dict[str, int] = {}  # client → number of its latest turn
         self._running: Job | None = None
         self._seconds_per_job: deque[float] = deque(maxlen=20)
         self._is_closed = False
         self._worker = threading.Thread(target=self._work, name="rdtf-worker", daemon=True)
         #: Called with a job that has just finished, by the worker.
         self.listeners: list[Callable[[Job], None]] = []
+        with self._changed:
+            self._take_up()
 
     def start(self) -> None:
         self._worker.start()
 
     def close(self, timeout_s: float | None = None) -> None:
-        """Cancel everything and stop the worker."""
+        """Stop the worker. Durable jobs go on after a restart, all others are cancelled."""
         with self._changed:
             self._is_closed = True
             for job in [*self._waiting, *([self._running] if self._running else [])]:
@@ -182,16 +251,21 @@ class JobQueue:
         spec: JobSpec,
         owner: str = "",
         *,
+        client: str | None = None,
         max_own: int | None = None,
         remix_of: str | None = None,
+        is_durable: bool = False,
     ) -> Job:
-        """Put a job at the end of the queue.
+        """Put a job into the queue; clients take turns.
 
         Args:
-            max_own: how many jobs of `owner` may wait.
+            client: whose turn it takes; default: the owner's.
+            max_own: how many jobs of the client may wait.
+            is_durable: whether it survives a restart.
 
         Raises:
             BusyError: the queue is full; says when to try again.
+            DiskFullError: a durable job can't be stored.
             ServiceError: the spec is over the limits.
         """
         check_spec(spec, self.limits)
@@ -199,17 +273,22 @@ class JobQueue:
         with self._changed:
             if self._is_closed:
                 raise UnavailableError("the server is stopping; try again later", retry_after_s=10)
-            self._check_room(spec, owner, max_own)
-            job = Job(f"video_{secrets.token_hex(16)}", owner, spec, self._clock(), remix_of)
+            client = owner if client is None else client
+            self._check_room(spec, client, max_own)
+            job_id = f"video_{secrets.token_hex(16)}"
+            job = Job(job_id, owner, spec, self._clock(), remix_of, client, is_durable)
+            if is_durable:
+                self._store.save("jobs", job_id, _FRAMES, _frames_bytes(spec.request.frames))
+                self._store.save_row(job_id, job.to_row())
             self._jobs[job.id] = job
             self._waiting.append(job)
             self._changed.notify_all()
         return job
 
-    def check_room(self, owner: str = "") -> None:
+    def check_room(self, client: str = "", max_own: int | None = None) -> None:
         """Raise `BusyError` if nothing more can wait: asked before an upload is decoded."""
         with self._changed:
-            self._check_room(None, owner, None)
+            self._check_room(None, client, max_own)
 
     def get(self, job_id: str, owner: str = "") -> Job:
         """The job, if it exists, is not expired, and is `owner`'s."""
@@ -228,10 +307,13 @@ class JobQueue:
     def position(self, job: Job) -> int:
         """How many jobs are before it; 0 = it is next or already there."""
         with self._changed:
-            try:
-                return self._waiting.index(job) + self.num_running
-            except ValueError:
+            if job not in self._waiting:
                 return 0
+            waiting, served, turns = list(self._waiting), dict(self._served), self.num_running
+            while (following := _following(waiting, served)) is not job:
+                waiting.remove(following)
+                turns += 1
+            return turns
 
     def cancel(self, job: Job) -> None:
         """Free its slot: at once if it waits, at the next denoising step if it runs."""
@@ -248,7 +330,7 @@ class JobQueue:
             job.is_deleted = True
             self._jobs.pop(job.id, None)
             if job.is_finished:
-                self._store.delete("jobs", job.id)
+                self._store.delete_job(job.id)
 
     def wait(self, job: Job, version: int = -1, timeout_s: float | None = None) -> int:
         """Wait until the job is newer than `version` (-1: finished); returns its version."""
@@ -279,11 +361,11 @@ class JobQueue:
             for job in doomed:
                 job.is_deleted = True
                 self._jobs.pop(job.id, None)
-                self._store.delete("jobs", job.id)
+                self._store.delete_job(job.id)
 
     # ------------------------------------------------------------------- inside
 
-    def _check_room(self, spec: JobSpec | None, owner: str, max_own: int | None) -> None:
+    def _check_room(self, spec: JobSpec | None, client: str, max_own: int | None) -> None:
         retry = self.retry_after_s()
         if len(self._waiting) >= self.limits.max_waiting:
             raise BusyError(
@@ -291,7 +373,7 @@ class JobQueue:
                 f"try again in {retry} s",
                 retry_after_s=retry,
             )
-        if max_own is not None and sum(job.owner == owner for job in self._waiting) >= max_own:
+        if max_own is not None and sum(job.client == client for job in self._waiting) >= max_own:
             raise BusyError(
                 f"{max_own} of your own jobs are waiting already; wait or cancel one",
                 retry_after_s=retry,
@@ -303,8 +385,41 @@ class JobQueue:
                 retry_after_s=retry,
             )
 
+    def _take_up(self) -> None:
+        """Under the lock: jobs of an earlier server; those that waited wait again.
+
+        One that was running when the server died may be why it died: it is reported as interrupted.
+        """
+        for job_id, row in self._store.rows():
+            try:
+                job = Job.from_row(self._store, job_id, row)
+            except (OSError, ValueError, KeyError, TypeError):
+                self._store.delete_job(job_id)
+                continue
+            self._jobs[job.id] = job
+            if job.state is JobState.QUEUED:
+                self._waiting.append(job)
+            elif job.state is JobState.IN_PROGRESS:
+                self._store.delete("jobs", job.id)
+                message = "the server stopped while the video was made; ask for it again"
+                self._settle(job, JobState.FAILED, ServiceError(message, code="interrupted"))
+
+    def _save(self, job: Job) -> None:
+        """Under the lock: the row of a durable job; a full disk must not stop the worker."""
+        if job.is_durable and not job.is_deleted:
+            with contextlib.suppress(ServiceError):
+                self._store.save_row(job.id, job.to_row())
+
     def _is_expired(self, job: Job) -> bool:
         return job.expires_s is not None and job.expires_s <= self._clock()
+
+    def _discard_results(self, job: Job) -> None:
+        """Under the lock: delete what was stored of an unfinished job, not what it needs again."""
+        for result in job.results:
+            self._store.delete_file("jobs", job.id, result.clip_path.name)
+        job.results = ()
+        if not (self._is_closed and job.is_durable):
+            self._store.delete("jobs", job.id)
 
     def _touch(self, job: Job) -> None:
         with self._changed:
@@ -313,11 +428,21 @@ class JobQueue:
 
     def _settle(self, job: Job, state: JobState, error: ServiceError | None = None) -> None:
         """Under the lock: the end of a job. Its pixels are let go."""
+        if self._is_closed and state is JobState.CANCELLED and job.is_durable:
+            job.state, job.steps_done = (
+                JobState.QUEUED,
+                0,
+            )  # what its row says: it is taken up again
+            self._save(job)
+            job.is_durable = False
         job.state, job.error = state, error
         job.finished_s = self._clock()
         job.expires_s = job.finished_s + self.limits.keep_seconds
         job.spec, job.preview = job.spec.without_pixels(), None
         job.version += 1
+        if job.is_durable:
+            self._save(job)
+            self._store.delete_file("jobs", job.id, _FRAMES)
         self._changed.notify_all()
 
     def _work(self) -> None:
@@ -328,9 +453,11 @@ class JobQueue:
             seconds = time.monotonic() - started
             with self._changed:
                 self._running = None
-                if job.is_deleted or state is not JobState.COMPLETED:
-                    self._store.delete("jobs", job.id)
+                if job.is_deleted:
+                    self._store.delete_job(job.id)
                     job.results = ()
+                elif state is not JobState.COMPLETED:
+                    self._discard_results(job)
                 self._settle(job, state, error)
                 if state is JobState.COMPLETED:
                     self._seconds_per_job.append(seconds)
@@ -346,13 +473,15 @@ class JobQueue:
                     self._changed.wait(_SWEEP_S)
                 if self._is_closed:
                     while self._waiting:
-                        self._settle(self._waiting.popleft(), JobState.CANCELLED)
+                        self._settle(self._waiting.pop(0), JobState.CANCELLED)
                     return None
                 if self._waiting:
-                    job = self._waiting.popleft()
+                    job = _following(self._waiting, self._served)
+                    self._waiting.remove(job)
                     job.state, job.started_s = JobState.IN_PROGRESS, self._clock()
                     job.version += 1
                     self._running = job
+                    self._save(job)
                     self._changed.notify_all()
                     return job
             self.expire()
@@ -368,6 +497,20 @@ class JobQueue:
         except Exception as error:
             return JobState.FAILED, as_service_error(error)
         return JobState.COMPLETED, None
+
+
+def _following(waiting: list[Job], served: dict[str, int]) -> Job:
+    """Whose turn it is: the oldest job of the client that was served longest ago.
+
+    Notes the turn in `served`, which holds clients that wait and the latest one only.
+    """
+    job = min(waiting, key=lambda job: served.get(job.client, 0))
+    turn = max(served.values(), default=0) + 1
+    clients = {other.client for other in waiting}
+    for client in [client for client in served if client not in clients]:
+        del served[client]
+    served[job.client] = turn
+    return job
 
 
 def job_bytes(job: Job) -> int:

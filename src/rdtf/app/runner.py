@@ -43,11 +43,13 @@ class PipelineRunner:
     # --------------------------------------------------------------------- loading
 
     def load(self) -> None:
-        """Load the pipeline; a failure is kept and told to every job."""
+        """Load the pipeline with its text encoder; a failure is kept and told to every job."""
         try:
             with self._lock:
-                self._pipeline = self._load()
-                self._pipeline.set_progress_bar_config(disable=True)
+                pipeline = self._load()
+                pipeline.set_progress_bar_config(disable=True)
+                pipeline.warm_up()
+                self._pipeline = pipeline
         except UserError as error:
             self.failure = error
         except Exception as error:

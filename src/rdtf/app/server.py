@@ -22,26 +22,26 @@ _KEEP_ALIVE_S = 30
 
 
 @contextlib.contextmanager
-def work_folder(work: Path | None) -> Iterator[Path]:
-    """`work`, or a new temporary folder that is deleted at the end.
+def work_folder(work: Path | None, port: int) -> Iterator[Path]:
+    """`work`, or the user's own folder for `port`, the same at every start.
 
-    Libraries that write temporary files are told to do so inside. To be entered before gradio is
-    imported, which looks for its folder once.
+    Libraries that write temporary files are told to do so inside, so that even a killed server
+    leaves nothing elsewhere. To be entered before gradio is imported, which looks for its folder
+    once.
     """
-    with contextlib.ExitStack() as stack:
-        if work is None:
-            parent = stack.enter_context(tempfile.TemporaryDirectory(prefix="rdtf-studio-"))
-            work = Path(parent) / "work"
-        work = work.resolve()
-        os.environ["GRADIO_TEMP_DIR"] = str(work / "gradio")
-        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-        os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-        before = tempfile.tempdir
-        tempfile.tempdir = str(work / "tmp")
-        try:
-            yield work
-        finally:
-            tempfile.tempdir = before
+    if work is None:
+        state = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+        work = Path(state) / "rdtf" / f"studio-{port}"
+    work = work.resolve()
+    os.environ["GRADIO_TEMP_DIR"] = str(work / "gradio")
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    before = tempfile.tempdir
+    tempfile.tempdir = str(work / "tmp")
+    try:
+        yield work
+    finally:
+        tempfile.tempdir = before
 
 
 def bind(host: str, port: int) -> socket.socket:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import re
 import shutil
+import sqlite3
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from rdtf.app.errors import DiskFullError
 from rdtf.app.spec import JobSpec
@@ -18,16 +21,19 @@ from rdtf.fileio import ensure_folder, no_room, write_bytes
 from rdtf.stickers import Sticker, decode_sticker, encode_sticker
 
 _LOCK = "rdtf-studio.lock"
+_DATABASE = "jobs.sqlite"
 _ROOMS = ("jobs", "sessions", "files", "tmp", "gradio")
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}(\.[a-z0-9]{1,12})?")
 
 
 class Store:
-    """Files by (room, owner, name); clients never choose any of the three.
+    """Files by (room, owner, name), and one row of JSON for each job that survives a restart.
+
+    Clients never choose a room, an owner or a name.
 
     Args:
-        work: the folder. It is made if needed, belongs to one server at a time, and what an earlier
-            one left in it is deleted.
+        work: the folder, of mode 700. It is made if needed and belongs to one server at a time. Of
+            what an earlier server left in it, the jobs with a row are kept and all else is deleted.
 
     Raises:
         UserError: it can't be written, is in use, or holds something else.
@@ -39,9 +45,11 @@ class Store:
         if entries and not (self.work / _LOCK).exists():
             raise UserError(f"work folder {self.work} is not empty; name another with --work")
         self._lock = self._take_lock()
+        self.work.chmod(0o700)
+        self._database = self._open_database()
+        self._delete_leftovers()
         for room in _ROOMS:
-            shutil.rmtree(self.work / room, ignore_errors=True)
-            (self.work / room).mkdir()
+            (self.work / room).mkdir(mode=0o700, exist_ok=True)
 
     def _take_lock(self) -> int:
         descriptor = os.open(self.work / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
@@ -49,8 +57,63 @@ class Store:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(descriptor)
-            raise UserError(f"work folder {self.work} is used by another studio") from error
+            raise UserError(
+                f"work folder {self.work} is used by another studio; name another with --work"
+            ) from error
         return descriptor
+
+    def _open_database(self) -> sqlite3.Connection:
+        """Rows in the order of submission. A file that is no database is replaced by a new one."""
+        path = self.work / _DATABASE
+        table = "CREATE TABLE IF NOT EXISTS jobs (id TEXT PRIMARY KEY, row TEXT NOT NULL)"
+        for _ in range(2):
+            database = sqlite3.connect(path, check_same_thread=False, isolation_level=None)
+            try:
+                database.execute(table)
+                database.execute("SELECT count(id) FROM jobs").fetchone()
+                return database
+            except sqlite3.OperationalError as error:
+                raise UserError(f"{path} can't be opened: {error}") from error
+            except sqlite3.DatabaseError:
+                database.close()
+                path.unlink(missing_ok=True)
+        raise UserError(f"{path} can't be written; name another folder with --work")
+
+    def _delete_leftovers(self) -> None:
+        """Everything but the files of jobs that have a row."""
+        kept = {job_id for job_id, _ in self.rows()}
+        for room in _ROOMS[1:]:
+            shutil.rmtree(self.work / room, ignore_errors=True)
+        jobs = self.work / "jobs"
+        for folder in jobs.iterdir() if jobs.is_dir() else ():
+            if folder.name not in kept:
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def rows(self) -> list[tuple[str, dict[str, Any]]]:
+        """Id and row of every stored job, the oldest first."""
+        found = self._database.execute("SELECT id, row FROM jobs ORDER BY rowid")
+        return [(job_id, json.loads(row)) for job_id, row in found.fetchall()]
+
+    def save_row(self, job_id: str, row: dict[str, Any]) -> None:
+        """Write or replace the row of a job.
+
+        Raises:
+            DiskFullError: it can't be written.
+        """
+        command = (
+            "INSERT INTO jobs (id, row) VALUES (?, ?) "
+            "ON CONFLICT (id) DO UPDATE SET row = excluded.row"
+        )
+        try:
+            self._database.execute(command, (job_id, json.dumps(row)))
+        except sqlite3.Error as error:
+            raise DiskFullError(f"the server can't store the job: {error}") from error
+
+    def delete_job(self, job_id: str) -> None:
+        """Delete the row and the files of a job."""
+        with contextlib.suppress(sqlite3.Error):  # without its files it is dropped at the restart
+            self._database.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
+        self.delete("jobs", job_id)
 
     def path(self, room: str, owner: str, name: str) -> Path:
         """Where a file lies; `ValueError` for anything that is not one of our own names."""
@@ -90,11 +153,11 @@ class Store:
         return os.access(self.work / "jobs", os.W_OK | os.X_OK)
 
     def close(self) -> None:
-        """Delete what was stored and give the folder back."""
-        for room in _ROOMS:
-            shutil.rmtree(self.work / room, ignore_errors=True)
+        """Delete all but the jobs with a row, and give the folder back."""
+        with contextlib.suppress(sqlite3.Error):
+            self._delete_leftovers()
+            self._database.close()
         with contextlib.suppress(OSError):
-            (self.work / _LOCK).unlink()
             os.close(self._lock)
 
 
@@ -138,6 +201,15 @@ class Result:
 
     def clip(self) -> Sticker:
         return decode_sticker(self.clip_path.read_bytes(), "clip")
+
+    def to_row(self) -> dict[str, Any]:
+        """Plain values for JSON; of paths only the names."""
+        return {**asdict(self), "clip_path": self.clip_path.name, "path": self.path.name}
+
+    @classmethod
+    def from_row(cls, store: Store, job_id: str, row: dict[str, Any]) -> Result:
+        paths = {name: store.path("jobs", job_id, row[name]) for name in ("clip_path", "path")}
+        return cls(**{**row, **paths})
 
 
 def media_type(suffix: str) -> str:

@@ -32,7 +32,7 @@ class StudioCommand:
     api_key_file: Path | None = None
     """File with one key a line; REST wants one as a bearer token, the page as its password."""
     work: Path | None = None
-    """Folder for results and uploads, emptied at start and end. Default: a temporary one."""
+    """Folder for jobs and uploads; jobs survive a restart. Default: one of yours for each port."""
     no_page: bool = False
     """REST only."""
     max_waiting: int = 32
@@ -58,7 +58,7 @@ class StudioCommand:
         keys = ApiKeys.from_file(self.api_key_file) if self.api_key_file else ApiKeys()
         if self.model is not None:
             check_model(self.model)
-        with bind(self.host, self.port) as listener, work_folder(self.work) as work:
+        with bind(self.host, self.port) as listener, work_folder(self.work, self.port) as work:
             core = Core.build(PipelineRunner(self.model), work, self._limits(), keys)
             host, port = listener.getsockname()[:2]
             address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
@@ -90,7 +90,7 @@ class StudioCommand:
 
 
 def _end_on_signals() -> None:
-    """SIGTERM ends like Ctrl-C: in order, with an empty work folder, and status 0."""
+    """SIGTERM ends like Ctrl-C: in order, with status 0."""
     import signal
     import sys
 

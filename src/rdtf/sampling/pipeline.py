@@ -476,6 +476,10 @@ class StickerPipeline(StageActs, DiffusionPipeline):
         captions = (job.caption,) if job.caption else ()
         return Sticker(frames, request.durations_ms, captions=captions)
 
+    def warm_up(self) -> None:
+        """Load the text encoder and encode one text, so that the first call does not wait."""
+        self._encoded("a")
+
     def _encoded(self, caption: str) -> Encoded:
         """Token states and masks per encoder; nothing of an empty text."""
         return self.text_encoders.encode([caption]) if caption.strip() else ([], [])
