@@ -23,12 +23,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from rdtf.errors import UserError
 from rdtf.evaluation.baselines import BLEND, NEAREST
-from rdtf.evaluation.evaluate import clip_id, evaluate, spread
-from rdtf.evaluation.examples import Example
-from rdtf.evaluation.held_out import held_out_stickers, spread_frames
+from rdtf.evaluation.evaluate import clip_id, evaluate, held_out_stickers, spread, spread_frames
 from rdtf.evaluation.metrics import motion_magnitude, on_white
-from rdtf.evaluation.records import MODEL
-from rdtf.evaluation.results import Evaluation
+from rdtf.evaluation.results import MODEL, Evaluation, Example
 from rdtf.evaluation.tasks import TASK_LABELS, evaluation_tasks
 from rdtf.fileio import ensure_folder, write_bytes, write_text
 from rdtf.stickers import Sticker

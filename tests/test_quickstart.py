@@ -13,8 +13,8 @@ from rdtf.cli.main import main
 from rdtf.data.prepare import prepare
 from rdtf.errors import ConfigError, UserError
 from rdtf.evaluation.baselines import BASELINES
+from rdtf.evaluation.evaluate import UNTRAINED
 from rdtf.evaluation.tasks import EVALUATION_TASKS
-from rdtf.evaluation.untrained import UNTRAINED
 from rdtf.quickstart import quickstart
 from rdtf.synthetic.characters import SyntheticStickers
 from rdtf.training.device import processor_name

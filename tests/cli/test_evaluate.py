@@ -8,8 +8,7 @@ import pytest
 from benchmarks.goals import TARGETS, Goals
 from PIL import Image
 
-from rdtf.evaluation.baselines import BASELINES
-from rdtf.evaluation.optical_flow import MISSING, optical_flow_rows
+from rdtf.evaluation.baselines import BASELINES, MISSING, optical_flow_rows
 from rdtf.evaluation.results import Evaluation
 from rdtf.evaluation.tasks import EVALUATION_TASKS
 

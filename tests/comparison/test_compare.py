@@ -17,16 +17,16 @@ from rdtf.evaluation.baselines import BASELINES
 from rdtf.method.objective import build_objective
 from rdtf.research.comparison.compare import compare
 from rdtf.research.comparison.findings import all_tables
-from rdtf.research.comparison.jobs import Request
 from rdtf.research.comparison.methods import (
     COMPOSER,
     DEFAULT_METHODS,
     METHODS,
     REFERENCE,
+    Request,
     build_network,
+    distinct_variants,
 )
 from rdtf.research.comparison.results import COMPARED
-from rdtf.research.comparison.variants import distinct_variants
 from rdtf.synthetic.characters import SyntheticStickers
 from rdtf.training.device import processor_name
 from rdtf.training.run import locked
@@ -78,20 +78,20 @@ def test_results_are_there_and_whole(finished):
         assert min(picture.size) > 64
 
 
-def test_what_training_did_not_do_stands_beside_what_it_did(workshop, finished):
+def test_what_training_did_not_do_stands_beside_what_it_did(experiment, finished):
     """The untrained rows are the networks before their first step; no composer in the headline."""
     assert not METHODS[REFERENCE].config(BUDGET, 0).model.compose
     method, out = METHODS[REFERENCE], finished
-    network = build_network(method, BUDGET, 0, workshop.sizes, None)
+    network = build_network(method, BUDGET, 0, experiment.sizes, None)
     network.begin("sampling")
     config = method.config(BUDGET, 0)
-    fresh = workshop.scorer.score(method, network, build_objective(config.objective), config, 0)
+    fresh = experiment.scorer.score(method, network, build_objective(config.objective), config, 0)
     assert [row["scores"] for row in scores(out, "dfgn-0", "untrained")] == [
         {name: None if math.isnan(value) else value for name, value in row["scores"].items()}
         for row in fresh.rows
     ]
     assert scores(out, "customize-a-video-0", "untrained") != scores(out, "customize-a-video-0")
-    findings = workshop.findings(Request(TWO, seeds=1, ablation=False).jobs())
+    findings = experiment.findings(Request(TWO, seeds=1, ablation=False).jobs())
     for table in all_tables(findings):
         if any("PSNR" in header for header in table.headers):
             rows = [row[1] for row in table.rows]
@@ -132,7 +132,7 @@ def test_a_folder_with_another_headline_is_refused(refused, finished, tmp_path):
 
 
 def test_given_frames_come_back_from_every_method(finished):
-    for path in [*finished.glob("runs/*/flops.json"), *finished.glob("naive/*.json")]:
+    for path in [*finished.glob("runs/*/flops.json"), *finished.glob("baselines/*.json")]:
         assert all(row["scores"]["given_error"] == 0 for row in read(path)["rows"]), path
 
 

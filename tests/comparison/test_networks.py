@@ -8,13 +8,18 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from rdtf.method.objective import ObjectiveConfig, build_objective
 from rdtf.models.matching import match, warp
+from rdtf.research.comparison.experiment import KINDS, pretraining
 from rdtf.research.comparison.methods import (
     COMPOSER,
     METHODS,
+    VARIANTS,
     Sizes,
     build_network,
+    distinct_variants,
     new_base,
     reference_parameters,
+    same_schedule,
+    variant_label,
 )
 from rdtf.research.comparison.networks import (
     FlopTable,
@@ -24,14 +29,7 @@ from rdtf.research.comparison.networks import (
     flop_counter,
     linear_guess_scale,
 )
-from rdtf.research.comparison.pretrain import KINDS, pretraining
 from rdtf.research.comparison.settings import BUDGETS
-from rdtf.research.comparison.variants import (
-    VARIANTS,
-    distinct_variants,
-    same_schedule,
-    variant_label,
-)
 
 from .micro import BUDGET
 

@@ -9,12 +9,9 @@ import pytest
 import torch
 
 from rdtf.errors import ConfigError, DataError
-from rdtf.evaluation.baselines import BASELINES, linear_blend
+from rdtf.evaluation.baselines import BASELINES, linear_blend, optical_flow_rows
 from rdtf.evaluation.evaluate import evaluate, spread
-from rdtf.evaluation.optical_flow import optical_flow_rows
-from rdtf.evaluation.records import MODEL, summarise
-from rdtf.evaluation.results import Evaluation
-from rdtf.evaluation.tables import as_cell
+from rdtf.evaluation.results import MODEL, Evaluation, as_cell, summarise
 from rdtf.evaluation.tasks import EVALUATION_TASKS, hidden_frames
 from rdtf.stickers import Sticker
 

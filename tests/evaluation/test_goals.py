@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from benchmarks.goals import TARGETS, Estimate, Goal, Target, find_goals, goals_table
 
-from rdtf.evaluation.records import MODEL, Record
+from rdtf.evaluation.results import MODEL, Record
 
 PREDICTION = ("post_frame_prediction", "pre_frame_prediction")
 NAIVE = ("nearest frame", "linear blend", "optical flow")

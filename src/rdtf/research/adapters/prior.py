@@ -117,18 +117,15 @@ class _CheckpointedForward:
         return checkpoint(run, *args, use_reentrant=False, **kwargs)
 
 
-def checkpoint_blocks(base: nn.Module, context: ClipContext, enable: bool) -> None:
-    """Switch gradient checkpointing of each down, middle and up block of a diffusers U-Net.
+def checkpoint_blocks(base: nn.Module, context: ClipContext) -> None:
+    """Gradient checkpointing of each down, middle and up block of a diffusers U-Net.
 
     Whole blocks, with everything that is hooked into them: so that no adapter is left out, and so
     that it works on `UNet3DConditionModel`, for which diffusers has none.
     """
     unet: Any = base
     for block in [*unet.down_blocks, unet.mid_block, *unet.up_blocks]:
-        if enable:
-            block.forward = _CheckpointedForward(block, context)
-        else:
-            vars(block).pop("forward", None)
+        block.forward = _CheckpointedForward(block, context)
 
 
 # ------------------------------------------------------------------ lengths, text, given frames

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from rdtf.errors import ConfigError
-from rdtf.method.curriculum import Curriculum
+from rdtf.method.curriculum import Curriculum, CurriculumConfig
 from rdtf.randomness import Purpose, stream
 from rdtf.research.adapters import FrameSimilarityPrior, build_adapter, load_base, small_base
 from rdtf.research.adapters.use import GIVEN_TASKS, TEXT_ONLY
@@ -143,6 +143,23 @@ METHODS: dict[str, Method] = {method.name: method for method in _ALL}
 DEFAULT_METHODS = tuple(METHODS)
 
 
+# The largest of 1e-3 and 3e-3 with which each trains well; with 3e-3 the image U-Net collapses.
+_RATES = {"motion": 3e-3, "image": 1e-3, "video": 1e-3}
+
+
+def pretraining(kind: str) -> Method:
+    """All of a new U-Net trained on text alone: nothing is given."""
+    return Method(
+        f"pretrain-{kind}",
+        f"pre-training of the {kind} U-Net",
+        _RATES[kind],
+        base=kind,
+        adapter="full-fine-tuning",
+        pretrained=False,
+        stage_tasks={"tune": TEXT_ONLY},
+    )
+
+
 def choose_methods(names: Sequence[str]) -> list[Method]:
     """Methods by name, in the order of the tables; the DFGN, whose cost is the budget, is in."""
     for name in names:
@@ -214,3 +231,99 @@ def reference_parameters(budget: Budget, sizes: Sizes) -> int:
     """Parameters of the DFGN at this budget."""
     with torch.device("meta"):
         return _from_scratch(METHODS[REFERENCE], budget, 0, sizes).num_parameters
+
+
+_RATE = METHODS[REFERENCE].learning_rate
+
+
+def _variant(name: str, label: str, *, dual_mask: bool = True, **changes: object) -> Method:
+    changes = {"model__compose": False, **changes}
+    return Method(name, label, _RATE, changes=changes, dual_mask=dual_mask)
+
+
+# The last row is the DFGN that the comparison trains anyway.
+VARIANTS: tuple[Method, ...] = (
+    _variant(
+        "conv3d",
+        "3D convolution as temporal layer",
+        dual_mask=False,
+        model__temporal_layer="conv3d",
+    ),
+    _variant("sti", "STI", dual_mask=False),
+    _variant("dual-mask", "STI + dual mask, curriculum none", curriculum__mode="none"),
+    _variant("linear", "… + linear curriculum", curriculum__mode="linear"),
+    _variant("static", "… + static curriculum", curriculum__mode="static"),
+    Method(REFERENCE, "… + adaptive curriculum", _RATE, changes=METHODS[REFERENCE].changes),
+)
+
+
+KNOWN = {variant.name: variant for variant in VARIANTS} | METHODS
+
+
+def distinct_variants() -> list[Method]:
+    """Those that differ in what is trained.
+
+    With the paper's knots, which lie on a line, the linear and the static curriculum coincide; two
+    equal runs would tell nothing.
+    """
+    if same_schedule("linear", "static"):
+        return [variant for variant in VARIANTS if variant.name != "static"]
+    return list(VARIANTS)
+
+
+def variant_label(name: str) -> str:
+    """A row's name, which says so where it stands for two."""
+    label = next(variant.label for variant in VARIANTS if variant.name == name)
+    if name == "linear" and same_schedule("linear", "static"):
+        return f"{label} (= static: the paper's knots lie on a line)"
+    return label
+
+
+def same_schedule(first: str, second: str, points: Sequence[float] = (0, 0.2, 0.5, 0.7, 1)) -> bool:
+    """Whether two curriculum modes give the same weights all along."""
+    one, two = (Curriculum(CurriculumConfig(mode=mode)) for mode in (first, second))
+    return all(
+        abs(one.task_weights(point)[task] - two.task_weights(point)[task]) < 1e-9
+        for point in points
+        for task in one.task_weights(point)
+    )
+
+
+# ----------------------------------------------------------------------------- jobs
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: a method or a variant of the ablation, and a seed."""
+
+    method: Method
+    seed: int
+    is_variant: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.method.name}-{self.seed}"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a call asks for; the budget is settled with the folder, the rest may grow."""
+
+    methods: Sequence[str]
+    seeds: int
+    ablation: bool
+    max_seconds: float | None = None
+
+    def jobs(self) -> list[Job]:
+        """Methods seed by seed, the DFGN first (it sets the budget), then the ablation."""
+        methods = choose_methods(self.methods)
+        variants = distinct_variants() if self.ablation else []
+        jobs = [Job(method, seed) for seed in range(self.seeds) for method in methods]
+        done = {method.name for method in methods}
+        jobs += [
+            Job(variant, seed, is_variant=True)
+            for seed in range(self.seeds)
+            for variant in variants
+            if variant.name not in done
+        ]
+        return jobs
