@@ -22,9 +22,9 @@ from rdtf.research.comparison.methods import (
     DEFAULT_METHODS,
     METHODS,
     REFERENCE,
+    VARIANTS,
     Request,
     build_network,
-    distinct_variants,
 )
 from rdtf.research.comparison.results import COMPARED
 from rdtf.synthetic.characters import SyntheticStickers
@@ -156,7 +156,7 @@ def test_everything(rdtf, tmp_path):
     ended = rdtf(*arguments(tmp_path / "out", "--json"))
     assert ended.status == 0 and ended.json["reason"] == "finished", ended.err
     out = tmp_path / "out"
-    variants = [variant.name for variant in distinct_variants()]
+    variants = [variant.name for variant in VARIANTS]
     assert ended.json["runs_done"] == len({*DEFAULT_METHODS, *variants})
     found = read(out / "results.json")
     assert {row["method"] for row in found["scores"]["ablation"]} == set(variants)

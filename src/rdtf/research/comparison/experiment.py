@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -54,35 +54,6 @@ from rdtf.training.device import (
 )
 from rdtf.training.presets import build_autoencoder
 from rdtf.training.store import PreparedStore
-
-
-@dataclass(frozen=True)
-class Limits:
-    """How far a run goes, and where it is looked at.
-
-    `steps` alone: the reference; else FLOPs, and seconds. A variant of the ablation is looked at
-    when its FLOPs are used up, and nowhere else.
-    """
-
-    steps: int
-    flops: float = float("inf")
-    seconds: float = float("inf")
-    is_variant: bool = False
-
-    def milestones(self) -> Iterator[Milestone]:
-        is_reference = self.flops == float("inf")
-        if self.is_variant:
-            yield Milestone(EQUAL_FLOPS, flops=self.flops)
-            return
-        yield Milestone(UNTRAINED, steps=0)
-        if is_reference:
-            yield Milestone(EQUAL_FLOPS, steps=self.steps)
-            return
-        yield Milestone(EQUAL_FLOPS, flops=self.flops)
-        yield Milestone(EQUAL_TIME, seconds=self.seconds)
-
-
-_LOSS_POINTS = 200
 
 
 class Experiment:
@@ -162,8 +133,9 @@ class Experiment:
     def _run_job(self, job: Job, say: Callable[[str], None]) -> None:
         folder, network = self.out / "runs" / job.name, self._build(job.method, job.seed)
         tables = self._tables(job.method, network)
-        limits = self._limits(job, tables)
-        plan = self._plan(job.method, network, tables, job.seed, limits.steps, limits.flops)
+        milestones = self._milestones(job)
+        flops = next(m.flops for m in milestones if m.name == EQUAL_FLOPS)
+        plan = self._plan(job.method, network, tables, job.seed, self._steps(job, tables), flops)
         config, objective = plan.config, build_objective(plan.config.objective)
         fit = Fit(plan, folder, self.device, say)
 
@@ -173,12 +145,11 @@ class Experiment:
             scores.save(folder, milestone.name)
             return {}
 
-        fit.run(list(limits.milestones()), look, self.watch)
+        fit.run(milestones, look, self.watch)
         write_json(folder / "result.json", self._describe(job, fit))
         fit.remove_checkpoints()
 
     def _describe(self, job: Job, fit: Fit) -> dict[str, Any]:
-        thin = max(len(fit.losses) // _LOSS_POINTS, 1)
         trained = sum(p.numel() for p in fit.network.own_parameters().values())
         return {
             "method": job.method.name,
@@ -188,48 +159,41 @@ class Experiment:
             "trained_parameters": trained,
             "passed": fit.passed,
             "shapes": [[*shape, count] for shape, count in sorted(fit.shapes.items())],
-            "losses": [
-                [start, sum(part) / len(part)]
-                for start in range(0, len(fit.losses), thin)
-                if (part := fit.losses[start : start + thin])
-            ],
             "config": to_dict(fit.plan.config),
-            "device": self.device_name,
+            "device": f"{device_name(self.device)}, torch {torch.__version__}",
             "precision": self.precision,
         }
 
-    @property
-    def device_name(self) -> str:
-        return f"{device_name(self.device)}, torch {torch.__version__}"
-
     # ------------------------------------------------------------------------ limits
 
-    def _limits(self, job: Job, tables: Mapping[str, FlopTable]) -> Limits:
-        """The DFGN has its steps; all others its FLOPs, then its seconds, of the same seed."""
+    def _milestones(self, job: Job) -> list[Milestone]:
+        """Where a run is scored: untrained, and at the FLOPs and the seconds of the DFGN.
+
+        The DFGN has its steps; all others its FLOPs, then its seconds, of the same seed; a variant
+        of the ablation its FLOPs alone.
+        """
+        untrained = Milestone(UNTRAINED, steps=0)
         if job.method.name == REFERENCE:
-            return Limits(steps=self.budget.steps)
-        reference = self._reference(job.seed)
-        spent = reference["passed"]["flops"]
-        steps = self._expected_steps(job.method, tables, reference)
+            return [untrained, Milestone(EQUAL_FLOPS, steps=self.budget.steps)]
+        spent = self._reference(job.seed)["passed"]["flops"]
+        equal = Milestone(EQUAL_FLOPS, flops=spent["flops"])
         if job.is_variant:
-            return Limits(steps, spent["flops"], is_variant=True)
-        return Limits(steps, spent["flops"], spent["seconds"])
+            return [equal]
+        return [untrained, equal, Milestone(EQUAL_TIME, seconds=spent["seconds"])]
 
     def _reference(self, seed: int) -> dict[str, Any]:
         result = self.result(Job(METHODS[REFERENCE], seed))
         assert result is not None, "the DFGN comes first in every seed"
         return result
 
-    def _expected_steps(
-        self, method: Method, tables: Mapping[str, FlopTable], reference: Mapping[str, Any]
-    ) -> int:
+    def _steps(self, job: Job, tables: Mapping[str, FlopTable]) -> int:
         """Steps that the FLOPs will allow: the horizon of a curriculum. The last stage's cost."""
-        table = tables[list(tables)[-1]]
+        if job.method.name == REFERENCE:
+            return self.budget.steps
+        table, reference = tables[list(tables)[-1]], self._reference(job.seed)
+        padded = None if job.method.dual_mask else self.budget.max_frames
         shapes = reference["shapes"]
-        padded = None if method.dual_mask else self.budget.max_frames
-        total = sum(
-            count * table.per_batch(padded or frames, tokens) for frames, tokens, count in shapes
-        )
+        total = sum(count * table.per_batch(padded or frames, n) for frames, n, count in shapes)
         per_step = total / sum(count for *_, count in shapes)
         return max(round(reference["passed"]["flops"]["flops"] / per_step), 1)
 
@@ -248,10 +212,10 @@ class Experiment:
                     latent_size=self.sizes.latent_size,
                     text_width=self.sizes.text_width,
                 )
-                known[key][stage] = table.to_dict()
+                known[key][stage] = asdict(table)
             network.begin(network.stages[0])
             write_json(path, known)
-        return {stage: FlopTable.from_dict(values) for stage, values in known[key].items()}
+        return {stage: FlopTable(**values) for stage, values in known[key].items()}
 
     # ------------------------------------------------------------------------- bases
 
@@ -320,7 +284,7 @@ class Experiment:
                 path.stem: read_json(path) for path in sorted((self.out / "bases").glob("*.json"))
             },
             flops={
-                name: {stage: FlopTable.from_dict(values) for stage, values in stages.items()}
+                name: {stage: FlopTable(**values) for stage, values in stages.items()}
                 for name, stages in known.items()
             },
         )

@@ -19,9 +19,8 @@ from rdtf.research.comparison.methods import (
     KNOWN,
     METHODS,
     REFERENCE,
+    VARIANTS,
     Job,
-    distinct_variants,
-    variant_label,
 )
 from rdtf.research.comparison.networks import FlopTable
 from rdtf.research.comparison.results import (
@@ -293,10 +292,7 @@ class Findings:
         """The variants that were run, in the order of the table."""
         if not any(job.is_variant for job in self.jobs):
             return []
-        groups = [
-            self._group(variant.name, variant_label(variant.name), EQUAL_FLOPS)
-            for variant in distinct_variants()
-        ]
+        groups = [self._group(variant.name, variant.label, EQUAL_FLOPS) for variant in VARIANTS]
         return [group for group in groups if group.by_seed]
 
     def _methods(self, point: str) -> list[Group]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,8 +33,8 @@ class FlopTable:
     """
 
     clips: int
-    forward: tuple[tuple[int, ...], ...]
-    training: tuple[tuple[int, ...], ...]
+    forward: Sequence[Sequence[int]]
+    training: Sequence[Sequence[int]]
 
     def per_batch(self, frames: int, tokens: int) -> int:
         """Forward and backward pass of `clips` clips."""
@@ -48,16 +48,8 @@ class FlopTable:
         """A clip's part of a forward pass."""
         return _interpolate(self.forward, frames, tokens) / self.clips
 
-    def to_dict(self) -> dict[str, Any]:
-        return {"clips": self.clips, "forward": self.forward, "training": self.training}
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> FlopTable:
-        counts = (tuple(map(tuple, values[name])) for name in ("forward", "training"))
-        return cls(values["clips"], *counts)
-
-
-def _interpolate(counts: tuple[tuple[int, ...], ...], frames: int, tokens: int) -> int:
+def _interpolate(counts: Sequence[Sequence[int]], frames: int, tokens: int) -> int:
     """Lagrange through the counts in frames, a line in tokens; exact for whole numbers."""
     first, second = _TOKENS
     at_tokens = [low + (high - low) * (tokens - first) // (second - first) for low, high in counts]
@@ -83,9 +75,7 @@ def count_flops(
     )
     counts = [[count(frames, tokens) for tokens in _TOKENS] for frames in _LENGTHS]
     network.zero_grad(set_to_none=True)
-    return FlopTable(
-        clips, *(tuple(tuple(pair[part] for pair in row) for row in counts) for part in (0, 1))
-    )
+    return FlopTable(clips, *([[pair[part] for pair in row] for row in counts] for part in (0, 1)))
 
 
 def _count(
