@@ -23,7 +23,7 @@ from rdtf.training.train import train
 
 
 def assert_complete(out: Path, result: dict[str, Any]) -> None:
-    """A report that stands alone, a picture, scores with the naive rows, a run to go on from."""
+    """A report that stands alone, a picture, scores with the baselines, a run to go on from."""
     page = (out / "report.html").read_text("utf-8")
     assert result["report"] == str(out / "report.html")
     assert "<script" not in page and not re.search(r'(src|href)="(?!data:|#)', page)

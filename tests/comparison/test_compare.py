@@ -18,11 +18,11 @@ from rdtf.method.objective import build_objective
 from rdtf.research.comparison.compare import compare
 from rdtf.research.comparison.findings import all_tables
 from rdtf.research.comparison.methods import (
-    COMPOSER,
     DEFAULT_METHODS,
     METHODS,
     REFERENCE,
     VARIANTS,
+    WARP_DECODER,
     Request,
     build_network,
 )
@@ -46,11 +46,11 @@ def scores(out: Path, run: str, point: str = "flops"):
 
 @pytest.fixture(scope="module")
 def composed(finished, tmp_path_factory) -> Path:
-    """`finished`, gone on with: a second seed, and the DFGN with the composer."""
+    """`finished`, gone on with: a second seed, and the DFGN with the warp decoder."""
     out = tmp_path_factory.mktemp("composed") / "out"
     shutil.copytree(finished, out)
     compare(
-        BUDGET, out, Request([REFERENCE, COMPOSER], seeds=2, ablation=False), say=lambda _: None
+        BUDGET, out, Request([REFERENCE, WARP_DECODER], seeds=2, ablation=False), say=lambda _: None
     )
     return out
 
@@ -79,7 +79,7 @@ def test_results_are_there_and_whole(finished):
 
 
 def test_what_training_did_not_do_stands_beside_what_it_did(experiment, finished):
-    """The untrained rows are the networks before their first step; no composer in the headline."""
+    """The untrained rows are the networks before their first step; the warp decoder is apart."""
     assert not METHODS[REFERENCE].config(BUDGET, 0).model.compose
     method, out = METHODS[REFERENCE], finished
     network = build_network(method, BUDGET, 0, experiment.sizes, None)
@@ -96,19 +96,21 @@ def test_what_training_did_not_do_stands_beside_what_it_did(experiment, finished
         if any("PSNR" in header for header in table.headers):
             rows = [row[1] for row in table.rows]
             assert f"{method.label}, untrained" in rows, table.title
-            assert not any("composer" in row for row in rows)
+            assert not any("warp decoder" in row for row in rows)
 
 
-def test_the_composer_is_in_an_appendix_with_a_row_of_its_own_before_training(composed):
+def test_the_warp_decoder_is_in_an_appendix_with_a_row_of_its_own_before_training(composed):
     tables = (composed / "tables.md").read_text("utf-8").split("### ")
-    label = METHODS[COMPOSER].label
+    label = METHODS[WARP_DECODER].label
     assert label not in "".join(t for t in tables if t.startswith(("Scores", "More scores")))
-    (appendix,) = [t for t in tables if t.startswith("Appendix: with the frame composer")]
+    (appendix,) = [t for t in tables if t.startswith("Appendix: with the warp decoder")]
     assert f"| {label} |" in appendix and f"| {label}, untrained |" in appendix
     assert f"| {METHODS[REFERENCE].label}, untrained |" in appendix
     found = read(composed / "results.json")["scores"]
-    assert COMPOSER not in {row["method"] for row in [*found["flops"], *found["time"]]}
-    assert {COMPOSER, f"{COMPOSER}, untrained"} < {row["method"] for row in found["composer"]}
+    assert WARP_DECODER not in {row["method"] for row in [*found["flops"], *found["time"]]}
+    assert {WARP_DECODER, f"{WARP_DECODER}, untrained"} < {
+        row["method"] for row in found["warp_decoder"]
+    }
 
 
 def test_clips_stand_beside_flops(finished):
@@ -211,7 +213,7 @@ def test_a_signal_ends_the_program_with_its_status(rdtf, finished, tmp_path, mon
 def test_more_seeds_and_methods_may_be_added(finished, composed):
     out = composed
     before = content(finished / "runs" / "dfgn-0")
-    more = Request(["dfgn", "dfgn-composer"], seeds=2, ablation=False)
+    more = Request(["dfgn", "dfgn-warp-decoder"], seeds=2, ablation=False)
     found = compare(BUDGET, out, more, say=lambda line: None)
     assert found["runs_done"] == found["runs"] == 4
     assert content(out / "runs" / "dfgn-0") == before

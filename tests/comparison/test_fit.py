@@ -139,5 +139,5 @@ def test_a_run_that_diverges_is_told(experiment, tmp_path):
 def test_a_checkpoint_of_another_network_is_refused(experiment, tmp_path):
     run(experiment, METHODS["dfgn"], tmp_path / "run").save()
     with pytest.raises(UserError, match="does not fit"):
-        make_fit(experiment, METHODS["dfgn-composer"], tmp_path / "run")
+        make_fit(experiment, METHODS["dfgn-warp-decoder"], tmp_path / "run")
     shutil.rmtree(tmp_path / "run")

@@ -14,10 +14,10 @@ from rdtf.method.objective import ObjectiveConfig, build_objective
 from rdtf.models.matching import match, warp
 from rdtf.research.adapters.common import BASE_CLASSES
 from rdtf.research.comparison.methods import (
-    COMPOSER,
     KNOWN,
     METHODS,
     VARIANTS,
+    WARP_DECODER,
     Sizes,
     build_network,
     new_base,
@@ -30,7 +30,7 @@ from rdtf.research.comparison.networks import (
     clip_inputs,
     count_flops,
     flop_counter,
-    linear_guess_scale,
+    linear_estimate_scale,
 )
 from rdtf.research.comparison.settings import BUDGETS
 
@@ -40,7 +40,7 @@ CHANNELS, SIZE, WIDTH = 256, 4, 384
 SIZES = Sizes(CHANNELS, SIZE, WIDTH)
 NETWORKS = {
     "dfgn": METHODS["dfgn"],
-    "dfgn-composer": METHODS["dfgn-composer"],
+    "dfgn-warp-decoder": METHODS["dfgn-warp-decoder"],
     "unet-from-scratch": METHODS["unet-from-scratch"],
     "pretrain-image": pretraining("image"),
     **{variant.name: variant for variant in VARIANTS[:2]},
@@ -123,7 +123,7 @@ def table_of(network: torch.nn.Module) -> FlopTable:
 
 
 @pytest.mark.parametrize(
-    "name", ["dfgn", "dfgn-composer", "conv3d", "unet-from-scratch", "pretrain-image"]
+    "name", ["dfgn", "dfgn-warp-decoder", "conv3d", "unet-from-scratch", "pretrain-image"]
 )
 def test_tables_hold_for_sizes_that_were_not_counted(name):
     network = built(name)
@@ -160,7 +160,7 @@ def test_matching_and_warping_count_as_reading():
         assert counter.get_total_flops() == 2 * resized + 3 * read
 
 
-def test_the_composer_pays_for_matching_every_frame():
+def test_the_warp_decoder_pays_for_matching_every_frame():
     """Also in clips of which one frame is given, where a CPU can tell that there is none to do."""
     frames, side = 6, SIZE * BUDGET.patch
     pair = torch.zeros(frames, 2, 4, side, side)
@@ -170,9 +170,9 @@ def test_the_composer_pays_for_matching_every_frame():
     inputs = clip_inputs(1, CHANNELS, frames, SIZE, 3, WIDTH)
     spared = {**inputs, "given": torch.arange(frames)[None] < 1}  # a CPU may look at it
     with torch.no_grad(), flop_counter() as counter:
-        built("dfgn-composer")(**inputs)
+        built("dfgn-warp-decoder")(**inputs)
         counted_all = counter.get_total_flops()
-        built("dfgn-composer")(**spared)
+        built("dfgn-warp-decoder")(**spared)
         less = counter.get_total_flops() - counted_all
     assert searched > 0 and counted_all - less >= searched
 
@@ -213,7 +213,7 @@ def test_without_the_dual_mask_only_the_first_frame_is_told():
     assert zeroed.equal(out["none"])
 
 
-def test_the_linear_guess_is_the_best_one():
+def test_the_linear_estimate_is_the_best_one():
     """Scaled noisy latents have the least error of all scalings, at any level."""
     objective = build_objective(ObjectiveConfig("flow", "x"))
     generator = torch.Generator().manual_seed(0)
@@ -222,10 +222,10 @@ def test_the_linear_guess_is_the_best_one():
     for t in (0.1, 0.5, 0.9):
         level = torch.tensor([t])
         noisy = objective.add_noise(clean, noise, level)
-        scale = linear_guess_scale(level)
+        scale = linear_estimate_scale(level)
         best = float((clean * noisy).sum() / noisy.square().sum())
         assert float(scale) == pytest.approx(best, abs=0.01)
-    assert float(linear_guess_scale(torch.tensor([1.0]))) == 0
+    assert float(linear_estimate_scale(torch.tensor([1.0]))) == 0
 
 
 # ------------------------------------------------------------------------------ ablation
@@ -241,7 +241,7 @@ def test_the_ablation_takes_the_steps_of_the_papers_tables():
     modes = [c.curriculum.mode for c in settings[2:]]
     assert modes == ["none", "linear", "adaptive"]
     assert not any(c.model.compose for c in settings)
-    assert METHODS[COMPOSER].config(BUDGET, 0).model.compose
+    assert METHODS[WARP_DECODER].config(BUDGET, 0).model.compose
 
 
 def test_the_papers_linear_and_static_curricula_are_the_same():

@@ -170,8 +170,8 @@ def test_tables_name_the_best_of_each_task():
     table = evaluate(NoisyBlend(0.2), clips()).score_table()
     assert table.headers[:4] == ["task", "method", "PSNR (dB)\u00a0↑", "SSIM\u00a0↑"]
     for first in range(0, len(table.rows), len(METHODS)):
-        model, *naive = (as_cell(row[2]) for row in table.rows[first : first + len(METHODS)])
-        assert any(cell.best for cell in naive)
+        model, *baselines = (as_cell(row[2]) for row in table.rows[first : first + len(METHODS)])
+        assert any(cell.best for cell in baselines)
         assert not model.best
     text = evaluate(NoisyBlend(), clips(2)).table()
     assert "interpolation_3" in text and "line distance (%)" in text and "*" in text

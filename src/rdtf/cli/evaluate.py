@@ -143,7 +143,7 @@ class Compare:
     Pre-trains U-Nets of about four times the DFGN's size on a source domain, tunes each on the
     target (I2V-Adapter, SimDA, Customize-A-Video, all of it), and trains the DFGN on the same
     target clips with the same FLOPs; then the ablation of the paper. Every table has an untrained
-    row; the frame composer, which is not the paper's, is in an appendix. Without --target and
+    row; the warp decoder, which is not the paper's, is in an appendix. Without --target and
     --source it draws synthetic stickers that share no kind and no style. Needs peft
     (`pip install 'rdtf[adapters]'`).
 

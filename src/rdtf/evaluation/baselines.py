@@ -25,7 +25,7 @@ NEAREST, BLEND = "nearest frame", "linear blend"
 def nearest_frame(truth: Sticker, known: Sequence[int]) -> Sticker:
     """Each hidden frame repeats the given frame with the nearest index; the earlier on a tie."""
     frames = truth.frames.copy()
-    given = np.sort(given_indices(known))
+    given = np.sort(_given_indices(known))
     for index in hidden_frames(truth.num_frames, known):
         frames[index] = truth.frames[given[np.abs(given - index).argmin()]]
     return truth.replace(frames=frames)
@@ -39,18 +39,18 @@ def linear_blend(truth: Sticker, known: Sequence[int]) -> Sticker:
     transparent pixels do not bleed in.
     """
     premultiplied = truth.premultiplied()
-    given = np.sort(given_indices(known))
+    given = np.sort(_given_indices(known))
     hidden = hidden_frames(truth.num_frames, known)
     blended = np.empty((len(hidden), *premultiplied.shape[1:]), dtype=np.float32)
     for slot, index in enumerate(hidden):
-        before, after, weight = neighbours(given, index)
+        before, after, weight = _neighbours(given, index)
         blended[slot] = (1 - weight) * premultiplied[before] + weight * premultiplied[after]
     frames = truth.frames.copy()
     frames[hidden] = Sticker.from_premultiplied(blended, truth.durations_ms[hidden]).frames
     return truth.replace(frames=frames)
 
 
-def neighbours(given: np.ndarray, index: int) -> tuple[int, int, float]:
+def _neighbours(given: np.ndarray, index: int) -> tuple[int, int, float]:
     """Given frames before and after `index`, and the weight of the one after."""
     right = int(np.searchsorted(given, index))
     before, after = int(given[max(right - 1, 0)]), int(given[min(right, len(given) - 1)])
@@ -58,7 +58,7 @@ def neighbours(given: np.ndarray, index: int) -> tuple[int, int, float]:
     return (before, after, weight) if before < index else (after, after, 0.0)
 
 
-def given_indices(known: Sequence[int]) -> np.ndarray:
+def _given_indices(known: Sequence[int]) -> np.ndarray:
     """`known` as an array; nothing given is refused."""
     if len(known) == 0:
         raise ConfigError("baselines need at least one given frame; text to clip has none")
@@ -83,12 +83,12 @@ def optical_flow(truth: Sticker, known: Sequence[int]) -> Sticker:
     Beyond the ends the nearest given frame, as in `linear_blend`. Warped and blended premultiplied.
     """
     premultiplied = truth.premultiplied()
-    given = np.sort(given_indices(known))
+    given = np.sort(_given_indices(known))
     hidden = hidden_frames(truth.num_frames, known)
     made = np.empty((len(hidden), *premultiplied.shape[1:]), dtype=np.float32)
     with _one_thread() as cv2:
         for slot, index in enumerate(hidden):
-            before, after, weight = neighbours(given, index)
+            before, after, weight = _neighbours(given, index)
             pair = premultiplied[before], premultiplied[after]
             made[slot] = pair[0] if before == after else _between(cv2, *pair, weight)
     frames = truth.frames.copy()

@@ -107,14 +107,7 @@ class Filler(Protocol):
     """
 
     def fill(
-        self,
-        sticker: Sticker,
-        *,
-        known: Sequence[int],
-        prompt: str | None = ...,
-        generator: torch.Generator | None = ...,
-        num_inference_steps: int = ...,
-        guidance_scale: float = ...,
+        self, sticker: Sticker, *, known: Sequence[int], prompt: str | None, generator: Any
     ) -> Sticker: ...
 
 
@@ -155,13 +148,15 @@ def evaluate(
         DataError: no clip fits any task.
     """
     tasks = tuple(dict.fromkeys(tasks))
-    clips = _fitted(pipe, spread(stickers, limit))
+    canvas, clips = getattr(pipe, "canvas", None), spread(stickers, limit)
+    clips = [clip.fit_canvas(canvas) for clip in clips] if canvas else clips
     jobs = list(_jobs(clips, tasks))
     if not jobs:
         raise DataError(
             f"none of the {len(clips)} clips has frames to hide; give clips of 2 or more"
         )
-    options = _given(num_inference_steps=num_inference_steps, guidance_scale=guidance_scale)
+    options = {"num_inference_steps": num_inference_steps, "guidance_scale": guidance_scale}
+    options = {name: value for name, value in options.items() if value is not None}
     models = {MODEL: pipe} | ({} if untrained is None else {UNTRAINED: untrained})
     methods = _methods(models, options, seed)
 
@@ -183,11 +178,6 @@ def evaluate(
 
 
 # ------------------------------------------------------------------------ running
-
-
-def _fitted(pipe: Filler, stickers: Sequence[Sticker]) -> list[Sticker]:
-    canvas = getattr(pipe, "canvas", None)
-    return [sticker.fit_canvas(canvas) if canvas else sticker for sticker in stickers]
 
 
 def spread(stickers: Sequence[Sticker], limit: int | None) -> list[Sticker]:
@@ -236,20 +226,16 @@ def _run(
     method: str, fill: _Fill, truth: Sticker, task: str, known: tuple[int, ...]
 ) -> tuple[Record, Sticker]:
     clip = clip_id(truth)
-    question = _blanked(truth, known)
+    hidden = hidden_frames(truth.num_frames, known)
+    frames = truth.frames.copy()
+    frames[hidden] = 0  # fully transparent: what nobody sees can't leak
+    visible = truth.replace(frames=frames)
     start = time.perf_counter()
-    result = fill(question, known, f"{clip}/{task}")
+    result = fill(visible, known, f"{clip}/{task}")
     seconds = time.perf_counter() - start
     scores = score_hidden(truth, result, known)
     moved = motion_magnitude(on_white(truth))
     return Record(clip, task, method, truth.num_frames, known, seconds, moved, scores), result
-
-
-def _blanked(truth: Sticker, known: Sequence[int]) -> Sticker:
-    """`truth` with its hidden frames fully transparent: what nobody sees can't leak."""
-    frames = truth.frames.copy()
-    frames[hidden_frames(truth.num_frames, known)] = 0
-    return truth.replace(frames=frames)
 
 
 def _example(
@@ -274,7 +260,3 @@ def noise_seed(seed: int, key: str) -> int:
     """A seed for torch in [0, 2^63) from the run's `seed` and the name of clip and task."""
     digest = hashlib.sha256(f"{seed}/{key}".encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
-
-
-def _given(**options: Any) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}

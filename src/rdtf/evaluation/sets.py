@@ -213,13 +213,14 @@ def nearest_training_clips(
     """
     if len(generated) != len(truth):
         raise ConfigError(f"{len(generated)} generated clips for {len(truth)} true ones")
-    reference = [_features(clip, known) for clip in training if clip.num_frames > len(known)]
-    scale = FeatureScale.of(np.array(reference))
-    scaled = scale(np.stack(reference))
-    distances = [
-        nearest_distances(scale(np.stack([_features(clip, known) for clip in clips])), scaled)
-        for clips in (generated, truth)
-    ]
+
+    def features(clips: Iterable[Sticker]) -> np.ndarray:
+        return np.array([clip_features(clip_maps(clip), known) for clip in clips])
+
+    reference = features(clip for clip in training if clip.num_frames > len(known))
+    scale = FeatureScale.of(reference)
+    scaled = scale(reference)
+    distances = [nearest_distances(scale(features(clips)), scaled) for clips in (generated, truth)]
     return [
         Nearness(clip_id(clip), clip.captions[0] if clip.captions else "", *map(float, pair))
         for clip, *pair in zip(truth, *distances, strict=True)
@@ -267,7 +268,3 @@ def text_memorisation(
     if progress:
         progress(len(chosen), len(chosen), "done")
     return nearest_training_clips(generated, chosen, training, known)
-
-
-def _features(clip: Sticker, known: Sequence[int]) -> np.ndarray:
-    return clip_features(clip_maps(clip), known)

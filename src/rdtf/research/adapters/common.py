@@ -294,7 +294,7 @@ class AdaptedUNet(nn.Module):
             )
         )
         timestep = level.float() * self.num_train_timesteps
-        return run_base(self.base, seen.to(dtype), timestep, text.to(dtype)).to(noisy.dtype)
+        return _run_base(self.base, seen.to(dtype), timestep, text.to(dtype)).to(noisy.dtype)
 
     def _anchors(self, given: Tensor) -> Anchors | None:
         """Which given frames the inserted modules read; none unless a subclass says."""
@@ -358,7 +358,7 @@ def spatial_blocks(base: nn.Module) -> dict[str, Any]:
     }
 
 
-def run_base(base: Any, noisy: Tensor, timestep: Tensor, text: Tensor) -> Tensor:
+def _run_base(base: Any, noisy: Tensor, timestep: Tensor, text: Tensor) -> Tensor:
     """Call a diffusers U-Net on clips `[B, C, F, h, w]`; same shape out.
 
     A text-to-image U-Net sees the frames as a batch (inflated: what happens over time is up to
@@ -369,7 +369,7 @@ def run_base(base: Any, noisy: Tensor, timestep: Tensor, text: Tensor) -> Tensor
         return base(noisy, timestep, text, return_dict=False)[0]
     per_frame = text.repeat_interleave(frames, dim=0)
     if isinstance(base, UNetMotionModel):
-        limit = int(cast_config(base).motion_max_seq_length)
+        limit = int(_cast_config(base).motion_max_seq_length)
         if frames > limit:
             raise ConfigError(f"this motion U-Net knows {limit} frames, the clip has {frames}")
         return base(noisy, timestep, per_frame, return_dict=False)[0]
@@ -382,7 +382,7 @@ def run_base(base: Any, noisy: Tensor, timestep: Tensor, text: Tensor) -> Tensor
     return out.unflatten(0, (batch, frames)).transpose(1, 2)
 
 
-def cast_config(model: Any) -> Any:
+def _cast_config(model: Any) -> Any:
     """A diffusers model's registered config, untyped."""
     return model.config
 

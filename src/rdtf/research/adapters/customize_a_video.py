@@ -32,7 +32,7 @@ from rdtf.errors import ConfigError
 from rdtf.research.adapters.common import SAMPLING, AdaptedUNet
 
 
-def add_lora(base: nn.Module, name: str, rank: int, targets: str) -> None:
+def _add_lora(base: nn.Module, name: str, rank: int, targets: str) -> None:
     """Put a low-rank adapter `name` beside every linear layer whose path matches `targets`.
 
     It starts at zero (identity) and at strength 1, in float32 whatever the base's type.
@@ -68,7 +68,7 @@ def lora_parameters(base: nn.Module, name: str) -> dict[str, nn.Parameter]:
     }
 
 
-def activate(base: nn.Module, names: Sequence[str]) -> None:
+def _activate(base: nn.Module, names: Sequence[str]) -> None:
     """Run these low-rank adapters and no others; gradients are left alone."""
     from peft.tuners.tuners_utils import BaseTunerLayer
 
@@ -124,8 +124,8 @@ class CustomizeAVideo(AdaptedUNet):
         self.rank, self.appearance_rank = rank, appearance_rank
         self.include_input, self.keep_appearance = include_input, keep_appearance
         self.stage = ""
-        add_lora(base, APPEARANCE, appearance_rank, _SPATIAL)
-        add_lora(base, MOTION, rank, _TEMPORAL_AND_INPUT if include_input else _TEMPORAL)
+        _add_lora(base, APPEARANCE, appearance_rank, _SPATIAL)
+        _add_lora(base, MOTION, rank, _TEMPORAL_AND_INPUT if include_input else _TEMPORAL)
         self.begin(APPEARANCE)
 
     @property
@@ -146,8 +146,8 @@ class CustomizeAVideo(AdaptedUNet):
         self.stage = stage
         drop = stage == SAMPLING and not self.keep_appearance
         running = [MOTION] * (stage != APPEARANCE) + [APPEARANCE] * (not drop)
-        activate(self.base, running)
-        bypass_time(self.base, stage == APPEARANCE)
+        _activate(self.base, running)
+        _bypass_time(self.base, stage == APPEARANCE)
 
     def _trained(self, stage: str) -> Sequence[nn.Parameter]:
         return [] if stage == SAMPLING else list(lora_parameters(self.base, stage).values())
@@ -177,7 +177,7 @@ def _unchanged_tuple(hidden_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor]
     return (hidden_states,)
 
 
-def bypass_time(base: nn.Module, enable: bool) -> None:
+def _bypass_time(base: nn.Module, enable: bool) -> None:
     """Switch the base's layers over time off (each frame becomes an image of its own) or on."""
     for module in base.modules():
         if isinstance(module, (TemporalConvLayer, TransformerTemporalModel)):

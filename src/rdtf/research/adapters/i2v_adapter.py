@@ -27,7 +27,7 @@ from rdtf.research.adapters.common import AdaptedUNet, spatial_blocks
 from rdtf.research.adapters.prior import Anchors, ClipContext, anchors
 
 
-class FirstFrameBranch(nn.Module):
+class _FirstFrameBranch(nn.Module):
     """Attention from every frame to the clean given frame, beside one self-attention.
 
     Args:
@@ -93,7 +93,7 @@ class I2VAdapter(AdaptedUNet):
             raise ConfigError("i2v-adapter reads the clean given frame: given_frames must be clean")
         self.branches = nn.ModuleDict()
         for name, block in spatial_blocks(base).items():
-            branch = FirstFrameBranch(block.attn1, self.context)
+            branch = _FirstFrameBranch(block.attn1, self.context)
             block.attn1.register_forward_hook(branch.add, with_kwargs=True)
             self.branches[name.replace(".", "-")] = branch
         self.begin("tune")

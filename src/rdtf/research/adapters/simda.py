@@ -45,7 +45,7 @@ _TILE = 4
 LATENT_SHIFTS = ("paper", "off")
 
 
-class Bottleneck(nn.Module):
+class _Bottleneck(nn.Module):
     """d → d/4 → GELU → d, the last layer zero; with or without a skip. Any `[..., d]`."""
 
     def __init__(self, width: int, skip: bool) -> None:
@@ -59,14 +59,14 @@ class Bottleneck(nn.Module):
         return x + out if self.skip else out
 
 
-class BlockAdapters(nn.Module):
+class _BlockAdapters(nn.Module):
     """Spatial and feed-forward adapter of one transformer block, and its latent shift."""
 
     def __init__(self, block: Any, context: ClipContext, latent_shift: str) -> None:
         super().__init__()
         width = block.attn1.to_q.in_features
-        self.spatial = Bottleneck(width, skip=True)
-        self.feed_forward = Bottleneck(width, skip=False)
+        self.spatial = _Bottleneck(width, skip=True)
+        self.feed_forward = _Bottleneck(width, skip=False)
         self._context = context
         self._latent_shift = latent_shift
         self._beside: Tensor | None = None
@@ -99,7 +99,7 @@ class BlockAdapters(nn.Module):
         return output + beside
 
 
-class TemporalAdapter(nn.Module):
+class _TemporalAdapter(nn.Module):
     """1×1 convolution to half the width, depthwise over three frames, 1×1 back, with a skip."""
 
     def __init__(self, channels: int, context: ClipContext) -> None:
@@ -150,11 +150,11 @@ class SimDA(AdaptedUNet):
         device = next(base.parameters()).device
         with torch.device(device):
             for name, block in spatial_blocks(base).items():
-                adapters = BlockAdapters(block, self.context, latent_shift)
+                adapters = _BlockAdapters(block, self.context, latent_shift)
                 adapters.attach(block)
                 self.blocks[name.replace(".", "-")] = adapters
             for name, resnet in temporal_sites(base).items():
-                adapter = TemporalAdapter(resnet.out_channels, self.context)
+                adapter = _TemporalAdapter(resnet.out_channels, self.context)
                 resnet.register_forward_hook(adapter.after)
                 self.temporal[name.replace(".", "-")] = adapter
         self.begin("tune")

@@ -15,11 +15,11 @@ from rdtf.evaluation.results import Table, difference_cell, metric_header, score
 from rdtf.evaluation.tasks import TASK_LABELS
 from rdtf.research.comparison.clips import TASKS, Domains
 from rdtf.research.comparison.methods import (
-    COMPOSER,
     KNOWN,
     METHODS,
     REFERENCE,
     VARIANTS,
+    WARP_DECODER,
     Job,
 )
 from rdtf.research.comparison.networks import FlopTable
@@ -54,35 +54,35 @@ def all_tables(findings: Findings) -> list[Table]:
     """In the order of the report; what has no rows is left out."""
     tables = []
     for point, groups in ((EQUAL_FLOPS, findings.at_flops), (EQUAL_TIME, findings.at_time)):
-        tables.append(score_table(findings, groups, f"Scores at {POINT_TITLES[point]}", HEADLINE))
-        tables.append(difference_table(findings, groups, REFERENCE, point))
-    tables.append(cost_table(findings))
-    tables.append(pretraining_table(findings))
+        tables.append(_score_table(findings, groups, f"Scores at {POINT_TITLES[point]}", HEADLINE))
+        tables.append(_difference_table(findings, groups, REFERENCE, point))
+    tables.append(_cost_table(findings))
+    tables.append(_pretraining_table(findings))
     if findings.ablation:
         title = "Ablation at equal training FLOPs (the paper's Tables 3 and 4)"
-        tables.append(score_table(findings, findings.ablation, title, HEADLINE, baselines=False))
+        tables.append(_score_table(findings, findings.ablation, title, HEADLINE, baselines=False))
     title = f"More scores at {POINT_TITLES[EQUAL_FLOPS]}"
-    tables.append(score_table(findings, findings.at_flops, title, MORE))
-    return [table for table in [*tables, *appendix(findings)] if table.rows]
+    tables.append(_score_table(findings, findings.at_flops, title, MORE))
+    return [table for table in [*tables, *_appendix(findings)] if table.rows]
 
 
-def appendix(findings: Findings) -> list[Table]:
-    """What every network does before training, and the frame composer, which is not the paper's."""
+def _appendix(findings: Findings) -> list[Table]:
+    """What every network does before training, and the warp decoder, which is not the paper's."""
     title = "Appendix: every network before its first step on the target"
     others = [group for group in findings.untrained if group.method != REFERENCE]
-    tables = [score_table(findings, others, title, HEADLINE)]
-    if findings.composer:
-        title = f"Appendix: with the frame composer, at {POINT_TITLES[EQUAL_FLOPS]}"
-        tables.append(score_table(findings, findings.composer, title, HEADLINE))
-        groups = [*findings.composer, *findings.at_flops]
-        tables.append(difference_table(findings, groups, COMPOSER, EQUAL_FLOPS))
+    tables = [_score_table(findings, others, title, HEADLINE)]
+    if findings.warp_decoder:
+        title = f"Appendix: with the warp decoder, at {POINT_TITLES[EQUAL_FLOPS]}"
+        tables.append(_score_table(findings, findings.warp_decoder, title, HEADLINE))
+        groups = [*findings.warp_decoder, *findings.at_flops]
+        tables.append(_difference_table(findings, groups, WARP_DECODER, EQUAL_FLOPS))
     return tables
 
 
 # ------------------------------------------------------------------------------- scores
 
 
-def score_table(
+def _score_table(
     findings: Findings,
     groups: Sequence[Group],
     title: str,
@@ -120,7 +120,7 @@ def _spent(findings: Findings, group: Group) -> tuple[str, str]:
     return clips, tflop
 
 
-def difference_table(findings: Findings, groups: Sequence[Group], name: str, point: str) -> Table:
+def _difference_table(findings: Findings, groups: Sequence[Group], name: str, point: str) -> Table:
     """One method minus each other; marked where the whole interval is on its better side."""
     own = next((group for group in groups if group.name == name), None)
     below = [*findings.untrained_reference, *findings.baselines]
@@ -146,10 +146,10 @@ def difference_table(findings: Findings, groups: Sequence[Group], name: str, poi
 # -------------------------------------------------------------------------------- costs
 
 
-def cost_table(findings: Findings) -> Table:
+def _cost_table(findings: Findings) -> Table:
     """What every method and variant is, and what it spent; means over seeds."""
     frames, tokens = findings.budget.max_frames, _usual_tokens(findings)
-    trained = [group for group in findings.composer if group.point == EQUAL_FLOPS]
+    trained = [group for group in findings.warp_decoder if group.point == EQUAL_FLOPS]
     groups = {group.name: group for group in (*findings.at_flops, *trained, *findings.ablation)}
     rows = [_cost_row(findings, group, frames, tokens) for group in groups.values()]
     note = (
@@ -205,7 +205,7 @@ def _mean_used(runs: Sequence[Mapping[str, Any]], point: str) -> dict[str, float
     return {key: float(np.mean([row[key] for row in used])) for key in keys}
 
 
-def pretraining_table(findings: Findings) -> Table:
+def _pretraining_table(findings: Findings) -> Table:
     """What the U-Nets cost before: not a part of anybody's budget."""
     reference = _mean_used(findings.runs_of(REFERENCE)[:1], EQUAL_FLOPS)
     rows = [
@@ -263,19 +263,19 @@ class Findings:
 
     @cached_property
     def at_flops(self) -> list[Group]:
-        """Every method when its FLOPs are used up, but for the composer."""
-        return [group for group in self._methods(EQUAL_FLOPS) if group.name != COMPOSER]
+        """Every method when its FLOPs are used up, but for the warp decoder."""
+        return [group for group in self._methods(EQUAL_FLOPS) if group.name != WARP_DECODER]
 
     @cached_property
     def at_time(self) -> list[Group]:
         """Every method when the DFGN's seconds are used up; the DFGN itself at its end."""
-        return [group for group in self._methods(EQUAL_TIME) if group.name != COMPOSER]
+        return [group for group in self._methods(EQUAL_TIME) if group.name != WARP_DECODER]
 
     @cached_property
-    def composer(self) -> list[Group]:
-        """The DFGN with the frame composer when its FLOPs are used up, and before any training."""
+    def warp_decoder(self) -> list[Group]:
+        """The DFGN with the warp decoder when its FLOPs are used up, and before any training."""
         groups = [*self._methods(EQUAL_FLOPS), *self.untrained]
-        return [group for group in groups if group.method == COMPOSER]
+        return [group for group in groups if group.method == WARP_DECODER]
 
     @cached_property
     def untrained(self) -> list[Group]:

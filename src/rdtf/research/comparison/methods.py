@@ -22,7 +22,7 @@ from rdtf.training.presets import build_denoiser
 # The paper's network as far as it is the paper's: DFGN, dual mask, adaptive curriculum; with
 # rectified flow instead of eps, and pixel patches instead of a public autoencoder.
 REFERENCE = "dfgn"
-COMPOSER = "dfgn-composer"  # not the paper's, and good before any training: in the appendix
+WARP_DECODER = "dfgn-warp-decoder"  # not the paper's, and good before any training: in the appendix
 CONTROL = "unet-from-scratch"  # tells what pre-training brings
 
 
@@ -77,11 +77,11 @@ class Method:
     def curriculum(self, stage: str, config: TrainConfig) -> Curriculum:
         """How the tasks of a stage are drawn."""
         if stage in self.stage_tasks:
-            return TaskMix(self.stage_tasks[stage])
+            return _TaskMix(self.stage_tasks[stage])
         return Curriculum(config.curriculum)
 
 
-class TaskMix(Curriculum):
+class _TaskMix(Curriculum):
     """Task weights that stay as they are."""
 
     def __init__(self, weights: Mapping[str, float]) -> None:
@@ -101,7 +101,7 @@ _ALL = (
         1e-2,
         adapter="i2v-adapter",
         # As late as one of four evaluations allows; half of the start is blurred.
-        prior=FrameSimilarityPrior(start_level=0.8, blur_share=0.5, kernel_size=9, sigma=3.0),
+        prior=FrameSimilarityPrior(start_t=0.8, blur_share=0.5, kernel_size=9, sigma=3.0),
         **_MOTION,
     ),
     Method(
@@ -137,7 +137,7 @@ _ALL = (
         pretrained=False,
         **_MOTION,
     ),
-    Method(COMPOSER, "DFGN with the frame composer", 1e-3),
+    Method(WARP_DECODER, "DFGN with the warp decoder", 1e-3),
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}
 DEFAULT_METHODS = tuple(METHODS)
@@ -160,7 +160,7 @@ def pretraining(kind: str) -> Method:
     )
 
 
-def choose_methods(names: Sequence[str]) -> list[Method]:
+def _choose_methods(names: Sequence[str]) -> list[Method]:
     """Methods by name, in the order of the tables; the DFGN, whose cost is the budget, is in."""
     for name in names:
         if name not in METHODS:
@@ -287,7 +287,7 @@ class Request:
 
     def jobs(self) -> list[Job]:
         """Methods seed by seed, the DFGN first (it sets the budget), then the ablation."""
-        methods = choose_methods(self.methods)
+        methods = _choose_methods(self.methods)
         variants = VARIANTS if self.ablation else ()
         jobs = [Job(method, seed) for seed in range(self.seeds) for method in methods]
         done = {method.name for method in methods}

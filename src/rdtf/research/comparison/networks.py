@@ -64,10 +64,9 @@ def count_flops(
 ) -> FlopTable:
     """The table of a network in its present stage, for batches of `clips`; clears its gradients.
 
-    One frame is given, and nobody looks at which, as on a GPU: the composer searches all frames for
-    motion and composes them all, as it must where it can't tell the hidden ones. (I2V-Adapter
-    projects each given frame that is looked at once more, which changes its count by less than one
-    per cent with more of them.)
+    One frame is given, and nobody looks at which, as on a GPU: the warp decoder matches and warps
+    all frames, as it must where it can't tell the hidden ones. (I2V-Adapter projects each given
+    frame that is looked at once more, which changes its count by less than one per cent.)
     """
     device = next(network.parameters()).device
     count = functools.partial(
@@ -214,8 +213,8 @@ class Trainee(nn.Module):
 class Tuned(Trainee):
     """An adapter (or full fine-tuning) on a U-Net.
 
-    The U-Net predicts the clean clip and is shown the best linear guess of it instead of the plain
-    noisy latents, as the DFGN is: that helped the DFGN, so nobody shall go without it.
+    The U-Net predicts the clean clip and is shown the best linear estimate of it instead of the
+    plain noisy latents, as the DFGN is: that helped the DFGN, so nobody shall go without it.
     """
 
     def __init__(self, adapter: AdaptedUNet) -> None:
@@ -231,7 +230,7 @@ class Tuned(Trainee):
         return dict(self.adapter[0].adapter_parameters())
 
     def forward(self, noisy: Tensor, level: Tensor, **conditions: Any) -> Tensor:
-        return self.network(noisy * linear_guess_scale(level), level, **conditions)
+        return self.network(noisy * linear_estimate_scale(level), level, **conditions)
 
 
 class SingleTask(Trainee):
@@ -261,8 +260,8 @@ class SingleTask(Trainee):
         return self.network(noisy, level, **{**conditions, "given": first})
 
 
-def linear_guess_scale(level: Tensor) -> Tensor:
-    """What turns noisy latents of rectified flow into the best linear guess of the clean ones.
+def linear_estimate_scale(level: Tensor) -> Tensor:
+    """What turns noisy latents of rectified flow into the best linear estimate of the clean ones.
 
     `[B]` → `[B, 1, 1, 1, 1]`; zero where there is only noise.
     """

@@ -23,7 +23,7 @@ Budget “{budget}”. The DFGN ({dfgn:.2f} M parameters; the paper's network wi
 curriculum, here with rectified flow and pixel patches) is trained from scratch on the target; \
 U-Nets of about {ratio:g} times its size are pre-trained on the source, and then adapted to the \
 target. All get the same clips and the same training FLOPs (or, as a second column, the same \
-wall-clock); what pre-training cost comes on top of it and is shown apart. The frame composer, \
+wall-clock); what pre-training cost comes on top of it and is shown apart. The warp decoder, \
 which is not the paper's and scores well before any training, is in the appendix.
 
 Target: {target}.
@@ -82,7 +82,7 @@ def _notes(findings: Findings) -> list[str]:
     notes = [
         "Equal FLOPs: operations of the forward and backward pass that training needs, counted on "
         "each network with its frozen parts (convolutions, matrix products, attention, pooling, "
-        "resizing, and the composer's matching and warping). Equal wall-clock: as long as the "
+        "resizing, and the warp decoder's matching and warping). Equal wall-clock: as long as the "
         "DFGN's own training took for the same seed. A run is scored before its first step and at "
         "both points, with averaged weights; the learning rate is constant after its warm-up.",
         "Each network is one run for all tasks. Adapters and full fine-tuning are tuned on image "
@@ -92,8 +92,8 @@ def _notes(findings: Findings) -> list[str]:
         "Customize-A-Video spends half of its budget on the appearance absorber, which stays in at "
         "sampling. Full fine-tuning is that of the motion U-Net, the base of I2V-Adapter.",
         f"Sampling: rectified flow, Euler, {budget.sampling_steps} network evaluations for every "
-        f"method, text guidance {budget.guidance_scale:g}. I2V-Adapter starts from its frame-"
-        "similarity prior, the others from noise; the noise of a clip is the same for all.",
+        "method, no guidance. I2V-Adapter starts from its frame-similarity prior, the others from "
+        "noise; the noise of a clip is the same for all.",
         f"Learning rates: {rates}.",
         f"Set distance: unbiased squared MMD, cubic kernel, features {FEATURES_NAME} (fixed random "
         "convolutions, nothing trained, nothing downloaded) of hidden frames and of the steps that "
@@ -124,7 +124,7 @@ def _results(findings: Findings) -> dict[str, Any]:
             EQUAL_FLOPS: summary([*findings.at_flops, *below], truth),
             EQUAL_TIME: summary([*findings.at_time, *below], truth),
             "ablation": summary(findings.ablation, truth),
-            "composer": summary([*findings.composer, *below], truth),
+            "warp_decoder": summary([*findings.warp_decoder, *below], truth),
             UNTRAINED: summary(findings.untrained, truth),
         },
         "runs": {

@@ -161,22 +161,24 @@ def _sample(
     seed: int,
 ) -> Tensor:
     """Latents, with as many network evaluations for every method."""
-    options: dict[str, Any] = {
-        "num_inference_steps": budget.sampling_steps,
-        "guidance_scale": budget.guidance_scale,
-    }
+    steps = budget.sampling_steps
     if prior is None:
-        return sample(network, objective, scheduler, told, noise, **options)
-    options["num_inference_steps"] = _steps_for(scheduler, prior, budget.sampling_steps)
-    generator = torch.Generator().manual_seed(noise_seed(seed, "prior"))
+        return sample(network, objective, scheduler, told, noise, num_inference_steps=steps)
     return sample_with_prior(
-        network, objective, scheduler, told, noise, prior, generator=generator, **options
+        network,
+        objective,
+        scheduler,
+        told,
+        noise,
+        prior,
+        generator=torch.Generator().manual_seed(noise_seed(seed, "prior")),
+        num_inference_steps=_steps_for(scheduler, prior, steps),
     )
 
 
 def _steps_for(scheduler: Any, prior: FrameSimilarityPrior, wanted: int) -> int:
     """Steps of the whole schedule of which `wanted` lie at or below the prior's start."""
-    limit = prior.start_level * float(scheduler.config.num_train_timesteps)
+    limit = prior.start_t * float(scheduler.config.num_train_timesteps)
     for steps in range(wanted, 20 * wanted + 20):
         set_timesteps(scheduler, steps)
         if int((scheduler.timesteps <= limit + 1e-4).sum()) >= wanted:

@@ -27,7 +27,7 @@ class Budget:
     target_count, source_count: synthetic stickers to draw, where no training set is named.
     captions: most captions per synthetic sticker.
     held_out: clips to score on; reference_clips: of training, set the scale of the set distance.
-    sampling_steps, guidance_scale: network evaluations per clip; text guidance, 1 = off.
+    sampling_steps: network evaluations per clip.
     seeds: default number of seeds.
     """
 
@@ -52,7 +52,6 @@ class Budget:
     held_out: int = 24
     reference_clips: int = 200
     sampling_steps: int = 4
-    guidance_scale: float = 1.0
     seeds: int = 3
 
     def __post_init__(self) -> None:
@@ -73,7 +72,7 @@ _AT_LEAST = {
     "canvas": 8, "patch": 1, "max_frames": 4, "base_ratio": 0, "steps": 1, "batch_size": 1,
     "warmup_steps": 0, "learning_rate_scale": 0, "pretrain_factor": 0, "target_count": 10,
     "source_count": 10, "captions": 1, "held_out": 2, "reference_clips": 2,
-    "sampling_steps": 1, "guidance_scale": 0, "seeds": 1,
+    "sampling_steps": 1, "seeds": 1,
 }  # fmt: skip
 
 BUDGETS: dict[str, Budget] = {
@@ -93,7 +92,7 @@ BUDGETS: dict[str, Budget] = {
     ),
     # About an hour on two CPU cores.
     "small": Budget(),
-    # For a GPU: the DFGN is the preset nano without its composer.
+    # For a GPU: the DFGN is the preset nano without its warp decoder.
     "full": Budget(
         name="full",
         canvas=64,
