@@ -20,9 +20,8 @@ import torch
 from benchmarks.common import Table, say
 from rdtf.data.dataset import PreparedDataset
 from rdtf.evaluation.baselines import NEAREST
-from rdtf.evaluation.evaluate import evaluate
-from rdtf.evaluation.held_out import spread_frames
-from rdtf.evaluation.records import MODEL, Record
+from rdtf.evaluation.evaluate import evaluate, spread_frames
+from rdtf.evaluation.results import MODEL, Record
 from rdtf.stickers import Sticker
 from rdtf.training.config import override
 from rdtf.training.presets import preset

@@ -23,12 +23,9 @@ import numpy as np
 from scipy.stats import binomtest
 
 from benchmarks import common
-from rdtf.evaluation.baselines import BLEND, NEAREST
-from rdtf.evaluation.optical_flow import OPTICAL_FLOW
-from rdtf.evaluation.records import MODEL, Record, interval
-from rdtf.evaluation.results import Evaluation
-from rdtf.evaluation.tables import Table, as_cell
-from rdtf.evaluation.untrained import UNTRAINED
+from rdtf.evaluation.baselines import BLEND, NEAREST, OPTICAL_FLOW
+from rdtf.evaluation.evaluate import UNTRAINED
+from rdtf.evaluation.results import MODEL, Evaluation, Record, Table, as_cell, interval
 
 MOVES_ABOVE = 0.05  # share of the true motion above which a generated clip counts as moving
 _MOVING = ", upper half of motion"
@@ -137,7 +134,7 @@ def find_goals(records: Sequence[Record], copy_ratios: Sequence[float] = ()) -> 
 
     Args:
         records: of any tasks and methods; what was not run has no goal.
-        copy_ratios: of generated clips, see `rdtf.evaluation.memorisation`.
+        copy_ratios: of generated clips, see `rdtf.evaluation.sets`.
     """
     before = _reached(_Clips(records, UNTRAINED), ())
     return [

@@ -39,7 +39,7 @@ class Loading:
     """Steps to load for each number of workers."""
     train_steps: int = 3
     """Steps to train; the median counts."""
-    stickers: int = 200
+    stickers: int = 100
     """Synthetic stickers to make where no data is named."""
 
     def run(self) -> Table:

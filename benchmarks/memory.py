@@ -35,7 +35,7 @@ class Memory:
     """Sizes to compare at."""
     precision: str = "fp32"
     """fp32 or bf16 (autocast, where the hardware has it)."""
-    batch: int = 4
+    batch: int = 2
     """Clips per step."""
 
     def run(self) -> Table:

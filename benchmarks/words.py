@@ -40,7 +40,7 @@ class Words:
     def run(self) -> Table:
         """Ask every verb of every still, of the model and of its untrained network."""
         from rdtf import StickerPipeline
-        from rdtf.evaluation.untrained import untrained_copy
+        from rdtf.evaluation.evaluate import untrained_copy
 
         pipe = StickerPipeline.from_pretrained(self.model)
         pipe.set_progress_bar_config(disable=True)

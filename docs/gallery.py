@@ -23,12 +23,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 from rdtf.errors import UserError
 from rdtf.evaluation.baselines import BLEND, NEAREST
-from rdtf.evaluation.evaluate import clip_id, evaluate, spread
-from rdtf.evaluation.examples import Example
-from rdtf.evaluation.held_out import held_out_stickers, spread_frames
+from rdtf.evaluation.evaluate import clip_id, evaluate, held_out_stickers, spread, spread_frames
 from rdtf.evaluation.metrics import motion_magnitude, on_white
-from rdtf.evaluation.records import MODEL
-from rdtf.evaluation.results import Evaluation
+from rdtf.evaluation.results import MODEL, Evaluation, Example
 from rdtf.evaluation.tasks import TASK_LABELS, evaluation_tasks
 from rdtf.fileio import ensure_folder, write_bytes, write_text
 from rdtf.stickers import Sticker
@@ -39,7 +36,7 @@ IMAGES = Path(__file__).with_name("images")
 MAX_FRAMES = 8
 MAX_BYTES = 200_000
 NUM_FAILURES = 3
-# Family → its task, and the naive row that the model is held against.
+# Family → its task, and the baseline that the model is held against.
 FAMILIES = {
     "interpolation": ("interpolation", BLEND),
     "prediction": ("post_frame_prediction", NEAREST),
@@ -49,7 +46,7 @@ RULE = """\
 Nothing here is chosen by hand. The held-out animated clips are sorted by how much they truly move
 and cut into as many equal parts as there are clips to show; of each part one clip is shown, from
 another place for each family. Every clip is made once, from noise that only the seed and the clip's
-name settle. The failures are the clips on which the model is furthest behind a naive method: the
+name settle. The failures are the clips on which the model is furthest behind a baseline: the
 blend in interpolation, the nearest frame in prediction."""
 
 _CELL, _GAP, _BORDER = 96, 8, 3
@@ -68,7 +65,7 @@ class Shown:
 
     @property
     def rows(self) -> dict[str, Sticker]:
-        """Truth, model and the naive rows that make sense: a blend needs frames on both sides."""
+        """Truth, model and the baselines that make sense: a blend needs frames on both sides."""
         methods = [MODEL, NEAREST, *([BLEND] if self.example.task == "interpolation" else [])]
         return {"truth": self.example.truth, **{m: self.example.results[m] for m in methods}}
 
@@ -93,7 +90,7 @@ def chosen_clips(clips: Sequence[Sticker], task: str, count: int, place: float) 
 
 
 def worst(evaluation: Evaluation, count: int = NUM_FAILURES) -> list[tuple[str, str]]:
-    """(clip, task) of the clips with the lowest PSNR against the naive row, each clip once."""
+    """(clip, task) of the clips with the lowest PSNR against the baseline, each clip once."""
     scores = {(r.clip, r.task, r.method): r.scores["psnr"] for r in evaluation.records}
     behind = sorted(
         (scores[clip, task, MODEL] - scores[clip, task, baseline], clip, task)
@@ -246,7 +243,7 @@ def page(sections: dict[str, list[Shown]], folder: str, settings: str) -> str:
     parts = [
         "# Gallery",
         "<!-- Written by docs/gallery.py; run it again instead of editing. -->",
-        "Stickers that the model has never seen: truth, what the model made, and naive methods.",
+        "Stickers that the model has never seen: truth, what the model made, and baselines.",
         f"![Truth above, the model's clip below]({folder}/gallery.webp)",
         "*Truth above, the model below: first those whose first frame and caption were given, then "
         "those of which every 2nd frame and the last were given.*",
@@ -267,7 +264,7 @@ _TITLES = {
     "interpolation": "Interpolation: every 2nd frame and the last given",
     "prediction": "Prediction: the first half given",
     "image-text": "Image and text: the first frame and a caption given",
-    "failures": "Failures: the lowest PSNR against a naive method",
+    "failures": "Failures: the lowest PSNR against a baseline",
 }
 
 

@@ -13,8 +13,8 @@ from rdtf.cli.main import main
 from rdtf.data.prepare import prepare
 from rdtf.errors import ConfigError, UserError
 from rdtf.evaluation.baselines import BASELINES
+from rdtf.evaluation.evaluate import UNTRAINED
 from rdtf.evaluation.tasks import EVALUATION_TASKS
-from rdtf.evaluation.untrained import UNTRAINED
 from rdtf.quickstart import quickstart
 from rdtf.synthetic.characters import SyntheticStickers
 from rdtf.training.device import processor_name
@@ -23,7 +23,7 @@ from rdtf.training.train import train
 
 
 def assert_complete(out: Path, result: dict[str, Any]) -> None:
-    """A report that stands alone, a picture, scores with the naive rows, a run to go on from."""
+    """A report that stands alone, a picture, scores with the baselines, a run to go on from."""
     page = (out / "report.html").read_text("utf-8")
     assert result["report"] == str(out / "report.html")
     assert "<script" not in page and not re.search(r'(src|href)="(?!data:|#)', page)

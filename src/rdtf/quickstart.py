@@ -13,11 +13,9 @@ import torch
 from rdtf.data.dataset import PreparedDataset
 from rdtf.data.prepare import prepare
 from rdtf.errors import ConfigError
-from rdtf.evaluation.examples import Example, save_example_sheet
-from rdtf.evaluation.held_out import held_out_stickers, score_model
-from rdtf.evaluation.records import MODEL
+from rdtf.evaluation.evaluate import held_out_stickers, score_model
 from rdtf.evaluation.report import write_report
-from rdtf.evaluation.results import Evaluation
+from rdtf.evaluation.results import MODEL, Evaluation, Example, save_example_sheet
 from rdtf.fileio import ensure_folder, write_json
 from rdtf.stickers import Sticker
 from rdtf.synthetic.characters import SyntheticStickers
@@ -49,10 +47,10 @@ One model does every task. Only the frames that are given tell it which one to d
 (generation), every second or third (interpolation), the first or last half (prediction)."""
 _NOTES = (
     "Scores are of hidden frames only, on white. The untrained row is the same network before its "
-    "first step: what it scores, moving the given frames brings and not the training. The naive "
-    "rows repeat the nearest given frame, or blend the two nearest. PSNR rewards blur, so a blend "
-    "scores well and looks like a double exposure; line distance (lower is better) follows the "
-    "drawing's lines.",
+    "first step: what it scores, moving the given frames brings and not the training. The "
+    "baselines repeat the nearest given frame, or blend the two nearest. PSNR rewards blur, so a "
+    "blend scores well and looks like a double exposure; line distance (lower is better) follows "
+    "the drawing's lines.",
     "Minutes on a CPU show the method move, not what it can do: text alone (the last examples) "
     "needs far longer than a first frame or two do. `rdtf train` goes on for as long as you like.",
     "{machine}",

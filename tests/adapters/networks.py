@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from diffusers import UNet2DConditionModel, UNet3DConditionModel, UNetMotionModel
 from torch import Tensor, nn
 
 from rdtf.models.conditions import Conditions
@@ -23,6 +24,17 @@ def perturb(parameters: Any, std: float = 0.05, seed: int = 1) -> None:
     with torch.no_grad():
         for parameter in parameters:
             parameter += std * torch.randn(parameter.shape, generator=generator)
+
+
+def published_base(kind: str) -> nn.Module:
+    """A published U-Net's shape, on the meta device: no weights, no memory; for counting."""
+    stable_diffusion: dict[str, Any] = {"sample_size": 64, "cross_attention_dim": 768}
+    with torch.device("meta"):
+        if kind == "image":
+            return UNet2DConditionModel(**stable_diffusion, attention_head_dim=8)
+        if kind == "motion":
+            return UNetMotionModel(**stable_diffusion, num_attention_heads=8)
+        return UNet3DConditionModel(sample_size=32)
 
 
 def tiny_base(kind: str, parameters: int = 1, seed: int = 0, **changes: Any) -> nn.Module:

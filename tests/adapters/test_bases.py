@@ -10,10 +10,10 @@ from diffusers import MotionAdapter
 
 from misaligned import misalign, misaligned
 from rdtf.errors import ConfigError
-from rdtf.research.adapters import load_base, published_base, small_base
+from rdtf.research.adapters import load_base, small_base
 from rdtf.research.adapters.common import BASE_CLASSES, spatial_blocks
 
-from .networks import KINDS, clips, plain, tiny_base
+from .networks import KINDS, clips, plain, published_base, tiny_base
 
 
 def count(base: torch.nn.Module) -> int:
@@ -107,7 +107,6 @@ def test_what_is_no_base_is_named(tmp_path: Path):
         load_base("image", tmp_path)
     for call in (
         lambda: load_base("audio", tmp_path),
-        lambda: published_base("audio"),
         lambda: small_base("audio", 1, latent_channels=4, text_width=8),
         lambda: load_base("video", tmp_path, motion=tmp_path),
     ):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,11 +14,9 @@ from safetensors.torch import load_file, save_file
 from rdtf.errors import CheckpointError, ConfigError
 from rdtf.research.adapters import (
     ADAPTERS,
-    Adapter,
     build_adapter,
     load_adapter,
     load_base,
-    published_base,
 )
 
 from .networks import (
@@ -28,6 +27,7 @@ from .networks import (
     clips,
     gradients,
     plain,
+    published_base,
     tiny_adapter,
     tiny_base,
 )
@@ -47,18 +47,18 @@ def test_parameters_at_published_size(name, published):
     adapter = build_adapter(name, published_base(BASE_OF[name]))
     adapter.begin(adapter.stages[-1])
     assert adapter.parameter_count == published
-    assert published in (sum(adapter.parameter_counts().values()), adapter.parameter_count)
 
 
 def test_simda_parts_at_published_size():
-    counts = build_adapter("simda", published_base("image")).parameter_counts()
-    assert counts["spatial"] + counts["feed_forward"] == 12_421_600
-    assert counts["temporal"] == 12_434_080
+    adapter: Any = build_adapter("simda", published_base("image"))
+    assert sum(p.numel() for p in adapter.blocks.parameters()) == 12_421_600
+    assert sum(p.numel() for p in adapter.temporal.parameters()) == 12_434_080
 
 
 def test_temporal_lora_with_the_input_attention():
     adapter = build_adapter("customize-a-video", published_base("video"), include_input=True)
-    assert adapter.parameter_counts()["motion"] == 831_488
+    adapter.begin("motion")
+    assert adapter.parameter_count == 831_488
 
 
 @pytest.mark.parametrize(
@@ -85,11 +85,6 @@ def test_full_fine_tuning_starts_as_the_base(kind):
 
 
 # ------------------------------------------------------------------ what is trained
-
-
-@all_adapters
-def test_is_an_adapter(name):
-    assert isinstance(tiny_adapter(name), Adapter)
 
 
 @each_adapter
@@ -161,8 +156,7 @@ def test_checkpointing_gives_the_same_gradients(name):
     expected = gradients(adapter, *batches)
     adapter.enable_gradient_checkpointing()
     checkpointed = gradients(adapter, *batches)
-    adapter.disable_gradient_checkpointing()
-    assert checkpointed.keys() == expected.keys() == gradients(adapter, *batches).keys()
+    assert checkpointed.keys() == expected.keys()
     for parameter, gradient in expected.items():
         assert gradient.any(), parameter
         torch.testing.assert_close(checkpointed[parameter], gradient, msg=parameter)
@@ -377,7 +371,7 @@ def test_full_fine_tuning_saves_a_base(tmp_path: Path, kind):
 
 def test_settings_and_null_text_come_back(tmp_path: Path):
     null = torch.randn(2, TEXT_WIDTH)
-    adapter = tiny_adapter("simda", latent_shift="released", given_frames="noised", null_text=null)
+    adapter = tiny_adapter("simda", latent_shift="off", given_frames="noised", null_text=null)
     adapter.save(tmp_path)
     loaded = load_adapter(tmp_path, tiny_base("image"))
     assert loaded.settings == adapter.settings

@@ -1,18 +1,16 @@
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from rdtf.errors import ConfigError
-from rdtf.research.adapters import I2VAdapter, load_content_branch
+from rdtf.research.adapters import I2VAdapter
 from rdtf.research.adapters.common import spatial_blocks
 from rdtf.research.adapters.prior import anchors, nearest_given
 
-from .networks import CHANNELS, TEXT_WIDTH, clips, plain, tiny_adapter, tiny_base
+from .networks import clips, plain, tiny_adapter, tiny_base
 
 # ------------------------------------------------------------------ which frame is read
 
@@ -134,83 +132,3 @@ def test_too_many_frames_are_refused():
     adapter = I2VAdapter(tiny_base("motion", max_frames=2))
     with pytest.raises(ConfigError, match="knows 2 frames"):
         clips([[True, False, False]]).through(adapter)
-
-
-# ------------------------------------------------------------------ content branch (IP-Adapter)
-
-EMBEDDING = 6
-
-
-def save_ip_adapter(base: Any, file: Path) -> None:
-    """An IP-Adapter in its published layout: odd numbers count the text attentions."""
-    generator = torch.Generator().manual_seed(1)
-
-    def draw(*shape: int) -> torch.Tensor:
-        return torch.randn(shape, generator=generator)
-
-    tensors = {
-        "image_proj.proj.weight": draw(4 * TEXT_WIDTH, EMBEDDING),
-        "image_proj.proj.bias": draw(4 * TEXT_WIDTH),
-        "image_proj.norm.weight": draw(TEXT_WIDTH),
-        "image_proj.norm.bias": draw(TEXT_WIDTH),
-    }
-    order = [name for name in base.attn_processors if "motion_modules" not in name]
-    modules = dict(base.named_modules())
-    texts = [name.removesuffix(".processor") for name in order if "attn2" in name]
-    for number, name in enumerate(texts):
-        width = modules[name].to_q.out_features
-        tensors[f"ip_adapter.{2 * number + 1}.to_k_ip.weight"] = draw(width, TEXT_WIDTH)
-        tensors[f"ip_adapter.{2 * number + 1}.to_v_ip.weight"] = draw(width, TEXT_WIDTH)
-    save_file(tensors, file)
-
-
-def encode(stills: torch.Tensor) -> torch.Tensor:
-    """Stands for decoding and a CLIP image encoder: `[B, C, h, w]` → `[B, E]`."""
-    means = stills.mean(dim=(2, 3))
-    return torch.cat([means, means.square()], dim=1)[:, :EMBEDDING]
-
-
-def with_content(tmp_path: Path, encoder: Any = encode) -> tuple[Any, Any]:
-    base = tiny_base("motion")
-    save_ip_adapter(base, tmp_path / "ip.safetensors")
-    load_content_branch(base, tmp_path / "ip.safetensors")
-    base.eval()
-    return base, I2VAdapter(base, content_encoder=encoder)
-
-
-def test_content_branch_reads_the_given_frame(tmp_path):
-    assert CHANNELS * 2 >= EMBEDDING
-    _, adapter = with_content(tmp_path)
-    adapter.begin("sampling")
-    batch = clips([[False, True, False], [False, False, False]])
-    out = batch.through(adapter)
-    scaled = with_content(tmp_path, lambda stills: 2 * encode(stills))[1]
-    scaled.begin("sampling")
-    change = batch.through(scaled) - out
-    assert change[0].abs().max() > 1e-4
-    assert not change[1].any()  # nothing given: zeros, whatever the encoder makes of it
-
-
-def test_content_branch_is_frozen_and_not_saved(tmp_path):
-    base, adapter = with_content(tmp_path, torch.nn.Sequential(torch.nn.Linear(1, 1)))
-    assert all(not parameter.requires_grad for parameter in base.parameters())
-    assert set(adapter.adapter_parameters()) == {
-        name for name, _ in adapter.named_parameters() if name.startswith("branches.")
-    }
-
-
-def test_content_branch_needs_both_halves(tmp_path):
-    base, _ = with_content(tmp_path)
-    with pytest.raises(ConfigError, match="needs both"):
-        I2VAdapter(base)
-    with pytest.raises(ConfigError, match="needs both"):
-        I2VAdapter(tiny_base("motion"), content_encoder=encode)
-
-
-def test_what_is_no_ip_adapter_is_one_clear_line(tmp_path):
-    file = tmp_path / "other.safetensors"
-    save_file({"weight": torch.zeros(1)}, file)
-    with pytest.raises(ConfigError, match="no IP-Adapter"):
-        load_content_branch(tiny_base("motion"), file)
-    with pytest.raises(ConfigError, match="can't be read"):
-        load_content_branch(tiny_base("motion"), tmp_path / "absent.safetensors")

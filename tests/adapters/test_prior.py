@@ -74,21 +74,21 @@ def run(kind: str, prior: FrameSimilarityPrior, batch: Clips, steps: int = 5) ->
 
 
 @pytest.mark.parametrize("kind", SCHEDULERS)
-@pytest.mark.parametrize("start_level", [1.0, 0.6])
-def test_result_keeps_the_given_frame_and_starts_where_it_says(kind, start_level):
+@pytest.mark.parametrize("start_t", [1.0, 0.6])
+def test_result_keeps_the_given_frame_and_starts_where_it_says(kind, start_t):
     batch = clips([[True, False, False]])
-    out, model = run(kind, FrameSimilarityPrior(start_level), batch)
+    out, model = run(kind, FrameSimilarityPrior(start_t), batch)
     assert out[:, :, 0].equal(batch.clean[:, :, 0]) and out.isfinite().all()
     assert model.levels == sorted(model.levels, reverse=True)
-    assert model.levels[0] <= start_level + 1e-6
-    assert len(model.levels) == (5 if start_level == 1.0 else 3)
+    assert model.levels[0] <= start_t + 1e-6
+    assert len(model.levels) == (5 if start_t == 1.0 else 3)
 
 
-@pytest.mark.parametrize("start_level", [1.0, 0.8, 0.3])
-def test_levels_of_a_flow_are_evenly_spaced(start_level):
+@pytest.mark.parametrize("start_t", [1.0, 0.8, 0.3])
+def test_levels_of_a_flow_are_evenly_spaced(start_t):
     """As without the prior: the last of them is one step above zero."""
-    _, model = run("flow", FrameSimilarityPrior(start_level), clips([[True, False]]), steps=10)
-    count = round(10 * start_level)
+    _, model = run("flow", FrameSimilarityPrior(start_t), clips([[True, False]]), steps=10)
+    count = round(10 * start_t)
     assert model.levels == pytest.approx([(count - n) / 10 for n in range(count)], abs=1e-3)
 
 
@@ -118,9 +118,9 @@ class Knows(torch.nn.Module):
         return self.clean
 
 
-@pytest.mark.parametrize("start_level", [1.0, 0.6, 0.3])
-def test_late_start_takes_the_steps_of_its_own_levels(start_level):
-    """With a perfect guess every step lies on the line to the clean clip, which it reaches."""
+@pytest.mark.parametrize("start_t", [1.0, 0.6, 0.3])
+def test_late_start_takes_the_steps_of_its_own_levels(start_t):
+    """With a perfect estimate every step lies on the line to the clean clip, which it reaches."""
     batch = clips([[True, False, False]])
     out = sample_with_prior(
         Knows(batch.clean),
@@ -128,7 +128,7 @@ def test_late_start_takes_the_steps_of_its_own_levels(start_level):
         SCHEDULERS["flow"][1](),
         conditions(batch),
         batch.noisy,
-        FrameSimilarityPrior(start_level),
+        FrameSimilarityPrior(start_t),
         num_inference_steps=6,
         generator=torch.Generator().manual_seed(0),
     )
@@ -180,8 +180,8 @@ def test_blur_keeps_flat_and_smooths_the_rest(size):
 @pytest.mark.parametrize(
     "setting",
     [
-        {"start_level": 0.0},
-        {"start_level": 1.1},
+        {"start_t": 0.0},
+        {"start_t": 1.1},
         {"blur_share": -0.1},
         {"kernel_size": 4},
         {"sigma": 0.0},

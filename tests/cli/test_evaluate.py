@@ -8,8 +8,7 @@ import pytest
 from benchmarks.goals import TARGETS, Goals
 from PIL import Image
 
-from rdtf.evaluation.baselines import BASELINES
-from rdtf.evaluation.optical_flow import MISSING, optical_flow_rows
+from rdtf.evaluation.baselines import BASELINES, MISSING, optical_flow_rows
 from rdtf.evaluation.results import Evaluation
 from rdtf.evaluation.tasks import EVALUATION_TASKS
 
@@ -18,7 +17,7 @@ from .conftest import content
 FAST = ("--steps", 2)
 
 
-def test_evaluate_scores_every_task_beside_the_naive_rows(rdtf, tiny_run, training_set, tmp_path):
+def test_evaluate_scores_every_task_beside_the_baselines(rdtf, tiny_run, training_set, tmp_path):
     report, sheet = tmp_path / "deep" / "scores.html", tmp_path / "examples.png"
     ended = rdtf(
         *("evaluate", tiny_run, "--data", training_set, *FAST, "--limit", 2, "--json"),

@@ -7,9 +7,9 @@ import pytest
 from cli.conftest import rdtf, refused
 from rdtf.research.comparison.clips import open_domains
 from rdtf.research.comparison.compare import compare
+from rdtf.research.comparison.experiment import Experiment
 from rdtf.research.comparison.fit import Watch
-from rdtf.research.comparison.jobs import Request
-from rdtf.research.comparison.workshop import Workshop
+from rdtf.research.comparison.methods import Request
 from rdtf.training.progress import StopSignals
 
 from .micro import BUDGET, TWO
@@ -26,7 +26,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def workshop(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+def experiment(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Experiment:
     """Everything that runs share, over the data and bases of `finished`."""
     domains = open_domains(finished / "data", BUDGET, None, None, lambda line: None)
-    return Workshop(finished, BUDGET, domains, Watch(StopSignals()), lambda line: None)
+    return Experiment(finished, BUDGET, domains, Watch(StopSignals()), lambda line: None)

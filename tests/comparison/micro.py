@@ -9,10 +9,10 @@ from typing import Any
 
 from rdtf.method.objective import build_objective
 from rdtf.research.comparison.clips import EqualLengthBatches
+from rdtf.research.comparison.experiment import Experiment
 from rdtf.research.comparison.fit import Fit, Plan
 from rdtf.research.comparison.methods import Method, build_network
 from rdtf.research.comparison.settings import budget_named
-from rdtf.research.comparison.workshop import Workshop
 
 SETTINGS = (
     "canvas=32",
@@ -28,7 +28,6 @@ SETTINGS = (
     "source_count=10",
     "captions=1",
     "held_out=3",
-    "curve_clips=2",
     "reference_clips=4",
     "sampling_steps=2",
 )
@@ -42,20 +41,20 @@ def arguments(out: Path, *more: object) -> tuple[object, ...]:
 
 
 def make_fit(
-    workshop: Workshop, method: Method, folder: Path, *, seed: int = 0, **limits: Any
+    experiment: Experiment, method: Method, folder: Path, *, seed: int = 0, **limits: Any
 ) -> Fit:
     """A run of one method on the target, as the comparison makes it."""
-    network = build_network(method, BUDGET, seed, workshop.sizes, workshop.out / "bases")
+    network = build_network(method, BUDGET, seed, experiment.sizes, experiment.out / "bases")
     config = method.config(BUDGET, seed)
     plan = Plan(
         method=method,
         config=config,
         network=network,
-        batches=EqualLengthBatches(workshop.train, config, build_objective(config.objective)),
-        tables=workshop._tables(method, network),
+        batches=EqualLengthBatches(experiment.train, config, build_objective(config.objective)),
+        tables=experiment._tables(method, network),
         **limits,
     )
-    return Fit(plan, folder, workshop.device)
+    return Fit(plan, folder, experiment.device)
 
 
 class SignalWhen:

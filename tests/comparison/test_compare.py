@@ -17,16 +17,16 @@ from rdtf.evaluation.baselines import BASELINES
 from rdtf.method.objective import build_objective
 from rdtf.research.comparison.compare import compare
 from rdtf.research.comparison.findings import all_tables
-from rdtf.research.comparison.jobs import Request
 from rdtf.research.comparison.methods import (
-    COMPOSER,
     DEFAULT_METHODS,
     METHODS,
     REFERENCE,
+    VARIANTS,
+    WARP_DECODER,
+    Request,
     build_network,
 )
 from rdtf.research.comparison.results import COMPARED
-from rdtf.research.comparison.variants import distinct_variants
 from rdtf.synthetic.characters import SyntheticStickers
 from rdtf.training.device import processor_name
 from rdtf.training.run import locked
@@ -46,11 +46,11 @@ def scores(out: Path, run: str, point: str = "flops"):
 
 @pytest.fixture(scope="module")
 def composed(finished, tmp_path_factory) -> Path:
-    """`finished`, gone on with: a second seed, and the DFGN with the composer."""
+    """`finished`, gone on with: a second seed, and the DFGN with the warp decoder."""
     out = tmp_path_factory.mktemp("composed") / "out"
     shutil.copytree(finished, out)
     compare(
-        BUDGET, out, Request([REFERENCE, COMPOSER], seeds=2, ablation=False), say=lambda _: None
+        BUDGET, out, Request([REFERENCE, WARP_DECODER], seeds=2, ablation=False), say=lambda _: None
     )
     return out
 
@@ -78,37 +78,39 @@ def test_results_are_there_and_whole(finished):
         assert min(picture.size) > 64
 
 
-def test_what_training_did_not_do_stands_beside_what_it_did(workshop, finished):
-    """The untrained rows are the networks before their first step; no composer in the headline."""
+def test_what_training_did_not_do_stands_beside_what_it_did(experiment, finished):
+    """The untrained rows are the networks before their first step; the warp decoder is apart."""
     assert not METHODS[REFERENCE].config(BUDGET, 0).model.compose
     method, out = METHODS[REFERENCE], finished
-    network = build_network(method, BUDGET, 0, workshop.sizes, None)
+    network = build_network(method, BUDGET, 0, experiment.sizes, None)
     network.begin("sampling")
     config = method.config(BUDGET, 0)
-    fresh = workshop.scorer.score(method, network, build_objective(config.objective), config, 0)
+    fresh = experiment.scorer.score(method, network, build_objective(config.objective), config, 0)
     assert [row["scores"] for row in scores(out, "dfgn-0", "untrained")] == [
         {name: None if math.isnan(value) else value for name, value in row["scores"].items()}
         for row in fresh.rows
     ]
     assert scores(out, "customize-a-video-0", "untrained") != scores(out, "customize-a-video-0")
-    findings = workshop.findings(Request(TWO, seeds=1, ablation=False).jobs())
+    findings = experiment.findings(Request(TWO, seeds=1, ablation=False).jobs())
     for table in all_tables(findings):
         if any("PSNR" in header for header in table.headers):
             rows = [row[1] for row in table.rows]
             assert f"{method.label}, untrained" in rows, table.title
-            assert not any("composer" in row for row in rows)
+            assert not any("warp decoder" in row for row in rows)
 
 
-def test_the_composer_is_in_an_appendix_with_a_row_of_its_own_before_training(composed):
+def test_the_warp_decoder_is_in_an_appendix_with_a_row_of_its_own_before_training(composed):
     tables = (composed / "tables.md").read_text("utf-8").split("### ")
-    label = METHODS[COMPOSER].label
+    label = METHODS[WARP_DECODER].label
     assert label not in "".join(t for t in tables if t.startswith(("Scores", "More scores")))
-    (appendix,) = [t for t in tables if t.startswith("Appendix: with the frame composer")]
+    (appendix,) = [t for t in tables if t.startswith("Appendix: with the warp decoder")]
     assert f"| {label} |" in appendix and f"| {label}, untrained |" in appendix
     assert f"| {METHODS[REFERENCE].label}, untrained |" in appendix
     found = read(composed / "results.json")["scores"]
-    assert COMPOSER not in {row["method"] for row in [*found["flops"], *found["time"]]}
-    assert {COMPOSER, f"{COMPOSER}, untrained"} < {row["method"] for row in found["composer"]}
+    assert WARP_DECODER not in {row["method"] for row in [*found["flops"], *found["time"]]}
+    assert {WARP_DECODER, f"{WARP_DECODER}, untrained"} < {
+        row["method"] for row in found["warp_decoder"]
+    }
 
 
 def test_clips_stand_beside_flops(finished):
@@ -132,7 +134,7 @@ def test_a_folder_with_another_headline_is_refused(refused, finished, tmp_path):
 
 
 def test_given_frames_come_back_from_every_method(finished):
-    for path in [*finished.glob("runs/*/flops.json"), *finished.glob("naive/*.json")]:
+    for path in [*finished.glob("runs/*/flops.json"), *finished.glob("baselines/*.json")]:
         assert all(row["scores"]["given_error"] == 0 for row in read(path)["rows"]), path
 
 
@@ -156,7 +158,7 @@ def test_everything(rdtf, tmp_path):
     ended = rdtf(*arguments(tmp_path / "out", "--json"))
     assert ended.status == 0 and ended.json["reason"] == "finished", ended.err
     out = tmp_path / "out"
-    variants = [variant.name for variant in distinct_variants()]
+    variants = [variant.name for variant in VARIANTS]
     assert ended.json["runs_done"] == len({*DEFAULT_METHODS, *variants})
     found = read(out / "results.json")
     assert {row["method"] for row in found["scores"]["ablation"]} == set(variants)
@@ -211,7 +213,7 @@ def test_a_signal_ends_the_program_with_its_status(rdtf, finished, tmp_path, mon
 def test_more_seeds_and_methods_may_be_added(finished, composed):
     out = composed
     before = content(finished / "runs" / "dfgn-0")
-    more = Request(["dfgn", "dfgn-composer"], seeds=2, ablation=False)
+    more = Request(["dfgn", "dfgn-warp-decoder"], seeds=2, ablation=False)
     found = compare(BUDGET, out, more, say=lambda line: None)
     assert found["runs_done"] == found["runs"] == 4
     assert content(out / "runs" / "dfgn-0") == before

@@ -18,8 +18,7 @@ from rdtf.research.comparison.clips import (
     check_disjoint,
     conditions,
 )
-from rdtf.research.comparison.methods import METHODS
-from rdtf.research.comparison.pretrain import pretraining
+from rdtf.research.comparison.methods import METHODS, pretraining
 from rdtf.synthetic.characters import KINDS
 
 from .micro import BUDGET
@@ -42,8 +41,8 @@ def test_stickers_of_a_domain_belong_to_it(domain):
         assert sticker.metadata["concept"] in domain.concepts(5, BUDGET)
 
 
-def test_prepared_domains_are_what_was_drawn(workshop):
-    source, target = workshop.domains.source, workshop.domains.target
+def test_prepared_domains_are_what_was_drawn(experiment):
+    source, target = experiment.domains.source, experiment.domains.target
     for dataset, domain in ((source, SOURCE), (target, TARGET)):
         kinds = {clip.concept.split(":")[0] for clip in dataset.clips()}
         assert kinds <= domain.kinds
@@ -52,8 +51,8 @@ def test_prepared_domains_are_what_was_drawn(workshop):
     assert not held_out & {clip.concept for clip in target.clips("train")}
 
 
-def test_a_concept_that_is_held_out_must_not_be_in_the_source(workshop):
-    target = workshop.domains.target
+def test_a_concept_that_is_held_out_must_not_be_in_the_source(experiment):
+    target = experiment.domains.target
     concept = target.clips("val")[0].concept
     check_disjoint({"cat:wave"}, "source X", target)
     with pytest.raises(ConfigError, match="source X has 1 of the"):
@@ -63,13 +62,13 @@ def test_a_concept_that_is_held_out_must_not_be_in_the_source(workshop):
 # ------------------------------------------------------------------------------ batches
 
 
-def builder(workshop, kind=EqualLengthBatches, seed=0, name="dfgn"):
+def builder(experiment, kind=EqualLengthBatches, seed=0, name="dfgn"):
     config = METHODS[name].config(BUDGET, seed)
-    return kind(workshop.train, config, build_objective(config.objective))
+    return kind(experiment.train, config, build_objective(config.objective))
 
 
-def test_batches_hold_one_length_and_no_padding(workshop):
-    made = builder(workshop)
+def test_batches_hold_one_length_and_no_padding(experiment):
+    made = builder(experiment)
     lengths = set()
     for step in range(12):
         (batch,) = made.step_batches(step, EVERY)
@@ -78,18 +77,18 @@ def test_batches_hold_one_length_and_no_padding(workshop):
     assert len(lengths) > 2 and max(lengths) <= BUDGET.max_frames and min(lengths) > 1
 
 
-def test_every_method_sees_the_same_clips(workshop):
-    batches = [builder(workshop, name=name).step_batches(3, EVERY)[0] for name in METHODS]
+def test_every_method_sees_the_same_clips(experiment):
+    batches = [builder(experiment, name=name).step_batches(3, EVERY)[0] for name in METHODS]
     for batch in batches[1:]:
         assert (
             batch.info.clips == batches[0].info.clips and batch.noise_keys == batches[0].noise_keys
         )
         assert batch.stored["pixels"].equal(batches[0].stored["pixels"])
-    other = builder(workshop, seed=1).step_batches(3, EVERY)[0]
+    other = builder(experiment, seed=1).step_batches(3, EVERY)[0]
     assert other.noise_keys != batches[0].noise_keys
 
 
-def test_pre_training_gives_nothing_and_tuning_always_something(workshop):
+def test_pre_training_gives_nothing_and_tuning_always_something(experiment):
     for method, stage, given in (
         (pretraining("motion"), "tune", False),
         (METHODS["customize-a-video"], "appearance", False),
@@ -101,20 +100,20 @@ def test_pre_training_gives_nothing_and_tuning_always_something(workshop):
         tasks = {
             task
             for step in range(8)
-            for task in builder(workshop).step_batches(step, weights)[0].info.tasks
+            for task in builder(experiment).step_batches(step, weights)[0].info.tasks
         }
         assert ("t2v" in tasks) is not given and (len(tasks) > 1) is given
 
 
-def test_without_the_dual_mask_clips_repeat_their_last_frame(workshop):
+def test_without_the_dual_mask_clips_repeat_their_last_frame(experiment):
     """Padded to the longest, all frames valid, and at most the first one given."""
-    made, seen = builder(workshop, PaddedBatches), set()
+    made, seen = builder(experiment, PaddedBatches), set()
     for step in range(8):
         (batch,) = made.step_batches(step, EVERY)
         assert batch.valid.all() and batch.valid.shape[1] == BUDGET.max_frames
         assert not batch.given[:, 1:].any() and set(batch.info.tasks) == {"it2v"}
         for row, clip in enumerate(batch.info.clips):
-            count = min(int(workshop.train.num_frames[clip]), BUDGET.max_frames)
+            count = min(int(experiment.train.num_frames[clip]), BUDGET.max_frames)
             pixels = batch.stored["pixels"][row]
             assert all(frame.equal(pixels[count - 1]) for frame in pixels[count:])
             seen.add(count)
@@ -124,8 +123,8 @@ def test_without_the_dual_mask_clips_repeat_their_last_frame(workshop):
 # ------------------------------------------------------------------------ held-out clips
 
 
-def test_held_out_clips_go_together_by_length(workshop):
-    clips = workshop.scorer.clips
+def test_held_out_clips_go_together_by_length(experiment):
+    clips = experiment.scorer.clips
     found = [i for indices, _ in batches_of(clips, "it2v", 2) for i in indices]
     assert sorted(found) == list(range(len(clips)))
     for _, members in batches_of(clips, "it2v", 2):
@@ -133,13 +132,13 @@ def test_held_out_clips_go_together_by_length(workshop):
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_method_is_told_nothing_about_hidden_frames(workshop, task):
-    clip = workshop.scorer.clips[0]
-    told = conditions([clip], task, workshop.scorer.text_widths, workshop.device)
+def test_a_method_is_told_nothing_about_hidden_frames(experiment, task):
+    clip = experiment.scorer.clips[0]
+    told = conditions([clip], task, experiment.scorer.text_widths, experiment.device)
     given = np.zeros(clip.num_frames, dtype=bool)
     given[list(clip.known(task))] = True
     assert told.given[0].tolist() == given.tolist()
     hidden = told.clean[0][:, ~told.given[0]]
     assert not hidden.any() and told.clean[0].transpose(0, 1)[given].any()
-    padded = conditions([clip], task, workshop.scorer.text_widths, workshop.device, pad_to=8)
+    padded = conditions([clip], task, experiment.scorer.text_widths, experiment.device, pad_to=8)
     assert padded.clean.shape[2] == 8 and not padded.given[:, clip.num_frames :].any()

@@ -18,10 +18,10 @@ STEPS = 6
 
 
 @pytest.fixture(scope="module")
-def with_bases(workshop):
-    """The workshop, with a motion U-Net too: full fine-tuning has dropout."""
-    workshop._pretrain("motion")
-    return workshop
+def with_bases(experiment):
+    """The experiment, with a motion U-Net too: full fine-tuning has dropout."""
+    experiment._pretrain("motion")
+    return experiment
 
 
 def weights(fit: Fit) -> dict[str, torch.Tensor]:
@@ -31,10 +31,10 @@ def weights(fit: Fit) -> dict[str, torch.Tensor]:
     return {name: p.detach().clone() for name, p in own.items()} | averages
 
 
-def run(workshop, method, folder, *, stop_at: int = -1, **limits) -> Fit:
+def run(experiment, method, folder, *, stop_at: int = -1, **limits) -> Fit:
     """Six steps, looked at after each; a signal comes when step `stop_at` is looked at."""
     signals = StopSignals()
-    fit = make_fit(workshop, method, folder, **limits)
+    fit = make_fit(experiment, method, folder, **limits)
 
     def look(milestone: Milestone, fit: Fit) -> dict[str, float]:
         signals.received = signals.received or fit.step == stop_at
@@ -67,8 +67,8 @@ def test_stopping_changes_nothing(with_bases, tmp_path, name):
     assert whole.stage == len(whole.network.stages) - 1
 
 
-def test_milestones_come_with_whatever_is_used_up_first(workshop, tmp_path):
-    fit = make_fit(workshop, METHODS["dfgn"], tmp_path)
+def test_milestones_come_with_whatever_is_used_up_first(experiment, tmp_path):
+    fit = make_fit(experiment, METHODS["dfgn"], tmp_path)
     passed = []
     milestones = [
         Milestone("start", flops=0.0),
@@ -82,16 +82,16 @@ def test_milestones_come_with_whatever_is_used_up_first(workshop, tmp_path):
     assert 0 < fit.passed["flops"]["flops"] < fit.passed["steps"]["flops"] == fit.flops
 
 
-def test_flops_are_those_of_the_batches(workshop, tmp_path):
-    fit = make_fit(workshop, METHODS["dfgn"], tmp_path)
+def test_flops_are_those_of_the_batches(experiment, tmp_path):
+    fit = make_fit(experiment, METHODS["dfgn"], tmp_path)
     fit.run([Milestone("end", steps=5)], lambda m, f: {}, Watch(StopSignals()))
     (table,) = fit.plan.tables.values()
     expected = sum(count * table.per_batch(*shape) for shape, count in fit.shapes.items())
     assert fit.flops == expected and sum(fit.shapes.values()) == 5
 
 
-def test_the_deadline_is_kept_before_a_step(workshop, tmp_path):
-    fit = make_fit(workshop, METHODS["dfgn"], tmp_path)
+def test_the_deadline_is_kept_before_a_step(experiment, tmp_path):
+    fit = make_fit(experiment, METHODS["dfgn"], tmp_path)
     with pytest.raises(Stopped, match="time is up"):
         fit.run([Milestone("end", steps=5)], lambda m, f: {}, Watch(StopSignals(), deadline=0.0))
     assert fit.step == 0 and (tmp_path / "checkpoints").is_dir()
@@ -99,11 +99,11 @@ def test_the_deadline_is_kept_before_a_step(workshop, tmp_path):
     assert not (tmp_path / "checkpoints").exists()
 
 
-def test_what_a_stage_has_learned_stays_as_its_average(workshop, tmp_path):
+def test_what_a_stage_has_learned_stays_as_its_average(experiment, tmp_path):
     """In the second stage of Customize-A-Video the absorber is frozen at its averaged weights."""
     method = METHODS["customize-a-video"]
-    probe = run(workshop, method, tmp_path / "probe")
-    fit = make_fit(workshop, method, tmp_path / "fit", flops=probe.flops)
+    probe = run(experiment, method, tmp_path / "probe")
+    fit = make_fit(experiment, method, tmp_path / "fit", flops=probe.flops)
     seen = {}
 
     def look(milestone: Milestone, fit: Fit) -> dict[str, float]:
@@ -128,16 +128,16 @@ def test_what_a_stage_has_learned_stays_as_its_average(workshop, tmp_path):
     )
 
 
-def test_a_run_that_diverges_is_told(workshop, tmp_path):
-    fit = make_fit(workshop, METHODS["dfgn"], tmp_path)
+def test_a_run_that_diverges_is_told(experiment, tmp_path):
+    fit = make_fit(experiment, METHODS["dfgn"], tmp_path)
     with torch.no_grad():
         next(iter(fit.network.parameters())).fill_(float("nan"))
     with pytest.raises(UserError, match="dfgn diverged at step"):
         fit.run([Milestone("end", steps=20)], lambda m, f: {}, Watch(StopSignals()))
 
 
-def test_a_checkpoint_of_another_network_is_refused(workshop, tmp_path):
-    run(workshop, METHODS["dfgn"], tmp_path / "run").save()
+def test_a_checkpoint_of_another_network_is_refused(experiment, tmp_path):
+    run(experiment, METHODS["dfgn"], tmp_path / "run").save()
     with pytest.raises(UserError, match="does not fit"):
-        make_fit(workshop, METHODS["dfgn-composer"], tmp_path / "run")
+        make_fit(experiment, METHODS["dfgn-warp-decoder"], tmp_path / "run")
     shutil.rmtree(tmp_path / "run")

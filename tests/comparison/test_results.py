@@ -7,9 +7,8 @@ import math
 import numpy as np
 import pytest
 
+from rdtf.evaluation.results import Cell, Table
 from rdtf.evaluation.sets import pair_terms, set_distance
-from rdtf.evaluation.tables import Cell, Table
-from rdtf.research.comparison.findings import markdown
 from rdtf.research.comparison.results import (
     NO_SEED,
     SET_DISTANCE,
@@ -93,11 +92,11 @@ def test_differences_are_of_the_same_clips_and_seeds():
     assert (found.value, found.low, found.high) == pytest.approx((0.5, 0.5, 0.5))
 
 
-def test_naive_rows_count_for_every_seed_and_missing_seeds_are_left_out():
+def test_baselines_count_for_every_seed_and_missing_seeds_are_left_out():
     mine = Group("mine", "mine", {0: scores([1.0, 2.0]), 1: scores([3.0, 4.0])})
-    naive = Group("naive", "naive", {NO_SEED: scores([1.0, 1.0])})
+    blend = Group("blend", "blend", {NO_SEED: scores([1.0, 1.0])})
     truth = np.zeros((2, 1))
-    assert difference(mine, naive, TASK, "psnr", truth).value == pytest.approx(1.5)
+    assert difference(mine, blend, TASK, "psnr", truth).value == pytest.approx(1.5)
     late = Group("late", "late", {1: scores([3.0, 3.0]), 2: scores([9.0, 9.0])})
     assert difference(mine, late, TASK, "psnr", truth).value == pytest.approx(0.5)
     never = Group("never", "never", {7: scores([0.0, 0.0])})
@@ -128,5 +127,5 @@ def test_scores_survive_their_files(tmp_path):
 
 def test_tables_in_markdown():
     table = Table("T", ["a", "b", "c"], [["x|y", "m", Cell("1.0", best=True)]], "note")
-    text = markdown(table)
+    text = table.markdown()
     assert "| x\\|y | m | **1.0** |" in text and text.strip().endswith("note")

@@ -15,11 +15,11 @@ STEPS = 4
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_levels_are_evenly_spaced_for_every_method(workshop, name):
+def test_levels_are_evenly_spaced_for_every_method(experiment, name):
     """Down to one step above zero: none of them sees nearly finished latents at the end."""
     budget = replace(BUDGET, sampling_steps=STEPS)
-    scorer = replace(workshop.scorer, budget=budget)
-    network = build_network(METHODS[REFERENCE], budget, 0, workshop.sizes, None)
+    scorer = replace(experiment.scorer, budget=budget)
+    network = build_network(METHODS[REFERENCE], budget, 0, experiment.sizes, None)
     config = METHODS[name].config(budget, 0)
     levels: list[float] = []
     network.begin("sampling")

@@ -9,12 +9,9 @@ import pytest
 import torch
 
 from rdtf.errors import ConfigError, DataError
-from rdtf.evaluation.baselines import BASELINES, linear_blend
+from rdtf.evaluation.baselines import BASELINES, linear_blend, optical_flow_rows
 from rdtf.evaluation.evaluate import evaluate, spread
-from rdtf.evaluation.optical_flow import optical_flow_rows
-from rdtf.evaluation.records import MODEL, summarise
-from rdtf.evaluation.results import Evaluation
-from rdtf.evaluation.tables import as_cell
+from rdtf.evaluation.results import MODEL, Evaluation, as_cell, summarise
 from rdtf.evaluation.tasks import EVALUATION_TASKS, hidden_frames
 from rdtf.stickers import Sticker
 
@@ -173,8 +170,8 @@ def test_tables_name_the_best_of_each_task():
     table = evaluate(NoisyBlend(0.2), clips()).score_table()
     assert table.headers[:4] == ["task", "method", "PSNR (dB)\u00a0↑", "SSIM\u00a0↑"]
     for first in range(0, len(table.rows), len(METHODS)):
-        model, *naive = (as_cell(row[2]) for row in table.rows[first : first + len(METHODS)])
-        assert any(cell.best for cell in naive)
+        model, *baselines = (as_cell(row[2]) for row in table.rows[first : first + len(METHODS)])
+        assert any(cell.best for cell in baselines)
         assert not model.best
     text = evaluate(NoisyBlend(), clips(2)).table()
     assert "interpolation_3" in text and "line distance (%)" in text and "*" in text

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from benchmarks.goals import TARGETS, Estimate, Goal, Target, find_goals, goals_table
 
-from rdtf.evaluation.records import MODEL, Record
+from rdtf.evaluation.results import MODEL, Record
 
 PREDICTION = ("post_frame_prediction", "pre_frame_prediction")
-NAIVE = ("nearest frame", "linear blend", "optical flow")
+BASELINES = ("nearest frame", "linear blend", "optical flow")
 
 
 def record(clip: int, task: str, method: str, motion: float = 0.1, **scores: float) -> Record:
@@ -29,7 +29,7 @@ def interpolation(gains: list[float]) -> list[Record]:
     for clip, gain in enumerate(gains):
         usual = 20.0 + 5 * clip
         records.append(record(clip, "interpolation", MODEL, clip / 10, psnr=usual + gain))
-        records += [record(clip, "interpolation", m, clip / 10, psnr=usual) for m in NAIVE]
+        records += [record(clip, "interpolation", m, clip / 10, psnr=usual) for m in BASELINES]
     return records
 
 

@@ -6,13 +6,14 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.ndimage import gaussian_filter
 
-from rdtf.evaluation.lines import (
+from rdtf.evaluation.metrics import (
     MAX_DISTANCE_PERCENT,
     chamfer_distance,
     line_distance,
     line_mask,
+    on_white,
+    psnr,
 )
-from rdtf.evaluation.metrics import on_white, psnr
 
 from .drawings import ball, sticker
 

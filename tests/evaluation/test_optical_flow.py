@@ -6,9 +6,14 @@ import numpy as np
 import pytest
 
 from rdtf.errors import ConfigError
-from rdtf.evaluation.baselines import linear_blend, nearest_frame
+from rdtf.evaluation.baselines import (
+    OPTICAL_FLOW,
+    linear_blend,
+    nearest_frame,
+    optical_flow,
+    optical_flow_rows,
+)
 from rdtf.evaluation.metrics import score_hidden
-from rdtf.evaluation.optical_flow import OPTICAL_FLOW, optical_flow, optical_flow_rows
 
 from .drawings import moving_ball
 

@@ -13,9 +13,8 @@ from PIL import Image
 from rdtf.errors import UserError
 from rdtf.evaluation.baselines import BASELINES
 from rdtf.evaluation.charts import Curve, Line
-from rdtf.evaluation.examples import Example, save_example_sheet
 from rdtf.evaluation.report import write_report
-from rdtf.evaluation.tables import Cell, Table
+from rdtf.evaluation.results import Cell, Example, Table, save_example_sheet
 
 from .drawings import moving_ball
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from rdtf.evaluation.tables import Cell, Table
+from rdtf.evaluation.results import Cell, Table
 
 TABLE = Table(
     "Scores",

@@ -8,11 +8,14 @@ import torch
 from benchmarks.goals import find_goals, goals_table
 
 from fixtures_runs import tiny_run, training_set
-from rdtf.evaluation.evaluate import evaluate
-from rdtf.evaluation.held_out import held_out_stickers, score_model
-from rdtf.evaluation.records import MODEL
-from rdtf.evaluation.tables import as_cell
-from rdtf.evaluation.untrained import UNTRAINED, untrained_copy
+from rdtf.evaluation.evaluate import (
+    UNTRAINED,
+    evaluate,
+    held_out_stickers,
+    score_model,
+    untrained_copy,
+)
+from rdtf.evaluation.results import MODEL, as_cell
 from rdtf.training.run import load_pipeline
 
 __all__ = ["tiny_run", "training_set"]

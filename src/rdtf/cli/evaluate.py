@@ -75,10 +75,10 @@ class Evaluate:
                 notes=[text for text in [evaluation.memorisation_text()] if text],
             )
         if self.sheet is not None:
-            from rdtf.evaluation.examples import save_example_sheet
+            from rdtf.evaluation.results import save_example_sheet
 
             save_example_sheet(evaluation.examples, self.sheet)
-        from rdtf.evaluation.optical_flow import MISSING, optical_flow_rows
+        from rdtf.evaluation.baselines import MISSING, optical_flow_rows
 
         if not optical_flow_rows():
             note(MISSING)
@@ -94,7 +94,7 @@ class Evaluate:
 
     def _evaluate(self) -> Evaluation:
         from rdtf.cli.output import progress_bar
-        from rdtf.evaluation.held_out import held_out_stickers, score_model
+        from rdtf.evaluation.evaluate import held_out_stickers, score_model
         from rdtf.training.run import load_pipeline
 
         pipeline = load_pipeline(self.model)
@@ -116,8 +116,8 @@ class Evaluate:
         self, evaluation: Evaluation, pipeline: Any, stickers: Sequence[Sticker]
     ) -> Evaluation:
         from rdtf.cli.output import progress_bar
-        from rdtf.evaluation.held_out import each_sticker
-        from rdtf.evaluation.memorisation import text_memorisation
+        from rdtf.evaluation.evaluate import each_sticker
+        from rdtf.evaluation.sets import text_memorisation
 
         if not self.memorisation:
             return evaluation
@@ -143,7 +143,7 @@ class Compare:
     Pre-trains U-Nets of about four times the DFGN's size on a source domain, tunes each on the
     target (I2V-Adapter, SimDA, Customize-A-Video, all of it), and trains the DFGN on the same
     target clips with the same FLOPs; then the ablation of the paper. Every table has an untrained
-    row; the frame composer, which is not the paper's, is in an appendix. Without --target and
+    row; the warp decoder, which is not the paper's, is in an appendix. Without --target and
     --source it draws synthetic stickers that share no kind and no style. Needs peft
     (`pip install 'rdtf[adapters]'`).
 
@@ -178,8 +178,7 @@ class Compare:
     def run(self) -> int:
         from rdtf.cli.output import note, show
         from rdtf.research.comparison.compare import compare
-        from rdtf.research.comparison.jobs import Request
-        from rdtf.research.comparison.methods import DEFAULT_METHODS
+        from rdtf.research.comparison.methods import DEFAULT_METHODS, Request
         from rdtf.research.comparison.settings import budget_named
 
         budget = budget_named(self.budget, self.set)

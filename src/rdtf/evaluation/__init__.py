@@ -1,10 +1,10 @@
 """How good a model is: scores on hidden frames, baselines beside them, and one page to look at.
 
-`tasks`                   which frames are given
-`metrics`, `lines`        the scores of one clip
-`baselines`, `optical_flow` what costs nothing and has to be beaten
-`untrained`               what the same network does before it has learned anything
-`evaluate`, `results`     model and baselines over a set of clips, summed up
-`memorisation`            whether generated clips are copies of training clips
-`examples`, `tables`, `charts`, `report`   what people look at
+`tasks`               which frames are given
+`metrics`             the scores of one clip
+`baselines`           what costs nothing and has to be beaten
+`evaluate`            model, its untrained twin and the baselines over a set of clips
+`results`             what that found: numbers with intervals, tables
+`sets`                how far a set of clips is from the true one, and whether clips are copies
+`charts`, `report`    what people look at
 """

@@ -7,7 +7,10 @@ report; `optical_flow` has one more that needs a package of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import importlib.util
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 
@@ -22,7 +25,7 @@ NEAREST, BLEND = "nearest frame", "linear blend"
 def nearest_frame(truth: Sticker, known: Sequence[int]) -> Sticker:
     """Each hidden frame repeats the given frame with the nearest index; the earlier on a tie."""
     frames = truth.frames.copy()
-    given = np.sort(given_indices(known))
+    given = np.sort(_given_indices(known))
     for index in hidden_frames(truth.num_frames, known):
         frames[index] = truth.frames[given[np.abs(given - index).argmin()]]
     return truth.replace(frames=frames)
@@ -36,18 +39,18 @@ def linear_blend(truth: Sticker, known: Sequence[int]) -> Sticker:
     transparent pixels do not bleed in.
     """
     premultiplied = truth.premultiplied()
-    given = np.sort(given_indices(known))
+    given = np.sort(_given_indices(known))
     hidden = hidden_frames(truth.num_frames, known)
     blended = np.empty((len(hidden), *premultiplied.shape[1:]), dtype=np.float32)
     for slot, index in enumerate(hidden):
-        before, after, weight = neighbours(given, index)
+        before, after, weight = _neighbours(given, index)
         blended[slot] = (1 - weight) * premultiplied[before] + weight * premultiplied[after]
     frames = truth.frames.copy()
     frames[hidden] = Sticker.from_premultiplied(blended, truth.durations_ms[hidden]).frames
     return truth.replace(frames=frames)
 
 
-def neighbours(given: np.ndarray, index: int) -> tuple[int, int, float]:
+def _neighbours(given: np.ndarray, index: int) -> tuple[int, int, float]:
     """Given frames before and after `index`, and the weight of the one after."""
     right = int(np.searchsorted(given, index))
     before, after = int(given[max(right - 1, 0)]), int(given[min(right, len(given) - 1)])
@@ -55,7 +58,7 @@ def neighbours(given: np.ndarray, index: int) -> tuple[int, int, float]:
     return (before, after, weight) if before < index else (after, after, 0.0)
 
 
-def given_indices(known: Sequence[int]) -> np.ndarray:
+def _given_indices(known: Sequence[int]) -> np.ndarray:
     """`known` as an array; nothing given is refused."""
     if len(known) == 0:
         raise ConfigError("baselines need at least one given frame; text to clip has none")
@@ -63,3 +66,68 @@ def given_indices(known: Sequence[int]) -> np.ndarray:
 
 
 BASELINES: dict[str, Baseline] = {NEAREST: nearest_frame, BLEND: linear_blend}
+
+
+OPTICAL_FLOW = "optical flow"
+MISSING = "the row 'optical flow' is left out: it needs pip install 'rdtf[flow]'"
+
+
+def optical_flow_rows() -> dict[str, Baseline]:
+    """The row by its name, or nothing without OpenCV."""
+    return {OPTICAL_FLOW: optical_flow} if importlib.util.find_spec("cv2") else {}
+
+
+def optical_flow(truth: Sticker, known: Sequence[int]) -> Sticker:
+    """Each hidden frame: the given frames around it, moved to it and cross-faded.
+
+    Beyond the ends the nearest given frame, as in `linear_blend`. Warped and blended premultiplied.
+    """
+    premultiplied = truth.premultiplied()
+    given = np.sort(_given_indices(known))
+    hidden = hidden_frames(truth.num_frames, known)
+    made = np.empty((len(hidden), *premultiplied.shape[1:]), dtype=np.float32)
+    with _one_thread() as cv2:
+        for slot, index in enumerate(hidden):
+            before, after, weight = _neighbours(given, index)
+            pair = premultiplied[before], premultiplied[after]
+            made[slot] = pair[0] if before == after else _between(cv2, *pair, weight)
+    frames = truth.frames.copy()
+    frames[hidden] = Sticker.from_premultiplied(made, truth.durations_ms[hidden]).frames
+    return truth.replace(frames=frames)
+
+
+@contextmanager
+def _one_thread() -> Iterator[Any]:
+    """OpenCV on one thread: it shares its work out by their number, and so would the result."""
+    import cv2  # pyright: ignore[reportMissingImports]
+
+    threads = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield cv2
+    finally:
+        cv2.setNumThreads(threads)
+
+
+def _between(cv2: Any, a: np.ndarray, b: np.ndarray, weight: float) -> np.ndarray:
+    """The frame at `weight` (0 to 1) of the way from `a` to `b`, premultiplied `[H,W,4]`."""
+    dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    grey_a, grey_b = _grey(a), _grey(b)
+    there, back = dis.calc(grey_a, grey_b, None), dis.calc(grey_b, grey_a, None)
+    to_a = -(1 - weight) * weight * there + weight**2 * back
+    to_b = (1 - weight) ** 2 * there - weight * (1 - weight) * back
+    return (1 - weight) * _warp(cv2, a, to_a) + weight * _warp(cv2, b, to_b)
+
+
+def _grey(frame: np.ndarray) -> np.ndarray:
+    """Luma on white, uint8 `[H,W]`."""
+    on_white = frame[..., :3] + 1 - frame[..., 3:]
+    return (255 * on_white @ np.array([0.299, 0.587, 0.114])).round().astype(np.uint8)
+
+
+def _warp(cv2: Any, frame: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """`frame` looked up at each pixel plus `flow` `[H,W,2]` (x, y, pixels)."""
+    rows, columns = np.indices(frame.shape[:2], dtype=np.float32)
+    x, y = columns + flow[..., 0], rows + flow[..., 1]
+    places = x.astype(np.float32), y.astype(np.float32)
+    return cv2.remap(frame, *places, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)

@@ -2,23 +2,99 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 
+from rdtf.data.dataset import PreparedDataset
+from rdtf.data.sources import Split
 from rdtf.errors import ConfigError, DataError
-from rdtf.evaluation.baselines import BASELINES
-from rdtf.evaluation.examples import Example
+from rdtf.evaluation.baselines import BASELINES, optical_flow_rows
 from rdtf.evaluation.metrics import motion_magnitude, on_white, score_hidden
-from rdtf.evaluation.optical_flow import optical_flow_rows
-from rdtf.evaluation.records import MODEL, Record
-from rdtf.evaluation.results import Evaluation
+from rdtf.evaluation.results import MODEL, Evaluation, Example, Record
 from rdtf.evaluation.tasks import EVALUATION_TASKS, evaluation_tasks, hidden_frames
-from rdtf.evaluation.untrained import UNTRAINED
+from rdtf.randomness import Purpose, stream
 from rdtf.stickers import Sticker
+
+UNTRAINED = "untrained"
+
+
+def untrained_copy(pipeline: Any, seed: int = 0) -> Any:
+    """A pipeline with the same parts, but fresh weights in its networks.
+
+    Each is built anew from the config of the given one, on the same device and in the same dtype.
+    Autoencoder, text encoders and scheduler are shared.
+
+    Args:
+        pipeline: a `StickerPipeline` over a denoiser that is built from a config.
+        seed: settles the weights, on every device alike; torch's own generator is left as it is.
+    """
+    made = copy.copy(pipeline)
+    for name in ("denoiser", "motion", "predictor", "drawer"):
+        old = getattr(pipeline, name, None)
+        if old is not None:
+            setattr(made, name, _fresh(old, seed))
+    return made
+
+
+def _fresh(old: Any, seed: int) -> Any:
+    """A network of the same config, device and dtype, as training begins with it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(stream(seed, Purpose.INIT).integers(2**31)))
+        fresh = type(old).from_config(old.config)
+    if fresh.dtype != old.dtype:  # diffusers warns of any cast
+        fresh = fresh.to(old.dtype)
+    return fresh.to(old.device).eval()
+
+
+def held_out_stickers(data: Path | str, pipeline: Any, split: Split = "val") -> list[Sticker]:
+    """The animated clips of a split as the model sees them: its canvas, its length.
+
+    Clips longer than the model's window are spread to it evenly, as half of them are in training.
+
+    Raises:
+        DataError: the split has no animated clip.
+    """
+    return list(each_sticker(data, pipeline, split))
+
+
+def each_sticker(data: Path | str, pipeline: Any, split: Split) -> Iterator[Sticker]:
+    """The same one by one, for a split that need not fit into memory."""
+    dataset = PreparedDataset(data)
+    clips = [clip for clip in dataset.clips(split) if clip.num_frames > 1]
+    if not clips:
+        raise DataError(f"training set {data} has no animated clips in its {split} split")
+    stickers = (dataset.read_sticker(clip.index) for clip in clips)
+    return (
+        spread_frames(sticker, pipeline.max_frames).fit_canvas(pipeline.canvas)
+        for sticker in stickers
+    )
+
+
+def spread_frames(sticker: Sticker, max_frames: int) -> Sticker:
+    """At most `max_frames` frames, evenly spread; those left out lend their time to the others."""
+    if sticker.num_frames <= max_frames:
+        return sticker
+    frames = np.linspace(0, sticker.num_frames - 1, max_frames).round().astype(int)
+    ends = np.append(frames[1:], sticker.num_frames)
+    durations = [sticker.durations_ms[a:b].sum() for a, b in zip(frames, ends, strict=True)]
+    return sticker.select(frames).with_durations(np.array(durations))
+
+
+def score_model(
+    pipeline: Any, stickers: list[Sticker], *, untrained: bool = True, **options: Any
+) -> Evaluation:
+    """`evaluate` without the progress bars of diffusers, beside the same model `untrained`."""
+    pipeline.set_progress_bar_config(disable=True)
+    fresh = untrained_copy(pipeline) if untrained else None
+    return evaluate(pipeline, stickers, untrained=fresh, **options)
+
 
 Progress = Callable[[int, int, str], None]
 _Fill = Callable[[Sticker, Sequence[int], str], Sticker]
@@ -31,14 +107,7 @@ class Filler(Protocol):
     """
 
     def fill(
-        self,
-        sticker: Sticker,
-        *,
-        known: Sequence[int],
-        prompt: str | None = ...,
-        generator: torch.Generator | None = ...,
-        num_inference_steps: int = ...,
-        guidance_scale: float = ...,
+        self, sticker: Sticker, *, known: Sequence[int], prompt: str | None, generator: Any
     ) -> Sticker: ...
 
 
@@ -71,7 +140,7 @@ def evaluate(
         progress: called as `progress(done, total, what)` before each clip and task, and at the end.
         limit: at most so many clips, spread evenly over `stickers`.
         num_examples: so many clips per task are kept, with all results, in `.examples`.
-        untrained: the same model before training (`rdtf.evaluation.untrained`), for a row of its
+        untrained: the same model before training (`rdtf.evaluation.evaluate`), for a row of its
             own: same clips, same noise, same options.
 
     Raises:
@@ -79,13 +148,15 @@ def evaluate(
         DataError: no clip fits any task.
     """
     tasks = tuple(dict.fromkeys(tasks))
-    clips = _fitted(pipe, spread(stickers, limit))
+    canvas, clips = getattr(pipe, "canvas", None), spread(stickers, limit)
+    clips = [clip.fit_canvas(canvas) for clip in clips] if canvas else clips
     jobs = list(_jobs(clips, tasks))
     if not jobs:
         raise DataError(
             f"none of the {len(clips)} clips has frames to hide; give clips of 2 or more"
         )
-    options = _given(num_inference_steps=num_inference_steps, guidance_scale=guidance_scale)
+    options = {"num_inference_steps": num_inference_steps, "guidance_scale": guidance_scale}
+    options = {name: value for name, value in options.items() if value is not None}
     models = {MODEL: pipe} | ({} if untrained is None else {UNTRAINED: untrained})
     methods = _methods(models, options, seed)
 
@@ -107,11 +178,6 @@ def evaluate(
 
 
 # ------------------------------------------------------------------------ running
-
-
-def _fitted(pipe: Filler, stickers: Sequence[Sticker]) -> list[Sticker]:
-    canvas = getattr(pipe, "canvas", None)
-    return [sticker.fit_canvas(canvas) if canvas else sticker for sticker in stickers]
 
 
 def spread(stickers: Sequence[Sticker], limit: int | None) -> list[Sticker]:
@@ -160,20 +226,16 @@ def _run(
     method: str, fill: _Fill, truth: Sticker, task: str, known: tuple[int, ...]
 ) -> tuple[Record, Sticker]:
     clip = clip_id(truth)
-    question = _blanked(truth, known)
+    hidden = hidden_frames(truth.num_frames, known)
+    frames = truth.frames.copy()
+    frames[hidden] = 0  # fully transparent: what nobody sees can't leak
+    visible = truth.replace(frames=frames)
     start = time.perf_counter()
-    result = fill(question, known, f"{clip}/{task}")
+    result = fill(visible, known, f"{clip}/{task}")
     seconds = time.perf_counter() - start
     scores = score_hidden(truth, result, known)
     moved = motion_magnitude(on_white(truth))
     return Record(clip, task, method, truth.num_frames, known, seconds, moved, scores), result
-
-
-def _blanked(truth: Sticker, known: Sequence[int]) -> Sticker:
-    """`truth` with its hidden frames fully transparent: what nobody sees can't leak."""
-    frames = truth.frames.copy()
-    frames[hidden_frames(truth.num_frames, known)] = 0
-    return truth.replace(frames=frames)
 
 
 def _example(
@@ -198,7 +260,3 @@ def noise_seed(seed: int, key: str) -> int:
     """A seed for torch in [0, 2^63) from the run's `seed` and the name of clip and task."""
     digest = hashlib.sha256(f"{seed}/{key}".encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
-
-
-def _given(**options: Any) -> dict[str, Any]:
-    return {name: value for name, value in options.items() if value is not None}

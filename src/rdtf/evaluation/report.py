@@ -17,9 +17,8 @@ from urllib.parse import quote
 import numpy as np
 
 from rdtf.evaluation.charts import Curve, line_chart, render
-from rdtf.evaluation.examples import Example
 from rdtf.evaluation.metrics import METRICS
-from rdtf.evaluation.tables import Cell, Table, as_cell, is_name
+from rdtf.evaluation.results import Cell, Example, Table, as_cell, is_name
 from rdtf.fileio import write_text
 from rdtf.stickers import Sticker, encode_sticker
 

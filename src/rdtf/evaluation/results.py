@@ -3,16 +3,260 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from rdtf.evaluation.examples import Example
-from rdtf.evaluation.metrics import METRICS
-from rdtf.evaluation.records import MODEL, Nearness, Record, Summary, summarise
-from rdtf.evaluation.tables import Cell, Table
+from rdtf.evaluation.metrics import METRICS, Metric
+from rdtf.evaluation.tasks import TASK_LABELS
+from rdtf.stickers import Sticker, write_sheet
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A text, and whether it is the best of its column."""
+
+    text: str
+    best: bool = False
+
+
+@dataclass(frozen=True)
+class Table:
+    """A titled table. Cells may be plain texts.
+
+    The first two columns are names (task, method) and the others numbers. Neighbouring rows with
+    the same first cell are a group, which a report draws as one.
+    """
+
+    title: str
+    headers: Sequence[str]
+    rows: Sequence[Sequence[Cell | str]]
+    note: str = ""
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.headers):
+                raise ValueError(f"row of {len(row)} cells under {len(self.headers)} headers")
+
+    def text(self) -> str:
+        """Aligned plain text; the best of a column is marked with a star."""
+        lines = [list(self.headers)]
+        for row in self.rows:
+            lines.append(
+                [f"{cell.text}*" if cell.best else cell.text for cell in map(as_cell, row)]
+            )
+        widths = [max(len(line[column]) for line in lines) for column in range(len(self.headers))]
+        aligned = [
+            "  ".join(_align(text, widths[column], column) for column, text in enumerate(line))
+            for line in lines
+        ]
+        return "\n".join([self.title, "", *(line.rstrip() for line in aligned)])
+
+    def markdown(self) -> str:
+        """A section of Markdown; the best of a column is bold."""
+
+        def line(cells: Sequence[Cell | str]) -> str:
+            texts = [(cell.text.replace("|", "\\|"), cell.best) for cell in map(as_cell, cells)]
+            return "| " + " | ".join(f"**{t}**" if best else t for t, best in texts) + " |"
+
+        kinds = [" --- " if is_name(column) else " ---: " for column in range(len(self.headers))]
+        lines = [f"### {self.title}", "", line(self.headers), f"|{'|'.join(kinds)}|"]
+        return "\n".join([*lines, *map(line, self.rows), *(["", self.note] * bool(self.note)), ""])
+
+
+def as_cell(cell: Cell | str) -> Cell:
+    return cell if isinstance(cell, Cell) else Cell(cell)
+
+
+def is_name(column: int) -> bool:
+    """Whether a column holds names, which are aligned left, and not numbers."""
+    return column < 2
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number and its 95 % interval; NaN where there is nothing to count."""
+
+    value: float = math.nan
+    low: float = math.nan
+    high: float = math.nan
+
+
+_ARROWS = {"higher": "\u00a0↑", "lower": "\u00a0↓", "one": "\u00a0→1", "none": ""}
+
+
+def metric_header(metric: Metric) -> str:
+    """Its label, and an arrow to where it is better."""
+    return metric.label + _ARROWS[metric.better]
+
+
+def score_cells(column: Sequence[Estimate], metric: Metric) -> list[Cell]:
+    """Scores of the rows of one task; the best is marked, of equal ones (as printed) each."""
+
+    def badness(found: Estimate) -> float:
+        value = round(found.value, metric.digits)
+        return {"higher": -value, "lower": value, "one": abs(value - 1), "none": 0.0}[metric.better]
+
+    def cell(found: Estimate) -> Cell:
+        if not math.isfinite(found.value):
+            return Cell("–")
+        text = f"{found.value:.{metric.digits}f}"
+        if math.isfinite(found.low):
+            text += f" [{found.low:.{metric.digits}f}, {found.high:.{metric.digits}f}]"
+        return Cell(text, best=metric.better != "none" and badness(found) <= least)
+
+    least = min((badness(e) for e in column if math.isfinite(e.value)), default=0.0)
+    return [cell(found) for found in column]
+
+
+def difference_cell(found: Estimate, metric: Metric) -> Cell:
+    """Marked where the whole interval is on the better side of zero; ✗ where it is against."""
+    if not math.isfinite(found.value):
+        return Cell("–")
+    sign = 1 if metric.better == "higher" else -1
+    worst, best = sorted((sign * found.low, sign * found.high))
+    digits = metric.digits
+    text = f"{found.value:+.{digits}f} [{found.low:+.{digits}f}, {found.high:+.{digits}f}]"
+    return Cell(text + (" ✗" if best < 0 else ""), best=worst > 0)
+
+
+def _align(text: str, width: int, column: int) -> str:
+    return text.ljust(width) if is_name(column) else text.rjust(width)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One clip of one task.
+
+    Attributes:
+        task: a name from `EVALUATION_TASKS`, or any other.
+        prompt: the text that the model was given, or None.
+        truth: the whole true clip.
+        known: indices of the frames that were given.
+        results: method → its clip, same frames and canvas as the truth.
+        scores: method → scores as from `score_hidden`, if they are to be shown.
+    """
+
+    task: str
+    prompt: str | None
+    truth: Sticker
+    known: Sequence[int]
+    results: Mapping[str, Sticker]
+    scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+
+    @property
+    def task_label(self) -> str:
+        return TASK_LABELS.get(self.task, self.task)
+
+    def clips(self) -> dict[str, Sticker]:
+        """Row label → clip: the truth first, then the results."""
+        return {"truth": self.truth, **self.results}
+
+
+def save_example_sheet(examples: Sequence[Example], path: Path | str) -> Path:
+    """Write one picture: for each example a row of frames for the truth and for each method."""
+    rows, labels = [], []
+    for example in examples:
+        for label, clip in example.clips().items():
+            rows.append(clip)
+            labels.append(f"{example.task}: {label}")
+    return write_sheet(rows, path, labels)
+
+
+MODEL = "model"
+_NUM_RESAMPLES = 2000
+
+
+@dataclass(frozen=True)
+class Record:
+    """Scores of one method on one task of one clip.
+
+    `true_motion` is the mean change between neighbouring frames of the true clip on white, over
+    all of its steps, given frames too: how much the clip moves, whatever is hidden of it.
+    """
+
+    clip: str
+    task: str
+    method: str
+    num_frames: int
+    known: tuple[int, ...]
+    seconds: float
+    true_motion: float
+    scores: Mapping[str, float]
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Record:
+        """From JSON, in which NaN is None."""
+        scores = {
+            name: math.nan if score is None else score for name, score in values["scores"].items()
+        }
+        return cls(**{**values, "known": tuple(values["known"]), "scores": scores})
+
+
+@dataclass(frozen=True)
+class Nearness:
+    """How near a generated clip and the true one come to their nearest training clips.
+
+    Distances as in `rdtf.evaluation.sets`.
+    """
+
+    clip: str
+    prompt: str
+    generated: float
+    truth: float
+
+    @property
+    def ratio(self) -> float:
+        """NaN if the true clip is itself among the training clips."""
+        return self.generated / self.truth if self.truth > 1e-6 else float("nan")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """A score over clips. The interval is a 95% bootstrap of the mean; NaN where n = 0."""
+
+    n: int
+    mean: float
+    median: float
+    ci_low: float
+    ci_high: float
+
+    def estimate(self, metric: Metric) -> Estimate:
+        """What a table shows: of a ratio that should be 1 the median, else the mean."""
+        if metric.better == "one":
+            return Estimate(self.median)
+        return Estimate(self.mean, self.ci_low, self.ci_high)
+
+
+def summarise(values: Sequence[float]) -> Summary:
+    """Mean, median and 95% bootstrap interval of the mean; values that are not finite are left out.
+
+    The resampling has a fixed seed: the same scores print the same interval.
+    """
+    finite = np.array([value for value in values if math.isfinite(value)])
+    if finite.size == 0:
+        return Summary(0, *[float("nan")] * 4)
+    low, high = interval(finite, lambda resamples: resamples.mean(axis=1))
+    return Summary(finite.size, float(finite.mean()), float(np.median(finite)), low, high)
+
+
+def interval(
+    values: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]
+) -> tuple[float, float]:
+    """95% bootstrap interval of `statistic` over the rows of `values`, fixed seed.
+
+    Args:
+        values: `[N, ...]`, one row for each clip; what belongs to one clip stays together.
+        statistic: resampled rows `[R, N, ...]` → `[R]`.
+    """
+    draws = np.random.default_rng(0).integers(len(values), size=(_NUM_RESAMPLES, len(values)))
+    low, high = np.nanpercentile(statistic(values[draws]), (2.5, 97.5))
+    return float(low), float(high)
+
 
 HEADLINE_METRICS = ("psnr", "ssim", "line_distance", "motion_ratio")
 
@@ -81,41 +325,42 @@ class Evaluation:
 
         Of the motion ratio the median, because a few nearly still clips would rule its mean.
         """
-        rows = self.rows
-        headers = ["task", "method", *(_header(metric) for metric in metrics), "s/clip", "n"]
-        cells = [
-            [
-                row.task,
-                row.method,
-                *(_score_cell(row, metric, rows) for metric in metrics),
-                _seconds(row.seconds_per_clip),
-                str(row.num_clips),
-            ]
-            for row in rows
-        ]
+        headers = [metric_header(METRICS[metric]) for metric in metrics]
+        cells = []
+        for task, members in groupby(self.rows, key=lambda row: row.task):
+            rows = list(members)
+            columns = [
+                score_cells([row.scores[metric].estimate(METRICS[metric]) for row in rows],
+                            METRICS[metric])
+                for metric in metrics
+            ]  # fmt: skip
+            for row, *scores in zip(rows, *columns, strict=True):
+                seconds = row.seconds_per_clip
+                time = f"{seconds:.2f}" if seconds >= 0.01 else "<0.01"
+                cells.append([task, row.method, *scores, time, str(row.num_clips)])
         note = (
             "Hidden frames only. Mean over clips, 95% bootstrap interval in brackets; the motion "
             "ratio is a median. ↑ higher is better, ↓ lower is better, →1 should be 1. Untrained: "
             "the same network with fresh weights; what is no better, training did not bring."
         )
-        return Table("Scores", headers, cells, note)
+        return Table("Scores", ["task", "method", *headers, "s/clip", "n"], cells, note)
 
     def comparison_table(self, metrics: Sequence[str] = HEADLINE_METRICS[:3]) -> Table:
         """The model minus each other row on the same clips, with the interval of the difference."""
-        others = [row for row in self.rows if row.method != MODEL]
-        cells = [
-            [
-                row.task,
-                row.method,
-                *(
-                    _difference_cell(self.difference(row.task, metric, MODEL, row.method), metric)
-                    for metric in metrics
-                ),
-            ]
-            for row in others
-        ]
-        headers = ["task", "model minus", *(_header(metric) for metric in metrics)]
-        note = "Same clips, 95% bootstrap interval; marked where the model is clearly better."
+        cells = []
+        for row in self.rows:
+            if row.method != MODEL:
+                found = {m: self.difference(row.task, m, MODEL, row.method) for m in metrics}
+                scores = [
+                    difference_cell(Estimate(d.mean, d.ci_low, d.ci_high), METRICS[m])
+                    for m, d in found.items()
+                ]
+                cells.append([row.task, row.method, *scores])
+        headers = ["task", "model minus", *(metric_header(METRICS[metric]) for metric in metrics)]
+        note = (
+            "Same clips, 95% bootstrap interval; marked where the whole interval is in favour of "
+            "the model, ✗ where it is against it."
+        )
         return Table("Model against untrained and baselines", headers, cells, note)
 
     def memorisation_text(self) -> str:
@@ -150,52 +395,6 @@ def _row(task: str, method: str, records: Sequence[Record]) -> Row:
     }
     seconds = float(np.mean([record.seconds for record in records]))
     return Row(task, method, len(records), seconds, scores)
-
-
-def _header(metric: str) -> str:
-    arrow = {"higher": "\u00a0↑", "lower": "\u00a0↓", "one": "\u00a0→1", "none": ""}[
-        METRICS[metric].better
-    ]
-    return METRICS[metric].label + arrow
-
-
-def _seconds(seconds: float) -> str:
-    return f"{seconds:.2f}" if seconds >= 0.01 else "<0.01"
-
-
-def _headline(summary: Summary, metric: str) -> float:
-    return summary.median if METRICS[metric].better == "one" else summary.mean
-
-
-def _score_cell(row: Row, metric: str, rows: Sequence[Row]) -> Cell:
-    """The score of one row, marked as best if no other row of its task prints a better one."""
-    digits, summary = METRICS[metric].digits, row.scores[metric]
-    if summary.n == 0:
-        return Cell("–")
-    value = _headline(summary, metric)
-    text = f"{value:.{digits}f}"
-    if METRICS[metric].better != "one":
-        text += f" [{summary.ci_low:.{digits}f}, {summary.ci_high:.{digits}f}]"
-    peers = [_headline(peer.scores[metric], metric) for peer in rows if peer.task == row.task]
-    ranks = [_badness(round(peer, digits), metric) for peer in peers if math.isfinite(peer)]
-    best = _badness(round(value, digits), metric)
-    return Cell(text, best=METRICS[metric].better != "none" and best <= min(ranks))
-
-
-def _difference_cell(difference: Summary, metric: str) -> Cell:
-    """Marked if the whole interval lies on the better side of zero."""
-    if difference.n == 0:
-        return Cell("–")
-    digits, higher = METRICS[metric].digits, METRICS[metric].better == "higher"
-    interval = f"[{difference.ci_low:+.{digits}f}, {difference.ci_high:+.{digits}f}]"
-    clearly = difference.ci_low > 0 if higher else difference.ci_high < 0
-    return Cell(f"{difference.mean:+.{digits}f} {interval}", best=clearly)
-
-
-def _badness(value: float, metric: str) -> float:
-    """Smaller is better, whichever way the metric runs."""
-    better = METRICS[metric].better
-    return {"higher": -value, "lower": value, "one": abs(value - 1), "none": 0.0}[better]
 
 
 def _json_values(value: Any) -> Any:

@@ -17,32 +17,26 @@ from typing import Any
 from torch import nn
 
 from rdtf.errors import ConfigError
-from rdtf.research.adapters.bases import FullFineTuning, load_base, published_base, small_base
-from rdtf.research.adapters.common import AdaptedUNet, Adapter
+from rdtf.research.adapters.bases import FullFineTuning, load_base, small_base
+from rdtf.research.adapters.common import AdaptedUNet, read_adapter
 from rdtf.research.adapters.customize_a_video import CustomizeAVideo
-from rdtf.research.adapters.files import read_adapter
-from rdtf.research.adapters.i2v_adapter import I2VAdapter, load_content_branch
+from rdtf.research.adapters.i2v_adapter import I2VAdapter
 from rdtf.research.adapters.prior import FrameSimilarityPrior, sample_with_prior
 from rdtf.research.adapters.simda import SimDA
-from rdtf.research.adapters.use import OneShotConfig, Prompt, learn_motion, sticker_pipeline, tune
+from rdtf.research.adapters.use import learn_motion, sticker_pipeline, tune
 
 __all__ = [
     "ADAPTERS",
     "AdaptedUNet",
-    "Adapter",
     "CustomizeAVideo",
     "FrameSimilarityPrior",
     "FullFineTuning",
     "I2VAdapter",
-    "OneShotConfig",
-    "Prompt",
     "SimDA",
     "build_adapter",
     "learn_motion",
     "load_adapter",
     "load_base",
-    "load_content_branch",
-    "published_base",
     "sample_with_prior",
     "small_base",
     "sticker_pipeline",
@@ -61,14 +55,10 @@ def build_adapter(name: str, base: nn.Module, **settings: Any) -> AdaptedUNet:
     return ADAPTERS[name](base, **settings)
 
 
-def load_adapter(folder: Path | str, base: nn.Module, **extras: Any) -> AdaptedUNet:
-    """The adapter that `save` wrote, with its settings, on a base, ready for sampling.
-
-    Args:
-        extras: arguments that files can't hold (`content_encoder`), or other settings.
-    """
-    saved = read_adapter(folder)
-    adapter = build_adapter(saved.name, base, **{**saved.settings, **extras})
+def load_adapter(folder: Path | str, base: nn.Module) -> AdaptedUNet:
+    """The adapter that `save` wrote, with its settings, on a base, ready for sampling."""
+    name, settings, _ = read_adapter(folder)
+    adapter = build_adapter(name, base, **settings)
     adapter.load(folder)
     adapter.begin("sampling")
     return adapter

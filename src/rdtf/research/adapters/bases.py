@@ -24,8 +24,13 @@ from torch import Tensor, nn
 from rdtf.errors import ConfigError
 from rdtf.fileio import read_json
 from rdtf.models.loading import load_pretrained
-from rdtf.research.adapters.common import BASE_CLASSES, AdaptedUNet, copy_tensors
-from rdtf.research.adapters.files import read_adapter, write_adapter
+from rdtf.research.adapters.common import (
+    BASE_CLASSES,
+    AdaptedUNet,
+    copy_tensors,
+    read_adapter,
+    write_adapter,
+)
 
 # Widths of the levels of a small U-Net, finest first, grow in about these proportions.
 _PROPORTIONS = (1.0, 2.0, 3.0)
@@ -77,19 +82,6 @@ def _load(base_class: Any, folder: Path, dtype: torch.dtype | None) -> nn.Module
         return load_pretrained(base_class, folder, local_files_only=True, **options)
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         raise ConfigError(f"base can't be loaded from {folder}: {error}") from error
-
-
-def published_base(kind: str) -> nn.Module:
-    """A published U-Net's shape, on the meta device: no weights, no memory; for counting."""
-    stable_diffusion: dict[str, Any] = {"sample_size": 64, "cross_attention_dim": 768}
-    with torch.device("meta"):
-        if kind == "image":
-            return UNet2DConditionModel(**stable_diffusion, attention_head_dim=8)
-        if kind == "motion":
-            return UNetMotionModel(**stable_diffusion, num_attention_heads=8)
-        if kind == "video":
-            return UNet3DConditionModel(sample_size=32)
-    raise ConfigError(f"base {kind!r} is unknown; choose from {', '.join(BASE_CLASSES)}")
 
 
 # ------------------------------------------------------------------ small ones
@@ -227,17 +219,15 @@ class FullFineTuning(AdaptedUNet):
         base = cast(Any, self.base)
         write_adapter(
             folder,
-            self.name,
-            self.settings,
-            type(base).__name__,
+            self,
             {"null_text": self.get_buffer("null_text")},
             lambda place: base.save_pretrained(place / "unet", safe_serialization=True),
         )
 
     def load(self, folder: Path | str) -> None:
-        saved = read_adapter(folder, self.name)
+        _, _, tensors = read_adapter(folder, self.name)
         trained = load_base(self.base_kind, Path(folder))
         copy_tensors(
             dict(self.base.named_parameters()), dict(trained.named_parameters()), f"{folder}"
         )
-        self.null_text = saved.tensors["null_text"].to(cast(Tensor, self.null_text))
+        self.null_text = tensors["null_text"].to(cast(Tensor, self.null_text))

@@ -22,18 +22,21 @@ train and sample it too. How the two differ:
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar
 
 import torch
 from diffusers import UNet2DConditionModel, UNet3DConditionModel, UNetMotionModel
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
+from safetensors import SafetensorError
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from rdtf.errors import CheckpointError, ConfigError
+from rdtf.fileio import atomic_folder, read_json, write_json
 from rdtf.models.conditions import Conditions
-from rdtf.research.adapters.files import read_adapter, write_adapter
+from rdtf.models.loading import load_tensors
 from rdtf.research.adapters.prior import (
     Anchors,
     ClipContext,
@@ -44,6 +47,58 @@ from rdtf.research.adapters.prior import (
     text_bias,
 )
 
+FORMAT_VERSION = 1
+WEIGHTS, CONFIG = "adapter.safetensors", "adapter.json"
+
+
+def write_adapter(
+    folder: Path | str,
+    adapter: AdaptedUNet,
+    tensors: Mapping[str, Tensor],
+    add_files: Callable[[Path], object] = lambda place: None,
+) -> None:
+    """Write an adapter's folder, without its base, whole or not at all; `add_files` adds to it."""
+    with atomic_folder(folder) as temporary:
+        save_file(
+            {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()},
+            temporary / WEIGHTS,
+        )
+        write_json(
+            temporary / CONFIG,
+            {
+                "version": FORMAT_VERSION,
+                "adapter": adapter.name,
+                "settings": adapter.settings,
+                "base": type(adapter.base).__name__,
+            },
+        )
+        add_files(temporary)
+
+
+def read_adapter(
+    folder: Path | str, name: str | None = None
+) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
+    """Name, settings and tensors of a folder; `name` = the only kind that is accepted."""
+    folder = Path(folder)
+    if not (folder / CONFIG).is_file():
+        raise CheckpointError(f"{folder} holds no adapter ({CONFIG} is missing)")
+    config = read_json(folder / CONFIG, "adapter config")
+    try:
+        version, kind = int(config["version"]), str(config["adapter"])
+        settings = dict(config["settings"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{folder / CONFIG} is damaged: {error!r}; save it anew") from error
+    if version > FORMAT_VERSION:
+        raise CheckpointError(f"{folder} was written by a newer rdtf; update rdtf")
+    if name is not None and kind != name:
+        raise CheckpointError(f"{folder} holds a {kind}, not a {name}")
+    try:
+        tensors = load_tensors(folder / WEIGHTS)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{folder / WEIGHTS} can't be read: {error}; save it anew") from error
+    return kind, settings, tensors
+
+
 SAMPLING = "sampling"
 GIVEN_FRAMES = ("clean", "noised")
 
@@ -52,33 +107,6 @@ BASE_CLASSES: dict[str, type[nn.Module]] = {
     "image": UNet2DConditionModel,
     "video": UNet3DConditionModel,
 }
-
-
-@runtime_checkable
-class Adapter(Protocol):
-    """What a comparison drives; `AdaptedUNet` implements it.
-
-    name: as in `rdtf.research.adapters.ADAPTERS`.
-    stages: what to train, one after the other, each begun by `begin`; then `begin("sampling")`.
-    """
-
-    name: ClassVar[str]
-    stages: ClassVar[tuple[str, ...]]
-
-    def begin(self, stage: str) -> None: ...
-
-    def trainable_parameters(self) -> list[nn.Parameter]: ...
-
-    @property
-    def parameter_count(self) -> int: ...
-
-    def enable_gradient_checkpointing(self) -> None: ...
-
-    def save(self, folder: Path | str) -> None: ...
-
-    def load(self, folder: Path | str) -> None: ...
-
-    def forward(self, noisy: Tensor, t: Tensor, conditions: Conditions) -> Tensor: ...
 
 
 class AdaptedUNet(nn.Module):
@@ -170,10 +198,6 @@ class AdaptedUNet(nn.Module):
         """Number of parameters that the present stage trains."""
         return sum(parameter.numel() for parameter in self.trainable_parameters())
 
-    def parameter_counts(self) -> dict[str, int]:
-        """Parameters by part of the adapter, whatever the stage."""
-        return {self.name: sum(p.numel() for p in self.adapter_parameters().values())}
-
     def train(self, mode: bool = True) -> AdaptedUNet:
         """The base stays in evaluation mode (no dropout) as long as all of it is frozen."""
         super().train(mode)
@@ -186,10 +210,7 @@ class AdaptedUNet(nn.Module):
 
     def enable_gradient_checkpointing(self) -> None:
         """Recompute each block in the backward pass, adapters included."""
-        checkpoint_blocks(self.base, self.context, True)
-
-    def disable_gradient_checkpointing(self) -> None:
-        checkpoint_blocks(self.base, self.context, False)
+        checkpoint_blocks(self.base, self.context)
 
     @property
     def device(self) -> torch.device:
@@ -262,15 +283,10 @@ class AdaptedUNet(nn.Module):
             )
         )
         timestep = t.float() * self.num_train_timesteps
-        extra = self._extra_conditions(clean, given)
-        return run_base(self.base, seen.to(dtype), timestep, text.to(dtype), extra).to(noisy.dtype)
+        return _run_base(self.base, seen.to(dtype), timestep, text.to(dtype)).to(noisy.dtype)
 
     def _anchors(self, given: Tensor) -> Anchors | None:
         """Which given frames the inserted modules read; none unless a subclass says."""
-        return None
-
-    def _extra_conditions(self, clean: Tensor, given: Tensor) -> dict[str, Any] | None:
-        """What the base reads besides noisy latents and text (`added_cond_kwargs`)."""
         return None
 
     def _mask_text(self, module: nn.Module, args: Any, kwargs: dict[str, Any]) -> Any:
@@ -284,7 +300,8 @@ class AdaptedUNet(nn.Module):
 
     def save(self, folder: Path | str) -> None:
         """Write what the adapter added, without the base: adapter.safetensors, adapter.json."""
-        write_adapter(folder, self.name, self.settings, type(self.base).__name__, self._saved())
+        tensors = {**self.adapter_parameters(), "null_text": self.get_buffer("null_text")}
+        write_adapter(folder, self, tensors)
 
     def load(self, folder: Path | str) -> None:
         """Read what `save` wrote into this adapter.
@@ -292,18 +309,11 @@ class AdaptedUNet(nn.Module):
         Raises:
             CheckpointError: no adapter there, one of another kind, or for a base of another size.
         """
-        saved = read_adapter(folder, self.name)
-        null_text = saved.tensors.pop("null_text", None)
+        _, _, tensors = read_adapter(folder, self.name)
+        null_text = tensors.pop("null_text", None)
         if null_text is not None:
             self.null_text = null_text.to(self.get_buffer("null_text"))
-        copy_tensors(self._loaded(), saved.tensors, f"adapter {folder}")
-
-    def _saved(self) -> dict[str, Tensor]:
-        return {**self._loaded(), "null_text": self.get_buffer("null_text")}
-
-    def _loaded(self) -> dict[str, Tensor]:
-        """Tensors that `load` fills, by the name in the file."""
-        return dict(self.adapter_parameters())
+        copy_tensors(self.adapter_parameters(), tensors, f"adapter {folder}")
 
 
 # ---------------------------------------------------------------------- the three bases
@@ -337,9 +347,7 @@ def spatial_blocks(base: nn.Module) -> dict[str, Any]:
     }
 
 
-def run_base(
-    base: Any, noisy: Tensor, timestep: Tensor, text: Tensor, extra: dict[str, Any] | None = None
-) -> Tensor:
+def _run_base(base: Any, noisy: Tensor, timestep: Tensor, text: Tensor) -> Tensor:
     """Call a diffusers U-Net on clips `[B, C, F, h, w]`; same shape out.
 
     A text-to-image U-Net sees the frames as a batch (inflated: what happens over time is up to
@@ -350,21 +358,20 @@ def run_base(
         return base(noisy, timestep, text, return_dict=False)[0]
     per_frame = text.repeat_interleave(frames, dim=0)
     if isinstance(base, UNetMotionModel):
-        limit = int(cast_config(base).motion_max_seq_length)
+        limit = int(_cast_config(base).motion_max_seq_length)
         if frames > limit:
             raise ConfigError(f"this motion U-Net knows {limit} frames, the clip has {frames}")
-        return base(noisy, timestep, per_frame, added_cond_kwargs=extra, return_dict=False)[0]
+        return base(noisy, timestep, per_frame, return_dict=False)[0]
     out = base(
         noisy.transpose(1, 2).flatten(0, 1),
         timestep.repeat_interleave(frames),
         per_frame,
-        added_cond_kwargs=extra,
         return_dict=False,
     )[0]
     return out.unflatten(0, (batch, frames)).transpose(1, 2)
 
 
-def cast_config(model: Any) -> Any:
+def _cast_config(model: Any) -> Any:
     """A diffusers model's registered config, untyped."""
     return model.config
 

@@ -7,9 +7,8 @@ On a frozen text-to-video U-Net, two low-rank adapters in two stages:
 2. "motion": the absorber is frozen and stays in, the layers over time are back, and a *temporal
    LoRA* (on all attention over time) learns the clip: of what is left to learn, the motion.
 
-At "sampling" the absorber is dropped and the motion goes with whatever the prompt says. Motions
-learnt apart can be added together with weights. The paper's other absorber, a textual-inversion
-token, is not built.
+At "sampling" the absorber is dropped and the motion goes with whatever the prompt says. The paper's
+other absorber, a textual-inversion token, and sums of several motions are not built.
 
 **As a baseline over a set** of clips the wanted result has the set's looks, so there
 `keep_appearance=True` leaves the absorber in. (How the RDTF paper turned this one-shot method into
@@ -21,8 +20,8 @@ attention over time at the input (`include_input=True`).
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any, ClassVar
 
 from diffusers.models.resnet import TemporalConvLayer
@@ -30,9 +29,62 @@ from diffusers.models.transformers.transformer_temporal import TransformerTempor
 from torch import Tensor, nn
 
 from rdtf.errors import ConfigError
-from rdtf.research.adapters.common import SAMPLING, AdaptedUNet, copy_tensors
-from rdtf.research.adapters.files import read_adapter
-from rdtf.research.adapters.lora import activate, add_lora, lora_parameters
+from rdtf.research.adapters.common import SAMPLING, AdaptedUNet
+
+
+def _add_lora(base: nn.Module, name: str, rank: int, targets: str) -> None:
+    """Put a low-rank adapter `name` beside every linear layer whose path matches `targets`.
+
+    It starts at zero (identity) and at strength 1, in float32 whatever the base's type.
+
+    Args:
+        targets: regular expression over whole module paths in `base`.
+    """
+    try:
+        import peft
+    except ImportError as error:
+        raise ConfigError(
+            "low-rank adapters need peft; pip install 'rdtf[adapters]' (or pip install peft)"
+        ) from error
+    if rank < 1:
+        raise ConfigError(f"rank is {rank}; it must be at least 1")
+    config = peft.LoraConfig(
+        r=rank, lora_alpha=rank, lora_dropout=0.0, bias="none", target_modules=targets
+    )
+    with warnings.catch_warnings():
+        # peft asks whether a second adapter in one model is meant; it is.
+        warnings.filterwarnings("ignore", message="Already found a `peft_config`")
+        peft.inject_adapter_in_model(config, base, adapter_name=name)
+    for parameter in lora_parameters(base, name).values():
+        parameter.data = parameter.data.float()
+
+
+def lora_parameters(base: nn.Module, name: str) -> dict[str, nn.Parameter]:
+    """Parameters of one low-rank adapter, by path without its name."""
+    return {
+        path.replace(f".{name}.", "."): parameter
+        for path, parameter in base.named_parameters()
+        if f".{name}." in path and ".lora_" in path
+    }
+
+
+def _activate(base: nn.Module, names: Sequence[str]) -> None:
+    """Run these low-rank adapters and no others; gradients are left alone."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    trained = {
+        name: parameter.requires_grad
+        for name, parameter in base.named_parameters()
+        if ".lora_" in name
+    }
+    for module in base.modules():
+        if isinstance(module, BaseTunerLayer):
+            layer: Any = module
+            layer.set_adapter([name for name in names if name in layer.r])
+    for name, parameter in base.named_parameters():
+        if name in trained:
+            parameter.requires_grad_(trained[name])
+
 
 APPEARANCE, MOTION = "appearance", "motion"
 _LINEAR = r"to_(q|k|v|out\.0)"
@@ -71,11 +123,9 @@ class CustomizeAVideo(AdaptedUNet):
         super().__init__(base, **settings)
         self.rank, self.appearance_rank = rank, appearance_rank
         self.include_input, self.keep_appearance = include_input, keep_appearance
-        self.motion_weights: dict[str, float] = {}
-        self._targets = _TEMPORAL_AND_INPUT if include_input else _TEMPORAL
         self.stage = ""
-        add_lora(base, APPEARANCE, appearance_rank, _SPATIAL)
-        self._add_motion(MOTION, rank, 1.0)
+        _add_lora(base, APPEARANCE, appearance_rank, _SPATIAL)
+        _add_lora(base, MOTION, rank, _TEMPORAL_AND_INPUT if include_input else _TEMPORAL)
         self.begin(APPEARANCE)
 
     @property
@@ -94,15 +144,10 @@ class CustomizeAVideo(AdaptedUNet):
         """`AdaptedUNet.begin`; also which low-rank adapters run, and whether time does."""
         super().begin(stage)
         self.stage = stage
-        strengths = {
-            APPEARANCE: {APPEARANCE: 1.0},
-            MOTION: {APPEARANCE: 1.0, MOTION: 1.0},
-            SAMPLING: dict(self.motion_weights),
-        }[stage]
-        if stage == SAMPLING and self.keep_appearance:
-            strengths[APPEARANCE] = 1.0
-        activate(self.base, strengths)
-        bypass_time(self.base, stage == APPEARANCE)
+        drop = stage == SAMPLING and not self.keep_appearance
+        running = [MOTION] * (stage != APPEARANCE) + [APPEARANCE] * (not drop)
+        _activate(self.base, running)
+        _bypass_time(self.base, stage == APPEARANCE)
 
     def _trained(self, stage: str) -> Sequence[nn.Parameter]:
         return [] if stage == SAMPLING else list(lora_parameters(self.base, stage).values())
@@ -111,58 +156,12 @@ class CustomizeAVideo(AdaptedUNet):
         return [p for name, p in self.base.named_parameters() if ".lora_" not in name]
 
     def adapter_parameters(self) -> dict[str, nn.Parameter]:
-        """Absorber and own motion, as `appearance.PATH` and `motion.PATH`; not the added ones."""
+        """Absorber and motion, as `appearance.PATH` and `motion.PATH`."""
         return {
             f"{part}.{path}": parameter
             for part in (APPEARANCE, MOTION)
             for path, parameter in lora_parameters(self.base, part).items()
         }
-
-    def parameter_counts(self) -> dict[str, int]:
-        """Parameters of the absorber and of each motion."""
-        return {
-            part: sum(p.numel() for p in lora_parameters(self.base, part).values())
-            for part in (APPEARANCE, *self.motion_weights)
-        }
-
-    # ------------------------------------------------------------------ several motions
-
-    def _add_motion(self, name: str, rank: int, weight: float) -> None:
-        add_lora(self.base, name, rank, self._targets)
-        self.motion_weights[name] = weight
-
-    def add_motion(self, folder: Path | str, name: str, weight: float = 1.0) -> None:
-        """Load the motion that another Customize-A-Video adapter saved, beside this one's.
-
-        It runs in the sampling stage, times `weight`, together with all others.
-        """
-        if name in (APPEARANCE, *self.motion_weights) or not name.isidentifier():
-            raise ConfigError(f"motion name {name!r} is taken or no plain name; choose another")
-        saved = read_adapter(folder, self.name)
-        if bool(saved.settings.get("include_input")) != self.include_input:
-            raise ConfigError(f"{folder} was trained with another include_input than this adapter")
-        self._add_motion(name, int(saved.settings["rank"]), weight)
-        tensors = {
-            path.removeprefix(f"{MOTION}."): tensor
-            for path, tensor in saved.tensors.items()
-            if path.startswith(f"{MOTION}.")
-        }
-        try:
-            copy_tensors(lora_parameters(self.base, name), tensors, f"motion {folder}")
-        except ValueError:
-            del self.motion_weights[name]
-            raise
-        self.begin(self.stage)
-
-    def set_motion_weights(self, weights: dict[str, float]) -> None:
-        """Strength of each motion at sampling; motions that are not named get 0."""
-        unknown = sorted(set(weights) - set(self.motion_weights))
-        if unknown:
-            raise ConfigError(
-                f"there is no motion {unknown[0]!r}; loaded: {', '.join(self.motion_weights)}"
-            )
-        self.motion_weights = {name: weights.get(name, 0.0) for name in self.motion_weights}
-        self.begin(self.stage)
 
 
 # ------------------------------------------------------------------ bypassing time
@@ -178,7 +177,7 @@ def _unchanged_tuple(hidden_states: Tensor, *_: Any, **__: Any) -> tuple[Tensor]
     return (hidden_states,)
 
 
-def bypass_time(base: nn.Module, enable: bool) -> None:
+def _bypass_time(base: nn.Module, enable: bool) -> None:
     """Switch the base's layers over time off (each frame becomes an image of its own) or on."""
     for module in base.modules():
         if isinstance(module, (TemporalConvLayer, TransformerTemporalModel)):

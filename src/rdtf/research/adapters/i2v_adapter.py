@@ -16,24 +16,18 @@ Size at Stable Diffusion 1.5: 2·d² + d in each of 16 blocks, 24,793,280 parame
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from rdtf.errors import ConfigError
-from rdtf.models.loading import load_tensors
-from rdtf.research.adapters.common import AdaptedUNet, cast_config, spatial_blocks
+from rdtf.research.adapters.common import AdaptedUNet, spatial_blocks
 from rdtf.research.adapters.prior import Anchors, ClipContext, anchors
 
-ContentEncoder = Callable[[Tensor], Tensor]
 
-
-class FirstFrameBranch(nn.Module):
+class _FirstFrameBranch(nn.Module):
     """Attention from every frame to the clean given frame, beside one self-attention.
 
     Args:
@@ -84,35 +78,22 @@ class I2VAdapter(AdaptedUNet):
 
     Args:
         base: the motion U-Net (Stable Diffusion with AnimateDiff's motion modules).
-        content_encoder: for the content branch, a frozen IP-Adapter that is already in the base
-            (`load_content_branch`): turns the clean latents of each clip's first given frame,
-            `[B, C, h, w]`, into image embeddings as that IP-Adapter reads them, `[B, E]` or, for
-            the "plus" kinds, `[B, T, E]` (decode, CLIP image encoder). Clips without a given frame
-            get zeros.
         settings: `null_text`, `num_train_timesteps`, see `AdaptedUNet`.
 
-    Frame-similarity prior: `rdtf.research.adapters.prior`.
+    The paper's content branch (a frozen IP-Adapter) is not built. Frame-similarity prior:
+    `rdtf.research.adapters.prior`.
     """
 
     name: ClassVar[str] = "i2v-adapter"
     base_kinds: ClassVar[tuple[str, ...]] = ("motion",)
 
-    def __init__(
-        self, base: nn.Module, *, content_encoder: ContentEncoder | None = None, **settings: Any
-    ) -> None:
+    def __init__(self, base: nn.Module, **settings: Any) -> None:
         super().__init__(base, **settings)
         if self.given_frames != "clean":
             raise ConfigError("i2v-adapter reads the clean given frame: given_frames must be clean")
-        if has_content_branch(base) != (content_encoder is not None):
-            raise ConfigError(
-                "the content branch needs both: an IP-Adapter in the base (load_content_branch) "
-                "and a content_encoder"
-            )
-        # In a tuple it is no submodule: it is neither trained nor saved with the adapter.
-        self._content_encoder = (content_encoder,)
         self.branches = nn.ModuleDict()
         for name, block in spatial_blocks(base).items():
-            branch = FirstFrameBranch(block.attn1, self.context)
+            branch = _FirstFrameBranch(block.attn1, self.context)
             block.attn1.register_forward_hook(branch.add, with_kwargs=True)
             self.branches[name.replace(".", "-")] = branch
         self.begin("tune")
@@ -123,41 +104,3 @@ class I2VAdapter(AdaptedUNet):
         if not torch.is_grad_enabled() and not bool(given.any()):
             return None
         return anchors(given)
-
-    def _extra_conditions(self, clean: Tensor, given: Tensor) -> dict[str, Any] | None:
-        (encoder,) = self._content_encoder
-        if encoder is None:
-            return None
-        first = given.int().argmax(dim=1)
-        stills = clean[torch.arange(len(clean), device=clean.device), :, first]
-        with torch.no_grad():
-            embeddings = encoder(stills)
-        shown = given.any(dim=1).view(-1, *[1] * (embeddings.ndim - 1))
-        embeddings = torch.where(shown, embeddings, 0.0).to(next(self.base.parameters()).dtype)
-        return {"image_embeds": [embeddings[:, None]]}
-
-
-def has_content_branch(base: nn.Module) -> bool:
-    """Whether an IP-Adapter has been loaded into the base."""
-    return getattr(cast_config(base), "encoder_hid_dim_type", None) == "ip_image_proj"
-
-
-def load_content_branch(base: nn.Module, file: Path | str) -> None:
-    """Put a published IP-Adapter for Stable Diffusion into a motion U-Net's text attention.
-
-    Args:
-        file: its safetensors file, with `image_proj.*` and `ip_adapter.*`. Local, never pickle.
-
-    Raises:
-        ConfigError: no such file, or not an IP-Adapter for this base.
-    """
-    parts: dict[str, dict[str, Tensor]] = {"image_proj": {}, "ip_adapter": {}}
-    try:
-        for name, tensor in load_tensors(file).items():
-            part, rest = name.split(".", 1)
-            parts[part][rest] = tensor
-        cast(Any, base)._load_ip_adapter_weights([parts], low_cpu_mem_usage=False)
-    except (OSError, SafetensorError) as error:
-        raise ConfigError(f"content branch {file} can't be read: {error}") from error
-    except (KeyError, RuntimeError, ValueError) as error:
-        raise ConfigError(f"{file} is no IP-Adapter for this base: {error}") from error

@@ -118,18 +118,15 @@ class _CheckpointedForward:
         return checkpoint(run, *args, use_reentrant=False, **kwargs)
 
 
-def checkpoint_blocks(base: nn.Module, context: ClipContext, enable: bool) -> None:
-    """Switch gradient checkpointing of each down, middle and up block of a diffusers U-Net.
+def checkpoint_blocks(base: nn.Module, context: ClipContext) -> None:
+    """Gradient checkpointing of each down, middle and up block of a diffusers U-Net.
 
     Whole blocks, with everything that is hooked into them: so that no adapter is left out, and so
     that it works on `UNet3DConditionModel`, for which diffusers has none.
     """
     unet: Any = base
     for block in [*unet.down_blocks, unet.mid_block, *unet.up_blocks]:
-        if enable:
-            block.forward = _CheckpointedForward(block, context)
-        else:
-            vars(block).pop("forward", None)
+        block.forward = _CheckpointedForward(block, context)
 
 
 # ------------------------------------------------------------------ lengths, text, given frames
@@ -231,21 +228,21 @@ def anchors(given: Tensor) -> Anchors:
 class FrameSimilarityPrior:
     """How sampling starts.
 
-    start_level: t0 / T in (0, 1]. At 1 only what the schedule leaves of the signal at its last
+    start_t: t0 / T in (0, 1]. At 1 only what the schedule leaves of the signal at its last
         step tells the start from noise: a little on the DDPM schedule, nothing in rectified flow.
     blur_share: share of elements from the blurred copy, in [0, 1].
     kernel_size, sigma: the blur in latent cells; defaults as in the official inference code, for
         latents of 64 × 64. The kernel is cut to what smaller latents allow.
     """
 
-    start_level: float = 1.0
+    start_t: float = 1.0
     blur_share: float = 0.5
     kernel_size: int = 9
     sigma: float = 18.0
 
     def __post_init__(self) -> None:
-        if not 0 < self.start_level <= 1:
-            raise ConfigError(f"start_level is {self.start_level}; it must be in (0, 1]")
+        if not 0 < self.start_t <= 1:
+            raise ConfigError(f"start_t is {self.start_t}; it must be in (0, 1]")
         if not 0 <= self.blur_share <= 1:
             raise ConfigError(f"blur_share is {self.blur_share}; it must be in [0, 1]")
         if self.kernel_size < 1 or self.kernel_size % 2 == 0 or self.sigma <= 0:
@@ -282,9 +279,9 @@ def gaussian_blur(frames: Tensor, kernel_size: int, sigma: float) -> Tensor:
 class _LateStart:
     """A scheduler that leaves out its steps above a noise level, as image-to-image does."""
 
-    def __init__(self, scheduler: Any, start_level: float) -> None:
+    def __init__(self, scheduler: Any, start_t: float) -> None:
         self._scheduler = scheduler
-        self._start_level = start_level
+        self._start_t = start_t
         self.init_noise_sigma = 1.0  # the start is already at its level
         self.timesteps: Any = None
         self.skipped = 0
@@ -295,7 +292,7 @@ class _LateStart:
     def set_timesteps(self, num_inference_steps: int, device: Any = None) -> None:
         set_timesteps(self._scheduler, num_inference_steps, device)
         timesteps = self._scheduler.timesteps
-        limit = self._start_level * float(self._scheduler.config.num_train_timesteps)
+        limit = self._start_t * float(self._scheduler.config.num_train_timesteps)
         above = int((timesteps > limit + 1e-4).sum())
         self.skipped = min(above, len(timesteps) - 1)
         self.timesteps = timesteps[self.skipped :]
@@ -307,7 +304,7 @@ class _LateStart:
             self._scheduler.set_begin_index(self.skipped + index)
 
     @property
-    def first_level(self) -> float:
+    def first_t(self) -> float:
         return float(self.timesteps[0]) / float(self._scheduler.config.num_train_timesteps)
 
 
@@ -326,18 +323,18 @@ def sample_with_prior(
     """`rdtf.sampling.sampling.sample`, started from the given frames; same result.
 
     Args:
-        num_inference_steps: steps of the whole schedule; those above `start_level` are left out.
+        num_inference_steps: steps of the whole schedule; those above `start_t` are left out.
         sampling: guidance scales and callback, see `sample`.
 
     Raises:
         ConfigError: a clip without given frames, and a start below full noise.
     """
-    late = _LateStart(scheduler, prior.start_level)
+    late = _LateStart(scheduler, prior.start_t)
     late.set_timesteps(num_inference_steps, device=noise.device)
     exists = conditions.given.any(dim=1)
     if late.skipped and not bool(exists.all()):
-        raise ConfigError("a clip without given frames can't start late: set start_level to 1")
-    level = torch.full((len(noise),), late.first_level, device=noise.device)
+        raise ConfigError("a clip without given frames can't start late: set start_t to 1")
+    level = torch.full((len(noise),), late.first_t, device=noise.device)
     degraded = prior.degrade(conditions.clean, conditions.given, generator)
     start = objective.add_noise(degraded, noise, level)
     # What the sampler noises the given frames with stays plain noise.

@@ -12,9 +12,9 @@ layer, so that they start as the identity:
 
 *Latent-shift attention* has no parameters: keys and values of each self-attention come from the
 frame itself and from a copy of it in which tokens are replaced by those of earlier frames
-(eq. 6–8). The released code differs: it shifts first and then reads the shifted previous frame and
-the shifted current one; `latent_shift="released"` does that. Neither is the identity on a moving
-clip, so the adapted U-Net starts as the base only with `latent_shift="off"` or on single frames.
+(eq. 6–8; the released code reads the shifted previous frame and the shifted current one). That is
+not the identity on a moving clip, so the adapted U-Net starts as the base only with
+`latent_shift="off"` or on single frames.
 The paper does not say which token takes which shift; here the shifts 0–4 lie on the diagonals of a
 4×4 tile, in about equal shares. A token without so early a frame stays its own.
 
@@ -42,10 +42,10 @@ from rdtf.research.adapters.prior import ClipContext
 
 MAX_SHIFT = 4
 _TILE = 4
-LATENT_SHIFTS = ("paper", "released", "off")
+LATENT_SHIFTS = ("paper", "off")
 
 
-class Bottleneck(nn.Module):
+class _Bottleneck(nn.Module):
     """d → d/4 → GELU → d, the last layer zero; with or without a skip. Any `[..., d]`."""
 
     def __init__(self, width: int, skip: bool) -> None:
@@ -59,14 +59,14 @@ class Bottleneck(nn.Module):
         return x + out if self.skip else out
 
 
-class BlockAdapters(nn.Module):
+class _BlockAdapters(nn.Module):
     """Spatial and feed-forward adapter of one transformer block, and its latent shift."""
 
     def __init__(self, block: Any, context: ClipContext, latent_shift: str) -> None:
         super().__init__()
         width = block.attn1.to_q.in_features
-        self.spatial = Bottleneck(width, skip=True)
-        self.feed_forward = Bottleneck(width, skip=False)
+        self.spatial = _Bottleneck(width, skip=True)
+        self.feed_forward = _Bottleneck(width, skip=False)
         self._context = context
         self._latent_shift = latent_shift
         self._beside: Tensor | None = None
@@ -83,13 +83,8 @@ class BlockAdapters(nn.Module):
         state = self._context.state
         if state.frames > 1:
             tokens = args[0] if args else kwargs["hidden_states"]
-            keys = shifted_keys(
-                tokens,
-                state.frames,
-                state.feature_grid(tokens.shape[1]),
-                released=self._latent_shift == "released",
-            )
-            kwargs["encoder_hidden_states"] = keys
+            grid = state.feature_grid(tokens.shape[1])
+            kwargs["encoder_hidden_states"] = shifted_keys(tokens, state.frames, grid)
         return args, kwargs
 
     def _after_attention(self, module: Any, args: Any, output: Tensor) -> Tensor:
@@ -104,7 +99,7 @@ class BlockAdapters(nn.Module):
         return output + beside
 
 
-class TemporalAdapter(nn.Module):
+class _TemporalAdapter(nn.Module):
     """1×1 convolution to half the width, depthwise over three frames, 1×1 back, with a skip."""
 
     def __init__(self, channels: int, context: ClipContext) -> None:
@@ -136,7 +131,7 @@ class SimDA(AdaptedUNet):
 
     Args:
         base: the text-to-image U-Net.
-        latent_shift: "paper", "released" or "off", see this module's docstring.
+        latent_shift: "paper" or "off", see this module's docstring.
         settings: see `AdaptedUNet`. SimDA itself is a text-to-video method; how given frames
             enter is said in `rdtf.research.adapters.common`.
     """
@@ -155,11 +150,11 @@ class SimDA(AdaptedUNet):
         device = next(base.parameters()).device
         with torch.device(device):
             for name, block in spatial_blocks(base).items():
-                adapters = BlockAdapters(block, self.context, latent_shift)
+                adapters = _BlockAdapters(block, self.context, latent_shift)
                 adapters.attach(block)
                 self.blocks[name.replace(".", "-")] = adapters
             for name, resnet in temporal_sites(base).items():
-                adapter = TemporalAdapter(resnet.out_channels, self.context)
+                adapter = _TemporalAdapter(resnet.out_channels, self.context)
                 resnet.register_forward_hook(adapter.after)
                 self.temporal[name.replace(".", "-")] = adapter
         self.begin("tune")
@@ -167,14 +162,6 @@ class SimDA(AdaptedUNet):
     @property
     def settings(self) -> dict[str, Any]:
         return {**super().settings, "latent_shift": self.latent_shift}
-
-    def parameter_counts(self) -> dict[str, int]:
-        """Parameters of the spatial, feed-forward and temporal adapters."""
-        counts = {"spatial": 0, "feed_forward": 0, "temporal": 0}
-        for name, parameter in self.adapter_parameters().items():
-            part = next((key for key in counts if f".{key}." in name), "temporal")
-            counts[part] += parameter.numel()
-        return counts
 
 
 def temporal_sites(base: Any) -> dict[str, Any]:
@@ -201,19 +188,15 @@ def shift_map(frames: int, height: int, width: int) -> Tensor:
     return torch.where(own >= shift, own - shift, own)
 
 
-def shifted_keys(
-    tokens: Tensor, frames: int, grid: tuple[int, int], *, released: bool = False
-) -> Tensor:
+def shifted_keys(tokens: Tensor, frames: int, grid: tuple[int, int]) -> Tensor:
     """What keys and values are made from.
 
     Args:
         tokens: normalised input of a self-attention, `[B·F, N, D]`.
         frames: F; grid: height and width with h·w = N.
-        released: as in the released code, not as in the paper.
 
     Returns:
-        `[B·F, 2·N, D]`: the frame and its shifted copy, or (released) the shifted copies of the
-        previous frame and of the frame itself. The first frame is its own previous frame.
+        `[B·F, 2·N, D]`: the frame and its shifted copy.
     """
     height, width = grid
     clips = tokens.unflatten(0, (-1, frames)).unflatten(2, grid)
@@ -221,9 +204,5 @@ def shifted_keys(
     rows = torch.arange(height, device=tokens.device)[None, :, None]
     columns = torch.arange(width, device=tokens.device)[None, None, :]
     shifted = clips[:, source, rows, columns]
-    if released:
-        previous = torch.cat([shifted[:, :1], shifted[:, :-1]], dim=1)
-        pair = (previous, shifted)
-    else:
-        pair = (clips, shifted)
-    return torch.cat([part.flatten(2, 3) for part in pair], dim=2).flatten(0, 1)
+    pair = [part.flatten(2, 3) for part in (clips, shifted)]
+    return torch.cat(pair, dim=2).flatten(0, 1)

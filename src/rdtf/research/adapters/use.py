@@ -1,40 +1,116 @@
-"""An adapter in use by itself: tuned on a prepared training set, and sampled as a pipeline."""
+"""An adapter in use: tuned on a prepared set or on one clip, and sampled as a pipeline.
+
+`Stage` is the training loop of all research code: adapters here, every method of the comparison.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from rdtf.data.dataset import PreparedDataset
 from rdtf.errors import ConfigError, UserError
-from rdtf.method.loss import frame_weights, masked_error_sum
 from rdtf.method.objective import Objective, build_objective
 from rdtf.method.tasks import TASKS
 from rdtf.models.conditions import Conditions
 from rdtf.models.representation import as_representation
 from rdtf.models.text import TextEncoders
+from rdtf.randomness import Purpose, noise_key
 from rdtf.research.adapters.common import AdaptedUNet
 from rdtf.research.adapters.customize_a_video import APPEARANCE, MOTION, CustomizeAVideo
 from rdtf.sampling.pipeline import StickerPipeline
-from rdtf.training.batches import BatchBuilder, unpack
-from rdtf.training.config import TrainConfig
+from rdtf.training.batches import Batch, BatchBuilder, SampleInfo, unpack
+from rdtf.training.config import EngineConfig, OptimizerConfig, TrainConfig
 from rdtf.training.device import autocast, resolve_precision
 from rdtf.training.distributed import Ranks
 from rdtf.training.loader import PreparedStore
 from rdtf.training.optimizer import Optimizer
 from rdtf.training.presets import build_autoencoder, build_scheduler
-from rdtf.training.step import learning_rate, train_step
+from rdtf.training.step import StepResult, learning_rate, train_step
 
 # Every task with a given frame: what text alone asks for, the base knows.
 GIVEN_TASKS: Mapping[str, float] = {task: float(task != "t2v") for task in TASKS}
 TEXT_ONLY: Mapping[str, float] = {task: float(task == "t2v") for task in TASKS}
+_CROP_SHARE = (0.33, 0.67)  # of the sides, at random; the best of the Customize-A-Video paper
+Say = Callable[[str], None]
+
+
+# ------------------------------------------------------------------ training
+
+
+class Stage:
+    """The training of one stage: a network's loss, and the optimizer of what the stage trains.
+
+    Args:
+        network: in its stage already.
+        objective: what the network predicts.
+        config: optimizer, its schedule over `config.steps`, precision, seed, weights of the loss.
+        parameters: a module with the parameters to train; None = all of the network's.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        objective: Objective,
+        config: TrainConfig,
+        device: torch.device,
+        *,
+        parameters: nn.Module | None = None,
+    ) -> None:
+        self.network, self.objective = network, objective
+        self.config, self.device = config, device
+        self.precision = resolve_precision(config.engine.precision, device)
+        self.optimizer = Optimizer(network if parameters is None else parameters, config.optimizer)
+
+    def step(self, batches: list[Batch], number: int, in_stage: int) -> StepResult:
+        """One update; `number` in the run seeds dropout, `in_stage` sets the learning rate."""
+        config = self.config
+        rate = learning_rate(config.optimizer, in_stage, config.steps)
+        self.optimizer.set_learning_rate(rate)
+        # Dropout is torch's own; seeded by the step, it is the same when a run goes on later.
+        torch.manual_seed(noise_key(config.seed, Purpose.DROPOUT, number, 1))
+        return train_step(
+            self.network,
+            self.objective,
+            self.optimizer,
+            batches,
+            max_grad_norm=config.optimizer.max_grad_norm,
+            given_frame_weight=config.given_frame_weight,
+            relative_loss_floor=config.relative_loss_floor,
+            autocast=autocast(self.precision, self.device),
+            ranks=Ranks(device=self.device),
+        )
+
+    def run(
+        self,
+        batches: Callable[[int], list[Batch]],
+        name: str,
+        first: int = 0,
+        say: Say = lambda text: None,
+    ) -> list[float]:
+        """`config.steps` steps on `batches(number)`, numbered from `first`; the loss of each.
+
+        Raises:
+            UserError: a non-finite loss.
+        """
+        losses, steps = [], self.config.steps
+        for step in range(steps):
+            result = self.step(batches(first + step), first + step, step).fetch()
+            if not result.finite:
+                raise UserError(
+                    f"{name} diverged at step {step}: its loss is non-finite; lower "
+                    "optimizer.learning_rate"
+                )
+            losses.append(result.loss)
+            if (step + 1) % self.config.engine.log_every == 0:
+                say(f"{name} step {step + 1}/{steps} loss {result.loss:.4f}")
+        return losses
 
 
 def tune(
@@ -44,7 +120,7 @@ def tune(
     *,
     task_weights: Mapping[str, float] = GIVEN_TASKS,
     device: torch.device | str = "cpu",
-    say: Callable[[str], None] = lambda text: None,
+    say: Say = lambda text: None,
 ) -> dict[str, list[float]]:
     """Train each stage of an adapter for `config.steps` steps; it is left ready for sampling.
 
@@ -60,7 +136,7 @@ def tune(
         The loss of every step, by stage.
 
     Raises:
-        UserError: the set can't be used, or the loss is no number.
+        UserError: the set can't be used, or the loss is non-finite.
     """
     device = torch.device(device)
     adapter.to(device)
@@ -78,34 +154,94 @@ def tune(
     _check_fits(adapter, representation.latent_channels, store.text_widths)
     builder = BatchBuilder(store, config, objective)
     losses: dict[str, list[float]] = {}
-    for number, stage in enumerate(adapter.stages):
-        adapter.begin(stage)
-        weights = TEXT_ONLY if stage == APPEARANCE else task_weights
-        optimizer = Optimizer(adapter, config.optimizer)
-        losses[stage] = []
-        for step in range(config.steps):
-            optimizer.set_learning_rate(learning_rate(config.optimizer, step, config.steps))
-            packed = builder.step_batches(number * config.steps + step, weights)
-            result = train_step(
-                adapter,
-                objective,
-                optimizer,
-                [unpack(batch, store, device) for batch in packed],
-                max_grad_norm=config.optimizer.max_grad_norm,
-                given_frame_weight=config.given_frame_weight,
-                autocast=autocast(resolve_precision(config.engine.precision, device), device),
-                ranks=Ranks(device=device),
-            ).fetch()
-            if not result.finite:
-                raise UserError(
-                    f"{adapter.name} diverged at step {step} of stage {stage}: its loss is no "
-                    "number; lower optimizer.learning_rate"
-                )
-            losses[stage].append(result.loss)
-            if (step + 1) % config.engine.log_every == 0:
-                say(f"{adapter.name} {stage} step {step + 1}/{config.steps} loss {result.loss:.4f}")
+    for number, name in enumerate(adapter.stages):
+        adapter.begin(name)
+        weights = TEXT_ONLY if name == APPEARANCE else task_weights
+
+        def batches(step: int, weights: Mapping[str, float] = weights) -> list[Batch]:
+            return [unpack(b, store, device) for b in builder.step_batches(step, weights)]
+
+        stage = Stage(adapter, objective, config, device)
+        first = number * config.steps
+        losses[name] = stage.run(batches, f"{adapter.name} {name}", first, say)
     adapter.begin("sampling")
     return losses
+
+
+def learn_motion(
+    adapter: CustomizeAVideo,
+    objective: Objective,
+    clean: Tensor,
+    *,
+    prompt: tuple[list[Tensor], list[Tensor]] = ([], []),
+    steps: tuple[int, int] = (200, 400),
+    learning_rate: float = 5e-4,
+    seed: int = 0,
+) -> dict[str, list[float]]:
+    """Train absorber and temporal LoRA on one clip; the adapter is left ready for sampling.
+
+    Args:
+        clean: the clip's latents, `[1, C, F, h, w]`; the absorber sees random crops of it.
+        prompt: token states and masks as `AdaptedUNet.forward` takes them.
+        steps: of the appearance and of the motion stage. The paper's own numbers, and its learning
+            rate, are not known.
+
+    Returns:
+        The loss of every step, by stage.
+    """
+    losses: dict[str, list[float]] = {}
+    for number, (name, count) in enumerate(zip((APPEARANCE, MOTION), steps, strict=True)):
+        adapter.begin(name)
+        config = TrainConfig(
+            steps=count,
+            seed=seed,
+            optimizer=OptimizerConfig(learning_rate=learning_rate, warmup_steps=0, decay_share=0.0),
+            engine=EngineConfig(precision="fp32"),
+        )
+
+        def batches(step: int, number: int = number) -> list[Batch]:
+            draw = np.random.default_rng([seed, number, step])
+            seen = crop(clean, draw) if number == 0 else clean
+            return [_one_clip(seen, objective, prompt, draw)]
+
+        stage = Stage(adapter, objective, config, clean.device)
+        losses[name] = stage.run(batches, f"{adapter.name} {name}")
+    adapter.begin("sampling")
+    return losses
+
+
+def crop(clean: Tensor, draw: np.random.Generator) -> Tensor:
+    """A random window of all frames; its sides are a drawn share of the clip's."""
+    ratio = draw.uniform(*_CROP_SHARE)
+    height, width = (max(1, round(side * ratio)) for side in clean.shape[-2:])
+    top = int(draw.integers(clean.shape[-2] - height + 1))
+    left = int(draw.integers(clean.shape[-1] - width + 1))
+    return clean[..., top : top + height, left : left + width]
+
+
+def _one_clip(
+    clean: Tensor,
+    objective: Objective,
+    prompt: tuple[list[Tensor], list[Tensor]],
+    draw: np.random.Generator,
+) -> Batch:
+    """A noised clip of which nothing is given."""
+    noise = torch.from_numpy(draw.standard_normal(tuple(clean.shape), dtype=np.float32))
+    t, frames = objective.draw_t(draw), clean.shape[2]
+    valid = torch.ones(1, frames, dtype=torch.bool, device=clean.device)
+    told = Conditions(
+        clean=clean, given=torch.zeros_like(valid), valid=valid, text=prompt[0], text_mask=prompt[1]
+    )
+    return Batch(
+        info=SampleInfo(tasks=("t2v",), clips=(0,), positions=(0,), t=(t,), num_frames=(frames,)),
+        conditions=told,
+        noise=noise.to(clean.device),
+        motion_noise=noise[:, :0],
+        t=torch.full((1,), t, device=clean.device),
+    )
+
+
+# ------------------------------------------------------------------ sampling
 
 
 def sticker_pipeline(adapter: AdaptedUNet, config: TrainConfig) -> StickerPipeline:
@@ -147,106 +283,3 @@ def _check_fits(adapter: AdaptedUNet, latent_channels: int, text_widths: tuple[i
             f"the base of {adapter.name} reads text states of width {width}, text.encoders gives "
             f"{', '.join(map(str, text_widths))}; name the encoder that it was trained with"
         )
-
-
-@dataclass(frozen=True)
-class OneShotConfig:
-    """How long and how fast. The paper's own numbers are not known; these are ours.
-
-    appearance_steps, motion_steps: optimizer steps of each stage.
-    learning_rate: AdamW, constant.
-    crop_share: the absorber sees a random crop of this share of the sides, drawn from the range
-        (the paper's best: 0.33–0.67); (1, 1) = whole frames.
-    """
-
-    appearance_steps: int = 200
-    motion_steps: int = 400
-    learning_rate: float = 5e-4
-    crop_share: tuple[float, float] = (0.33, 0.67)
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        low, high = self.crop_share
-        if not 0 < low <= high <= 1:
-            raise ConfigError(f"crop_share is {self.crop_share}; it must be a range within (0, 1]")
-
-
-@dataclass(frozen=True)
-class Prompt:
-    """Token states and mask as `AdaptedUNet.forward` takes them, for one clip."""
-
-    text: list[Tensor]
-    text_mask: list[Tensor]
-
-
-def learn_motion(
-    adapter: CustomizeAVideo,
-    objective: Objective,
-    clean: Tensor,
-    *,
-    prompt: Prompt | None = None,
-    appearance_prompt: Prompt | None = None,
-    config: OneShotConfig | None = None,
-) -> dict[str, list[float]]:
-    """Train absorber and temporal LoRA on one clip; the adapter is left ready for sampling.
-
-    Args:
-        clean: the clip's latents, `[1, C, F, h, w]`.
-        prompt: what happens in it.
-        appearance_prompt: what it looks like and nothing of what moves; None = `prompt`.
-
-    Returns:
-        The loss of every step, by stage.
-    """
-    config = config or OneShotConfig()
-    prompt = prompt or Prompt([], [])
-    plan = {
-        APPEARANCE: (config.appearance_steps, appearance_prompt or prompt),
-        MOTION: (config.motion_steps, prompt),
-    }
-    losses: dict[str, list[float]] = {}
-    for number, (stage, (steps, words)) in enumerate(plan.items()):
-        adapter.begin(stage)
-        optimizer = torch.optim.AdamW(adapter.trainable_parameters(), lr=config.learning_rate)
-        losses[stage] = []
-        for step in range(steps):
-            draw = np.random.default_rng([config.seed, number, step])
-            seen = crop(clean, config.crop_share, draw) if stage == APPEARANCE else clean
-            loss = _loss(adapter, objective, seen, words, draw)
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            losses[stage].append(float(loss.detach()))
-    adapter.begin("sampling")
-    return losses
-
-
-def crop(clean: Tensor, share: tuple[float, float], draw: np.random.Generator) -> Tensor:
-    """A random window of all frames; its sides are a drawn share of the clip's."""
-    ratio = draw.uniform(*share)
-    height, width = (max(1, round(side * ratio)) for side in clean.shape[-2:])
-    top = int(draw.integers(clean.shape[-2] - height + 1))
-    left = int(draw.integers(clean.shape[-1] - width + 1))
-    return clean[..., top : top + height, left : left + width]
-
-
-def _loss(
-    adapter: CustomizeAVideo,
-    objective: Objective,
-    clean: Tensor,
-    words: Prompt,
-    draw: np.random.Generator,
-) -> Tensor:
-    """Mean squared error of one noised clip, of which nothing is given."""
-    noise = torch.from_numpy(draw.standard_normal(tuple(clean.shape), dtype=np.float32))
-    noise = noise.to(clean.device)
-    t = torch.full((len(clean),), objective.draw_t(draw), device=clean.device)
-    valid = torch.ones(len(clean), clean.shape[2], dtype=torch.bool, device=clean.device)
-    given = torch.zeros_like(valid)
-    told = Conditions(
-        clean=clean, given=given, valid=valid, text=words.text, text_mask=words.text_mask
-    )
-    prediction = adapter(objective.add_noise(clean, noise, t), t, told)
-    target = objective.target(clean, noise, t)
-    errors, counts = masked_error_sum(prediction, target, frame_weights(valid, given))
-    return (errors * objective.loss_weight(t)).sum() / counts.sum()

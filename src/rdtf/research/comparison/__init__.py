@@ -4,15 +4,13 @@ The claim of the RDTF paper (Tables 1 to 4): with the same data and means, a com
 from scratch with dual mask and curriculum beats parameter-efficient tuning of a larger pre-trained
 one. Here that is measured: same target clips, same training FLOPs, and the same wall-clock as a
 second column. What scores well before any training proves nothing about training, so every table
-has an untrained row, and the frame composer, which is not the paper's, is in an appendix.
+has an untrained row, and the warp decoder, which is not the paper's, is in an appendix.
 
-`settings`              the budgets
-`domains`               target and source stickers, which share no kind and no style
-`methods`, `networks`   what is compared, and how each is built
-`variants`              the ablation of the paper's Tables 3 and 4
-`flops`, `batches`      what a step costs, and clips of one length
-`fit`, `pretrain`       one lean training loop for all of them
-`clips`, `scoring`      held-out clips, sampling, scores
-`compare`               the jobs, one after the other, resumable
-`results`, `tables`, `report`   what comes out
+`settings`                what a comparison may spend
+`clips`                   target and source stickers, batches of one length, held-out clips
+`methods`, `networks`     what is compared, the paper's ablation, the networks and their FLOPs
+`fit`, `experiment`       a run; all runs, one after the other
+`scoring`, `results`      scores of held-out clips; means, medians, differences with intervals
+`findings`, `report`      tables; the page
+`compare`                 all of it, resumable
 """

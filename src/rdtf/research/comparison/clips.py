@@ -18,8 +18,7 @@ from rdtf.data.dataset import PreparedDataset
 from rdtf.data.prepare import prepare
 from rdtf.data.sources import SPLITS, Split
 from rdtf.errors import ConfigError, DataError
-from rdtf.evaluation.evaluate import spread
-from rdtf.evaluation.held_out import spread_frames
+from rdtf.evaluation.evaluate import spread, spread_frames
 from rdtf.evaluation.sets import ClipMaps, FeatureScale, clip_features, clip_maps
 from rdtf.evaluation.tasks import evaluation_tasks
 from rdtf.method.objective import Objective

@@ -4,7 +4,7 @@ OUT/config.json       the budget and the data's fingerprints; others are refused
 OUT/data/             synthetic stickers of both domains, if they are not named
 OUT/bases/KIND/       the pre-trained U-Nets; KIND.json = what they cost
 OUT/flops.json        operations per clip of every network
-OUT/naive/            scores of the naive rows
+OUT/baselines/        scores of the baselines
 OUT/runs/NAME-SEED/   untrained.json, flops.json, time.json: scores before training on the target
                       and at the two points; result.json: the run
 OUT/report.html, tables.md, results.json, sheet.png
@@ -21,12 +21,11 @@ from typing import Any
 from rdtf.errors import ConfigError
 from rdtf.fileio import read_json, remove_leftovers, write_json
 from rdtf.research.comparison.clips import Domains, open_domains
+from rdtf.research.comparison.experiment import Experiment
 from rdtf.research.comparison.fit import Stopped, Watch
-from rdtf.research.comparison.jobs import Request
-from rdtf.research.comparison.methods import REFERENCE
+from rdtf.research.comparison.methods import REFERENCE, Request
 from rdtf.research.comparison.report import write_results
 from rdtf.research.comparison.settings import Budget
-from rdtf.research.comparison.workshop import Workshop
 from rdtf.training.progress import StopSignals
 from rdtf.training.run import locked
 
@@ -60,18 +59,18 @@ def compare(
         _check_config(out, budget, domains)
         deadline = None if request.max_seconds is None else started + request.max_seconds
         with StopSignals() as signals:
-            workshop = Workshop(out, budget, domains, Watch(signals, deadline), say)
+            experiment = Experiment(out, budget, domains, Watch(signals, deadline), say)
             reason = "finished"
             try:
-                workshop.run(jobs)
+                experiment.run(jobs)
             except Stopped as stopped:
                 reason = str(stopped)
-        done = sum(workshop.result(job) is not None for job in jobs)
+        done = sum(experiment.result(job) is not None for job in jobs)
         summary = {"reason": reason, "runs_done": done, "runs": len(jobs), "out": str(out)}
         if reason == "interrupted":
             return summary
         say("writing the report")
-        report = write_results(workshop.findings(jobs), out)
+        report = write_results(experiment.findings(jobs), out)
     return {**summary, "report": str(report), "seconds": round(time.monotonic() - started, 1)}
 
 

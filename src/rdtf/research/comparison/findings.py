@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,30 +11,33 @@ from typing import Any
 import numpy as np
 
 from rdtf.evaluation.baselines import BASELINES
-from rdtf.evaluation.tables import Cell, Table, as_cell
+from rdtf.evaluation.results import Table, difference_cell, metric_header, score_cells
 from rdtf.evaluation.tasks import TASK_LABELS
 from rdtf.research.comparison.clips import TASKS, Domains
-from rdtf.research.comparison.jobs import EQUAL_FLOPS, EQUAL_TIME, UNTRAINED, Job
-from rdtf.research.comparison.methods import COMPOSER, METHODS, REFERENCE
+from rdtf.research.comparison.methods import (
+    KNOWN,
+    METHODS,
+    REFERENCE,
+    VARIANTS,
+    WARP_DECODER,
+    Job,
+)
 from rdtf.research.comparison.networks import FlopTable
 from rdtf.research.comparison.results import (
     COMPARED,
     NO_SEED,
     SET_DISTANCE,
     TRAIN_DISTANCE,
-    Estimate,
     Group,
     difference,
     estimate,
 )
 from rdtf.research.comparison.scoring import Scorer, Scores
-from rdtf.research.comparison.settings import Budget
-from rdtf.research.comparison.variants import distinct_variants, variant_label
+from rdtf.research.comparison.settings import EQUAL_FLOPS, EQUAL_TIME, UNTRAINED, Budget
 
 HEADLINE = ("psnr", "ssim", "line_distance", "motion_ratio", SET_DISTANCE)
 MORE = ("alpha_mae", "flicker", "colour_drift", TRAIN_DISTANCE)
 _DIFFERENCES = ("psnr", "ssim", "line_distance", SET_DISTANCE)
-_ARROWS = {"higher": " ↑", "lower": " ↓", "one": " →1", "none": ""}
 _SCORE_NOTE = (
     "Hidden frames only; mean over clips and seeds, of ratios the median; 95 % bootstrap interval "
     "over seeds and clips in brackets (with one seed, over clips). Clips differ more than methods: "
@@ -52,78 +54,57 @@ def all_tables(findings: Findings) -> list[Table]:
     """In the order of the report; what has no rows is left out."""
     tables = []
     for point, groups in ((EQUAL_FLOPS, findings.at_flops), (EQUAL_TIME, findings.at_time)):
-        tables.append(score_table(findings, groups, f"Scores at {POINT_TITLES[point]}", HEADLINE))
-        tables.append(difference_table(findings, groups, REFERENCE, point))
-    tables.append(cost_table(findings))
-    tables.append(pretraining_table(findings))
+        tables.append(_score_table(findings, groups, f"Scores at {POINT_TITLES[point]}", HEADLINE))
+        tables.append(_difference_table(findings, groups, REFERENCE, point))
+    tables.append(_cost_table(findings))
+    tables.append(_pretraining_table(findings))
     if findings.ablation:
         title = "Ablation at equal training FLOPs (the paper's Tables 3 and 4)"
-        tables.append(score_table(findings, findings.ablation, title, HEADLINE, naive=False))
-        tables.append(steps_table(findings))
+        tables.append(_score_table(findings, findings.ablation, title, HEADLINE, baselines=False))
     title = f"More scores at {POINT_TITLES[EQUAL_FLOPS]}"
-    tables.append(score_table(findings, findings.at_flops, title, MORE))
-    return [table for table in [*tables, *appendix(findings)] if table.rows]
+    tables.append(_score_table(findings, findings.at_flops, title, MORE))
+    return [table for table in [*tables, *_appendix(findings)] if table.rows]
 
 
-def appendix(findings: Findings) -> list[Table]:
-    """What every network does before training, and the frame composer, which is not the paper's."""
+def _appendix(findings: Findings) -> list[Table]:
+    """What every network does before training, and the warp decoder, which is not the paper's."""
     title = "Appendix: every network before its first step on the target"
     others = [group for group in findings.untrained if group.method != REFERENCE]
-    tables = [score_table(findings, others, title, HEADLINE)]
-    if findings.composer:
-        title = f"Appendix: with the frame composer, at {POINT_TITLES[EQUAL_FLOPS]}"
-        tables.append(score_table(findings, findings.composer, title, HEADLINE))
-        groups = [*findings.composer, *findings.at_flops]
-        tables.append(difference_table(findings, groups, COMPOSER, EQUAL_FLOPS))
+    tables = [_score_table(findings, others, title, HEADLINE)]
+    if findings.warp_decoder:
+        title = f"Appendix: with the warp decoder, at {POINT_TITLES[EQUAL_FLOPS]}"
+        tables.append(_score_table(findings, findings.warp_decoder, title, HEADLINE))
+        groups = [*findings.warp_decoder, *findings.at_flops]
+        tables.append(_difference_table(findings, groups, WARP_DECODER, EQUAL_FLOPS))
     return tables
 
 
 # ------------------------------------------------------------------------------- scores
 
 
-def score_table(
+def _score_table(
     findings: Findings,
     groups: Sequence[Group],
     title: str,
     metrics: Sequence[str],
     *,
-    naive: bool = True,
+    baselines: bool = True,
 ) -> Table:
-    """Rows: methods, below them the untrained and naive ones; by task. The best is marked."""
+    """Rows: methods, then the untrained row and the baselines; by task. The best is marked."""
     truth, rows = findings.scorer.reference.truth, []
-    shown = [*groups, *findings.untrained_reference, *(findings.naive if naive else [])]
+    shown = [*groups, *findings.untrained_reference, *(findings.baselines if baselines else [])]
     for task in TASKS:
-        cells = {
-            metric: [estimate(group, task, metric, truth[task]) for group in shown]
-            for metric in metrics
-        }
-        for index, group in enumerate(shown):
-            marked = [_score_cell(cells[metric], index, metric) for metric in metrics]
-            rows.append([TASK_LABELS[task], group.label, *marked, *_spent(findings, group),
-                         _counts(group, truth[task])])  # fmt: skip
-    headers = ["task", "method", *(_header(metric) for metric in metrics), "clips", "TFLOP",
-               "seeds × clips"]  # fmt: skip
-    return Table(title[:1].upper() + title[1:], headers, rows if groups else [], _SCORE_NOTE)
-
-
-def _score_cell(column: Sequence[Estimate], index: int, metric: str) -> Cell:
-    digits, found = COMPARED[metric].digits, column[index]
-    if not math.isfinite(found.value):
-        return Cell("–")
-    ranks = [_badness(round(e.value, digits), metric) for e in column if math.isfinite(e.value)]
-    best = _badness(round(found.value, digits), metric) <= min(ranks)
-    text = f"{found.value:.{digits}f} [{found.low:.{digits}f}, {found.high:.{digits}f}]"
-    return Cell(text, best=best and COMPARED[metric].better != "none")
-
-
-def _badness(value: float, metric: str) -> float:
-    """Smaller is better, whichever way the metric runs."""
-    better = COMPARED[metric].better
-    return {"higher": -value, "lower": value, "one": abs(value - 1), "none": 0.0}[better]
-
-
-def _header(metric: str) -> str:
-    return COMPARED[metric].label + _ARROWS[COMPARED[metric].better]
+        columns = [
+            score_cells([estimate(g, task, m, truth[task]) for g in shown], COMPARED[m])
+            for m in metrics
+        ]
+        for group, *cells in zip(shown, *columns, strict=True):
+            seeds = "–" if NO_SEED in group.by_seed else str(len(group.by_seed))
+            counts = f"{seeds} × {len(truth[task])}"
+            rows.append([TASK_LABELS[task], group.label, *cells, *_spent(findings, group), counts])
+    names = [metric_header(COMPARED[metric]) for metric in metrics]
+    headers = ["task", "method", *names, "clips", "TFLOP", "seeds × clips"]
+    return Table(title, headers, rows if groups else [], _SCORE_NOTE)
 
 
 def _spent(findings: Findings, group: Group) -> tuple[str, str]:
@@ -139,22 +120,17 @@ def _spent(findings: Findings, group: Group) -> tuple[str, str]:
     return clips, tflop
 
 
-def _counts(group: Group, truth: np.ndarray) -> str:
-    seeds = "–" if NO_SEED in group.by_seed else str(len(group.by_seed))
-    return f"{seeds} × {len(truth)}"
-
-
-def difference_table(findings: Findings, groups: Sequence[Group], name: str, point: str) -> Table:
+def _difference_table(findings: Findings, groups: Sequence[Group], name: str, point: str) -> Table:
     """One method minus each other; marked where the whole interval is on its better side."""
     own = next((group for group in groups if group.name == name), None)
-    below = [*findings.untrained_reference, *findings.naive]
+    below = [*findings.untrained_reference, *findings.baselines]
     others = [] if own is None else [group for group in (*groups, *below) if group.name != name]
     truth, rows = findings.scorer.reference.truth, []
     for task in TASKS:
         for other in others:
             assert own is not None
             cells = [
-                _difference_cell(difference(own, other, task, metric, truth[task]), metric)
+                difference_cell(difference(own, other, task, metric, truth[task]), COMPARED[metric])
                 for metric in _DIFFERENCES
             ]
             rows.append([TASK_LABELS[task], other.label, *cells])
@@ -163,65 +139,56 @@ def difference_table(findings: Findings, groups: Sequence[Group], name: str, poi
         "Same clips, same seeds, same noise; 95 % bootstrap interval. Marked where the whole "
         f"interval is in favour of {label}; ✗ where it is against it."
     )
-    headers = ["task", "minus", *(_header(metric) for metric in _DIFFERENCES)]
+    headers = ["task", "minus", *(metric_header(COMPARED[metric]) for metric in _DIFFERENCES)]
     return Table(f"{label}, minus the others, at {POINT_TITLES[point]}", headers, rows, note)
-
-
-def _difference_cell(found: Estimate, metric: str) -> Cell:
-    if not math.isfinite(found.value):
-        return Cell("–")
-    digits, sign = COMPARED[metric].digits, 1 if COMPARED[metric].better == "higher" else -1
-    worst, best = sorted((sign * found.low, sign * found.high))
-    text = f"{found.value:+.{digits}f} [{found.low:+.{digits}f}, {found.high:+.{digits}f}]"
-    return Cell(text + (" ✗" if best < 0 else ""), best=worst > 0)
 
 
 # -------------------------------------------------------------------------------- costs
 
 
-def cost_table(findings: Findings) -> Table:
-    """What every method is, and what it spent; means over seeds."""
+def _cost_table(findings: Findings) -> Table:
+    """What every method and variant is, and what it spent; means over seeds."""
     frames, tokens = findings.budget.max_frames, _usual_tokens(findings)
-    rows = []
-    trained = [group for group in findings.composer if group.point == EQUAL_FLOPS]
-    for group in (*findings.at_flops, *trained):
-        runs = findings.runs_of(group.name)
-        stages = findings.flops[METHODS[group.name].network_key]
-        costs = [(t.forward_per_clip(frames, tokens), t.per_clip(frames, tokens))
-                 for t in stages.values()]  # fmt: skip
-        at_flops = _mean_used(runs, EQUAL_FLOPS)
-        at_time = _mean_used(runs, EQUAL_TIME) or at_flops
-        sampling = np.mean([list(s.seconds.values()) for s in group.by_seed.values()])
-        rows.append(
-            [
-                group.label,
-                group.name,
-                f"{runs[0]['parameters'] / 1e6:.2f}",
-                f"{runs[0]['trained_parameters'] / 1e6:.3f}",
-                " / ".join(f"{forward / 1e9:.2f}" for forward, _ in costs),
-                " / ".join(f"{both / 1e9:.2f}" for _, both in costs),
-                " / ".join(f"{both / forward:.2f}" for forward, both in costs),
-                f"{at_flops['step']:.0f}",
-                f"{at_flops['clips']:.0f}",
-                f"{at_flops['flops'] / 1e12:.3f}",
-                f"{at_flops['seconds']:.0f}",
-                f"{at_time['clips']:.0f}",
-                f"{at_time['flops'] / 1e12:.3f}",
-                f"{at_time['seconds']:.0f}",
-                f"{sampling:.2f}",
-            ]
-        )
-    headers = [
-        "method", "run", "parameters (M)", "trained (M)", "forward (GFLOP/clip)",
-        "forward + backward", "ratio", "steps", "clips", "TFLOP", "seconds",
-        "clips at equal time", "TFLOP at equal time", "seconds at equal time", "sampling (s/clip)",
-    ]  # fmt: skip
+    trained = [group for group in findings.warp_decoder if group.point == EQUAL_FLOPS]
+    groups = {group.name: group for group in (*findings.at_flops, *trained, *findings.ablation)}
+    rows = [_cost_row(findings, group, frames, tokens) for group in groups.values()]
     note = (
         f"Operations of a clip of {frames} frames and {tokens} text tokens, frozen parts included; "
         "two numbers where training has two stages. Steps, clips, TFLOP and seconds: of tuning on "
         "the target alone, when the FLOPs of the DFGN are used up, and when its seconds are."
     )
-    return Table("Cost of training on the target", headers, rows, note)
+    return _table("Cost of training on the target", rows, note)
+
+
+def _cost_row(findings: Findings, group: Group, frames: int, tokens: int) -> dict[str, str]:
+    runs = findings.runs_of(group.name)
+    stages = findings.flops[KNOWN[group.name].network_key].values()
+    costs = [(t.forward_per_clip(frames, tokens), t.per_clip(frames, tokens)) for t in stages]
+    at_flops = _mean_used(runs, EQUAL_FLOPS)
+    at_time = _mean_used(runs, EQUAL_TIME) or at_flops
+    sampling = np.mean([list(s.seconds.values()) for s in group.by_seed.values()])
+    return {
+        "method": group.label,
+        "run": group.name,
+        "parameters (M)": f"{runs[0]['parameters'] / 1e6:.2f}",
+        "trained (M)": f"{runs[0]['trained_parameters'] / 1e6:.3f}",
+        "forward (GFLOP/clip)": " / ".join(f"{forward / 1e9:.2f}" for forward, _ in costs),
+        "forward + backward": " / ".join(f"{both / 1e9:.2f}" for _, both in costs),
+        "ratio": " / ".join(f"{both / forward:.2f}" for forward, both in costs),
+        "steps": f"{at_flops['step']:.0f}",
+        "clips": f"{at_flops['clips']:.0f}",
+        "TFLOP": f"{at_flops['flops'] / 1e12:.3f}",
+        "seconds": f"{at_flops['seconds']:.0f}",
+        "clips at equal time": f"{at_time['clips']:.0f}",
+        "TFLOP at equal time": f"{at_time['flops'] / 1e12:.3f}",
+        "seconds at equal time": f"{at_time['seconds']:.0f}",
+        "sampling (s/clip)": f"{sampling:.2f}",
+    }
+
+
+def _table(title: str, rows: Sequence[Mapping[str, str]], note: str) -> Table:
+    """A table whose headers are the keys of its rows."""
+    return Table(title, list(rows[0]) if rows else [], [list(row.values()) for row in rows], note)
 
 
 def _usual_tokens(findings: Findings) -> int:
@@ -238,71 +205,29 @@ def _mean_used(runs: Sequence[Mapping[str, Any]], point: str) -> dict[str, float
     return {key: float(np.mean([row[key] for row in used])) for key in keys}
 
 
-def pretraining_table(findings: Findings) -> Table:
+def _pretraining_table(findings: Findings) -> Table:
     """What the U-Nets cost before: not a part of anybody's budget."""
     reference = _mean_used(findings.runs_of(REFERENCE)[:1], EQUAL_FLOPS)
     rows = [
-        [
-            f"{kind} U-Net",
-            cost["task"],
-            f"{cost['parameters'] / 1e6:.2f}",
-            f"{cost['step']}",
-            f"{cost['clips']}",
-            f"{cost['flops'] / 1e12:.3f}",
-            f"{cost['clips'] / reference['clips']:.1f}" if reference else "–",
-            f"{cost['flops'] / reference['flops']:.1f}" if reference else "–",
-            f"{cost['seconds']:.0f}",
-            "–" if cost["loss"] is None else f"{cost['loss']:.3f}",
-        ]
+        {
+            "base": f"{kind} U-Net",
+            "pre-trained on": cost["task"],
+            "parameters (M)": f"{cost['parameters'] / 1e6:.2f}",
+            "steps": f"{cost['step']}",
+            "clips": f"{cost['clips']}",
+            "TFLOP": f"{cost['flops'] / 1e12:.3f}",
+            "× the DFGN's clips": f"{cost['clips'] / reference['clips']:.1f}",
+            "× its FLOPs": f"{cost['flops'] / reference['flops']:.1f}",
+            "seconds": f"{cost['seconds']:.0f}",
+            "loss at the end": "–" if cost["loss"] is None else f"{cost['loss']:.3f}",
+        }
         for kind, cost in findings.bases.items()
     ]
-    headers = ["base", "pre-trained on", "parameters (M)", "steps", "clips", "TFLOP",
-               "× the DFGN's clips", "× its FLOPs", "seconds", "loss at the end"]  # fmt: skip
     note = (
         "On the source domain, once for all seeds; on top of what tuning costs. For equal FLOPs a "
         "larger network sees fewer clips: a base may have seen fewer than the DFGN on the target."
     )
-    return Table("Cost of pre-training, apart", headers, rows, note)
-
-
-def steps_table(findings: Findings) -> Table:
-    """What the variants of the ablation did with the same FLOPs."""
-    rows = []
-    for group in findings.ablation:
-        runs = findings.runs_of(group.name)
-        used = _mean_used(runs, EQUAL_FLOPS)
-        rows.append(
-            [
-                group.label,
-                group.name,
-                f"{runs[0]['parameters'] / 1e6:.2f}",
-                f"{used['step']:.0f}",
-                f"{used['clips']:.0f}",
-                f"{used['flops'] / 1e12:.3f}",
-                f"{used['seconds']:.0f}",
-            ]
-        )
-    headers = ["variant", "run", "parameters (M)", "steps", "clips", "TFLOP", "seconds"]
-    return Table("Cost of the ablation", headers, rows)
-
-
-# ----------------------------------------------------------------------------- markdown
-
-
-def markdown(table: Table) -> str:
-    """A table in Markdown; the best of a column is bold."""
-
-    def line(cells: Sequence[Cell | str]) -> str:
-        texts = []
-        for cell in map(as_cell, cells):
-            words = cell.text.replace("|", "\\|")
-            texts.append(f"**{words}**" if cell.best else words)
-        return "| " + " | ".join(texts) + " |"
-
-    rule = "|" + "|".join(" --- " if column < 2 else " ---: " for column in
-                          range(len(table.headers))) + "|"  # fmt: skip
-    lines = [f"### {table.title}", "", line(table.headers), rule, *map(line, table.rows)]
-    return "\n".join([*lines, "", table.note, ""] if table.note else [*lines, ""])
+    return _table("Cost of pre-training, apart", rows, note)
 
 
 @dataclass(frozen=True)
@@ -327,9 +252,9 @@ class Findings:
         return len(self.results) == len(self.jobs)
 
     @cached_property
-    def naive(self) -> list[Group]:
-        """The naive rows; they have no seed."""
-        folder = self.out / "naive"
+    def baselines(self) -> list[Group]:
+        """The baselines; they have no seed."""
+        folder = self.out / "baselines"
         return [
             Group(name, name, {NO_SEED: Scores.load(folder, name)})
             for name in BASELINES
@@ -338,19 +263,19 @@ class Findings:
 
     @cached_property
     def at_flops(self) -> list[Group]:
-        """Every method when its FLOPs are used up, but for the composer."""
-        return [group for group in self._methods(EQUAL_FLOPS) if group.name != COMPOSER]
+        """Every method when its FLOPs are used up, but for the warp decoder."""
+        return [group for group in self._methods(EQUAL_FLOPS) if group.name != WARP_DECODER]
 
     @cached_property
     def at_time(self) -> list[Group]:
         """Every method when the DFGN's seconds are used up; the DFGN itself at its end."""
-        return [group for group in self._methods(EQUAL_TIME) if group.name != COMPOSER]
+        return [group for group in self._methods(EQUAL_TIME) if group.name != WARP_DECODER]
 
     @cached_property
-    def composer(self) -> list[Group]:
-        """The DFGN with the frame composer when its FLOPs are used up, and before any training."""
+    def warp_decoder(self) -> list[Group]:
+        """The DFGN with the warp decoder when its FLOPs are used up, and before any training."""
         groups = [*self._methods(EQUAL_FLOPS), *self.untrained]
-        return [group for group in groups if group.method == COMPOSER]
+        return [group for group in groups if group.method == WARP_DECODER]
 
     @cached_property
     def untrained(self) -> list[Group]:
@@ -367,10 +292,7 @@ class Findings:
         """The variants that were run, in the order of the table."""
         if not any(job.is_variant for job in self.jobs):
             return []
-        groups = [
-            self._group(variant.name, variant_label(variant.name), EQUAL_FLOPS)
-            for variant in distinct_variants()
-        ]
+        groups = [self._group(variant.name, variant.label, EQUAL_FLOPS) for variant in VARIANTS]
         return [group for group in groups if group.by_seed]
 
     def _methods(self, point: str) -> list[Group]:

@@ -1,4 +1,4 @@
-"""One lean training loop for all methods: the engine's own parts, FLOPs and seconds counted.
+"""A run of one method: stages (`rdtf.research.adapters.use.Stage`), FLOPs and seconds counted.
 
 A run goes on until all its milestones are reached (so many FLOPs, so many seconds); at each of them
 somebody looks at the network with its averaged weights. Stopped at any step it goes on later from
@@ -21,20 +21,19 @@ import torch
 from rdtf.errors import UserError
 from rdtf.fileio import delete_folder
 from rdtf.method.objective import build_objective
-from rdtf.randomness import Purpose, noise_key
+from rdtf.research.adapters.use import Stage
 from rdtf.research.comparison.methods import Method
 from rdtf.research.comparison.networks import FlopTable, ParameterView, Trainee
 from rdtf.training.batches import BatchBuilder, PackedBatch, unpack
 from rdtf.training.checkpoint import Retention, load_latest, load_weights, save_checkpoint
 from rdtf.training.config import TrainConfig
-from rdtf.training.device import autocast, resolve_precision
 from rdtf.training.distributed import Ranks
 from rdtf.training.loader import LEAD_STEPS, CurriculumLookahead, StepLoader, resolve_workers
-from rdtf.training.optimizer import EMA, Optimizer
+from rdtf.training.optimizer import EMA
 from rdtf.training.progress import StopSignals
-from rdtf.training.step import StepResult, learning_rate, train_step
+from rdtf.training.step import StepResult
 
-_PATIENCE = 3  # steps in a row whose loss may be no number
+_PATIENCE = 3  # steps in a row whose loss may be non-finite
 _SAVE_SECONDS = 120.0
 _SAY_SECONDS = 10.0
 _FOREVER = 10**9
@@ -107,7 +106,6 @@ class Fit:
         self.plan, self.folder, self.device, self.say = plan, folder, device, say
         self.network = plan.network.to(device)
         self.objective = build_objective(plan.config.objective)
-        self.precision = resolve_precision(plan.config.engine.precision, device)
         self.step = self.clips = self.stage = self.stage_start = 0
         self.flops = self.seconds = 0.0
         self.losses: list[float] = []
@@ -167,27 +165,11 @@ class Fit:
 
     def _train_one_step(self) -> None:
         started = time.monotonic()
-        config = self.plan.config
         if self._batches is None:
             self._batches = iter(self._loader())
         packed = next(self._batches)
         batches = [unpack(batch, self.plan.batches.store, self.device) for batch in packed]
-        in_stage = self.step - self.stage_start
-        self.optimizer.set_learning_rate(learning_rate(config.optimizer, in_stage, config.steps))
-        # Dropout is torch's own; seeded by the step, it is the same when the run goes on later.
-        torch.manual_seed(noise_key(config.seed, Purpose.DROPOUT, self.step, 1))
-        result = train_step(
-            self.network,
-            self.objective,
-            self.optimizer,
-            batches,
-            max_grad_norm=config.optimizer.max_grad_norm,
-            given_frame_weight=config.given_frame_weight,
-            relative_loss_floor=config.relative_loss_floor,
-            learn=config.learn,
-            autocast=autocast(self.precision, self.device),
-            ranks=Ranks(device=self.device),
-        )
+        result = self.training.step(batches, self.step, self.step - self.stage_start)
         self.ema.update(self.view)
         self._count(packed)
         self.step += 1
@@ -212,12 +194,12 @@ class Fit:
             self.bad_steps = 0 if measured.finite else self.bad_steps + 1
             if self.bad_steps > _PATIENCE:
                 raise UserError(
-                    f"{self.plan.method.name} diverged at step {self.step - 1}: its loss is no "
-                    "number; use another --out with --set learning_rate_scale=0.3"
+                    f"{self.plan.method.name} diverged at step {self.step - 1}: its loss is "
+                    "non-finite; use another --out with --set learning_rate_scale=0.3"
                 )
             if measured.finite:
                 self.curriculum.observe(measured.losses, measured.t, measured.tasks)
-        self.foresight.step_done()
+        self.lookahead.step_done()
 
     def _now_and_then(self) -> None:
         now = time.monotonic()
@@ -238,13 +220,19 @@ class Fit:
         config = self.plan.config
         self.network.begin(self._stage_name)
         self.view = ParameterView(self.network.trained_parameters())
-        self.optimizer = Optimizer(self.view, config.optimizer)
+        self.training = Stage(
+            self.network,
+            self.objective,
+            config,
+            self.device,
+            parameters=self.view,
+        )
         self.ema = EMA(self.view, config.optimizer.ema_decays)
         self.bad_steps = 0  # in a row
         self.curriculum = self.plan.method.curriculum(self._stage_name, config)
-        self.foresight = CurriculumLookahead(self.curriculum, config.steps)
+        self.lookahead = CurriculumLookahead(self.curriculum, config.steps)
         quantiles = [self.curriculum.quantile] * LEAD_STEPS
-        self.foresight.load_state_dict({"first_step": self.step, "quantiles": quantiles})
+        self.lookahead.load_state_dict({"first_step": self.step, "quantiles": quantiles})
         self.pending: StepResult | None = None
         self._batches: Iterator[list[PackedBatch]] | None = None
 
@@ -267,7 +255,7 @@ class Fit:
     def _loader(self) -> StepLoader:
         return StepLoader(
             self.plan.batches,
-            self.foresight,
+            self.lookahead,
             self.step,
             _FOREVER,
             rank=0,
@@ -283,7 +271,7 @@ class Fit:
         ranks = Ranks(device=self.device)
         tensors = {
             "weights": {name: p.detach() for name, p in self.network.own_parameters().items()},
-            "optimizer": self.optimizer.state_tensors(ranks),
+            "optimizer": self.training.optimizer.state_tensors(ranks),
             "average": self.ema.state_tensors(ranks)[0],
         }
         state = {
@@ -294,7 +282,7 @@ class Fit:
             "shapes": [[*shape, count] for shape, count in self.shapes.items()],
             "passed": self.passed,
             "curriculum": self.curriculum.state_dict(),
-            "foresight": self.foresight.state_dict(),
+            "foresight": self.lookahead.state_dict(),
             "pending": self.pending.state_dict() if self.pending is not None else None,
             "ema_updates": self.ema.num_updates,
             "strikes": self.bad_steps,
@@ -312,10 +300,10 @@ class Fit:
         whole = ParameterView(own)
         weights = {name.replace(".", "-"): v for name, v in checkpoint.load("weights").items()}
         load_weights(whole, weights, f"checkpoint of {self.folder}")
-        self.optimizer.load_state_tensors(checkpoint.load("optimizer"))
+        self.training.optimizer.load_state_tensors(checkpoint.load("optimizer"))
         self.ema.load_state_tensors([checkpoint.load("average")], int(state["ema_updates"]))
         self.curriculum.load_state_dict(state["curriculum"])
-        self.foresight.load_state_dict(state["foresight"])
+        self.lookahead.load_state_dict(state["foresight"])
         self.bad_steps = int(state["strikes"])
         if state["pending"] is not None:
             self.pending = StepResult.from_state(state["pending"])

@@ -22,7 +22,7 @@ from rdtf.training.presets import build_denoiser
 # The paper's network as far as it is the paper's: DFGN, dual mask, adaptive curriculum; with
 # rectified flow instead of eps, and pixel patches instead of a public autoencoder.
 REFERENCE = "dfgn"
-COMPOSER = "dfgn-composer"  # not the paper's, and good before any training: in the appendix
+WARP_DECODER = "dfgn-warp-decoder"  # not the paper's, and good before any training: in the appendix
 CONTROL = "unet-from-scratch"  # tells what pre-training brings
 
 
@@ -77,11 +77,11 @@ class Method:
     def curriculum(self, stage: str, config: TrainConfig) -> Curriculum:
         """How the tasks of a stage are drawn."""
         if stage in self.stage_tasks:
-            return TaskMix(self.stage_tasks[stage])
+            return _TaskMix(self.stage_tasks[stage])
         return Curriculum(config.curriculum)
 
 
-class TaskMix(Curriculum):
+class _TaskMix(Curriculum):
     """Task weights that stay as they are."""
 
     def __init__(self, weights: Mapping[str, float]) -> None:
@@ -101,7 +101,7 @@ _ALL = (
         1e-2,
         adapter="i2v-adapter",
         # As late as one of four evaluations allows; half of the start is blurred.
-        prior=FrameSimilarityPrior(start_level=0.8, blur_share=0.5, kernel_size=9, sigma=3.0),
+        prior=FrameSimilarityPrior(start_t=0.8, blur_share=0.5, kernel_size=9, sigma=3.0),
         **_MOTION,
     ),
     Method(
@@ -137,13 +137,30 @@ _ALL = (
         pretrained=False,
         **_MOTION,
     ),
-    Method(COMPOSER, "DFGN with the frame composer", 1e-3),
+    Method(WARP_DECODER, "DFGN with the warp decoder", 1e-3),
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}
 DEFAULT_METHODS = tuple(METHODS)
 
 
-def choose_methods(names: Sequence[str]) -> list[Method]:
+# The largest of 1e-3 and 3e-3 with which each trains well; with 3e-3 the image U-Net collapses.
+_RATES = {"motion": 3e-3, "image": 1e-3, "video": 1e-3}
+
+
+def pretraining(kind: str) -> Method:
+    """All of a new U-Net trained on text alone: nothing is given."""
+    return Method(
+        f"pretrain-{kind}",
+        f"pre-training of the {kind} U-Net",
+        _RATES[kind],
+        base=kind,
+        adapter="full-fine-tuning",
+        pretrained=False,
+        stage_tasks={"tune": TEXT_ONLY},
+    )
+
+
+def _choose_methods(names: Sequence[str]) -> list[Method]:
     """Methods by name, in the order of the tables; the DFGN, whose cost is the budget, is in."""
     for name in names:
         if name not in METHODS:
@@ -214,3 +231,70 @@ def reference_parameters(budget: Budget, sizes: Sizes) -> int:
     """Parameters of the DFGN at this budget."""
     with torch.device("meta"):
         return _from_scratch(METHODS[REFERENCE], budget, 0, sizes).num_parameters
+
+
+_RATE = METHODS[REFERENCE].learning_rate
+
+
+def _variant(name: str, label: str, *, dual_mask: bool = True, **changes: object) -> Method:
+    changes = {"model__compose": False, **changes}
+    return Method(name, label, _RATE, changes=changes, dual_mask=dual_mask)
+
+
+# The last row is the DFGN that the comparison trains anyway. The paper's static curriculum is its
+# linear one: the knots lie on a line.
+VARIANTS: tuple[Method, ...] = (
+    _variant(
+        "conv3d",
+        "3D convolution as temporal layer",
+        dual_mask=False,
+        model__temporal_layer="conv3d",
+    ),
+    _variant("sti", "STI", dual_mask=False),
+    _variant("dual-mask", "STI + dual mask, curriculum none", curriculum__mode="none"),
+    _variant("linear", "… + linear curriculum (= the static one)", curriculum__mode="linear"),
+    Method(REFERENCE, "… + adaptive curriculum", _RATE, changes=METHODS[REFERENCE].changes),
+)
+
+
+KNOWN = {variant.name: variant for variant in VARIANTS} | METHODS
+
+
+# ----------------------------------------------------------------------------- jobs
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run: a method or a variant of the ablation, and a seed."""
+
+    method: Method
+    seed: int
+    is_variant: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.method.name}-{self.seed}"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a call asks for; the budget is settled with the folder, the rest may grow."""
+
+    methods: Sequence[str]
+    seeds: int
+    ablation: bool
+    max_seconds: float | None = None
+
+    def jobs(self) -> list[Job]:
+        """Methods seed by seed, the DFGN first (it sets the budget), then the ablation."""
+        methods = _choose_methods(self.methods)
+        variants = VARIANTS if self.ablation else ()
+        jobs = [Job(method, seed) for seed in range(self.seeds) for method in methods]
+        done = {method.name for method in methods}
+        jobs += [
+            Job(variant, seed, is_variant=True)
+            for seed in range(self.seeds)
+            for variant in variants
+            if variant.name not in done
+        ]
+        return jobs

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -34,8 +34,8 @@ class FlopTable:
     """
 
     clips: int
-    forward: tuple[tuple[int, ...], ...]
-    training: tuple[tuple[int, ...], ...]
+    forward: Sequence[Sequence[int]]
+    training: Sequence[Sequence[int]]
 
     def per_batch(self, frames: int, tokens: int) -> int:
         """Forward and backward pass of `clips` clips."""
@@ -49,16 +49,8 @@ class FlopTable:
         """A clip's part of a forward pass."""
         return _interpolate(self.forward, frames, tokens) / self.clips
 
-    def to_dict(self) -> dict[str, Any]:
-        return {"clips": self.clips, "forward": self.forward, "training": self.training}
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> FlopTable:
-        counts = (tuple(map(tuple, values[name])) for name in ("forward", "training"))
-        return cls(values["clips"], *counts)
-
-
-def _interpolate(counts: tuple[tuple[int, ...], ...], frames: int, tokens: int) -> int:
+def _interpolate(counts: Sequence[Sequence[int]], frames: int, tokens: int) -> int:
     """Lagrange through the counts in frames, a line in tokens; exact for whole numbers."""
     first, second = _TOKENS
     at_tokens = [low + (high - low) * (tokens - first) // (second - first) for low, high in counts]
@@ -73,10 +65,9 @@ def count_flops(
 ) -> FlopTable:
     """The table of a network in its present stage, for batches of `clips`; clears its gradients.
 
-    One frame is given, and nobody looks at which, as on a GPU: the composer searches all frames for
-    motion and composes them all, as it must where it can't tell the hidden ones. (I2V-Adapter
-    projects each given frame that is looked at once more, which changes its count by less than one
-    per cent with more of them.)
+    One frame is given, and nobody looks at which, as on a GPU: the warp decoder matches and warps
+    all frames, as it must where it can't tell the hidden ones. (I2V-Adapter projects each given
+    frame that is looked at once more, which changes its count by less than one per cent.)
     """
     device = next(network.parameters()).device
     count = functools.partial(
@@ -84,9 +75,7 @@ def count_flops(
     )
     counts = [[count(frames, tokens) for tokens in _TOKENS] for frames in _LENGTHS]
     network.zero_grad(set_to_none=True)
-    return FlopTable(
-        clips, *(tuple(tuple(pair[part] for pair in row) for row in counts) for part in (0, 1))
-    )
+    return FlopTable(clips, *([[pair[part] for pair in row] for row in counts] for part in (0, 1)))
 
 
 def _count(
@@ -224,8 +213,8 @@ class Trainee(nn.Module):
 class Tuned(Trainee):
     """An adapter (or full fine-tuning) on a U-Net.
 
-    The U-Net predicts the clean clip and is shown the best linear guess of it instead of the plain
-    noisy latents, as the DFGN is: that helped the DFGN, so nobody shall go without it.
+    The U-Net predicts the clean clip and is shown the best linear estimate of it instead of the
+    plain noisy latents, as the DFGN is: that helped the DFGN, so nobody shall go without it.
     """
 
     def __init__(self, adapter: AdaptedUNet) -> None:
@@ -241,7 +230,7 @@ class Tuned(Trainee):
         return dict(self.adapter[0].adapter_parameters())
 
     def forward(self, noisy: Tensor, t: Tensor, conditions: Conditions, **options: Any) -> Tensor:
-        return self.network(noisy * linear_guess_scale(t), t, conditions, **options)
+        return self.network(noisy * linear_estimate_scale(t), t, conditions, **options)
 
 
 class SingleTask(Trainee):
@@ -270,8 +259,8 @@ class SingleTask(Trainee):
         return self.network(noisy, t, replace(conditions, given=first), **options)
 
 
-def linear_guess_scale(t: Tensor) -> Tensor:
-    """What turns noisy latents of rectified flow into the best linear guess of the clean ones.
+def linear_estimate_scale(t: Tensor) -> Tensor:
+    """What turns noisy latents of rectified flow into the best linear estimate of the clean ones.
 
     `[B]` → `[B, 1, 1, 1, 1]`; zero where there is only noise.
     """

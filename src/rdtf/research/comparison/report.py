@@ -7,22 +7,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from rdtf.evaluation.charts import Curve, Line
-from rdtf.evaluation.examples import Example
 from rdtf.evaluation.report import write_report
+from rdtf.evaluation.results import Example, Table, save_example_sheet
 from rdtf.evaluation.sets import FEATURES_NAME
-from rdtf.evaluation.tables import Table
-from rdtf.evaluation.tasks import TASK_LABELS
 from rdtf.fileio import write_json, write_text
 from rdtf.research.comparison.clips import TASKS
-from rdtf.research.comparison.findings import Findings, all_tables, markdown
-from rdtf.research.comparison.jobs import CURVE_SHARES, EQUAL_FLOPS, EQUAL_TIME, UNTRAINED
+from rdtf.research.comparison.findings import Findings, all_tables
 from rdtf.research.comparison.methods import METHODS, REFERENCE
 from rdtf.research.comparison.results import Group, summary
-from rdtf.research.comparison.scoring import CURVE_LEVEL
-from rdtf.stickers import write_sheet
+from rdtf.research.comparison.settings import EQUAL_FLOPS, EQUAL_TIME, UNTRAINED
 
 _TITLE = "DFGN from scratch against tuning of a larger pre-trained model"
 _INTRO = """\
@@ -30,7 +23,7 @@ Budget “{budget}”. The DFGN ({dfgn:.2f} M parameters; the paper's network wi
 curriculum, here with rectified flow and pixel patches) is trained from scratch on the target; \
 U-Nets of about {ratio:g} times its size are pre-trained on the source, and then adapted to the \
 target. All get the same clips and the same training FLOPs (or, as a second column, the same \
-wall-clock); what pre-training cost comes on top of it and is shown apart. The frame composer, \
+wall-clock); what pre-training cost comes on top of it and is shown apart. The warp decoder, \
 which is not the paper's and scores well before any training, is in the appendix.
 
 Target: {target}.
@@ -45,14 +38,13 @@ def write_results(findings: Findings, out: Path) -> Path:
     write_json(out / "results.json", _results(findings))
     write_text(out / "tables.md", _markdown(findings, tables, notes))
     if examples:
-        _write_sheet(examples, out / "sheet.png")
+        save_example_sheet(examples, out / "sheet.png")
     return write_report(
         out / "report.html",
         title=_TITLE,
         intro=_intro(findings),
         tables=tables,
         examples=examples,
-        curves=_curves(findings),
         notes=notes,
     )
 
@@ -73,7 +65,7 @@ def _intro(findings: Findings) -> str:
 
 
 def _markdown(findings: Findings, tables: Sequence[Table], notes: Sequence[str]) -> str:
-    parts = [f"# {_TITLE}", _intro(findings), *map(markdown, tables)]
+    parts = [f"# {_TITLE}", _intro(findings), *(table.markdown() for table in tables)]
     return "\n\n".join(parts) + "\n## Notes\n\n" + "\n".join(f"- {note}" for note in notes) + "\n"
 
 
@@ -90,7 +82,7 @@ def _notes(findings: Findings) -> list[str]:
     notes = [
         "Equal FLOPs: operations of the forward and backward pass that training needs, counted on "
         "each network with its frozen parts (convolutions, matrix products, attention, pooling, "
-        "resizing, and the composer's matching and warping). Equal wall-clock: as long as the "
+        "resizing, and the warp decoder's matching and warping). Equal wall-clock: as long as the "
         "DFGN's own training took for the same seed. A run is scored before its first step and at "
         "both points, with averaged weights; the learning rate is constant after its warm-up.",
         "Each network is one run for all tasks. Adapters and full fine-tuning are tuned on image "
@@ -100,8 +92,8 @@ def _notes(findings: Findings) -> list[str]:
         "Customize-A-Video spends half of its budget on the appearance absorber, which stays in at "
         "sampling. Full fine-tuning is that of the motion U-Net, the base of I2V-Adapter.",
         f"Sampling: rectified flow, Euler, {budget.sampling_steps} network evaluations for every "
-        f"method, text guidance {budget.guidance_scale:g}. I2V-Adapter starts from its frame-"
-        "similarity prior, the others from noise; the noise of a clip is the same for all.",
+        "method, no guidance. I2V-Adapter starts from its frame-similarity prior, the others from "
+        "noise; the noise of a clip is the same for all.",
         f"Learning rates: {rates}.",
         f"Set distance: unbiased squared MMD, cubic kernel, features {FEATURES_NAME} (fixed random "
         "convolutions, nothing trained, nothing downloaded) of hidden frames and of the steps that "
@@ -121,7 +113,7 @@ def _notes(findings: Findings) -> list[str]:
 
 def _results(findings: Findings) -> dict[str, Any]:
     truth = findings.scorer.reference.truth
-    below = [*findings.untrained_reference, *findings.naive]
+    below = [*findings.untrained_reference, *findings.baselines]
     return {
         "complete": findings.is_complete,
         "budget": asdict(findings.budget),
@@ -132,7 +124,7 @@ def _results(findings: Findings) -> dict[str, Any]:
             EQUAL_FLOPS: summary([*findings.at_flops, *below], truth),
             EQUAL_TIME: summary([*findings.at_time, *below], truth),
             "ablation": summary(findings.ablation, truth),
-            "composer": summary([*findings.composer, *below], truth),
+            "warp_decoder": summary([*findings.warp_decoder, *below], truth),
             UNTRAINED: summary(findings.untrained, truth),
         },
         "runs": {
@@ -149,7 +141,7 @@ def _results(findings: Findings) -> dict[str, Any]:
 def _examples(findings: Findings) -> list[Example]:
     """The fixed clips with what each method made of them, at equal FLOPs, first seed."""
     scorer = findings.scorer
-    groups = [*findings.naive, *findings.untrained_reference, *findings.at_flops]
+    groups = [*findings.baselines, *findings.untrained_reference, *findings.at_flops]
     return [
         Example(
             task=task,
@@ -174,39 +166,3 @@ def _scores_of(group: Group, task: str, name: str) -> Mapping[str, float]:
     scores = next(iter(group.by_seed.values()))
     row = next(row for row in scores.rows if row["task"] == task and row["clip"] == name)
     return {key: value for key, value in row["scores"].items() if value is not None}
-
-
-def _write_sheet(examples: Sequence[Example], path: Path) -> None:
-    """All methods below each other, frame under frame; given frames are the same in all rows."""
-    rows, labels = [], []
-    for example in examples:
-        for label, clip in example.clips().items():
-            rows.append(clip)
-            labels.append(f"{example.task}: {label}")
-    write_sheet(rows, path, labels, cell=max(64, examples[0].truth.height))
-
-
-def _curves(findings: Findings) -> list[Curve]:
-    """Held-out error over training FLOPs, per task; means over seeds."""
-    groups, curves = findings.at_flops, []
-    for task in TASKS:
-        lines = []
-        for group in groups:
-            runs = findings.runs_of(group.name)
-            points = [[run["passed"][f"curve-{share:g}"] for run in runs] for share in CURVE_SHARES]
-            flops = [float(np.mean([p["flops"] for p in point])) / 1e12 for point in points]
-            errors = [float(np.mean([p["errors"][task] for p in point])) for point in points]
-            lines.append(Line(group.name, flops, errors))
-        curves.append(
-            Curve(
-                f"Held-out error, {TASK_LABELS[task]}",
-                lines,
-                x_label="training on the target, TFLOP",
-                y_label="squared error",
-                log_y=True,
-                smooth=False,
-                note=f"Of the predicted clean frames at noise level {CURVE_LEVEL}, fixed clips and "
-                "noise, averaged weights; means over seeds.",
-            )
-        )
-    return curves if groups else []

@@ -8,18 +8,19 @@ seed by seed before that.
 
 from __future__ import annotations
 
-import functools
 import math
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from rdtf.evaluation.metrics import METRICS, Metric
+from rdtf.evaluation.results import Estimate
 from rdtf.evaluation.sets import pair_terms, set_distance
 from rdtf.research.comparison.clips import TASKS
-from rdtf.research.comparison.scoring import Scores
+from rdtf.research.comparison.scoring import Scores, json_numbers
 
 SET_DISTANCE = "set_distance"
 TRAIN_DISTANCE = "train_distance_ratio"
@@ -36,22 +37,10 @@ _NUM_RESAMPLES = 1000
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A number and its 95 % interval; NaN where there is nothing to count."""
-
-    value: float
-    low: float
-    high: float
-
-    def to_dict(self) -> dict[str, float | None]:
-        return {name: value if math.isfinite(value) else None for name, value in vars(self).items()}
-
-
-@dataclass(frozen=True)
 class Group:
     """Scores of one method at one point, seed by seed; all over the same clips.
 
-    name: of the row; method, point: of the runs, "" for naive rows.
+    name: of the row; method, point: of the runs, "" for baselines.
     """
 
     name: str
@@ -80,64 +69,47 @@ class Group:
 # --------------------------------------------------------------------------- statistics
 
 
-@functools.lru_cache(maxsize=64)
 def _draws(seeds: int, clips: int) -> tuple[np.ndarray, np.ndarray]:
-    """How often each seed `[R, S]` and each clip `[R, N]` is in a resample."""
+    """Indices of the seeds `[R, S]` and of the clips `[R, N]` in each resample."""
     generator = np.random.default_rng(0)
-    over_seeds = generator.multinomial(seeds, np.full(seeds, 1 / seeds), _NUM_RESAMPLES)
-    over_clips = generator.multinomial(clips, np.full(clips, 1 / clips), _NUM_RESAMPLES)
-    return over_seeds.astype(np.float64), over_clips.astype(np.float64)
+    return (generator.integers(seeds, size=(_NUM_RESAMPLES, seeds)),
+            generator.integers(clips, size=(_NUM_RESAMPLES, clips)))  # fmt: skip
+
+
+def _bootstrap(values: np.ndarray, statistic: Callable[[np.ndarray], np.ndarray]) -> Estimate:
+    """`statistic` (`[R, S, N]` → `[R]`) of `[S, N]`, and over resamples of seeds and clips."""
+    if not np.isfinite(values).any():
+        return Estimate()
+    seeds, clips = _draws(*values.shape)
+    with warnings.catch_warnings():  # a mean of nothing is NaN, and does not count
+        warnings.simplefilter("ignore", RuntimeWarning)
+        resampled = statistic(values[seeds[:, :, None], clips[:, None, :]])
+        value = float(statistic(values[None])[0])
+    return Estimate(value, *_percentiles(resampled))
 
 
 def mean_estimate(values: np.ndarray) -> Estimate:
     """Mean of `[S, N]` over what is finite."""
-    finite = np.isfinite(values)
-    if not finite.any():
-        return Estimate(*[math.nan] * 3)
-    zeroed = np.where(finite, values, 0.0)
-    over_seeds, over_clips = _draws(*values.shape)
-    sums = ((over_seeds @ zeroed) * over_clips).sum(axis=1)
-    counts = ((over_seeds @ finite) * over_clips).sum(axis=1)
-    means = sums[counts > 0] / counts[counts > 0]
-    return Estimate(float(values[finite].mean()), *_percentiles(means))
+    return _bootstrap(values, lambda rows: np.nanmean(rows, axis=(1, 2)))
 
 
 def median_estimate(values: np.ndarray) -> Estimate:
     """Median over clips of each clip's mean over seeds, of `[S, N]`; where finite."""
-    finite = np.isfinite(values)
-    if not finite.any():
-        return Estimate(*[math.nan] * 3)
-    zeroed = np.where(finite, values, 0.0)
-    over_seeds, over_clips = _draws(*values.shape)
-    by_clip = _ratio(over_seeds @ zeroed, over_seeds @ finite)
-    # The clips of each resample, `[R, N]`: one that was drawn twice is there twice.
-    clips = np.tile(np.arange(values.shape[1]), (_NUM_RESAMPLES, 1)).ravel()
-    drawn = np.repeat(clips, over_clips.astype(int).ravel()).reshape(_NUM_RESAMPLES, -1)
-    resampled = np.take_along_axis(by_clip, drawn, axis=1)
-    counted = np.isfinite(resampled).any(axis=1)
-    medians = np.nanmedian(resampled[counted], axis=1)
-    value = np.nanmedian(_ratio(zeroed.sum(axis=0), finite.sum(axis=0)))
-    return Estimate(float(value), *_percentiles(medians))
-
-
-def _ratio(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Means from sums and counts; NaN where nothing was counted."""
-    return np.where(counts > 0, sums / np.maximum(counts, 1), math.nan)
+    return _bootstrap(values, lambda rows: np.nanmedian(np.nanmean(rows, axis=1), axis=1))
 
 
 def distance_estimate(terms: np.ndarray) -> Estimate:
     """Set distance from the pair terms of each seed, `[S, N, N]`: their mean."""
-    over_seeds, over_clips = _draws(len(terms), terms.shape[1])
-    by_seed = np.stack([set_distance(one, over_clips) for one in terms], axis=1)
-    resampled = (over_seeds * by_seed).sum(axis=1) / over_seeds.sum(axis=1)
-    return Estimate(
-        float(np.mean([set_distance(one) for one in terms])),
-        *_percentiles(resampled[np.isfinite(resampled)]),
-    )
+    seeds, clips = _draws(len(terms), terms.shape[1])
+    counts = (clips[:, :, None] == np.arange(terms.shape[1])).sum(axis=1)
+    by_seed = np.stack([set_distance(one, counts) for one in terms], axis=1)
+    resampled = np.take_along_axis(by_seed, seeds, axis=1).mean(axis=1)
+    value = float(np.mean([set_distance(one) for one in terms]))
+    return Estimate(value, *_percentiles(resampled))
 
 
 def _percentiles(values: np.ndarray) -> tuple[float, float]:
-    low, high = np.percentile(values, (2.5, 97.5))
+    low, high = np.nanpercentile(values, (2.5, 97.5))
     return float(low), float(high)
 
 
@@ -159,7 +131,7 @@ def difference(group: Group, other: Group, task: str, metric: str, truth: np.nda
     """`group` minus `other` on the same clips and seeds; what has no seed counts for each."""
     seeds, others = _matched(group, other)
     if not seeds:
-        return Estimate(*[math.nan] * 3)
+        return Estimate()
     if metric == SET_DISTANCE:
         first = _terms(group.features(task, seeds), truth)
         return distance_estimate(first - _terms(other.features(task, others), truth))
@@ -170,7 +142,7 @@ def _terms(features: Sequence[np.ndarray], truth: np.ndarray) -> np.ndarray:
     return np.stack([pair_terms(rows, truth) for rows in features])
 
 
-NO_SEED = -1  # naive rows have none
+NO_SEED = -1  # baselines have none
 
 
 def _matched(group: Group, other: Group) -> tuple[list[int], list[int]]:
@@ -190,7 +162,8 @@ def summary(groups: Sequence[Group], truth: Mapping[str, np.ndarray]) -> list[di
             "seeds": [seed for seed in group.by_seed if seed != NO_SEED],
             "clips": len(truth[task]),
             "scores": {
-                metric: estimate(group, task, metric, truth[task]).to_dict() for metric in COMPARED
+                metric: json_numbers(vars(estimate(group, task, metric, truth[task])))
+                for metric in COMPARED
             },
         }
         for task in TASKS

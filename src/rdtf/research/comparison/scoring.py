@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,6 @@ from rdtf.stickers import Sticker
 from rdtf.training.config import TrainConfig
 from rdtf.training.presets import build_scheduler
 
-CURVE_LEVEL = 0.8  # noise level of the held-out error
 NUM_EXAMPLES = 2  # clips per task whose results are kept to be looked at
 
 
@@ -97,7 +96,7 @@ class Scorer:
             seconds[task] = (time.monotonic() - started) / len(self.clips)
         return self._score_all(made, seconds)
 
-    def score_naive(self, row: Baseline) -> Scores:
+    def score_baseline(self, row: Baseline) -> Scores:
         """As `score`, for a row that costs nothing."""
         made = {
             (task, index): row(clip.truth, clip.known(task))
@@ -140,30 +139,6 @@ class Scorer:
         for row, distance, usual in zip(rows, near, expected, strict=True):
             row["scores"]["train_distance_ratio"] = float(distance / max(usual, 1e-9))
 
-    # ------------------------------------------------------------------------- curve
-
-    @torch.no_grad()
-    def held_out_error(self, network: Trainee, objective: Objective) -> dict[str, float]:
-        """Mean squared error of the predicted clean latents on hidden frames, by task.
-
-        At one noise level, with fixed noise: the same question for every method at any time.
-        """
-        clips, errors = self.clips[: self.budget.curve_clips], {}
-        for task in TASKS:
-            total = count = 0.0
-            for _, members in batches_of(clips, task, self.batch_size):
-                self.check()
-                told = conditions(members, task, self.text_widths, self.device)
-                clean = torch.stack([clip.latents for clip in members]).to(self.device)
-                noise = _noise(members, f"{task}/curve", 0, clean.shape).to(self.device)
-                t = torch.full((len(members),), CURVE_LEVEL, device=self.device)
-                guess = network(objective.add_noise(clean, noise, t), t, told)
-                hidden = (~told.given)[:, None, :, None, None].expand_as(clean)
-                wrong = (guess - clean).square()[hidden]
-                total, count = total + float(wrong.sum()), count + wrong.numel()
-            errors[task] = total / count
-        return errors
-
 
 def _noise(clips: Sequence[HeldOutClip], task: str, seed: int, shape: tuple[int, ...]) -> Tensor:
     """Frame by frame, so that padding a clip changes nothing about its own frames."""
@@ -187,22 +162,24 @@ def _sample(
     seed: int,
 ) -> Tensor:
     """Latents, with as many network evaluations for every method."""
-    options: dict[str, Any] = {
-        "num_inference_steps": budget.sampling_steps,
-        "guidance_scale": budget.guidance_scale,
-    }
+    steps = budget.sampling_steps
     if prior is None:
-        return sample(network, objective, scheduler, told, noise, **options)
-    options["num_inference_steps"] = _steps_for(scheduler, prior, budget.sampling_steps)
-    generator = torch.Generator().manual_seed(noise_seed(seed, "prior"))
+        return sample(network, objective, scheduler, told, noise, num_inference_steps=steps)
     return sample_with_prior(
-        network, objective, scheduler, told, noise, prior, generator=generator, **options
+        network,
+        objective,
+        scheduler,
+        told,
+        noise,
+        prior,
+        generator=torch.Generator().manual_seed(noise_seed(seed, "prior")),
+        num_inference_steps=_steps_for(scheduler, prior, steps),
     )
 
 
 def _steps_for(scheduler: Any, prior: FrameSimilarityPrior, wanted: int) -> int:
     """Steps of the whole schedule of which `wanted` lie at or below the prior's start."""
-    limit = prior.start_level * float(scheduler.config.num_train_timesteps)
+    limit = prior.start_t * float(scheduler.config.num_train_timesteps)
     for steps in range(wanted, 20 * wanted + 20):
         set_timesteps(scheduler, steps)
         if int((scheduler.timesteps <= limit + 1e-4).sum()) >= wanted:
@@ -215,7 +192,7 @@ def _steps_for(scheduler: Any, prior: FrameSimilarityPrior, wanted: int) -> int:
 
 @dataclass(frozen=True)
 class Scores:
-    """What one network (or naive row) got at one point.
+    """What one network (or baseline) got at one point.
 
     rows: clip, task and scores of each; seconds: of sampling, per clip, by task;
     features: task → scaled features `[N, D]`, in the order of the held-out clips;
@@ -233,7 +210,7 @@ class Scores:
         tensors |= {f"samples/{key}": np.ascontiguousarray(v) for key, v in self.samples.items()}
         with atomic_path(folder / f"{name}.safetensors") as temporary:
             save_file(tensors, temporary)
-        rows = [{**row, "scores": _json_numbers(row["scores"])} for row in self.rows]
+        rows = [{**row, "scores": json_numbers(row["scores"])} for row in self.rows]
         write_json(folder / f"{name}.json", {"rows": rows, "seconds": self.seconds})
 
     @classmethod
@@ -251,6 +228,6 @@ class Scores:
         return cls(values["rows"], values["seconds"], part("features/"), part("samples/"))
 
 
-def _json_numbers(scores: dict[str, float]) -> dict[str, float | None]:
+def json_numbers(scores: Mapping[str, float]) -> dict[str, float | None]:
     """JSON has no NaN."""
     return {name: value if math.isfinite(value) else None for name, value in scores.items()}

@@ -26,9 +26,8 @@ class Budget:
     pretrain_factor: FLOPs of each U-Net's pre-training over the DFGN's.
     target_count, source_count: synthetic stickers to draw, where no training set is named.
     captions: most captions per synthetic sticker.
-    held_out: clips to score on; curve_clips: of them, for the curves; reference_clips: training
-        clips that set the scale of the set distance.
-    sampling_steps, guidance_scale: network evaluations per clip; text guidance, 1 = off.
+    held_out: clips to score on; reference_clips: of training, set the scale of the set distance.
+    sampling_steps: network evaluations per clip.
     seeds: default number of seeds.
     """
 
@@ -51,10 +50,8 @@ class Budget:
     source_count: int = 1200
     captions: int = 2
     held_out: int = 24
-    curve_clips: int = 12
     reference_clips: int = 200
     sampling_steps: int = 4
-    guidance_scale: float = 1.0
     seeds: int = 3
 
     def __post_init__(self) -> None:
@@ -74,8 +71,8 @@ class Budget:
 _AT_LEAST = {
     "canvas": 8, "patch": 1, "max_frames": 4, "base_ratio": 0, "steps": 1, "batch_size": 1,
     "warmup_steps": 0, "learning_rate_scale": 0, "pretrain_factor": 0, "target_count": 10,
-    "source_count": 10, "captions": 1, "held_out": 2, "curve_clips": 1, "reference_clips": 2,
-    "sampling_steps": 1, "guidance_scale": 0, "seeds": 1,
+    "source_count": 10, "captions": 1, "held_out": 2, "reference_clips": 2,
+    "sampling_steps": 1, "seeds": 1,
 }  # fmt: skip
 
 BUDGETS: dict[str, Budget] = {
@@ -90,13 +87,12 @@ BUDGETS: dict[str, Budget] = {
         source_count=300,
         captions=1,
         held_out=12,
-        curve_clips=8,
         reference_clips=100,
         seeds=1,
     ),
     # About an hour on two CPU cores.
     "small": Budget(),
-    # For a GPU: the DFGN is the preset nano without its composer.
+    # For a GPU: the DFGN is the preset nano without its warp decoder.
     "full": Budget(
         name="full",
         canvas=64,
@@ -113,7 +109,6 @@ BUDGETS: dict[str, Budget] = {
         source_count=12_000,
         captions=4,
         held_out=200,
-        curve_clips=32,
         reference_clips=1000,
         sampling_steps=8,
     ),
@@ -176,3 +171,6 @@ def train_config(budget: Budget, seed: int, **changes: Any) -> TrainConfig:
     }
     own = {name.replace("__", "."): value for name, value in changes.items()}
     return override(preset("nano"), {**shared, **own})
+
+
+UNTRAINED, EQUAL_FLOPS, EQUAL_TIME = "untrained", "flops", "time"  # where runs are scored

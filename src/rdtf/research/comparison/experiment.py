@@ -1,10 +1,12 @@
-"""Opens what all runs share, and makes them one after the other; each once, each resumable."""
+"""The comparison's runs, one after the other: what each may spend, the bases, the jobs."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -25,12 +27,24 @@ from rdtf.research.comparison.clips import (
 )
 from rdtf.research.comparison.findings import Findings
 from rdtf.research.comparison.fit import Fit, Milestone, Plan, Watch
-from rdtf.research.comparison.jobs import Job, Limits
-from rdtf.research.comparison.methods import METHODS, REFERENCE, Method, Sizes, build_network
+from rdtf.research.comparison.methods import (
+    METHODS,
+    REFERENCE,
+    Job,
+    Method,
+    Sizes,
+    build_network,
+    pretraining,
+)
 from rdtf.research.comparison.networks import FlopTable, Trainee, count_flops
-from rdtf.research.comparison.pretrain import Pretrainer, pretraining
 from rdtf.research.comparison.scoring import Scorer
-from rdtf.research.comparison.settings import Budget, train_config
+from rdtf.research.comparison.settings import (
+    EQUAL_FLOPS,
+    EQUAL_TIME,
+    UNTRAINED,
+    Budget,
+    train_config,
+)
 from rdtf.training.config import to_dict
 from rdtf.training.device import (
     default_device,
@@ -41,10 +55,8 @@ from rdtf.training.device import (
 from rdtf.training.loader import PreparedStore
 from rdtf.training.presets import build_autoencoder
 
-_LOSS_POINTS = 200
 
-
-class Workshop:
+class Experiment:
     """Opens what all jobs share, and does them one after the other."""
 
     def __init__(
@@ -97,7 +109,7 @@ class Workshop:
 
     def run(self, jobs: Sequence[Job]) -> None:
         """Do what is not done. Raises `Stopped` when asked to, with everything saved."""
-        self._score_naive()
+        self._score_baselines()
         for number, job in enumerate(jobs, start=1):
             if self.result(job) is not None:
                 continue
@@ -113,45 +125,31 @@ class Workshop:
         path = self.out / "runs" / job.name / "result.json"
         return read_json(path, "result") if path.is_file() else None
 
-    def _score_naive(self) -> None:
+    def _score_baselines(self) -> None:
         for name, row in BASELINES.items():
-            if not (self.out / "naive" / f"{name}.json").is_file():
-                self.scorer.score_naive(row).save(self.out / "naive", name)
+            if not (self.out / "baselines" / f"{name}.json").is_file():
+                self.scorer.score_baseline(row).save(self.out / "baselines", name)
 
     def _run_job(self, job: Job, say: Callable[[str], None]) -> None:
-        folder = self.out / "runs" / job.name
-        network = build_network(
-            job.method, self.budget, job.seed, self.sizes, self.out / "bases"
-        ).to(self.device)
+        folder, network = self.out / "runs" / job.name, self._build(job.method, job.seed)
         tables = self._tables(job.method, network)
-        limits = self._limits(job, tables)
-        config = job.method.config(self.budget, job.seed, limits.steps)
-        objective = build_objective(config.objective)
-        batches = EqualLengthBatches if job.method.dual_mask else PaddedBatches
-        plan = Plan(
-            method=job.method,
-            config=config,
-            network=network,
-            batches=batches(self.train, config, objective),
-            tables=tables,
-            flops=limits.flops,
-        )
+        milestones = self._milestones(job)
+        flops = next(m.flops for m in milestones if m.name == EQUAL_FLOPS)
+        plan = self._plan(job.method, network, tables, job.seed, self._steps(job, tables), flops)
+        config, objective = plan.config, build_objective(plan.config.objective)
         fit = Fit(plan, folder, self.device, say)
 
         def look(milestone: Milestone, fit: Fit) -> dict[str, Any]:
-            if milestone.name.startswith("curve"):
-                return {"errors": self.scorer.held_out_error(network, objective)}
             say(f"scoring at step {fit.step}, {fit.flops / 1e12:.2f} TFLOP, {fit.seconds:.0f} s")
             scores = self.scorer.score(job.method, network, objective, config, job.seed)
             scores.save(folder, milestone.name)
             return {}
 
-        fit.run(limits.milestones(), look, self.watch)
+        fit.run(milestones, look, self.watch)
         write_json(folder / "result.json", self._describe(job, fit))
         fit.remove_checkpoints()
 
     def _describe(self, job: Job, fit: Fit) -> dict[str, Any]:
-        thin = max(len(fit.losses) // _LOSS_POINTS, 1)
         trained = sum(p.numel() for p in fit.network.own_parameters().values())
         return {
             "method": job.method.name,
@@ -161,48 +159,41 @@ class Workshop:
             "trained_parameters": trained,
             "passed": fit.passed,
             "shapes": [[*shape, count] for shape, count in sorted(fit.shapes.items())],
-            "losses": [
-                [start, sum(part) / len(part)]
-                for start in range(0, len(fit.losses), thin)
-                if (part := fit.losses[start : start + thin])
-            ],
             "config": to_dict(fit.plan.config),
-            "device": self.device_name,
+            "device": f"{device_name(self.device)}, torch {torch.__version__}",
             "precision": self.precision,
         }
 
-    @property
-    def device_name(self) -> str:
-        return f"{device_name(self.device)}, torch {torch.__version__}"
-
     # ------------------------------------------------------------------------ limits
 
-    def _limits(self, job: Job, tables: Mapping[str, FlopTable]) -> Limits:
-        """The DFGN has its steps; all others its FLOPs, then its seconds, of the same seed."""
+    def _milestones(self, job: Job) -> list[Milestone]:
+        """Where a run is scored: untrained, and at the FLOPs and the seconds of the DFGN.
+
+        The DFGN has its steps; all others its FLOPs, then its seconds, of the same seed; a variant
+        of the ablation its FLOPs alone.
+        """
+        untrained = Milestone(UNTRAINED, steps=0)
         if job.method.name == REFERENCE:
-            return Limits(steps=self.budget.steps)
-        reference = self._reference(job.seed)
-        spent = reference["passed"]["flops"]
-        steps = self._expected_steps(job.method, tables, reference)
+            return [untrained, Milestone(EQUAL_FLOPS, steps=self.budget.steps)]
+        spent = self._reference(job.seed)["passed"]["flops"]
+        equal = Milestone(EQUAL_FLOPS, flops=spent["flops"])
         if job.is_variant:
-            return Limits(steps, spent["flops"], is_variant=True)
-        return Limits(steps, spent["flops"], spent["seconds"])
+            return [equal]
+        return [untrained, equal, Milestone(EQUAL_TIME, seconds=spent["seconds"])]
 
     def _reference(self, seed: int) -> dict[str, Any]:
         result = self.result(Job(METHODS[REFERENCE], seed))
         assert result is not None, "the DFGN comes first in every seed"
         return result
 
-    def _expected_steps(
-        self, method: Method, tables: Mapping[str, FlopTable], reference: Mapping[str, Any]
-    ) -> int:
+    def _steps(self, job: Job, tables: Mapping[str, FlopTable]) -> int:
         """Steps that the FLOPs will allow: the horizon of a curriculum. The last stage's cost."""
-        table = tables[list(tables)[-1]]
+        if job.method.name == REFERENCE:
+            return self.budget.steps
+        table, reference = tables[list(tables)[-1]], self._reference(job.seed)
+        padded = None if job.method.dual_mask else self.budget.max_frames
         shapes = reference["shapes"]
-        padded = None if method.dual_mask else self.budget.max_frames
-        total = sum(
-            count * table.per_batch(padded or frames, tokens) for frames, tokens, count in shapes
-        )
+        total = sum(count * table.per_batch(padded or frames, n) for frames, n, count in shapes)
         per_step = total / sum(count for *_, count in shapes)
         return max(round(reference["passed"]["flops"]["flops"] / per_step), 1)
 
@@ -221,29 +212,62 @@ class Workshop:
                     latent_size=self.sizes.latent_size,
                     text_width=self.sizes.text_width,
                 )
-                known[key][stage] = table.to_dict()
+                known[key][stage] = asdict(table)
             network.begin(network.stages[0])
             write_json(path, known)
-        return {stage: FlopTable.from_dict(values) for stage, values in known[key].items()}
+        return {stage: FlopTable(**values) for stage, values in known[key].items()}
 
     # ------------------------------------------------------------------------- bases
 
     def _pretrain(self, kind: str) -> None:
-        pretrainer = Pretrainer(
-            folder=self.out / "bases",
-            budget=self.budget,
-            sizes=self.sizes,
-            store=self.source,
-            device=self.device,
-            flops=self.budget.pretrain_factor * self._reference(0)["passed"]["flops"]["flops"],
-        )
-        if pretrainer.cost(kind) is not None:
+        """Pre-train a U-Net, once and for all seeds, from where an earlier call stopped."""
+        folder = self.out / "bases"
+        if (folder / f"{kind}.json").is_file():
             return
         method = pretraining(kind)
         self.say(f"{method.label}, on the source domain")
-        network = build_network(method, self.budget, 0, self.sizes, None).to(self.device)
-        tables = self._tables(method, network)
-        pretrainer.run(kind, tables, self.watch, lambda text: self.say(f"{method.name}: {text}"))
+        network = self._build(method, 0)
+        flops = self.budget.pretrain_factor * self._reference(0)["passed"]["flops"]["flops"]
+        plan = self._plan(method, network, self._tables(method, network), 0, flops=flops)
+        fit = Fit(plan, folder / f"{kind}-run", self.device,
+                  lambda text: self.say(f"{method.name}: {text}"))  # fmt: skip
+
+        def keep(milestone: Milestone, fit: Fit) -> dict[str, Any]:
+            cast(Any, network.network).save(folder / kind)
+            return {}
+
+        fit.run([Milestone("done", flops=flops)], keep, self.watch)
+        last = fit.losses[-max(len(fit.losses) // 4, 1) :]  # whether it has learned anything
+        cost = {
+            **fit.used(),
+            "kind": kind,
+            "task": "text to image, frame by frame" if kind == "image" else "text to video",
+            "parameters": network.num_parameters,
+            "loss": sum(last) / len(last) if last else None,
+        }
+        write_json(folder / f"{kind}.json", cost)
+        fit.remove_checkpoints()
+
+    def _build(self, method: Method, seed: int) -> Trainee:
+        return build_network(method, self.budget, seed, self.sizes, self.out / "bases").to(
+            self.device
+        )
+
+    def _plan(
+        self,
+        method: Method,
+        network: Trainee,
+        tables: Mapping[str, FlopTable],
+        seed: int,
+        steps: int | None = None,
+        flops: float = math.inf,
+    ) -> Plan:
+        """What a run trains and on what; a base is pre-trained on the source domain."""
+        config = method.config(self.budget, seed, steps)
+        store = self.source if method.name.startswith("pretrain-") else self.train
+        batches = EqualLengthBatches if method.dual_mask else PaddedBatches
+        builder = batches(store, config, build_objective(config.objective))
+        return Plan(method, config, network, builder, tables, flops)
 
     def findings(self, jobs: Sequence[Job]) -> Findings:
         """What there is so far."""
@@ -260,7 +284,7 @@ class Workshop:
                 path.stem: read_json(path) for path in sorted((self.out / "bases").glob("*.json"))
             },
             flops={
-                name: {stage: FlopTable.from_dict(values) for stage, values in stages.items()}
+                name: {stage: FlopTable(**values) for stage, values in stages.items()}
                 for name, stages in known.items()
             },
         )
