@@ -15,7 +15,7 @@ import torch
 from rdtf.app.access import ApiKeys
 from rdtf.app.core import Core
 from rdtf.app.errors import Limits
-from rdtf.app.jobs import Job
+from rdtf.app.job import Job
 from rdtf.app.runner import PipelineRunner
 from rdtf.app.spec import JobSpec
 from rdtf.sampling.pipeline import StickerPipeline

@@ -23,7 +23,8 @@ from fixtures_service import (
 )
 from rdtf.app.core import Core
 from rdtf.app.errors import BusyError, Limits, NotFoundError, ServiceError, UnavailableError
-from rdtf.app.jobs import JobQueue, JobState
+from rdtf.app.job import JobState
+from rdtf.app.jobs import JobQueue
 from rdtf.app.runner import PipelineRunner
 from rdtf.app.store import Store
 from rdtf.errors import UserError

@@ -22,7 +22,7 @@ from fixtures_service import (
     still,
     wait_for_steps,
 )
-from rdtf.app.jobs import JobState
+from rdtf.app.job import JobState
 from rdtf.app.studio.handlers import Handlers
 from rdtf.app.studio.session import Settings
 from rdtf.sampling.windows import plan_windows

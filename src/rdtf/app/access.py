@@ -33,7 +33,8 @@ from rdtf.app.errors import (
     TooManyAttemptsError,
     WrongKeyError,
 )
-from rdtf.app.jobs import Job, JobQueue
+from rdtf.app.job import Job
+from rdtf.app.jobs import JobQueue
 from rdtf.errors import ConfigError
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST

@@ -15,7 +15,7 @@ import rdtf
 from rdtf.app.access import CONTENT_TYPE, Guard, Metrics, client_address, error_answer
 from rdtf.app.core import Core, clip_of, content_of
 from rdtf.app.errors import ServiceError, UnavailableError
-from rdtf.app.jobs import Job
+from rdtf.app.job import Job
 from rdtf.app.requests import Given, read_request, remixed, to_given, to_spec
 from rdtf.app.schema import (
     CreateVideo,

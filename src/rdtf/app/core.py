@@ -8,7 +8,8 @@ from typing import Literal
 
 from rdtf.app.access import ApiKeys
 from rdtf.app.errors import Limits, NotFoundError, NotReadyError, ServiceError, UnavailableError
-from rdtf.app.jobs import Job, JobQueue, JobState
+from rdtf.app.job import Job, JobState
+from rdtf.app.jobs import JobQueue
 from rdtf.app.runner import PipelineRunner
 from rdtf.app.store import Result, Store
 from rdtf.errors import UserError

@@ -3,147 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import secrets
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import StrEnum
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Protocol
 
 from rdtf.app.errors import BusyError, Limits, NotFoundError, ServiceError, UnavailableError
+from rdtf.app.job import FRAMES_FILE, Job, JobCancelledError, JobState, frames_bytes
 from rdtf.app.spec import JobSpec, check_spec
-from rdtf.app.store import Result, Store, finish
+from rdtf.app.store import Store, finish
 from rdtf.errors import UserError
 from rdtf.fileio import no_room
-from rdtf.sampling.requests import ClipRequest
 from rdtf.stickers import Sticker
 
 _SWEEP_S = 5.0
 _MAX_RETRY_S = 600
-_FRAMES = "request.npz"
-
-
-class JobState(StrEnum):
-    QUEUED = "queued"
-    IN_PROGRESS = "in_progress"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-FINISHED = (JobState.COMPLETED, JobState.FAILED, JobState.CANCELLED)
-
-
-class JobCancelledError(Exception):
-    """Raised inside the sampling loop to leave it."""
-
-
-@dataclass
-class Job:
-    """One job. Fields change under the queue's lock; `version` grows with every change.
-
-    Attributes:
-        owner: who may see it: a key, a studio session, or everybody ("").
-        client: whose turn it takes: the owner, or an address where everybody sees every job.
-        is_durable: whether it survives a restart.
-        steps_done, steps_total: denoising steps over all windows and variants.
-        preview: encoded WebP of what is being made, if the spec asks for previews.
-        preview_variant: which variant that is.
-        error: why it failed.
-    """
-
-    id: str
-    owner: str
-    spec: JobSpec
-    created_s: float
-    remix_of: str | None = None
-    client: str = ""
-    is_durable: bool = False
-    state: JobState = JobState.QUEUED
-    started_s: float | None = None
-    finished_s: float | None = None
-    expires_s: float | None = None
-    steps_done: int = 0
-    steps_total: int = 0
-    preview: bytes | None = None
-    preview_variant: int = 0
-    results: tuple[Result, ...] = ()
-    error: ServiceError | None = None
-    version: int = 0
-    is_deleted: bool = False
-    cancel: threading.Event = field(default_factory=threading.Event)
-
-    @property
-    def progress(self) -> int:
-        """Percent; 100 only when it is completed."""
-        if self.state is JobState.COMPLETED:
-            return 100
-        return min(99, 100 * self.steps_done // max(self.steps_total, 1))
-
-    @property
-    def is_finished(self) -> bool:
-        return self.state in FINISHED
-
-    def to_row(self) -> dict[str, Any]:
-        """Plain values for JSON: all that outlives the process but the pixels."""
-        spec = {**vars(self.spec), "request": None}
-        row: dict[str, Any] = {name: getattr(self, name) for name in _ROW}
-        row["spec"] = spec
-        row["known"] = self.spec.request.known.tolist()
-        row["durations_ms"] = self.spec.request.durations_ms.tolist()
-        row["results"] = [result.to_row() for result in self.results]
-        if self.error is not None:
-            row["error"] = {"message": str(self.error), "code": self.error.code}
-        return row
-
-    @classmethod
-    def from_row(cls, store: Store, job_id: str, row: dict[str, Any]) -> Job:
-        """The job of a row; one that was not finished has its pixels, read without pickle.
-
-        Raises:
-            OSError, ValueError, KeyError, TypeError: files or fields are missing or damaged.
-        """
-        state = JobState(row["state"])
-        known = np.array(row["known"], bool)
-        frames = np.zeros((len(known), 1, 1, 4), np.uint8)
-        if state not in FINISHED:
-            frames = _read_frames(store.read("jobs", job_id, _FRAMES))
-        request = ClipRequest(frames, known, np.array(row["durations_ms"], np.int64))
-        spec = {**row["spec"], "request": request, "seeds": tuple(row["spec"]["seeds"])}
-        if isinstance(spec["output"], list):
-            spec["output"] = tuple(spec["output"])
-        error = row.get("error")
-        return cls(
-            job_id,
-            spec=JobSpec(**spec),
-            results=tuple(Result.from_row(store, job_id, result) for result in row["results"]),
-            error=ServiceError(error["message"], code=error["code"]) if error else None,
-            is_durable=True,
-            **{**{name: row[name] for name in _ROW}, "state": state},
-        )
-
-
-#: Fields of a job that its row holds as they are.
-_ROW = (
-    *("owner", "client", "remix_of", "state", "created_s", "started_s", "finished_s", "expires_s"),
-    *("steps_done", "steps_total"),
-)
-
-
-def _frames_bytes(frames: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, frames=frames)
-    return buffer.getvalue()
-
-
-def _read_frames(data: bytes) -> np.ndarray:
-    with np.load(io.BytesIO(data), allow_pickle=False) as stored:
-        return stored["frames"]
 
 
 class Watch:
@@ -278,7 +154,7 @@ class JobQueue:
             job_id = f"video_{secrets.token_hex(16)}"
             job = Job(job_id, owner, spec, self._clock(), remix_of, client, is_durable)
             if is_durable:
-                self._store.save("jobs", job_id, _FRAMES, _frames_bytes(spec.request.frames))
+                self._store.save("jobs", job_id, FRAMES_FILE, frames_bytes(spec.request.frames))
                 self._store.save_row(job_id, job.to_row())
             self._jobs[job.id] = job
             self._waiting.append(job)
@@ -442,7 +318,7 @@ class JobQueue:
         job.version += 1
         if job.is_durable:
             self._save(job)
-            self._store.delete_file("jobs", job.id, _FRAMES)
+            self._store.delete_file("jobs", job.id, FRAMES_FILE)
         self._changed.notify_all()
 
     def _work(self) -> None:

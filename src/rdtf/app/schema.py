@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from rdtf.app.jobs import Job, JobState
+from rdtf.app.job import Job, JobState
 from rdtf.app.spec import seconds_text
 from rdtf.sampling.options import MAX_MOTION_SCALE
 

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
-from rdtf.app.jobs import Job, JobState
+from rdtf.app.job import Job, JobState
 from rdtf.app.spec import JobSpec, check_prompt, new_seeds
 from rdtf.app.studio import edits, markup
 from rdtf.app.studio.making import MakeHandlers, View, seed_of, steps_of, whole

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from rdtf.app.core import Core
-from rdtf.app.jobs import Job, JobState
+from rdtf.app.job import Job, JobState
 from rdtf.app.requests import decode_upload
 from rdtf.app.spec import JobSpec, OutputSize, check_prompt, new_seeds
 from rdtf.app.studio import markup

@@ -12,7 +12,7 @@ from html import escape
 
 import numpy as np
 
-from rdtf.app.jobs import Job, JobState
+from rdtf.app.job import Job, JobState
 from rdtf.app.store import Result
 from rdtf.app.studio.board import TASKS, Board
 from rdtf.app.studio.editor import Editor

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rdtf.app.errors import Limits
-from rdtf.app.jobs import Job, JobQueue
+from rdtf.app.job import Job
+from rdtf.app.jobs import JobQueue
 from rdtf.app.store import Store
 from rdtf.app.studio.board import Board, ExportRow, Shelf, open_rows
 from rdtf.app.studio.editor import Editor
