@@ -28,6 +28,7 @@ from rdtf.app.studio.session import Settings
 from rdtf.sampling.windows import plan_windows
 from rdtf.stickers import Sticker, decode_sticker, encode_sticker
 from sampling.moving import whole_pipeline
+from stickers.samples import lottie, lottie_bytes
 
 NO_OPTIONS = (0, False, "none", 1.0, "refuse", "")
 
@@ -145,6 +146,21 @@ def test_a_wrong_file_is_told_and_changes_nothing(handlers, token, data):
     *_, notice = handlers.upload(token, [data])
     assert 'role="alert"' in notice
     assert handlers.session(token).board.stills == {}
+
+
+def test_parts_of_a_lottie_that_are_not_drawn_are_named(handlers, token):
+    """Wherever the file is dropped; files that are drawn whole say nothing."""
+    data = lottie_bytes(layers=[{**lottie()["layers"][0], "ef": [{"ty": 29}]}])
+    for drop in (
+        lambda: handlers.upload(token, [data]),
+        lambda: handlers.upload(token, [data], 1),
+        lambda: handlers.give(token, sent_file(data, "drop", 2)),
+    ):
+        *_, notice = drop()
+        assert "not drawn: effects" in notice
+        handlers.set_task(token, "fix")
+    *_, notice = handlers.upload(token, [lottie_bytes()])
+    assert "not drawn" not in notice
 
 
 def test_loop_motion_and_strength_reach_the_model(make_core):
