@@ -7,6 +7,7 @@ import asyncio
 import inspect
 import json
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import torch
 
 from fixtures_runs import CANVAS
 from rdtf.errors import UserError
+from rdtf.sampling.defaults import TaskSampling
 from rdtf.stickers import Sticker
 from stickers.samples import clip
 
@@ -230,19 +232,34 @@ def test_models_are_loaded_from_runs_and_told_apart_by_their_age(comfy, tiny_run
             node.execute(path=path, device="auto")
 
 
-def test_steps_and_guidance_are_the_models_by_the_task(comfy, pipeline):
-    """What the nodes send while nothing was changed in them."""
+def test_steps_and_guidance_are_those_of_the_models_table(comfy, pipeline, monkeypatch):
+    """What the nodes send while nothing was changed in them: each row of the table, by its task."""
+    table = {
+        "generation": TaskSampling(3, guidance_scale=1.5, image_guidance_scale=1.2),
+        "interpolation": TaskSampling(2, guidance_scale=2.5),
+        "prediction": TaskSampling(4, guidance_scale=3.5),
+    }
+    monkeypatch.setattr(type(pipeline), "sampling_defaults", table)
     sticker = clip(2, CANVAS).with_durations(100)
     image, mask = tensors(sticker)
     inputs = {"model": pipeline, "image": image, "mask": mask, "prompt": "a cat", "seed": 3}
-    generator = torch.Generator().manual_seed(3)
-    smooth = sticker_of(execute(comfy, "RDTFInterpolate", **inputs))
-    assert comfy.progress == [(1, 1)]
-    own = pipeline.interpolate(sticker, 2, prompt="a cat", generator=generator)
-    assert np.array_equal(smooth.frames, own.frames)
-    comfy.progress.clear()
-    execute(comfy, "RDTFGenerate", **{**inputs, "image": image[:1], "mask": mask[:1]}, num_frames=3)
-    assert comfy.progress == [(done, 20) for done in range(1, 21)]
+    still = {**inputs, "image": image[:1], "mask": mask[:1], "num_frames": 3}
+    for family, node, sent, method, arguments in (
+        ("generation", "RDTFGenerate", still, pipeline, (sticker.select([0]), 3)),
+        ("interpolation", "RDTFInterpolate", inputs, pipeline.interpolate, (sticker, 2)),
+        ("prediction", "RDTFPredict", {**inputs, "after": 2}, pipeline.predict, (sticker, 2)),
+    ):
+        comfy.progress.clear()
+        made = sticker_of(execute(comfy, node, **sent))
+        values = table[family]
+        assert comfy.progress[-1] == (values.num_inference_steps,) * 2
+        told = {**asdict(values), "generator": torch.Generator().manual_seed(3)}
+        own = (
+            method("a cat", arguments[0], num_frames=arguments[1], **told)
+            if family == "generation"
+            else method(*arguments, prompt="a cat", **told)
+        )
+        assert np.array_equal(made.frames, own.frames)
 
 
 # -------------------------------------------------------------------------------- workflows

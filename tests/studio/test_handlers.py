@@ -6,12 +6,13 @@ import asyncio
 import base64
 import re
 import zipfile
-from dataclasses import replace
+from dataclasses import asdict, replace
 from io import BytesIO
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from fixtures_service import (
     ENDLESS,
@@ -23,11 +24,15 @@ from fixtures_service import (
     wait_for_steps,
 )
 from rdtf.app.job import JobState
+from rdtf.app.studio import edits
 from rdtf.app.studio.handlers import Handlers
 from rdtf.app.studio.session import Settings
+from rdtf.sampling.defaults import TaskSampling
+from rdtf.sampling.requests import ClipRequest
 from rdtf.sampling.windows import plan_windows
 from rdtf.stickers import Sticker, decode_sticker, encode_sticker
 from sampling.moving import whole_pipeline
+from stickers.samples import lottie, lottie_bytes
 
 NO_OPTIONS = (0, False, "none", 1.0, "refuse", "")
 
@@ -66,18 +71,42 @@ def make(handlers, token, **changes):
     return collect(handlers.make(token, *fields(**changes)))
 
 
-def test_steps_and_guidance_are_the_models_by_the_task(handlers, token, pipeline):
-    """What the page sends while its fields are as they were: 0 steps and no guidance."""
-    handlers.upload(token, [encode_sticker(moving_disc(pipeline.canvas, 2), ".gif")])
-    make(handlers, token, steps=0, guidance=None, image_guidance=None)
-    job = handlers.session(token).job
-    assert (job.spec.steps, job.spec.guidance, job.spec.image_guidance) == (None, None, None)
-    assert (job.state, job.steps_total) == (JobState.COMPLETED, 1)  # one frame, between two
-    handlers.select(token, press("select", 2, on=True))
+def test_steps_and_guidance_are_those_of_the_models_table(handlers, token, pipeline, monkeypatch):
+    """What the page sends while its fields are as they were: each row of the table, by its task."""
+    table = {
+        "generation": TaskSampling(3, guidance_scale=1.5, image_guidance_scale=1.2),
+        "interpolation": TaskSampling(2, guidance_scale=2.5),
+        "prediction": TaskSampling(4, guidance_scale=3.5),
+    }
+    monkeypatch.setattr(type(pipeline), "sampling_defaults", table)
+    clip = encode_sticker(moving_disc(pipeline.canvas, 2), ".gif")
+
+    def compare(family: str, request: ClipRequest) -> None:
+        job = handlers.session(token).job
+        assert job.steps_total == table[family].num_inference_steps
+        generator = torch.Generator().manual_seed(job.spec.seeds[0])
+        told = {**asdict(table[family]), "generator": generator, "output_size": job.spec.output}
+        own = pipeline.complete(request, job.spec.prompt, **told)
+        made = handlers.session(token).editor.current()
+        np.testing.assert_array_equal(made.frames, own.frames)
+
+    untouched = {"steps": 0, "guidance": None, "image_guidance": None}
+    for family, task, data in (
+        ("generation", "animate", png(still(pipeline.canvas, 1))),
+        ("interpolation", "smooth2", clip),
+        ("prediction", "extend", clip),
+    ):
+        handlers.upload(token, [data])
+        handlers.set_task(token, task)
+        handlers.set_loop(token, False)
+        handlers.set_length(token, 3, 100)
+        handlers.set_extension(token, 2, 0)
+        make(handlers, token, **untouched)
+        compare(family, handlers.session(token).board.request(pipeline.canvas))
+    request = edits.regenerate_request(handlers.session(token).editor.current(), [1])
+    handlers.select(token, press("select", 1, on=True))
     collect(handlers.regenerate(token, "", 0, 11))
-    job = handlers.session(token).job
-    assert (job.spec.steps, job.spec.guidance) == (None, None)
-    assert (job.state, job.steps_total) == (JobState.COMPLETED, 2)  # the last: the clip goes on
+    compare("interpolation", request)
 
 
 def test_drop_choose_make_edit_export(handlers, token, pipeline):
@@ -145,6 +174,21 @@ def test_a_wrong_file_is_told_and_changes_nothing(handlers, token, data):
     *_, notice = handlers.upload(token, [data])
     assert 'role="alert"' in notice
     assert handlers.session(token).board.stills == {}
+
+
+def test_parts_of_a_lottie_that_are_not_drawn_are_named(handlers, token):
+    """Wherever the file is dropped; files that are drawn whole say nothing."""
+    data = lottie_bytes(layers=[{**lottie()["layers"][0], "ef": [{"ty": 29}]}])
+    for drop in (
+        lambda: handlers.upload(token, [data]),
+        lambda: handlers.upload(token, [data], 1),
+        lambda: handlers.give(token, sent_file(data, "drop", 2)),
+    ):
+        *_, notice = drop()
+        assert "not drawn: effects" in notice
+        handlers.set_task(token, "fix")
+    *_, notice = handlers.upload(token, [lottie_bytes()])
+    assert "not drawn" not in notice
 
 
 def test_loop_motion_and_strength_reach_the_model(make_core):

@@ -62,12 +62,13 @@ class MakeHandlers:
         return shrunk(clip, MAX_PICTURE_SIDE)
 
     def _place(self, session: Session, clips: list[Sticker], frame: float) -> str:
-        place = whole(frame or 0, "frame")
+        place, words = whole(frame or 0, "frame"), ""
         if not place:
-            return session.board.start(clips)
-        for index, clip in enumerate(clips):
-            session.board.put(place - 1 + index, clip)
-        return ""
+            words = session.board.start(clips)
+        else:
+            for index, clip in enumerate(clips):
+                session.board.put(place - 1 + index, clip)
+        return f"{words} {_not_drawn(clips)}".strip()
 
     def draw(self, token: str, event: dict[str, Any], frame: float = 0) -> View:
         """The drawing is to be used: `event` holds a PNG as base64."""
@@ -119,8 +120,7 @@ class MakeHandlers:
                 data = from_base64(event)
                 if data is None:
                     raise UserError("that can't be read; drop a picture file")
-                session.board.put(index, self._decoded(data, "the file"))
-                return None
+                return self._place(session, [self._decoded(data, "the file")], index + 1)
             on = event.get("on")
             return session.board.press(index, None if on is None else bool(on))
 
@@ -318,6 +318,12 @@ class MakeHandlers:
             return markup.notice("Nothing is being made.", "good")
         self.core.queue.cancel(job)
         return ""
+
+
+def _not_drawn(clips: list[Sticker]) -> str:
+    """What of the Lottie files among `clips` the renderer leaves out, in words."""
+    parts = dict.fromkeys(part for clip in clips for part in clip.metadata.get("not_drawn", ()))
+    return f"Parts of the Lottie file are not drawn: {', '.join(parts)}." if parts else ""
 
 
 def seed_of(value: Any) -> int | None:
