@@ -25,16 +25,6 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-
 from rdtf.data.dataset import PreparedClip
 from rdtf.data.shards import ShardInfo, ShardWriter
 from rdtf.data.sources import SPLITS, Skipped, SourceItem, Split
@@ -47,6 +37,17 @@ def track(
     items: Iterable[Item], description: str, total: int, *, show: bool | None = None
 ) -> Iterator[Item]:
     """Yield `items` and draw a bar. `show` None: if stderr is a terminal."""
+    # Not above: a rented machine that trains on a bundle has no rich.
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
     console = Console(stderr=True)
     visible = console.is_terminal if show is None else show
     columns = (
