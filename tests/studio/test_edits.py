@@ -87,7 +87,8 @@ def test_undo_and_redo():
     assert times(editor.current()) == [10, 30, 20, 40, 50]
     editor.retime(7)  # nothing selected: all
     assert times(editor.current()) == [7] * 5
-    assert not editor.can_redo
+    with pytest.raises(UserError, match="nothing to do again"):
+        editor.redo()
 
 
 def test_a_clip_does_not_grow_without_end():

@@ -97,10 +97,10 @@ def test_steps_and_guidance_are_those_of_the_models_table(handlers, token, pipel
         ("prediction", "extend", clip),
     ):
         handlers.upload(token, [data])
-        handlers.set_task(token, task)
-        handlers.set_loop(token, False)
-        handlers.set_length(token, 3, 100)
-        handlers.set_extension(token, 2, 0)
+        handlers.set(token, "task", task)
+        handlers.set(token, "loop", False)
+        handlers.set(token, "length", 3, 100)
+        handlers.set(token, "extension", 2, 0)
         make(handlers, token, **untouched)
         compare(family, handlers.session(token).storyboard.request(pipeline.canvas))
     request = edits.regenerate_request(handlers.session(token).editor.current(), [1])
@@ -114,7 +114,7 @@ def test_drop_choose_make_edit_export(handlers, token, pipeline):
     strip, words, notice = handlers.upload(token, [encode_sticker(clip, ".gif")])
     assert strip.count('aria-pressed="true"') == 4  # all of them
     assert "all of them are kept" in notice
-    handlers.set_task(token, "fix")
+    handlers.set(token, "task", "fix")
     strip, words, notice = handlers.give(token, press("give", 1, on=False))
     assert strip.count('aria-pressed="true"') == 3
     assert (notice, "3 of 4 frames kept, 1 to generate" in words) == ("", True)
@@ -186,7 +186,7 @@ def test_parts_of_a_lottie_that_are_not_drawn_are_named(handlers, token):
     ):
         *_, notice = drop()
         assert "not drawn: effects" in notice
-        handlers.set_task(token, "fix")
+        handlers.set(token, "task", "fix")
     *_, notice = handlers.upload(token, [lottie_bytes()])
     assert "not drawn" not in notice
 
@@ -198,7 +198,7 @@ def test_loop_motion_and_strength_reach_the_model(make_core):
     make(handlers, token, strength=0.5)
     spec = handlers.session(token).job.spec
     assert (spec.loop, spec.motion, spec.motion_scale) == (True, None, 0.5)
-    handlers.set_loop(token, False)
+    handlers.set(token, "loop", False)
     make(handlers, token, motion="jump")
     job = handlers.session(token).job
     assert (job.spec.loop, job.spec.motion) == (False, "jump")

@@ -54,16 +54,6 @@ class Editor:
     def select_all(self, on: bool = True) -> None:
         self.selected = set(range(self.current().num_frames)) if on else set()
 
-    @property
-    def can_undo(self) -> bool:
-        return bool(self._undo)
-
-    @property
-    def can_redo(self) -> bool:
-        return bool(self._redo)
-
-    # ------------------------------------------------------------------------ edits
-
     def delete(self) -> None:
         self.apply(lambda clip: delete(clip, self.selected))
         self.selected = set()
@@ -112,9 +102,6 @@ class Editor:
 
     def _undo_bytes(self) -> int:
         return sum(clip.frames.nbytes for clip in self._undo[:-1])
-
-
-# ------------------------------------------------------------------------------ frames
 
 
 def delete(clip: Sticker, indices: Iterable[int]) -> Sticker:
@@ -183,9 +170,6 @@ def _checked(clip: Sticker, indices: Iterable[int]) -> Sequence[int]:
     if chosen[0] < 0 or chosen[-1] >= clip.num_frames:
         raise UserError(f"there is no frame {chosen[-1] + 1}; there are {clip.num_frames}")
     return chosen
-
-
-# ------------------------------------------------------------------------------ pictures
 
 
 def crop(clip: Sticker, left: int, top: int, right: int, bottom: int) -> Sticker:

@@ -110,8 +110,6 @@ class Handlers(MakeHandlers):
 
         return self.attempt(session, remember)
 
-    # ------------------------------------------------------------ history
-
     def history_view(self, token: str) -> str:
         return html.history_cards(self.session(token).visitor.history)
 
@@ -129,8 +127,6 @@ class Handlers(MakeHandlers):
 
         said = {name: self.attempt(session, change)}
         return html.history_cards(session.visitor.history, said)
-
-    # ------------------------------------------------------------ export
 
     async def export(
         self, token: str, event: dict[str, Any] | None, *fields: Any
@@ -155,6 +151,10 @@ class Handlers(MakeHandlers):
                 )
                 yield html.export_table(lines)
 
+    async def export_all(self, token: str, *fields: Any) -> AsyncIterator[str]:
+        async for view in self.export(token, None, *fields):
+            yield view
+
     def export_preview(self, token: str, *fields: Any) -> str:
         """How the first frame looks with outline, trim and background."""
         try:
@@ -167,8 +167,6 @@ class Handlers(MakeHandlers):
     def export_view(self, token: str) -> str:
         """What was exported of the open clip, as long as it is the same."""
         return html.export_table(exports.exports_of(self.session(token)))
-
-    # ------------------------------------------------------------ pack
 
     def pack_view(self, token: str) -> str:
         return html.pack_cards(self.session(token).visitor.pack)

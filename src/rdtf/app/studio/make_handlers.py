@@ -17,7 +17,7 @@ from rdtf.app.requests import decode_upload
 from rdtf.app.spec import JobSpec, OutputSize, check_prompt, new_seeds
 from rdtf.app.studio import html
 from rdtf.app.studio.session import ClipLibrary, Session, Sessions, Settings
-from rdtf.app.studio.storyboard import TASKS
+from rdtf.app.studio.storyboard import TASKS, Storyboard
 from rdtf.errors import UserError
 from rdtf.sampling.requests import shrunk
 from rdtf.stickers import Sticker
@@ -42,20 +42,17 @@ class MakeHandlers:
     def session(self, token: object) -> Session:
         return self.sessions.get(token)
 
-    # ------------------------------------------------------------ what to start from
-
     def upload(self, token: str, files: list[bytes] | None, frame: float = 0) -> View:
         """Files were dropped; `frame` is the slot that the first is for, 0 = start again."""
-        return self._change(token, lambda session: self._upload(session, files or [], frame))
 
-    def _upload(self, session: Session, files: list[bytes], frame: float) -> str:
-        limits = self.core.limits
-        clips = [self._decoded(data, f"file {i + 1}") for i, data in enumerate(files)]
-        if not clips:
-            return ""
-        if len(clips) > limits.max_references:
-            raise UserError(f"drop at most {limits.max_references} files at once")
-        return self._place(session, clips, frame)
+        def use(session: Session) -> str:
+            clips = [self._decoded(data, f"file {i + 1}") for i, data in enumerate(files or [])]
+            most = self.core.limits.max_references
+            if len(clips) > most:
+                raise UserError(f"drop at most {most} files at once")
+            return self._place(session, clips, frame) if clips else ""
+
+        return self._change(token, use)
 
     def _decoded(self, data: bytes, name: str) -> Sticker:
         clip = decode_upload(data, name, self.core.limits)
@@ -94,8 +91,6 @@ class MakeHandlers:
 
         return self._change(token, use)
 
-    # ------------------------------------------------------------ the film strip
-
     def storyboard_view(self, token: str, notice: str = "") -> View:
         storyboard = self.session(token).storyboard
         return html.frame_strip(storyboard), html.strip_summary(storyboard), notice
@@ -129,42 +124,9 @@ class MakeHandlers:
 
         return self._change(token, press)
 
-    def set_task(self, token: str, task: str) -> View:
-        return self._change(token, lambda session: session.storyboard.set_task(str(task)))
-
-    def set_loop(self, token: str, on: bool) -> View:
-        return self._change(token, lambda session: session.storyboard.set_loop(bool(on)))
-
-    def set_length(self, token: str, frames: float, frame_ms: float) -> View:
-        return self._change(
-            token,
-            lambda session: session.storyboard.set_length(
-                whole(frames, "number of frames"), whole(frame_ms, "time")
-            ),
-        )
-
-    def set_extension(self, token: str, after: float, before: float) -> View:
-        return self._change(
-            token,
-            lambda session: session.storyboard.set_extension(
-                whole(before, "number of frames"), whole(after, "number of frames")
-            ),
-        )
-
-    def make_again(self, token: str, every_second: bool) -> View:
-        """For "Fix frames": every second frame is made again, or none."""
-
-        def choose(session: Session) -> None:
-            clip = session.storyboard.clip
-            count = clip.num_frames if clip is not None and every_second else 0
-            session.storyboard.make_again(set(range(1, count, 2)))
-
-        return self._change(token, choose)
-
-    def clear(self, token: str) -> View:
-        return self._change(token, lambda session: session.storyboard.clear())
-
-    # ------------------------------------------------------------ making
+    def set(self, token: str, what: str, *values: Any) -> View:
+        """Change the storyboard by one of `_changes`, with the values that it takes."""
+        return self._change(token, lambda session: _changes(session.storyboard)[what](*values))
 
     def keep_settings(self, token: str, *fields: Any) -> None:
         """Remember the fields of the Make tab, for a reload."""
@@ -261,7 +223,7 @@ class MakeHandlers:
         timer.start()
 
     def _take(self, session: Session, job: Job) -> None:
-        """The variants go into the history and onto the shelf, the first one into the editor."""
+        """The variants go into history and clip library, the first one into the editor."""
         with session.lock:
             if session.taken is job:
                 return
@@ -317,6 +279,25 @@ class MakeHandlers:
             return html.notice("Nothing is being made.", "good")
         self.core.queue.cancel(job)
         return ""
+
+
+def _changes(storyboard: Storyboard) -> dict[str, Callable[..., None]]:
+    """Changes of the storyboard by the name that the page calls them."""
+    clip = storyboard.clip
+    every_second = set(range(1, clip.num_frames, 2)) if clip is not None else set()
+    return {
+        "task": lambda task: storyboard.set_task(str(task)),
+        "loop": lambda on: storyboard.set_loop(bool(on)),
+        "length": lambda frames, ms: storyboard.set_length(
+            whole(frames, "number of frames"), whole(ms, "time")
+        ),
+        "extension": lambda after, before: storyboard.set_extension(
+            whole(before, "number of frames"), whole(after, "number of frames")
+        ),
+        "regenerate every second": lambda: storyboard.make_again(every_second),
+        "keep all": lambda: storyboard.make_again(set()),
+        "clear": storyboard.clear,
+    }
 
 
 def _not_drawn(clips: list[Sticker]) -> str:

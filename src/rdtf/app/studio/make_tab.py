@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -25,6 +26,8 @@ _MOTIONS = [
 
 #: Every event is for this page only, and shows no spinner of Gradio's.
 PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+#: Clicks in a row all count; of changes in a row the last does.
+CLICK, LATEST = ({**PRIVATE, "trigger_mode": mode} for mode in ("multiple", "always_last"))
 
 
 def asset(name: str) -> str:
@@ -62,6 +65,15 @@ def sent(event: gr.EventData) -> dict[str, Any]:
     """What `studio.js` sent with a click."""
     data = getattr(event, "_data", None)
     return data if isinstance(data, dict) else {}
+
+
+def with_event(handler: Callable[[str, dict[str, Any]], Any]) -> Callable[..., Any]:
+    """A handler of token and event, as Gradio calls it."""
+
+    def answer(known: str, event: gr.EventData) -> Any:
+        return handler(known, sent(event))
+
+    return answer
 
 
 def heading(title: str, words: str) -> None:
@@ -193,11 +205,11 @@ def make_tab(handlers: Handlers, token: gr.Textbox) -> MakeFields:
     settings = [prompt, motion, strength, count, steps, seed, guidance, image_guidance, size]
     making = [token, *settings]
 
-    def changing(handler: Any, notice: gr.HTML, *inputs: Any) -> dict[str, Any]:
+    def changing(what: str, notice: gr.HTML, *inputs: Any) -> dict[str, Any]:
         """An event that changes the storyboard: its notice appears in `notice`."""
 
         def answer(known: str, *values: Any) -> list[Any]:
-            updates = storyboard_values(handlers, known, handler(known, *values))
+            updates = storyboard_values(handlers, known, handlers.set(known, what, *values))
             for field, value in zip(inputs, values, strict=True):
                 place = shown.index(field)
                 new = updates[place]
@@ -210,12 +222,11 @@ def make_tab(handlers: Handlers, token: gr.Textbox) -> MakeFields:
         sends = {"js": within(sources)} if inputs else {}
         return {"fn": answer, "inputs": sources, "outputs": [*shown, notice], **sends, **PRIVATE}
 
-    def give(known: str, event: gr.EventData) -> list[Any]:
-        return storyboard_values(handlers, known, handlers.give(known, sent(event)))
+    def give(known: str, event: dict[str, Any]) -> list[Any]:
+        return storyboard_values(handlers, known, handlers.give(known, event))
 
-    def set_task(known: str, event: gr.EventData) -> list[Any]:
-        view = handlers.set_task(known, str(sent(event).get("name")))
-        return storyboard_values(handlers, known, view)
+    def set_task(known: str, event: dict[str, Any]) -> list[Any]:
+        return storyboard_values(handlers, known, handlers.set(known, "task", event.get("name")))
 
     def draw(known: str, frame: float, event: gr.EventData) -> list[Any]:
         return storyboard_values(handlers, known, handlers.draw(known, sent(event), frame))
@@ -223,23 +234,20 @@ def make_tab(handlers: Handlers, token: gr.Textbox) -> MakeFields:
     def upload(known: str, data: list[bytes] | None, frame: float) -> list[Any]:
         return [*storyboard_values(handlers, known, handlers.upload(known, data, frame)), None]
 
-    latest: dict[str, Any] = {"trigger_mode": "always_last"}
     dropped.upload(upload, [token, dropped, into], [*shown, start_notice, dropped], **PRIVATE)
     pad.click(draw, [token, into], [*shown, start_notice], **PRIVATE)
-    clear.click(**changing(handlers.clear, start_notice))
-    strip.click(give, token, [*shown, strip_notice], **{**PRIVATE, "trigger_mode": "multiple"})
-    every.click(**changing(lambda known: handlers.make_again(known, True), strip_notice))
-    none.click(**changing(lambda known: handlers.make_again(known, False), strip_notice))
-    task.click(set_task, token, [*shown, start_notice], **{**PRIVATE, "trigger_mode": "multiple"})
-    loop.input(**{**changing(handlers.set_loop, progress, loop), **latest})
+    clear.click(**changing("clear", start_notice))
+    strip.click(with_event(give), token, [*shown, strip_notice], **CLICK)
+    every.click(**changing("regenerate every second", strip_notice))
+    none.click(**changing("keep all", strip_notice))
+    task.click(with_event(set_task), token, [*shown, start_notice], **CLICK)
+    loop.input(**{**changing("loop", progress, loop), **LATEST})
     for field in (length, frame_ms):
-        field.input(**{**changing(handlers.set_length, strip_notice, length, frame_ms), **latest})
+        field.input(**{**changing("length", strip_notice, length, frame_ms), **LATEST})
     for field in (after, before):
-        field.input(**{**changing(handlers.set_extension, strip_notice, after, before), **latest})
+        field.input(**{**changing("extension", strip_notice, after, before), **LATEST})
     for field in settings:
-        field.input(
-            handlers.keep_settings, making, None, js=within(making), **{**PRIVATE, **latest}
-        )
+        field.input(handlers.keep_settings, making, None, js=within(making), **LATEST)
     gr.on(
         [go.click, prompt.submit],
         handlers.make,
@@ -251,10 +259,7 @@ def make_tab(handlers: Handlers, token: gr.Textbox) -> MakeFields:
     )
     stop.click(lambda known: handlers.cancel(known) or gr.skip(), token, progress, **PRIVATE)
 
-    def choose(known: str, event: gr.EventData) -> str:
-        return handlers.choose(known, sent(event))
-
-    variants.click(choose, token, variants, **{**PRIVATE, "trigger_mode": "multiple"})
+    variants.click(with_event(handlers.choose), token, variants, **CLICK)
     return MakeFields(shown, settings, prompt, steps, seed, progress, variants)
 
 

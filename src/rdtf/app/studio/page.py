@@ -12,6 +12,8 @@ from rdtf.app.studio import exports, html
 from rdtf.app.studio.editor import PLACES
 from rdtf.app.studio.handlers import Handlers
 from rdtf.app.studio.make_tab import (
+    CLICK,
+    LATEST,
     PRIVATE,
     MakeFields,
     asset,
@@ -21,6 +23,7 @@ from rdtf.app.studio.make_tab import (
     own_html,
     sent,
     storyboard_values,
+    with_event,
 )
 
 _CLOSINGS = ["none", "ping-pong", "boomerang", "cross-fade"]
@@ -118,8 +121,6 @@ def _header(handlers: Handlers) -> str:
     return html.header(words + queue, kind)
 
 
-# ------------------------------------------------------------------------------ Edit
-
 _EDITS = (
     ("earlier", "← Earlier"),
     ("later", "Later →"),
@@ -168,13 +169,10 @@ def _edit_tab(handlers: Handlers, token: gr.Textbox, make: MakeFields) -> list[g
             tools = _edit_tools()
     shown = [strip, stage, notice]
 
-    def select(known: str, event: gr.EventData) -> None:
-        handlers.select(known, sent(event))
-
     def use_edited(known: str) -> list[Any]:
         return storyboard_values(handlers, known, handlers.use_edited(known))
 
-    strip.click(select, token, None, **{**PRIVATE, "trigger_mode": "multiple"})
+    strip.click(with_event(handlers.select), token, None, **CLICK)
     for do, button in buttons.items():
         button.click(lambda known, do=do: handlers.edit(known, do), token, shown, **PRIVATE)
     for do, button, values, said in [("retime", retime, [frame_ms], notice), *tools]:
@@ -225,9 +223,6 @@ def _edit_tools() -> list[tuple[str, gr.Button, list[Any], gr.HTML]]:
     ]
 
 
-# ------------------------------------------------------------------------------ Export, pack
-
-
 def _export_tab(handlers: Handlers, token: gr.Textbox) -> tuple[list[Any], gr.HTML]:
     heading("Export", "the sticker that is open in Edit; each file is checked")
     with gr.Accordion("Outline, loop, speed, background", open=False):
@@ -247,25 +242,16 @@ def _export_tab(handlers: Handlers, token: gr.Textbox) -> tuple[list[Any], gr.HT
     options = [outline, trim, close, speed, time, background]
 
     for field in options:
-        field.change(
-            handlers.export_preview,
-            [token, *options],
-            preview,
-            **{**PRIVATE, "trigger_mode": "always_last"},
-        )
+        field.change(handlers.export_preview, [token, *options], preview, **LATEST)
 
     # Gradio wants the event as a positional argument of its own, so the fields have names.
     async def one(known: str, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, event: gr.EventData):
         async for view in handlers.export(known, sent(event), a, b, c, d, e, f):
             yield view
 
-    async def every(known: str, *fields: Any) -> Any:
-        async for view in handlers.export(known, None, *fields):
-            yield view
-
     busy: dict[str, Any] = {**PRIVATE, "concurrency_id": "export", "concurrency_limit": 1}
     table.click(one, [token, *options], table, **busy)
-    everything.click(every, [token, *options], table, **busy)
+    everything.click(handlers.export_all, [token, *options], table, **busy)
     return options, table
 
 
@@ -286,11 +272,8 @@ def _pack_tab(handlers: Handlers, token: gr.Textbox, options: list[Any]) -> gr.H
     build = gr.Button("Build the pack", variant="primary", elem_id="pack-build")
     result = notice_box("pack-result")
 
-    def change(known: str, event: gr.EventData) -> tuple[str, str]:
-        return handlers.pack_change(known, sent(event))
-
     add.click(handlers.pack_add, [token, name, emojis], [cards, add_notice], **PRIVATE)
-    cards.click(change, token, [cards, add_notice], **{**PRIVATE, "trigger_mode": "multiple"})
+    cards.click(with_event(handlers.pack_change), token, [cards, add_notice], **CLICK)
     build.click(
         handlers.pack_build,
         [token, platform, title, author, *options],
@@ -306,8 +289,5 @@ def _history_tab(handlers: Handlers, token: gr.Textbox) -> gr.HTML:
     heading("History", "everything you made, newest first")
     cards = own_html(html.history_cards(()), id="history-cards")
 
-    def change(known: str, event: gr.EventData) -> str:
-        return handlers.history(known, sent(event))
-
-    cards.click(change, token, cards, **{**PRIVATE, "trigger_mode": "multiple"})
+    cards.click(with_event(handlers.history), token, cards, **CLICK)
     return cards

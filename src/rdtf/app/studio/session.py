@@ -6,7 +6,7 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -139,8 +139,6 @@ class Visitor:
         """Whose jobs and files these are."""
         return f"studio-{self.token}"
 
-    # ----------------------------------------------------------------------- history
-
     def remember(self, clip: Sticker, prompt: str, seed: int | None, what: str) -> HistoryItem:
         """Keep a sticker; the oldest goes when there are too many.
 
@@ -167,27 +165,22 @@ class Visitor:
             self.history = [item for item in self.history if item.id != item_id]
             self._delete(item_id)
 
-    # ------------------------------------------------------------------------ pack
-
     def add_to_pack(self, clip: Sticker, name: str, emojis: tuple[str, ...]) -> None:
         if len(self.pack) >= self.limits.max_pack:
             raise UserError(f"a pack holds at most {self.limits.max_pack} stickers")
         item_id, small = self._save(clip)
         self.pack.append(PackEntry(item_id, name, emojis, small))
 
-    def take_from_pack(self, index: int) -> PackEntry:
-        """Its files stay until `remove_from_pack`."""
+    def _taken_from_pack(self, index: int) -> PackEntry:
         if not 0 <= index < len(self.pack):
             raise UserError("that sticker is not in the pack any more")
         return self.pack.pop(index)
 
     def remove_from_pack(self, index: int) -> None:
-        self._delete(self.take_from_pack(index).id)
+        self._delete(self._taken_from_pack(index).id)
 
     def move_in_pack(self, index: int, by: int) -> None:
-        self.pack.insert(max(0, index + by), self.take_from_pack(index))
-
-    # ----------------------------------------------------------------------- files
+        self.pack.insert(max(0, index + by), self._taken_from_pack(index))
 
     def _save(self, clip: Sticker) -> tuple[str, bytes]:
         """Its name in the store, and a small animated WebP."""
@@ -281,10 +274,11 @@ class Sessions:
             visitor.tabs[session.token.partition(".")[2]] = session
             closed = [visitor.tabs.pop(old) for old in list(visitor.tabs)[:-_MAX_TABS]]
             expired = self._expired(now)
-        for old in closed:
-            self._cancel(old)
+        self._cancel(closed)
         for old in expired:
-            self._drop(old)
+            self._cancel(old.tabs.values())
+            self._store.delete("sessions", old.owner)
+            self._library.forget(old.owner)
         return session
 
     def _new_tab(self, visitor: Visitor) -> Session:
@@ -301,12 +295,7 @@ class Sessions:
             del self._visitors[visitor.token]
         return expired
 
-    def _cancel(self, session: Session) -> None:
-        if session.job is not None:
-            self._queue.cancel(session.job)
-
-    def _drop(self, visitor: Visitor) -> None:
-        for session in visitor.tabs.values():
-            self._cancel(session)
-        self._store.delete("sessions", visitor.owner)
-        self._library.forget(visitor.owner)
+    def _cancel(self, sessions: Iterable[Session]) -> None:
+        for session in sessions:
+            if session.job is not None:
+                self._queue.cancel(session.job)

@@ -72,8 +72,6 @@ class Storyboard:
         self.thumbnails: dict[int, str] = {}
         self._last: np.ndarray | None = None
 
-    # ------------------------------------------------------------------ what is on it
-
     @property
     def size(self) -> tuple[int, int] | None:
         """Height and width of the pictures, if there are any."""
@@ -162,8 +160,6 @@ class Storyboard:
     def _is_even(self) -> bool:
         return len(self.stills) > 1 and sorted(self.stills) == self._even(len(self.stills))
 
-    # ------------------------------------------------------------------ the task
-
     def set_task(self, task: str) -> None:
         if task not in TASKS:
             raise UserError(f"there is no task {task[:20]!r}")
@@ -201,8 +197,6 @@ class Storyboard:
         if self.clip is not None and not self.stills:
             self._last = self.stills[0] = self.clip.frames[0]
 
-    # ------------------------------------------------------------------ length and time
-
     def set_length(self, num_frames: int, frame_ms: int) -> None:
         """For "animate": how many frames, and how long each is shown."""
         if not 1 <= num_frames <= self.max_frames:
@@ -220,8 +214,6 @@ class Storyboard:
         if not (0 <= before <= self.max_frames and 0 <= after <= self.max_frames):
             raise UserError(f"choose 0 to {self.max_frames} frames to add")
         self.before, self.after = before, after
-
-    # ------------------------------------------------------------------ what follows
 
     def request(self, canvas: int) -> ClipRequest:
         """The clip to complete; without any picture at `canvas` x `canvas` pixels.
