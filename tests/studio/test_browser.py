@@ -108,6 +108,32 @@ def beside(page: Any, notice: str, button: str) -> str:
     return page.locator(f"{notice} .said").first.inner_text()
 
 
+#: Least ratio of the luminances of text and what lies behind it, as WCAG 2 defines both.
+_CONTRAST = """element => {
+  const rgba = (color) => color.match(/[\\d.]+/g).map(Number);
+  const luminance = (color) => rgba(color).slice(0, 3).reduce((sum, value, i) => {
+    const c = value / 255;
+    const linear = c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+    return sum + [0.2126, 0.7152, 0.0722][i] * linear;
+  }, 0);
+  let behind = element;
+  const fill = () => getComputedStyle(behind).backgroundColor;
+  while ((rgba(fill())[3] ?? 1) === 0) behind = behind.parentElement;
+  const pair = [getComputedStyle(element).color, fill()].map(luminance);
+  return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read_in_either_scheme(browser, served, shots, scheme):
+    _, address = served
+    page = visit(browser, address, DESK, color_scheme=scheme)
+    for selector in ("h2.head", "h2.head small", "#strip-summary .hint", "#task button", "#go"):
+        ratio = page.locator(selector).first.evaluate(_CONTRAST)
+        assert ratio >= 4.5, f"{selector} in {scheme}: {ratio:.1f}"
+    assert page.locator("#go").evaluate("e => getComputedStyle(e).color") == "rgb(255, 255, 255)"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
 def test_notices_are_seen_beside_the_button(browser, served, shots, viewport, scheme):
