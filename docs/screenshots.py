@@ -55,9 +55,9 @@ def _first_picture(folder: Path) -> Path:
 
 def _make(page: Any, address: str, still: Path) -> None:
     page.goto(f"{address}/")
-    page.wait_for_selector("#film-strip .frame")
+    page.wait_for_selector("#frame-strip .frame")
     page.set_input_files("#drop input[type=file]", str(still))
-    page.wait_for_selector("#film-strip img")
+    page.wait_for_selector("#frame-strip img")
     page.fill("#prompt textarea", "jumping")
     page.click("#go")
     page.wait_for_selector("#variants .card", timeout=120_000)

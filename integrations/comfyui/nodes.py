@@ -335,7 +335,7 @@ class PredictSticker(io.ComfyNode):
             node_id="RDTFPredict",
             display_name="Extend Sticker",
             category=CATEGORY,
-            description="Makes new frames behind a clip, in front of it, or both.",
+            description="Adds new frames at the end of a clip, at its start, or both.",
             inputs=[
                 Model.Input("model"),
                 *_clip_inputs(),

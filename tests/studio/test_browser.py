@@ -75,7 +75,7 @@ def visit(browser: Any, address: str, viewport: dict[str, int], **options: Any) 
     page.on("request", on_request)
     page.on("pageerror", lambda error: page.complaints.append(str(error)))
     page.goto(f"{address}/")
-    page.wait_for_selector("#film-strip .frame")
+    page.wait_for_selector("#frame-strip .frame")
     return page
 
 
@@ -85,7 +85,7 @@ def tab(page: Any, name: str) -> None:
 
 def drop(page: Any, path: Path) -> None:
     page.set_input_files("#drop input[type=file]", str(path))
-    page.wait_for_selector("#film-strip .frame img")
+    page.wait_for_selector("#frame-strip .frame img")
 
 
 def set_number(page: Any, label: str, value: int) -> None:
@@ -108,6 +108,32 @@ def beside(page: Any, notice: str, button: str) -> str:
     return page.locator(f"{notice} .said").first.inner_text()
 
 
+#: Least ratio of the luminances of text and what lies behind it, as WCAG 2 defines both.
+_CONTRAST = """element => {
+  const rgba = (color) => color.match(/[\\d.]+/g).map(Number);
+  const luminance = (color) => rgba(color).slice(0, 3).reduce((sum, value, i) => {
+    const c = value / 255;
+    const linear = c <= 0.03928 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+    return sum + [0.2126, 0.7152, 0.0722][i] * linear;
+  }, 0);
+  let behind = element;
+  const fill = () => getComputedStyle(behind).backgroundColor;
+  while ((rgba(fill())[3] ?? 1) === 0) behind = behind.parentElement;
+  const pair = [getComputedStyle(element).color, fill()].map(luminance);
+  return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_can_be_read_in_either_scheme(browser, served, shots, scheme):
+    _, address = served
+    page = visit(browser, address, DESK, color_scheme=scheme)
+    for selector in ("h2.head", "h2.head small", "#strip-summary .hint", "#task button", "#go"):
+        ratio = page.locator(selector).first.evaluate(_CONTRAST)
+        assert ratio >= 4.5, f"{selector} in {scheme}: {ratio:.1f}"
+    assert page.locator("#go").evaluate("e => getComputedStyle(e).color") == "rgb(255, 255, 255)"
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
 def test_notices_are_seen_beside_the_button(browser, served, shots, viewport, scheme):
@@ -119,7 +145,7 @@ def test_notices_are_seen_beside_the_button(browser, served, shots, viewport, sc
     page.click("#stop")
     page.wait_for_selector("#progress :text('Nothing is being made')")
     page.click("#task button:has-text('Smooth ×2')")
-    page.wait_for_selector("#film-strip :text('starts from a clip')")
+    page.wait_for_selector("#frame-strip :text('starts from a clip')")
     page.click("#go")
     page.wait_for_selector("#progress :text('needs a clip')")
     page.screenshot(path=shots / f"notice-{viewport['width']}-{scheme}.png", full_page=True)
@@ -151,10 +177,10 @@ def test_the_main_job(browser, served, tmp_path, shots, pipeline):
 
     drop(page, path)
     assert "all of them are kept" in beside(page, "#start-notice", "#drop")
-    page.wait_for_selector("#mask-words :text('4 of 7 frames stay')")
+    page.wait_for_selector("#strip-summary :text('4 of 7 frames kept')")
     page.click("#task button:has-text('Fix frames')")
-    page.click("#film-strip .frame >> nth=1")
-    page.wait_for_selector("#mask-words :text('3 of 4 frames stay')")
+    page.click("#frame-strip .frame >> nth=1")
+    page.wait_for_selector("#strip-summary :text('3 of 4 frames kept')")
     page.fill("#prompt textarea", "a ball rolling")
     page.click("#go")
     page.wait_for_selector("#variants .card >> nth=1")
@@ -211,8 +237,8 @@ def test_a_reload_keeps_what_is_on_the_desk_and_tabs_are_apart(browser, served, 
     page = visit(browser, address, DESK)
     drop(page, moving_disc(pipeline.canvas, 4).save(tmp_path / "disc.webp"))
     page.click("#task button:has-text('Fix frames')")
-    page.click("#film-strip .frame >> nth=1")
-    page.wait_for_selector("#mask-words :text('3 of 4 frames stay')")
+    page.click("#frame-strip .frame >> nth=1")
+    page.wait_for_selector("#strip-summary :text('3 of 4 frames kept')")
     page.fill("#prompt textarea", "a ball")
     page.click("button:has-text('Size, seed, steps')")
     set_number(page, "Steps", 90_000)
@@ -222,12 +248,12 @@ def test_a_reload_keeps_what_is_on_the_desk_and_tabs_are_apart(browser, served, 
     page.wait_for_selector("#progress .making .hint:has-text('Step')")  # it is still being made
     assert page.input_value("#prompt textarea") == "a ball"
     assert page.locator("#task [aria-pressed=true]").inner_text() == "Fix frames"
-    page.wait_for_selector("#mask-words :text('3 of 4 frames stay')")
+    page.wait_for_selector("#strip-summary :text('3 of 4 frames kept')")
     other = page.context.new_page()
     other.goto(f"{address}/")
-    other.wait_for_selector("#mask-words :text('8 frames')")
+    other.wait_for_selector("#strip-summary :text('8 frames')")
     assert other.input_value("#prompt textarea") == ""
-    assert other.locator("#film-strip img").count() == 0
+    assert other.locator("#frame-strip img").count() == 0
     page.click("#stop")
     page.wait_for_selector("#progress :text('Cancelled')")
 
@@ -237,14 +263,14 @@ def test_two_files_and_a_number_that_is_too_large(browser, served, tmp_path, pip
     page = visit(browser, address, DESK)
     paths = [still(pipeline.canvas, seed).save(tmp_path / f"{seed}.png") for seed in (1, 2)]
     page.set_input_files("#drop input[type=file]", [str(path) for path in paths])
-    page.wait_for_selector("#mask-words :text('2 of 8 frames stay')")
-    assert page.locator("#film-strip img").count() == 2
+    page.wait_for_selector("#strip-summary :text('2 of 8 frames kept')")
+    assert page.locator("#frame-strip img").count() == 2
     assert page.locator("#loop input").is_checked()
     field = page.get_by_label("number input for Frames", exact=True)
     field.fill("999")
     field.press("Enter")
     page.wait_for_function("document.querySelector('#length input[type=number]').value !== '999'")
-    assert page.locator("#film-strip .frame").count() == int(field.input_value())
+    assert page.locator("#frame-strip .frame").count() == int(field.input_value())
 
 
 def test_cancel_and_going_away_free_the_slot(browser, served):
@@ -273,17 +299,17 @@ def test_the_keyboard_reaches_and_presses_frames(browser, served, tmp_path, pipe
     for _ in range(3):  # Smooth ×3, Extend, Fix frames
         page.keyboard.press("Tab")
     page.keyboard.press("Space")
-    page.wait_for_selector("#mask-words :text('none to make yet')")
-    page.locator("#film-strip .frame").nth(0).focus()
+    page.wait_for_selector("#strip-summary :text('none to generate yet')")
+    page.locator("#frame-strip .frame").nth(0).focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Space")
-    page.wait_for_selector("#mask-words :text('3 of 4 frames stay')")
+    page.wait_for_selector("#strip-summary :text('3 of 4 frames kept')")
     focused = page.evaluate("document.activeElement.dataset.key")
     assert focused == "give-1"  # though the strip was drawn again
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.dataset.key") == "give-2"
     page.keyboard.press("Enter")
-    page.wait_for_selector("#mask-words :text('2 of 4 frames stay')")
+    page.wait_for_selector("#strip-summary :text('2 of 4 frames kept')")
 
 
 def test_drawing(browser, served, shots):
@@ -299,8 +325,8 @@ def test_drawing(browser, served, shots):
     page.mouse.up()
     page.screenshot(path=shots / "desk-draw.png", full_page=True)
     page.click("#use-drawing")
-    page.wait_for_selector("#film-strip .frame img")
-    url = page.locator("#film-strip .frame img").first.get_attribute("src")
+    page.wait_for_selector("#frame-strip .frame img")
+    url = page.locator("#frame-strip .frame img").first.get_attribute("src")
     alpha = decode_sticker(base64.b64decode(url.partition(",")[2])).frames[..., 3]
     assert 0 < (alpha > 0).mean() < 0.5  # a stroke, and nothing around it
 
@@ -310,8 +336,8 @@ def test_a_phone(browser, served, tmp_path, shots, pipeline):
     page = visit(browser, address, PHONE, has_touch=True, is_mobile=True)
     drop(page, moving_disc(pipeline.canvas, 4).save(tmp_path / "disc.webp"))
     page.tap("#task button:has-text('Fix frames')")
-    page.tap("#film-strip .frame >> nth=3")
-    page.wait_for_selector("#mask-words :text('3 of 4 frames stay')")
+    page.tap("#frame-strip .frame >> nth=3")
+    page.wait_for_selector("#strip-summary :text('3 of 4 frames kept')")
     page.fill("#prompt textarea", "a ball")
     page.tap("#go")
     page.wait_for_selector("#variants .card >> nth=1")

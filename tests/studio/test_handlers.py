@@ -24,7 +24,7 @@ from fixtures_service import (
     wait_for_steps,
 )
 from rdtf.app.job import JobState
-from rdtf.app.studio import edits
+from rdtf.app.studio import editor as edits
 from rdtf.app.studio.handlers import Handlers
 from rdtf.app.studio.session import Settings
 from rdtf.sampling.defaults import TaskSampling
@@ -97,12 +97,12 @@ def test_steps_and_guidance_are_those_of_the_models_table(handlers, token, pipel
         ("prediction", "extend", clip),
     ):
         handlers.upload(token, [data])
-        handlers.set_task(token, task)
-        handlers.set_loop(token, False)
-        handlers.set_length(token, 3, 100)
-        handlers.set_extension(token, 2, 0)
+        handlers.set(token, "task", task)
+        handlers.set(token, "loop", False)
+        handlers.set(token, "length", 3, 100)
+        handlers.set(token, "extension", 2, 0)
         make(handlers, token, **untouched)
-        compare(family, handlers.session(token).board.request(pipeline.canvas))
+        compare(family, handlers.session(token).storyboard.request(pipeline.canvas))
     request = edits.regenerate_request(handlers.session(token).editor.current(), [1])
     handlers.select(token, press("select", 1, on=True))
     collect(handlers.regenerate(token, "", 0, 11))
@@ -114,16 +114,16 @@ def test_drop_choose_make_edit_export(handlers, token, pipeline):
     strip, words, notice = handlers.upload(token, [encode_sticker(clip, ".gif")])
     assert strip.count('aria-pressed="true"') == 4  # all of them
     assert "all of them are kept" in notice
-    handlers.set_task(token, "fix")
+    handlers.set(token, "task", "fix")
     strip, words, notice = handlers.give(token, press("give", 1, on=False))
     assert strip.count('aria-pressed="true"') == 3
-    assert (notice, "3 of 4 frames stay as they are, 1 are made" in words) == ("", True)
+    assert (notice, "3 of 4 frames kept, 1 to generate" in words) == ("", True)
 
     views = make(handlers, token, variants=2)
     assert "Done" in views[-1][0]
     assert views[-1][1].count('data-do="choose"') == 2
     for found in re.findall(r'href="files/(\w+)"', views[-1][1]):
-        data, file = handlers.shelf.get(found)  # Save on each variant
+        data, file = handlers.library.get(found)  # Save on each variant
         assert file.name.startswith("a-cat-")
         assert decode_sticker(data).num_frames == 4
     made = handlers.session(token).editor.current()
@@ -138,7 +138,7 @@ def test_drop_choose_make_edit_export(handlers, token, pipeline):
 
     (*_, table) = collect(handlers.export(token, press("export", name="apng"), *NO_OPTIONS))
     (found,) = re.findall(r'href="files/(\w+)"', table)
-    _, file = handlers.shelf.get(found)
+    _, file = handlers.library.get(found)
     assert file.name == "a-cat-apng.apng"
     assert "✓ passes" in table
     (*_, table) = collect(handlers.export(token, press("export", name="line"), *NO_OPTIONS))
@@ -159,21 +159,21 @@ def test_pictures_can_be_put_into_frames(handlers, token, pipeline):
     assert strip.count('aria-pressed="true"') == 2
     strip, *_ = handlers.give(token, sent_file(png(still(40, 3)), "drop", 6))
     strip, *_ = handlers.upload(token, [png(still(40, 4))], 8)
-    assert sorted(handlers.session(token).board.stills) == [0, 4, 6, 7]
+    assert sorted(handlers.session(token).storyboard.stills) == [0, 4, 6, 7]
     for data in ("", "not base64", None):
         *_, notice = handlers.draw(token, {"do": "draw", "data": data})
         assert "draw something first" in notice
     empty = np.zeros((1, 8, 8, 4), np.uint8)
     *_, notice = handlers.draw(token, sent_file(png(Sticker(empty, np.array([100]))), "draw"))
     assert "draw something first" in notice
-    assert len(handlers.session(token).board.stills) == 4
+    assert len(handlers.session(token).storyboard.stills) == 4
 
 
 @pytest.mark.parametrize("data", [b"", b"<svg/>", b"GIF89a"])
 def test_a_wrong_file_is_told_and_changes_nothing(handlers, token, data):
     *_, notice = handlers.upload(token, [data])
     assert 'role="alert"' in notice
-    assert handlers.session(token).board.stills == {}
+    assert handlers.session(token).storyboard.stills == {}
 
 
 def test_parts_of_a_lottie_that_are_not_drawn_are_named(handlers, token):
@@ -186,7 +186,7 @@ def test_parts_of_a_lottie_that_are_not_drawn_are_named(handlers, token):
     ):
         *_, notice = drop()
         assert "not drawn: effects" in notice
-        handlers.set_task(token, "fix")
+        handlers.set(token, "task", "fix")
     *_, notice = handlers.upload(token, [lottie_bytes()])
     assert "not drawn" not in notice
 
@@ -198,7 +198,7 @@ def test_loop_motion_and_strength_reach_the_model(make_core):
     make(handlers, token, strength=0.5)
     spec = handlers.session(token).job.spec
     assert (spec.loop, spec.motion, spec.motion_scale) == (True, None, 0.5)
-    handlers.set_loop(token, False)
+    handlers.set(token, "loop", False)
     make(handlers, token, motion="jump")
     job = handlers.session(token).job
     assert (job.spec.loop, job.spec.motion) == (False, "jump")
@@ -264,7 +264,7 @@ def test_nonsense_from_a_browser_changes_nothing(handlers, token, event):
     handlers.choose(token, event)
     handlers.pack_change(token, event)
     handlers.history(token, {"do": "open", "name": "../../x", **event})
-    assert handlers.session(token).board.stills == {}
+    assert handlers.session(token).storyboard.stills == {}
 
 
 def test_what_can_not_be_made_is_told(handlers, token):
@@ -330,8 +330,8 @@ def test_sessions_do_not_see_each_other(handlers, pipeline):
     mine, yours = (handlers.session(None).token for _ in range(2))
     handlers.upload(mine, [png(still(pipeline.canvas, 1))])
     make(handlers, mine)
-    assert handlers.session(yours).board.stills == {}
-    assert "Nothing made yet" in handlers.variants_view(yours)
+    assert handlers.session(yours).storyboard.stills == {}
+    assert "Nothing made yet" in collect(handlers.resume(yours))[-1][1]
     assert "kept here" in handlers.history_view(yours)
     assert handlers.core.queue.list() == []  # nor does REST
 
@@ -352,7 +352,7 @@ def test_history_and_pack(handlers, token, pipeline):
     handlers.pack_change(token, press("remove", 0))
     built = handlers.pack_build(token, "signal", "My pack", "me", *NO_OPTIONS)
     (found,) = re.findall(r'href="files/(\w+)"', built)
-    data, file = handlers.shelf.get(found)
+    data, file = handlers.library.get(found)
     assert file.name == "My-pack-signal.zip"
     names = zipfile.ZipFile(BytesIO(data)).namelist()
     assert [name for name in names if name.endswith("png")] == ["01_three.png", "02_two.png"]
@@ -370,7 +370,7 @@ def test_edits_by_name(handlers, token):
     handlers.edit(token, "retime", 40)
     assert handlers.session(token).editor.current().durations_ms.tolist() == [40] * 16
     handlers.use_edited(token)
-    assert handlers.session(token).board.clip.num_frames == 16
+    assert handlers.session(token).storyboard.clip.num_frames == 16
 
 
 # ------------------------------------------------------------------------------ the page
@@ -389,7 +389,7 @@ def test_the_page_calls_the_handlers(core, pipeline):
     loads = [fn for fn in page.fns.values() if fn.targets and fn.targets[0][1] == "load"]
     token, header, *_ = loads[0].fn("")
     assert f"{pipeline.canvas} px" in header
-    strip = next(block for block in page.blocks.values() if block.elem_id == "film-strip")
+    strip = next(block for block in page.blocks.values() if block.elem_id == "frame-strip")
     clicks = [fn for fn in page.fns.values() if fn.targets == [(strip._id, "click")]]
     handlers.upload(token, [png(still(16, 1))])
     event = gr.EventData(strip, press("give", 5, on=True))
@@ -400,7 +400,7 @@ def test_the_page_calls_the_handlers(core, pipeline):
 def test_no_rule_of_the_style_sheet_is_torn_apart():
     """Gradio puts a prefix behind every comma of a selector, also behind those in brackets."""
     pytest.importorskip("gradio", reason="the extra studio is not installed")
-    from rdtf.app.studio.handlers import asset
+    from rdtf.app.studio.make_tab import asset
 
     selectors = re.findall(
         r"[^{}]+(?=\{)", re.sub(r"/\*.*?\*/", "", asset("studio.css"), flags=re.S)

@@ -1,5 +1,5 @@
 """The web page.
 
-`board`, `edits`, `editor`, `session`, `packing`, `exporting` and `shelf` know no web framework;
-`markup` turns them into HTML, `handlers` answers the page's events, `page` lays it out with Gradio.
+`storyboard`, `editor`, `session` and `exports` hold its state, `html` shows it, `make_handlers` and
+`handlers` answer its events. `page` and `make_tab` lay it out with Gradio; `mount` serves it.
 """

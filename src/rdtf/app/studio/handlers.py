@@ -1,195 +1,257 @@
-"""All events of the page: Make and Edit from their own files; History, Export and Pack here."""
+"""All events of the page: Make from its own file; Edit, History, Export and Pack here.
+
+No Gradio in here: tokens and values in, values out, in the order in which the page wires them.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator
-from importlib.resources import files
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
-import gradio as gr
-
-from rdtf.app.studio import exporting, markup
-from rdtf.app.studio.editing import EditHandlers
-from rdtf.app.studio.making import whole
+from rdtf.app.job import Job, JobState
+from rdtf.app.spec import JobSpec, check_prompt, new_seeds
+from rdtf.app.studio import editor as edits
+from rdtf.app.studio import exports, html
+from rdtf.app.studio.make_handlers import MakeHandlers, View, seed_of, steps_of, whole
+from rdtf.app.studio.session import Session
 from rdtf.errors import UserError
-from rdtf.stickers.export import ExportOptions
+from rdtf.stickers import Sticker
 from rdtf.stickers.export.packs import split_emojis
 
-#: Every event is for this page only, and shows no spinner of Gradio's.
-PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
 
+class Handlers(MakeHandlers):
+    """The page's events over one `core`. Those of Edit give strip, stage and notice."""
 
-def asset(name: str) -> str:
-    return files("rdtf.app.studio").joinpath("assets", name).read_text("utf-8")
+    def editor_view(self, token: str, notice: str = "") -> View:
+        editor = self.session(token).editor
+        return html.editor_strip(editor.clip, editor.selected), html.stage(editor.clip), notice
 
+    def select(self, token: str, event: dict[str, Any]) -> None:
+        """A frame of the editor was pressed; the page shows that by itself."""
+        session = self.session(token)
+        with session.lock, contextlib.suppress(UserError):
+            session.editor.select(whole(event.get("index"), "frame"), bool(event.get("on")))
 
-def own_html(value: str = "", *, id: str) -> gr.HTML:
-    """A part of the page that is ours: its buttons send what they do."""
-    return gr.HTML(
-        value, elem_id=id, js_on_load=asset("studio.js"), apply_default_css=False, padding=False
-    )
+    def edit(self, token: str, do: str, *values: Any) -> View:
+        """One edit by its name, with the values that it takes."""
+        session = self.session(token)
 
+        def apply() -> None:
+            session.editor.current()
+            _edits(session)[do](*values)
 
-def notice_box(id: str) -> gr.HTML:
-    """Room for a notice or for progress; takes none while there is nothing to say."""
-    return gr.HTML(elem_id=id, elem_classes="quiet", apply_default_css=False)
+        return self.editor_view(token, self.attempt(session, apply))
 
+    async def regenerate(
+        self, token: str, prompt: str, steps: float, seed: float | None
+    ) -> AsyncIterator[View]:
+        """Make the selected frames again. Yields strip, stage, and notice or progress."""
+        session = self.session(token)
+        try:
+            with session.lock:
+                clip = session.editor.current()
+                spec = JobSpec(
+                    request=edits.regenerate_request(clip, session.editor.selected),
+                    prompt=check_prompt(prompt.strip(), self.core.limits),
+                    seeds=new_seeds(seed_of(seed), 1),
+                    steps=steps_of(steps),
+                    output="input",
+                    task="fix",
+                    previews=True,
+                )
+                job = self._submit(session, spec)
+                session.regenerates = clip
+        except UserError as error:
+            yield self.editor_view(token, html.notice(str(error)))
+            return
+        async for view in self._regenerated(session, job, clip):
+            yield view
 
-def within(inputs: list[Any]) -> str:
-    """JavaScript for an event's `js`: numbers beyond a slider's ends are sent as its ends.
+    async def resume_edit(self, token: str) -> AsyncIterator[View]:
+        """After a reload: follow the frames that are still being made. Yields what `edit` gives."""
+        session = self.session(token)
+        job, clip = session.job, session.regenerates
+        if job is None or clip is None or session.taken is job:
+            yield self.editor_view(token)
+            return
+        async for view in self._regenerated(session, job, clip):
+            yield view
 
-    Gradio's own answer to them is an error that nobody sees.
-    """
-    ends = [
-        [field.minimum, field.maximum] if isinstance(field, gr.Slider) else None for field in inputs
-    ]
-    return (
-        f"(...values) => {{ const ends = {json.dumps(ends)}; return values.map((value, i) => "
-        "ends[i] && typeof value === 'number' "
-        "? Math.min(Math.max(value, ends[i][0]), ends[i][1]) : value); }"
-    )
+    async def _regenerated(self, session: Session, job: Job, clip: Sticker) -> AsyncIterator[View]:
+        strip, stage, _ = self.editor_view(session.token)
+        async for view in self._follow(session, job):
+            yield strip, stage, view
+        if job.state is JobState.COMPLETED:
+            await asyncio.to_thread(self._take_regenerated, session, job, clip)
+            yield self.editor_view(session.token)
+        else:
+            yield strip, stage, html.progress(job, 0)
 
+    def _take_regenerated(self, session: Session, job: Job, before: Sticker) -> None:
+        with session.lock:
+            if session.taken is job:
+                return
+            session.taken = job
+            if session.editor.clip is before:  # not if another was opened meanwhile
+                made = job.results[0].clip().replace(captions=before.captions)
+                session.editor.apply(lambda _: made)
 
-def sent(event: gr.EventData) -> dict[str, Any]:
-    """What `studio.js` sent with a click."""
-    data = getattr(event, "_data", None)
-    return data if isinstance(data, dict) else {}
+    def keep(self, token: str) -> str:
+        """The edited clip goes into the history; returns a notice."""
+        session = self.session(token)
 
+        def remember() -> str:
+            clip = session.editor.current()
+            session.visitor.remember(clip, next(iter(clip.captions), ""), None, "edited")
+            return "Saved to the history."
 
-def heading(title: str, words: str) -> None:
-    gr.HTML(
-        f'<h2 class="head">{title} <small>{words}</small></h2>',
-        apply_default_css=False,
-        padding=False,
-    )
-
-
-class Handlers(EditHandlers):
-    """The page's events over one `core`."""
-
-    # ------------------------------------------------------------ history
+        return self.attempt(session, remember)
 
     def history_view(self, token: str) -> str:
-        return markup.history_cards(self.session(token).visitor.history)
+        return html.history_cards(self.session(token).visitor.history)
 
     def history(self, token: str, event: dict[str, Any]) -> str:
         """Open or remove one; returns the cards, with a notice on the one that was pressed."""
         session, name = self.session(token), str(event.get("name", ""))
-        said: dict[str, str] = {}
-        with session.lock:
-            try:
-                if event.get("do") == "open":
-                    item, clip = session.visitor.recall(name)
-                    session.editor.open(
-                        clip.replace(captions=(item.prompt,) if item.prompt else ())
-                    )
-                    said[name] = markup.notice("Open in Edit, Export and Pack.", "good")
-                elif event.get("do") == "drop":
-                    session.visitor.forget(name)
-            except UserError as error:
-                said[name] = markup.notice(str(error))
-        return markup.history_cards(session.visitor.history, said)
 
-    # ------------------------------------------------------------ export
+        def change() -> str:
+            if event.get("do") == "open":
+                item, clip = session.visitor.recall(name)
+                session.editor.open(clip.replace(captions=(item.prompt,) if item.prompt else ()))
+                return "Open in Edit, Export and Pack."
+            session.visitor.forget(name)
+            return ""
 
-    def export(self, token: str, event: dict[str, Any] | None, *fields: Any) -> AsyncIterator[str]:
+        said = {name: self.attempt(session, change)}
+        return html.history_cards(session.visitor.history, said)
+
+    async def export(
+        self, token: str, event: dict[str, Any] | None, *fields: Any
+    ) -> AsyncIterator[str]:
         """Export for one platform, or for all without an event. Yields the table."""
-        wanted = None if event is None else str(event.get("name", ""))
-        return self._export(token, wanted, fields)
-
-    async def _export(self, token: str, wanted: str | None, fields: Any) -> AsyncIterator[str]:
         session = self.session(token)
+        wanted = None if event is None else str(event.get("name", ""))
         try:
             clip = session.editor.current()
-            options = export_options(*fields)
+            options = exports.export_options(*fields)
         except UserError as error:
-            yield self._export_refused(wanted, str(error))
+            yield _refused(wanted, str(error))
             return
-        rows = session.export_rows(clip, options)
-        for index, row in enumerate(rows):
-            if wanted in (None, row.platform):
-                rows[index] = exporting.ExportRow(row.platform, row.title, row.asks, "busy")
-                yield markup.export_table(rows)
-                rows[index] = await asyncio.to_thread(
-                    exporting.export_row, session, self.shelf, clip, row.platform, options
+        lines = exports.exports_of(session, options)
+        for index, line in enumerate(lines):
+            if wanted in (None, line.platform):
+                fresh = exports.open_exports()[index]
+                lines[index] = replace(fresh, state="busy")
+                yield html.export_table(lines)
+                lines[index] = await asyncio.to_thread(
+                    exports.export_for, session, clip, fresh, options
                 )
-                yield markup.export_table(rows)
+                yield html.export_table(lines)
 
-    def _export_refused(self, wanted: str | None, message: str) -> str:
-        """The reason beside the button that was pressed: in its row, or above all of them."""
-        rows = exporting.open_rows()
-        if wanted is None:
-            return markup.notice(message) + markup.export_table(rows)
-        return markup.export_table(
-            [
-                exporting.ExportRow(row.platform, row.title, row.asks, "refused", message)
-                if row.platform == wanted
-                else row
-                for row in rows
-            ]
-        )
+    async def export_all(self, token: str, *fields: Any) -> AsyncIterator[str]:
+        async for view in self.export(token, None, *fields):
+            yield view
 
     def export_preview(self, token: str, *fields: Any) -> str:
         """How the first frame looks with outline, trim and background."""
         try:
             clip = self.session(token).editor.current()
-            return markup.export_preview(exporting.preview(clip, export_options(*fields)))
+            options = exports.export_options(*fields)
+            return html.export_preview(exports.preview(clip, options))
         except UserError as error:
-            return markup.notice(str(error))
+            return html.notice(str(error))
 
     def export_view(self, token: str) -> str:
         """What was exported of the open clip, as long as it is the same."""
-        session = self.session(token)
-        return markup.export_table(session.export_rows(session.editor.clip, None))
-
-    # ------------------------------------------------------------ pack
+        return html.export_table(exports.exports_of(self.session(token)))
 
     def pack_view(self, token: str) -> str:
-        return markup.pack_cards(self.session(token).visitor.pack)
+        return html.pack_cards(self.session(token).visitor.pack)
 
     def pack_add(self, token: str, name: str, emojis: str) -> tuple[str, str]:
         """Add the edited clip; returns the cards and a notice."""
-        session, message = self.session(token), ""
-        with session.lock:
-            try:
-                clip = session.editor.current()
-                chosen = split_emojis(emojis[:64]) or ("🙂",)
-                session.visitor.add_to_pack(clip, name.strip()[:40] or "sticker", chosen)
-            except UserError as error:
-                message = str(error)
-        return markup.pack_cards(session.visitor.pack), markup.notice(message)
+        session = self.session(token)
+
+        def add() -> None:
+            chosen = split_emojis(emojis[:64]) or ("🙂",)
+            clip = session.editor.current()
+            session.visitor.add_to_pack(clip, name.strip()[:40] or "sticker", chosen)
+
+        said = self.attempt(session, add)
+        return self.pack_view(session.token), said
 
     def pack_change(self, token: str, event: dict[str, Any]) -> tuple[str, str]:
         """Move or remove one; returns the cards and a notice."""
-        session, message = self.session(token), ""
-        with session.lock:
-            try:
-                index, do = whole(event.get("index"), "place"), event.get("do")
-                if do == "remove":
-                    session.visitor.remove_from_pack(index)
-                else:
-                    session.visitor.move_in_pack(index, 1 if do == "later" else -1)
-            except UserError as error:
-                message = str(error)
-        return markup.pack_cards(session.visitor.pack), markup.notice(message)
+        session = self.session(token)
+
+        def change() -> None:
+            index, do = whole(event.get("index"), "place"), event.get("do")
+            if do == "remove":
+                session.visitor.remove_from_pack(index)
+            else:
+                session.visitor.move_in_pack(index, 1 if do == "later" else -1)
+
+        said = self.attempt(session, change)
+        return self.pack_view(session.token), said
 
     def pack_build(self, token: str, platform: str, name: str, author: str, *fields: Any) -> str:
         """Export the pack; returns a download, or why there is none."""
-        session = self.session(token)
         try:
-            made, report = exporting.build_pack(
-                session, self.shelf, platform, name.strip(), author.strip(), export_options(*fields)
+            options = exports.export_options(*fields)
+            made, report = exports.build_pack(
+                self.session(token), platform, name.strip(), author.strip(), options
             )
         except UserError as error:
-            return markup.notice(str(error))
-        return markup.pack_result(made, report)
+            return html.notice(str(error))
+        return html.pack_result(made, report)
 
 
-def export_options(
-    outline_px: float, trim: bool, close: str, speed: float, time: str, background: str
-) -> ExportOptions:
-    return exporting.make_options(
-        float(outline_px or 0), bool(trim), close, float(speed or 1), time, background or ""
+def _refused(wanted: str | None, message: str) -> str:
+    """The reason beside the button that was pressed: in its line, or above all of them."""
+    lines = exports.open_exports()
+    if wanted is None:
+        return html.notice(message) + html.export_table(lines)
+    return html.export_table(
+        [
+            replace(line, state="refused", words=message) if line.platform == wanted else line
+            for line in lines
+        ]
     )
+
+
+def _edits(session: Session) -> dict[str, Callable[..., None]]:
+    """Edits by the name that the page calls them."""
+    editor = session.editor
+    return {
+        "earlier": lambda: editor.move(-1),
+        "later": lambda: editor.move(1),
+        "delete": editor.delete,
+        "duplicate": editor.duplicate,
+        "reverse": editor.reverse,
+        "undo": editor.undo,
+        "redo": editor.redo,
+        "all": editor.select_all,
+        "none": lambda: editor.select_all(False),
+        "retime": lambda ms: editor.retime(whole(ms, "time")),
+        "crop": lambda *sides: editor.apply(
+            lambda clip: edits.crop(clip, *(whole(side or 0, "side") for side in sides))
+        ),
+        "trim": lambda: editor.apply(edits.trim_to_content),
+        "cutout": lambda tolerance: editor.apply(
+            lambda clip: edits.without_background(clip, whole(tolerance, "tolerance"))
+        ),
+        "text": lambda words, place, size, color, edge: editor.apply(
+            lambda clip: edits.with_text(
+                clip,
+                editor.selected or range(clip.num_frames),
+                words,
+                place=place,
+                size_percent=float(size),
+                color=color,
+                edge_color=edge,
+            )
+        ),
+    }

@@ -1,44 +1,94 @@
-"""The Make tab: what lies where, and which handler answers what."""
+"""The Make tab: what lies where, and which handler answers what. First what all tabs use."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.resources import files
 from typing import Any
 
 import gradio as gr
 
-from rdtf.app.studio import markup
-from rdtf.app.studio.handlers import (
-    PRIVATE,
-    Handlers,
-    asset,
-    heading,
-    notice_box,
-    own_html,
-    sent,
-    within,
-)
-from rdtf.app.studio.making import MOVING_TASKS
+from rdtf.app.studio import html
+from rdtf.app.studio.handlers import Handlers
+from rdtf.app.studio.make_handlers import MOVING_TASKS, View
 from rdtf.synthetic import VERBS
 
 _UPLOADS = [".gif", ".webp", ".png", ".apng", ".jpg", ".jpeg", ".webm", ".tgs", ".json"]
 _MOST_ON_SLIDERS = 64  # frames
 _MOTIONS = [
-    ("as the text says", ""),
-    ("free: the network decides", "network"),
+    ("from the text", ""),
+    ("free (motion network)", "network"),
     *((name.capitalize(), name) for name in VERBS),
 ]
 
 
+#: Every event is for this page only, and shows no spinner of Gradio's.
+PRIVATE: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+#: Clicks in a row all count; of changes in a row the last does.
+CLICK, LATEST = ({**PRIVATE, "trigger_mode": mode} for mode in ("multiple", "always_last"))
+
+
+def asset(name: str) -> str:
+    return files("rdtf.app.studio").joinpath("assets", name).read_text("utf-8")
+
+
+def own_html(value: str = "", *, id: str) -> gr.HTML:
+    """A part of the page that is ours: its buttons send what they do."""
+    return gr.HTML(
+        value, elem_id=id, js_on_load=asset("studio.js"), apply_default_css=False, padding=False
+    )
+
+
+def notice_box(id: str) -> gr.HTML:
+    """Room for a notice or for progress; takes none while there is nothing to say."""
+    return gr.HTML(elem_id=id, elem_classes="quiet", apply_default_css=False)
+
+
+def within(inputs: list[Any]) -> str:
+    """JavaScript for an event's `js`: numbers beyond a slider's ends are sent as its ends.
+
+    Gradio's own answer to them is an error that nobody sees.
+    """
+    ends = [
+        [field.minimum, field.maximum] if isinstance(field, gr.Slider) else None for field in inputs
+    ]
+    return (
+        f"(...values) => {{ const ends = {json.dumps(ends)}; return values.map((value, i) => "
+        "ends[i] && typeof value === 'number' "
+        "? Math.min(Math.max(value, ends[i][0]), ends[i][1]) : value); }"
+    )
+
+
+def sent(event: gr.EventData) -> dict[str, Any]:
+    """What `studio.js` sent with a click."""
+    data = getattr(event, "_data", None)
+    return data if isinstance(data, dict) else {}
+
+
+def with_event(handler: Callable[[str, dict[str, Any]], Any]) -> Callable[..., Any]:
+    """A handler of token and event, as Gradio calls it."""
+
+    def answer(known: str, event: gr.EventData) -> Any:
+        return handler(known, sent(event))
+
+    return answer
+
+
+def heading(title: str, words: str) -> None:
+    gr.HTML(html.heading(title, words), apply_default_css=False, padding=False)
+
+
 @dataclass
-class MakeParts:
+class MakeFields:
     """What handlers of several tabs show or read.
 
-    board: film strip, the line beneath it, and the fields that follow the board; settings: the
-    fields of `Settings`, in order.
+    storyboard: the frame strip, its summary, and the fields that follow the storyboard; settings:
+    the fields of `Settings`, in order.
     """
 
-    board: list[Any]
+    storyboard: list[Any]
     settings: list[Any]
     prompt: gr.Textbox
     steps: gr.Slider
@@ -47,31 +97,33 @@ class MakeParts:
     variants: gr.HTML
 
 
-def board_values(handlers: Handlers, token: str) -> list[Any]:
-    """Values for `MakeParts.board`, as the board is now."""
-    board = handlers.session(token).board
-    strip, words, _ = handlers.board_view(token)
+def storyboard_values(handlers: Handlers, token: str, view: View | None = None) -> list[Any]:
+    """Values for `MakeFields.storyboard`, as it is now, and the notice of `view`."""
+    storyboard = handlers.session(token).storyboard
+    strip, summary, said = view or handlers.storyboard_view(token)
+    animates, extends = storyboard.task == "animate", storyboard.task == "extend"
     return [
         strip,
-        words,
-        markup.tasks(board.task),
-        board.loop,
-        gr.update(value=board.num_frames, visible=board.task == "animate"),
-        gr.update(value=board.frame_ms, visible=board.task == "animate"),
-        gr.update(value=board.after, visible=board.task == "extend"),
-        gr.update(value=board.before, visible=board.task == "extend"),
-        gr.update(visible=board.task in MOVING_TASKS),
-        gr.update(visible=board.task == "fix"),
+        summary,
+        html.tasks(storyboard.task),
+        storyboard.loop,
+        gr.update(value=storyboard.num_frames, visible=animates),
+        gr.update(value=storyboard.frame_ms, visible=animates),
+        gr.update(value=storyboard.after, visible=extends),
+        gr.update(value=storyboard.before, visible=extends),
+        gr.update(visible=storyboard.task in MOVING_TASKS),
+        gr.update(visible=storyboard.task == "fix"),
+        said,
     ]
 
 
-def make_tab(handlers: Handlers, token: gr.Textbox) -> MakeParts:
+def make_tab(handlers: Handlers, token: gr.Textbox) -> MakeFields:
     limits = handlers.core.limits
     most = min(_MOST_ON_SLIDERS, limits.max_frames)
     with gr.Row(elem_classes="columns"):
         with gr.Column(scale=6, min_width=320):
-            heading("What to do", "the text alone can be animated too")
-            task = own_html(markup.tasks("animate"), id="task")
+            heading("Task", "Animate also works with text alone")
+            task = own_html(html.tasks("animate"), id="task")
             heading("Start from", "stills, or a clip: GIF, WebP, PNG, JPEG, WebM, TGS, Lottie")
             with gr.Tabs(elem_classes="inner"):
                 with gr.Tab("Drop files"):
@@ -86,7 +138,7 @@ def make_tab(handlers: Handlers, token: gr.Textbox) -> MakeParts:
                     )
                 with gr.Tab("Draw"):
                     pad = gr.HTML(
-                        markup.drawing_pad(),
+                        html.drawing_pad(),
                         elem_id="canvas",
                         js_on_load=asset("draw.js"),
                         apply_default_css=False,
@@ -94,31 +146,27 @@ def make_tab(handlers: Handlers, token: gr.Textbox) -> MakeParts:
             with gr.Row(elem_classes="tight"):
                 into = gr.Number(
                     0,
-                    label="Put it into frame (0: start again with it)",
+                    label="Insert at frame (0: replace all)",
                     minimum=0,
                     precision=0,
                     elem_id="into",
                 )
                 clear = gr.Button("Remove all pictures", elem_id="clear", min_width=150)
             start_notice = notice_box("start-notice")
-            heading(
-                "Frames", "with a tick: stays as it is; drop a picture on a frame to put it there"
-            )
-            strip = own_html(id="film-strip")
-            mask_words = gr.HTML(elem_id="mask-words", apply_default_css=False)
+            heading("Frames", "ticked frames are kept; drop a picture on a frame to replace it")
+            strip = own_html(id="frame-strip")
+            summary = gr.HTML(elem_id="strip-summary", apply_default_css=False)
             with gr.Row(elem_classes="presets", visible=False) as fix_row:
-                every = gr.Button("Make every second again", size="sm", elem_id="fix-every")
+                every = gr.Button("Regenerate every second frame", size="sm", elem_id="fix-every")
                 none = gr.Button("Keep all", size="sm", elem_id="fix-none")
             with gr.Row():
                 length = gr.Slider(1, most, 8, step=1, label="Frames", elem_id="length")
-                frame_ms = gr.Slider(20, 500, 100, step=10, label="Frame time (ms)")
-                after = gr.Slider(0, most, 4, step=1, label="Frames to add behind", visible=False)
-                before = gr.Slider(
-                    0, most, 0, step=1, label="Frames to add in front", visible=False
-                )
-            board_notice = notice_box("board-notice")
+                frame_ms = gr.Slider(20, 500, 100, step=10, label="Frame duration (ms)")
+                after = gr.Slider(0, most, 4, step=1, label="Frames to add (end)", visible=False)
+                before = gr.Slider(0, most, 0, step=1, label="Frames to add (start)", visible=False)
+            strip_notice = notice_box("strip-notice")
         with gr.Column(scale=5, min_width=320):
-            heading("Text", "what to show")
+            heading("Text", "what happens in the sticker")
             prompt = gr.Textbox(
                 placeholder="a cat waving",
                 show_label=False,
@@ -132,85 +180,74 @@ def make_tab(handlers: Handlers, token: gr.Textbox) -> MakeParts:
             )
             with gr.Row() as motion_row:
                 motion = gr.Dropdown(_MOTIONS, value="", label="Motion", elem_id="motion")
-                strength = gr.Slider(
-                    0, 2, 1, step=0.1, label="Strength: less – more", elem_id="strength"
-                )
+                strength = gr.Slider(0, 2, 1, step=0.1, label="Motion strength", elem_id="strength")
             count = gr.Slider(1, limits.max_variants, 2, step=1, label="Variants")
             with gr.Accordion("Size, seed, steps, guidance", open=False):
                 with gr.Row():
                     size = gr.Dropdown(
-                        [("as the picture, up to 512", "input"), ("as the model", "canvas")],
+                        [("of the picture, up to 512 px", "input"), ("of the model", "canvas")],
                         value="input",
                         label="Size",
                     )
-                    seed = gr.Number(-1, label="Seed (-1: a new one)", precision=0)
+                    seed = gr.Number(-1, label="Seed (-1: random)", precision=0)
                 steps = gr.Slider(
-                    0, limits.max_steps, 0, step=1, label="Steps (0: as the task needs)"
+                    0, limits.max_steps, 0, step=1, label="Steps (0: default for the task)"
                 )
                 with gr.Row():
-                    guidance = _guidance("How closely to follow the text (1: off)")
-                    image_guidance = _guidance("… the given frames (1: off)")
+                    guidance = _guidance("Text guidance (1: off)")
+                    image_guidance = _guidance("Image guidance (1: off)")
             with gr.Row(elem_classes="go-row"):
                 go = gr.Button("Make", variant="primary", scale=3, elem_id="go")
                 stop = gr.Button("Cancel", scale=1, elem_id="stop", min_width=90)
             progress = notice_box("progress")
-            variants = own_html(markup.variants((), 0), id="variants")
-    board = [strip, mask_words, task, loop, length, frame_ms, after, before, motion_row, fix_row]
+            variants = own_html(html.variants((), 0), id="variants")
+    shown = [strip, summary, task, loop, length, frame_ms, after, before, motion_row, fix_row]
     settings = [prompt, motion, strength, count, steps, seed, guidance, image_guidance, size]
-
     making = [token, *settings]
 
-    def changing(handler: Any, notice: gr.HTML, *inputs: Any) -> dict[str, Any]:
-        """An event that changes the board: its notice appears in `notice`."""
+    def changing(what: str, notice: gr.HTML, *inputs: Any) -> dict[str, Any]:
+        """An event that changes the storyboard: its notice appears in `notice`."""
 
         def answer(known: str, *values: Any) -> list[Any]:
-            *_, said = handler(known, *values)
-            shown = board_values(handlers, known)
+            updates = storyboard_values(handlers, known, handlers.set(known, what, *values))
             for field, value in zip(inputs, values, strict=True):
-                place = board.index(field)
-                new = shown[place]
+                place = shown.index(field)
+                new = updates[place]
                 is_taken = value == (new["value"] if isinstance(new, dict) else new)
                 if is_taken and value != getattr(field, "maximum", None):
-                    shown[place] = gr.skip()  # the visitor may have moved it on meanwhile
-            return [*shown, said]
+                    updates[place] = gr.skip()  # the visitor may have moved it on meanwhile
+            return updates
 
-        asked = [token, *inputs]
-        sends = {"js": within(asked)} if inputs else {}
-        return {"fn": answer, "inputs": asked, "outputs": [*board, notice], **sends, **PRIVATE}
+        sources = [token, *inputs]
+        sends = {"js": within(sources)} if inputs else {}
+        return {"fn": answer, "inputs": sources, "outputs": [*shown, notice], **sends, **PRIVATE}
 
-    def give(known: str, event: gr.EventData) -> list[Any]:
-        *_, said = handlers.give(known, sent(event))
-        return [*board_values(handlers, known), said]
+    def give(known: str, event: dict[str, Any]) -> list[Any]:
+        return storyboard_values(handlers, known, handlers.give(known, event))
 
-    def set_task(known: str, event: gr.EventData) -> list[Any]:
-        *_, said = handlers.set_task(known, str(sent(event).get("name")))
-        return [*board_values(handlers, known), said]
+    def set_task(known: str, event: dict[str, Any]) -> list[Any]:
+        return storyboard_values(handlers, known, handlers.set(known, "task", event.get("name")))
 
     def draw(known: str, frame: float, event: gr.EventData) -> list[Any]:
-        *_, said = handlers.draw(known, sent(event), frame)
-        return [*board_values(handlers, known), said]
+        return storyboard_values(handlers, known, handlers.draw(known, sent(event), frame))
 
-    def upload(known: str, files: list[bytes] | None, frame: float) -> list[Any]:
-        *_, said = handlers.upload(known, files, frame)
-        return [*board_values(handlers, known), said, None]
+    def upload(known: str, data: list[bytes] | None, frame: float) -> list[Any]:
+        return [*storyboard_values(handlers, known, handlers.upload(known, data, frame)), None]
 
-    latest: dict[str, Any] = {"trigger_mode": "always_last"}
-    dropped.upload(upload, [token, dropped, into], [*board, start_notice, dropped], **PRIVATE)
-    pad.click(draw, [token, into], [*board, start_notice], **PRIVATE)
-    clear.click(**changing(handlers.clear, start_notice))
-    strip.click(give, token, [*board, board_notice], **{**PRIVATE, "trigger_mode": "multiple"})
-    every.click(**changing(lambda known: handlers.make_again(known, True), board_notice))
-    none.click(**changing(lambda known: handlers.make_again(known, False), board_notice))
-    task.click(set_task, token, [*board, start_notice], **{**PRIVATE, "trigger_mode": "multiple"})
-    loop.input(**{**changing(handlers.set_loop, progress, loop), **latest})
+    dropped.upload(upload, [token, dropped, into], [*shown, start_notice, dropped], **PRIVATE)
+    pad.click(draw, [token, into], [*shown, start_notice], **PRIVATE)
+    clear.click(**changing("clear", start_notice))
+    strip.click(with_event(give), token, [*shown, strip_notice], **CLICK)
+    every.click(**changing("regenerate every second", strip_notice))
+    none.click(**changing("keep all", strip_notice))
+    task.click(with_event(set_task), token, [*shown, start_notice], **CLICK)
+    loop.input(**{**changing("loop", progress, loop), **LATEST})
     for field in (length, frame_ms):
-        field.input(**{**changing(handlers.set_length, board_notice, length, frame_ms), **latest})
+        field.input(**{**changing("length", strip_notice, length, frame_ms), **LATEST})
     for field in (after, before):
-        field.input(**{**changing(handlers.set_extension, board_notice, after, before), **latest})
+        field.input(**{**changing("extension", strip_notice, after, before), **LATEST})
     for field in settings:
-        field.input(
-            handlers.keep_settings, making, None, js=within(making), **{**PRIVATE, **latest}
-        )
+        field.input(handlers.keep_settings, making, None, js=within(making), **LATEST)
     gr.on(
         [go.click, prompt.submit],
         handlers.make,
@@ -222,15 +259,12 @@ def make_tab(handlers: Handlers, token: gr.Textbox) -> MakeParts:
     )
     stop.click(lambda known: handlers.cancel(known) or gr.skip(), token, progress, **PRIVATE)
 
-    def choose(known: str, event: gr.EventData) -> str:
-        return handlers.choose(known, sent(event))
-
-    variants.click(choose, token, variants, **{**PRIVATE, "trigger_mode": "multiple"})
-    return MakeParts(board, settings, prompt, steps, seed, progress, variants)
+    variants.click(with_event(handlers.choose), token, variants, **CLICK)
+    return MakeFields(shown, settings, prompt, steps, seed, progress, variants)
 
 
 def _guidance(label: str) -> gr.Number:
     """A number that may stay empty: then the model's own for the task is taken."""
     return gr.Number(
-        None, label=label, placeholder="as the task needs", minimum=0, maximum=30, step=0.1
+        None, label=label, placeholder="default for the task", minimum=0, maximum=30, step=0.1
     )

@@ -6,7 +6,8 @@ import gradio as gr
 from fastapi import FastAPI, Response
 
 from rdtf.app.core import Core
-from rdtf.app.studio.handlers import Handlers, asset
+from rdtf.app.studio.handlers import Handlers
+from rdtf.app.studio.make_tab import asset
 from rdtf.app.studio.page import build_page, theme
 
 
@@ -17,7 +18,7 @@ def mount_studio(app: FastAPI, core: Core) -> Handlers:
     @app.get("/files/{token}", include_in_schema=False)
     def download(token: str) -> Response:
         """A file of an export; who knows the token may have it."""
-        data, file = handlers.shelf.get(token)
+        data, file = handlers.library.get(token)
         headers = {"Content-Disposition": f'attachment; filename="{file.name}"'}
         return Response(data, media_type=file.media_type, headers=headers)
 

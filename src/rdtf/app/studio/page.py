@@ -8,42 +8,30 @@ from typing import Any
 import gradio as gr
 
 from rdtf.app.errors import UnavailableError
-from rdtf.app.studio import exporting, markup
-from rdtf.app.studio.edits import PLACES
-from rdtf.app.studio.handlers import PRIVATE, Handlers, heading, notice_box, own_html, sent
-from rdtf.app.studio.make_tab import MakeParts, board_values, make_tab
+from rdtf.app.studio import exports, html
+from rdtf.app.studio.editor import PLACES
+from rdtf.app.studio.handlers import Handlers
+from rdtf.app.studio.make_tab import (
+    CLICK,
+    LATEST,
+    PRIVATE,
+    MakeFields,
+    asset,
+    heading,
+    make_tab,
+    notice_box,
+    own_html,
+    sent,
+    storyboard_values,
+    with_event,
+)
 
 _CLOSINGS = ["none", "ping-pong", "boomerang", "cross-fade"]
 _TIMES = ["refuse", "trim", "hold", "speed"]
 _PAGE_TITLE = "rdtf studio"
 # The visitor's secret is kept for all tabs, the tab's own for this one alone. A tab that was
 # duplicated brings the secret of the other along: whoever holds the lock keeps it.
-_READ_TOKEN = """async () => {
-  let visitor = '', tab = '';
-  try {
-    visitor = localStorage.getItem('rdtf-studio-visitor') || '';
-    tab = sessionStorage.getItem('rdtf-studio-tab') || '';
-  } catch (error) {}
-  if (tab && navigator.locks) {
-    const is_free = await new Promise((resolve) => navigator.locks.request(
-      'rdtf-studio-' + tab, { ifAvailable: true },
-      (lock) => { resolve(Boolean(lock)); return lock ? new Promise(() => {}) : null; }));
-    if (!is_free) tab = '';
-  }
-  return [visitor + '.' + tab];
-}"""
-_WRITE_TOKEN = """(token) => {
-  const [visitor, tab] = token.split('.');
-  try {
-    localStorage.setItem('rdtf-studio-visitor', visitor);
-    if (sessionStorage.getItem('rdtf-studio-tab') !== tab) {
-      sessionStorage.setItem('rdtf-studio-tab', tab);
-      if (navigator.locks) {
-        navigator.locks.request('rdtf-studio-' + tab, () => new Promise(() => {}));
-      }
-    }
-  } catch (error) {}
-}"""
+_READ_TOKEN, _WRITE_TOKEN = asset("read_token.js"), asset("write_token.js")
 
 
 def theme() -> gr.themes.Base:
@@ -55,40 +43,45 @@ def theme() -> gr.themes.Base:
     ).set(
         body_background_fill="#f6f5fa",
         body_background_fill_dark="#14131a",
+        body_text_color_subdued="#5c6274",
+        body_text_color_subdued_dark="#a9a6b8",
+        background_fill_primary_dark="#1c1a24",
+        block_background_fill_dark="#1c1a24",
         block_border_width="0px",
         block_shadow="none",
         block_title_background_fill="none",
+        block_title_background_fill_dark="none",
         block_title_text_color="*neutral_700",
         block_title_text_color_dark="*neutral_200",
         block_title_text_weight="500",
         block_title_padding="0",
-        block_label_background_fill="none",
-        block_label_background_fill_dark="none",
-        block_title_background_fill_dark="none",
-        block_label_text_color="*neutral_600",
-        block_label_text_color_dark="*neutral_300",
-        block_label_text_weight="500",
+        input_background_fill_dark="#2a2735",
+        input_placeholder_color="#6b7184",
+        input_placeholder_color_dark="#a9a6b8",
+        checkbox_border_color="#8f93a3",
+        checkbox_border_color_dark="#8f8b9e",
         button_primary_background_fill="#6d3fd4",
+        button_primary_background_fill_dark="#6d3fd4",
         button_primary_background_fill_hover="#5c31bf",
+        button_primary_background_fill_hover_dark="#5c31bf",
         button_primary_text_color="#ffffff",
+        button_secondary_background_fill_dark="#2f2b3b",
+        button_secondary_background_fill_hover_dark="#3a3549",
     )
 
 
 def build_page(handlers: Handlers) -> gr.Blocks:
     """The whole page over one set of handlers."""
     with gr.Blocks(
-        title=_PAGE_TITLE,
-        analytics_enabled=False,
-        delete_cache=(600, 3600),
-        fill_width=True,
+        title=_PAGE_TITLE, analytics_enabled=False, delete_cache=(600, 3600), fill_width=True
     ) as page:
         token = gr.Textbox(visible="hidden", elem_id="token", label="session")
         header = gr.HTML(_header(handlers), elem_id="header", apply_default_css=False)
         with gr.Tabs(elem_id="tabs"):
             with gr.Tab("Make", id="make"):
-                parts = make_tab(handlers, token)
+                make = make_tab(handlers, token)
             with gr.Tab("Edit", id="edit") as edit_tab:
-                editor = _edit_tab(handlers, token, parts)
+                editor = _edit_tab(handlers, token, make)
             with gr.Tab("Export", id="export") as export_tab:
                 options, exports = _export_tab(handlers, token)
             with gr.Tab("Pack", id="pack") as pack_tab:
@@ -108,15 +101,15 @@ def build_page(handlers: Handlers) -> gr.Blocks:
             return [
                 session.token,
                 _header(handlers),
-                *board_values(handlers, session.token),
+                *storyboard_values(handlers, session.token)[:-1],
                 *(getattr(settings, field.name) for field in fields(settings)),
             ]
 
-        shown = [token, header, *parts.board, *parts.settings]
+        shown = [token, header, *make.storyboard, *make.settings]
         loaded = page.load(opened, token, shown, js=_READ_TOKEN, **PRIVATE)
         loaded = loaded.then(None, token, None, js=_WRITE_TOKEN)
         live: dict[str, Any] = {"concurrency_limit": None, **PRIVATE}
-        loaded.then(handlers.resume, token, [parts.progress, parts.variants], **live)
+        loaded.then(handlers.resume, token, [make.progress, make.variants], **live)
         loaded.then(handlers.resume_edit, token, editor, **live)
         gr.Timer(4).tick(lambda: _header(handlers), None, header, **PRIVATE)
     page.queue(default_concurrency_limit=16, max_size=256)
@@ -133,13 +126,8 @@ def _header(handlers: Handlers) -> str:
         words = str(error) if kind == "bad" else "loading the model…"
     waiting = core.queue.num_waiting
     queue = f" · {waiting} waiting" if waiting else ""
-    return (
-        '<header class="top"><h1>rdtf <span>studio</span></h1>'
-        f'<p class="chip {kind}" role="status">{markup.escape(words + queue)}</p></header>'
-    )
+    return html.header(words + queue, kind)
 
-
-# ------------------------------------------------------------------------------ Edit
 
 _EDITS = (
     ("earlier", "← Earlier"),
@@ -154,10 +142,10 @@ _EDITS = (
 )
 
 
-def _edit_tab(handlers: Handlers, token: gr.Textbox, parts: MakeParts) -> list[gr.HTML]:
+def _edit_tab(handlers: Handlers, token: gr.Textbox, make: MakeFields) -> list[gr.HTML]:
     with gr.Row(elem_classes="columns"):
         with gr.Column(scale=6, min_width=320):
-            heading("Frames", "click to select; then move, delete, change the time or make again")
+            heading("Frames", "click to select; then move, delete, retime or regenerate")
             strip = own_html(id="edit-strip")
             with gr.Row(elem_classes="presets"):
                 buttons = {
@@ -166,33 +154,33 @@ def _edit_tab(handlers: Handlers, token: gr.Textbox, parts: MakeParts) -> list[g
                 }
             with gr.Row():
                 frame_ms = gr.Number(
-                    100, label="Time of the selected, or all (ms)", minimum=1, precision=0, scale=2
+                    100,
+                    label="Duration of selected frames, or all (ms)",
+                    minimum=1,
+                    precision=0,
+                    scale=2,
                 )
-                retime = gr.Button("Set time", scale=1, min_width=110, elem_id="edit-retime")
+                retime = gr.Button("Set duration", scale=1, min_width=110, elem_id="edit-retime")
             with gr.Row(elem_classes="go-row"):
                 again = gr.Button(
-                    "Make selected frames again", variant="primary", scale=3, elem_id="regenerate"
+                    "Regenerate selected frames", variant="primary", scale=3, elem_id="regenerate"
                 )
                 stop = gr.Button("Cancel", scale=1, min_width=90, elem_id="edit-stop")
             notice = notice_box("edit-notice")
         with gr.Column(scale=4, min_width=280):
-            heading("Playing", "as it is now; move the slider to look at one frame")
-            stage = own_html(markup.stage(None), id="stage")
+            heading("Playing", "use the slider to look at one frame")
+            stage = own_html(html.stage(None), id="stage")
             with gr.Row():
-                keep = gr.Button("Keep it", elem_id="keep", min_width=120)
-                use = gr.Button("Make from it", elem_id="use-edited", min_width=120)
+                keep = gr.Button("Save to history", elem_id="keep", min_width=120)
+                use = gr.Button("Use in Make", elem_id="use-edited", min_width=120)
             stage_notice = notice_box("stage-notice")
             tools = _edit_tools()
     shown = [strip, stage, notice]
 
-    def select(known: str, event: gr.EventData) -> None:
-        handlers.select(known, sent(event))
-
     def use_edited(known: str) -> list[Any]:
-        *_, said = handlers.use_edited(known)
-        return [*board_values(handlers, known), said]
+        return storyboard_values(handlers, known, handlers.use_edited(known))
 
-    strip.click(select, token, None, **{**PRIVATE, "trigger_mode": "multiple"})
+    strip.click(with_event(handlers.select), token, None, **CLICK)
     for do, button in buttons.items():
         button.click(lambda known, do=do: handlers.edit(known, do), token, shown, **PRIVATE)
     for do, button, values, said in [("retime", retime, [frame_ms], notice), *tools]:
@@ -202,11 +190,11 @@ def _edit_tab(handlers: Handlers, token: gr.Textbox, parts: MakeParts) -> list[g
             [strip, stage, said],
             **PRIVATE,
         )
-    making = [token, parts.prompt, parts.steps, parts.seed]
+    making = [token, make.prompt, make.steps, make.seed]
     again.click(handlers.regenerate, making, shown, concurrency_limit=None, **PRIVATE)
     stop.click(lambda known: handlers.cancel(known) or gr.skip(), token, notice, **PRIVATE)
-    keep.click(lambda known: handlers.keep(known)[1], token, stage_notice, **PRIVATE)
-    use.click(use_edited, token, [*parts.board, stage_notice], **PRIVATE)
+    keep.click(handlers.keep, token, stage_notice, **PRIVATE)
+    use.click(use_edited, token, [*make.storyboard, stage_notice], **PRIVATE)
     return shown
 
 
@@ -220,10 +208,10 @@ def _edit_tools() -> list[tuple[str, gr.Button, list[Any], gr.HTML]]:
             ]
         with gr.Row():
             crop = gr.Button("Crop", elem_id="crop", min_width=90)
-            trim = gr.Button("Crop to what is visible", elem_id="trim", min_width=150)
+            trim = gr.Button("Trim transparent borders", elem_id="trim", min_width=150)
         crop_notice = notice_box("crop-notice")
     with gr.Accordion("Remove the background", open=False, elem_id="cutout-box"):
-        tolerance = gr.Slider(1, 120, 40, step=1, label="How different its colours may be")
+        tolerance = gr.Slider(1, 120, 40, step=1, label="Colour tolerance")
         cutout = gr.Button("Remove the background", elem_id="cutout")
         cutout_notice = notice_box("cutout-notice")
     with gr.Accordion("Text with outline", open=False, elem_id="text-box"):
@@ -231,8 +219,8 @@ def _edit_tools() -> list[tuple[str, gr.Button, list[Any], gr.HTML]]:
         with gr.Row():
             place = gr.Dropdown(list(PLACES), value="bottom", label="Place", min_width=100)
             size = gr.Slider(4, 60, 16, step=1, label="Size (% of the height)", min_width=120)
-            color = gr.ColorPicker("#ffffff", label="Letters", min_width=80)
-            edge = gr.ColorPicker("#000000", label="Outline", min_width=80)
+            color = gr.ColorPicker("#ffffff", label="Text colour", min_width=80)
+            edge = gr.ColorPicker("#000000", label="Outline colour", min_width=80)
         write = gr.Button("Add to the selected frames, or to all", elem_id="text-add")
         text_notice = notice_box("text-notice")
     return [
@@ -243,11 +231,8 @@ def _edit_tools() -> list[tuple[str, gr.Button, list[Any], gr.HTML]]:
     ]
 
 
-# ------------------------------------------------------------------------------ Export, pack
-
-
 def _export_tab(handlers: Handlers, token: gr.Textbox) -> tuple[list[Any], gr.HTML]:
-    heading("Export", "the sticker that is open in Edit; each file is checked by the rules")
+    heading("Export", "the sticker that is open in Edit; each file is checked")
     with gr.Accordion("Outline, loop, speed, background", open=False):
         with gr.Row():
             outline = gr.Slider(0, 32, 0, step=1, label="White outline (px)")
@@ -255,82 +240,48 @@ def _export_tab(handlers: Handlers, token: gr.Textbox) -> tuple[list[Any], gr.HT
             close = gr.Dropdown(_CLOSINGS, value="none", label="Close the loop")
         with gr.Row():
             time = gr.Dropdown(
-                _TIMES, value="refuse", label="If the length is not taken", min_width=160
+                _TIMES, value="refuse", label="If the length is not accepted", min_width=160
             )
             background = gr.Textbox("", label="Background, like #ffffff (empty: none)")
-            trim = gr.Checkbox(False, label="Trim to what is visible")
+            trim = gr.Checkbox(False, label="Trim transparent borders")
         preview = gr.HTML(elem_id="export-preview", elem_classes="quiet", apply_default_css=False)
-    everything = gr.Button("Try all platforms", variant="primary", elem_id="export-all")
-    table = own_html(markup.export_table(exporting.open_rows()), id="exports")
+    everything = gr.Button("Export for all platforms", variant="primary", elem_id="export-all")
+    table = own_html(html.export_table(exports.open_exports()), id="exports")
     options = [outline, trim, close, speed, time, background]
 
     for field in options:
-        field.change(
-            handlers.export_preview,
-            [token, *options],
-            preview,
-            **{**PRIVATE, "trigger_mode": "always_last"},
-        )
+        field.change(handlers.export_preview, [token, *options], preview, **LATEST)
 
-    async def one(known: str, *fields: Any, event: gr.EventData) -> Any:
-        async for view in handlers.export(known, sent(event), *fields):
-            yield view
-
-    async def every(known: str, *fields: Any) -> Any:
-        async for view in handlers.export(known, None, *fields):
+    # Gradio wants the event as a positional argument of its own, so the fields have names.
+    async def one(known: str, a: Any, b: Any, c: Any, d: Any, e: Any, f: Any, event: gr.EventData):
+        async for view in handlers.export(known, sent(event), a, b, c, d, e, f):
             yield view
 
     busy: dict[str, Any] = {**PRIVATE, "concurrency_id": "export", "concurrency_limit": 1}
-    table.click(_with_event(one), [token, *options], table, **busy)
-    everything.click(every, [token, *options], table, **busy)
+    table.click(one, [token, *options], table, **busy)
+    everything.click(handlers.export_all, [token, *options], table, **busy)
     return options, table
 
 
-def _with_event(function: Any) -> Any:
-    """Gradio wants the event as a positional argument of its own."""
-
-    async def handler(
-        known: str,
-        outline: float,
-        trim: bool,
-        close: str,
-        speed: float,
-        time: str,
-        background: str,
-        event: gr.EventData,
-    ) -> Any:
-        fields = (outline, trim, close, speed, time, background)
-        async for view in function(known, *fields, event=event):
-            yield view
-
-    return handler
-
-
 def _pack_tab(handlers: Handlers, token: gr.Textbox, options: list[Any]) -> gr.HTML:
-    heading(
-        "Pack",
-        "several stickers in one file, with the extra files that the platform asks for",
-    )
+    heading("Pack", "several stickers in one file, with the extra files that the platform requires")
     with gr.Row():
         name = gr.Textbox("", label="Name of the sticker", elem_id="pack-sticker")
         emojis = gr.Textbox("🙂", label="Its emojis, separated by commas", elem_id="pack-emojis")
         add = gr.Button("Add the open sticker", elem_id="pack-add", min_width=140)
     add_notice = notice_box("pack-add-notice")
-    cards = own_html(markup.pack_cards(()), id="pack-cards")
+    cards = own_html(html.pack_cards(()), id="pack-cards")
     with gr.Row():
         platform = gr.Dropdown(
-            exporting.pack_platforms(), value="telegram", label="Platform", elem_id="pack-platform"
+            exports.pack_platforms(), value="telegram", label="Platform", elem_id="pack-platform"
         )
         title = gr.Textbox("My stickers", label="Name of the pack")
         author = gr.Textbox("", label="Author")
     build = gr.Button("Build the pack", variant="primary", elem_id="pack-build")
     result = notice_box("pack-result")
 
-    def change(known: str, event: gr.EventData) -> tuple[str, str]:
-        return handlers.pack_change(known, sent(event))
-
     add.click(handlers.pack_add, [token, name, emojis], [cards, add_notice], **PRIVATE)
-    cards.click(change, token, [cards, add_notice], **{**PRIVATE, "trigger_mode": "multiple"})
+    cards.click(with_event(handlers.pack_change), token, [cards, add_notice], **CLICK)
     build.click(
         handlers.pack_build,
         [token, platform, title, author, *options],
@@ -344,10 +295,7 @@ def _pack_tab(handlers: Handlers, token: gr.Textbox, options: list[Any]) -> gr.H
 
 def _history_tab(handlers: Handlers, token: gr.Textbox) -> gr.HTML:
     heading("History", "everything you made, newest first")
-    cards = own_html(markup.history_cards(()), id="history-cards")
+    cards = own_html(html.history_cards(()), id="history-cards")
 
-    def change(known: str, event: gr.EventData) -> str:
-        return handlers.history(known, sent(event))
-
-    cards.click(change, token, cards, **{**PRIVATE, "trigger_mode": "multiple"})
+    cards.click(with_event(handlers.history), token, cards, **CLICK)
     return cards

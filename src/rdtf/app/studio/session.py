@@ -1,4 +1,4 @@
-"""What a visitor keeps (history, pack) and what each tab has on its desk; reloading keeps both."""
+"""What a visitor keeps (history, pack, downloads) and what each tab works on; reloads keep both."""
 
 from __future__ import annotations
 
@@ -6,21 +6,77 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from rdtf.app.errors import Limits
+from rdtf.app.errors import Limits, NotFoundError
 from rdtf.app.job import Job
 from rdtf.app.jobs import JobQueue
-from rdtf.app.store import Store
-from rdtf.app.studio.board import Board, ExportRow, Shelf, open_rows
+from rdtf.app.store import Store, media_type
 from rdtf.app.studio.editor import Editor
+from rdtf.app.studio.storyboard import Storyboard
 from rdtf.errors import UserError
 from rdtf.stickers import Sticker, decode_sticker, encode_sticker
 
 _START_FRAMES = 8
+_MAX_FILES_PER_VISITOR = 64
 _MAX_TABS = 8  # of one visitor; the one used longest ago is forgotten
+
+
+@dataclass(frozen=True)
+class _LibraryFile:
+    """One file: `name` is what it is called when it is saved."""
+
+    owner: str
+    stored_as: str
+    name: str
+    media_type: str
+
+
+class ClipLibrary:
+    """Downloads of all visitors; the oldest of a visitor goes when there are too many."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._files: dict[str, _LibraryFile] = {}
+        self._lock = threading.Lock()
+
+    def put(self, owner: str, data: bytes, stem: str, suffix: str) -> str:
+        """Store a file; returns the token that it is fetched by.
+
+        Raises:
+            DiskFullError: there is no room.
+        """
+        token = secrets.token_hex(16)
+        stored_as = f"{token}{suffix.lower()}"
+        self._store.save("files", owner, stored_as, data)
+        # ASCII letters, digits, `_` and `-`
+        name = re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_")[:40] or "sticker"
+        file = _LibraryFile(owner, stored_as, f"{name}{suffix}", media_type(suffix.lower()))
+        with self._lock:
+            self._files[token] = file
+            own = [key for key, file in self._files.items() if file.owner == owner]
+            expired = [self._files.pop(key) for key in own[:-_MAX_FILES_PER_VISITOR]]
+        for file in expired:
+            self._store.delete_file("files", owner, file.stored_as)
+        return token
+
+    def get(self, token: str) -> tuple[bytes, _LibraryFile]:
+        """Content and description; `NotFoundError` if there is no such file any more."""
+        file = self._files.get(token)
+        try:
+            if file is not None:
+                return self._store.read("files", file.owner, file.stored_as), file
+        except OSError:
+            pass
+        raise NotFoundError("there is no such file any more; export it again")
+
+    def forget(self, owner: str) -> None:
+        with self._lock:
+            for token in [key for key, file in self._files.items() if file.owner == owner]:
+                del self._files[token]
+        self._store.delete("files", owner)
 
 
 @dataclass(frozen=True)
@@ -72,6 +128,7 @@ class Visitor:
 
     token: str
     store: Store
+    library: ClipLibrary
     limits: Limits
     history: list[HistoryItem] = field(default_factory=list)
     pack: list[PackEntry] = field(default_factory=list)
@@ -83,27 +140,17 @@ class Visitor:
         """Whose jobs and files these are."""
         return f"studio-{self.token}"
 
-    # ----------------------------------------------------------------------- history
-
     def remember(self, clip: Sticker, prompt: str, seed: int | None, what: str) -> HistoryItem:
         """Keep a sticker; the oldest goes when there are too many.
 
         Raises:
             DiskFullError: there is no room.
         """
-        item = HistoryItem(
-            id=secrets.token_hex(6),
-            prompt=prompt,
-            seed=seed,
-            what=what,
-            num_frames=clip.num_frames,
-            total_ms=clip.total_ms,
-            thumbnail=thumbnail(clip),
-        )
-        self._save(item.id, clip)
+        item_id, small = self._save(clip)
+        item = HistoryItem(item_id, prompt, seed, what, clip.num_frames, clip.total_ms, small)
         self.history.insert(0, item)
         for old in self.history[self.limits.max_history :]:
-            self.store.delete_file("sessions", self.owner, f"{old.id}.webp")
+            self._delete(old.id)
         del self.history[self.limits.max_history :]
         return item
 
@@ -111,52 +158,49 @@ class Visitor:
         """A sticker from the history."""
         for item in self.history:
             if item.id == item_id:
-                return item, self._load(item.id)
+                return item, self.load(item.id)
         raise UserError("that sticker is not in the history any more")
 
     def forget(self, item_id: str) -> None:
-        self.history = [item for item in self.history if item.id != item_id]
-        if _is_id(item_id):
-            self.store.delete_file("sessions", self.owner, f"{item_id}.webp")
-
-    # ------------------------------------------------------------------------ pack
+        if any(item.id == item_id for item in self.history):
+            self.history = [item for item in self.history if item.id != item_id]
+            self._delete(item_id)
 
     def add_to_pack(self, clip: Sticker, name: str, emojis: tuple[str, ...]) -> None:
         if len(self.pack) >= self.limits.max_pack:
             raise UserError(f"a pack holds at most {self.limits.max_pack} stickers")
-        entry = PackEntry(secrets.token_hex(6), name, emojis, thumbnail(clip))
-        self._save(entry.id, clip)
-        self.pack.append(entry)
+        item_id, small = self._save(clip)
+        self.pack.append(PackEntry(item_id, name, emojis, small))
 
-    def remove_from_pack(self, index: int) -> None:
-        entry = self.pack.pop(self._in_pack(index))
-        self.store.delete_file("sessions", self.owner, f"{entry.id}.webp")
-
-    def move_in_pack(self, index: int, by: int) -> None:
-        entry = self.pack.pop(self._in_pack(index))
-        self.pack.insert(max(0, index + by), entry)
-
-    def packed_clip(self, entry: PackEntry) -> Sticker:
-        return self._load(entry.id)
-
-    def _in_pack(self, index: int) -> int:
+    def _taken_from_pack(self, index: int) -> PackEntry:
         if not 0 <= index < len(self.pack):
             raise UserError("that sticker is not in the pack any more")
-        return index
+        return self.pack.pop(index)
 
-    # ----------------------------------------------------------------------- files
+    def remove_from_pack(self, index: int) -> None:
+        self._delete(self._taken_from_pack(index).id)
 
-    def _save(self, item_id: str, clip: Sticker) -> None:
+    def move_in_pack(self, index: int, by: int) -> None:
+        self.pack.insert(max(0, index + by), self._taken_from_pack(index))
+
+    def _save(self, clip: Sticker) -> tuple[str, bytes]:
+        """Its name in the store, and a small animated WebP."""
+        item_id = secrets.token_hex(6)
         data = encode_sticker(clip, ".webp", exact=True)
         self.store.save("sessions", self.owner, f"{item_id}.webp", data)
+        small = clip.fit_canvas(96) if max(clip.width, clip.height) > 96 else clip
+        return item_id, encode_sticker(small, ".webp", lossless=False, quality=75)
 
-    def _load(self, item_id: str) -> Sticker:
+    def load(self, item_id: str) -> Sticker:
+        """The clip of a history item or pack entry, every pixel."""
         try:
-            return decode_sticker(
-                self.store.read("sessions", self.owner, f"{item_id}.webp"), "the sticker"
-            )
+            data = self.store.read("sessions", self.owner, f"{item_id}.webp")
         except OSError as error:
             raise UserError("that sticker is gone; make it again") from error
+        return decode_sticker(data, "the sticker")
+
+    def _delete(self, item_id: str) -> None:
+        self.store.delete_file("sessions", self.owner, f"{item_id}.webp")
 
 
 @dataclass(eq=False)
@@ -167,18 +211,19 @@ class Session:
 
     Attributes:
         token: "VISITOR.TAB", both secret.
-        board: what to make; settings: the fields beside it.
+        storyboard: what to make; settings: the fields beside it.
         editor: the clip that is edited, exported and packed.
         job: the tab's running or waiting job, if there is one.
         regenerates: the clip of which `job` makes frames again; None: it makes a new sticker.
         taken: the last job of which the results were taken.
         last_job: the last that was completed: its variants are shown, `saved` has their files.
         watching: how many handlers follow `job`; none for a while = nobody is there any more.
+        exports: clip, options and the lines of the export table that belong to them.
     """
 
     token: str
     visitor: Visitor
-    board: Board
+    storyboard: Storyboard
     settings: Settings = field(default_factory=Settings)
     editor: Editor = field(default_factory=Editor)
     job: Job | None = None
@@ -188,34 +233,12 @@ class Session:
     saved: list[str] = field(default_factory=list)
     chosen: int = 0
     watching: int = 0
-    _exports: tuple[Any, Any, list[ExportRow]] | None = None
+    exports: tuple[Any, Any, list[Any]] | None = None
     lock: threading.RLock = field(default_factory=threading.RLock)
 
     @property
     def owner(self) -> str:
         return self.visitor.owner
-
-    def export_rows(self, clip: Sticker | None, options: Any) -> list[ExportRow]:
-        """The lines of the export table: those so far, unless clip or options are others now.
-
-        Args:
-            options: None = whatever they were.
-        """
-        known = self._exports
-        if known is None or known[0] is not clip or options not in (None, known[1]):
-            self._exports = known = (clip, options, open_rows())
-        return known[2]
-
-
-def thumbnail(clip: Sticker, side: int = 96) -> bytes:
-    """A small animated WebP."""
-    if max(clip.width, clip.height) > side:
-        clip = clip.fit_canvas(side)
-    return encode_sticker(clip, ".webp", lossless=False, quality=75)
-
-
-def _is_id(text: str) -> bool:
-    return re.fullmatch(r"[0-9a-f]{12}", text) is not None
 
 
 class Sessions:
@@ -225,11 +248,11 @@ class Sessions:
         self,
         store: Store,
         queue: JobQueue,
-        shelf: Shelf,
+        library: ClipLibrary,
         limits: Limits,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._store, self._queue, self._shelf = store, queue, shelf
+        self._store, self._queue, self._library = store, queue, library
         self._limits, self._clock = limits, clock
         self._visitors: dict[str, Visitor] = {}
         self._lock = threading.Lock()
@@ -244,39 +267,36 @@ class Sessions:
         with self._lock:
             visitor = self._visitors.get(name)
             if visitor is None:
-                visitor = Visitor(secrets.token_hex(16), self._store, self._limits)
-                self._visitors[visitor.token] = visitor
+                secret = secrets.token_hex(16)
+                visitor = Visitor(secret, self._store, self._library, self._limits)
+                self._visitors[secret] = visitor
             visitor.seen_s = now
             session = visitor.tabs.pop(tab, None) or self._new_tab(visitor)
             visitor.tabs[session.token.partition(".")[2]] = session
             closed = [visitor.tabs.pop(old) for old in list(visitor.tabs)[:-_MAX_TABS]]
-            doomed = self._doomed(now)
-        for old in closed:
-            self._cancel(old)
-        for old in doomed:
-            self._drop(old)
+            expired = self._expired(now)
+        self._cancel(closed)
+        for old in expired:
+            self._cancel(old.tabs.values())
+            self._store.delete("sessions", old.owner)
+            self._library.forget(old.owner)
         return session
 
     def _new_tab(self, visitor: Visitor) -> Session:
         most = self._limits.max_frames
-        board = Board(min(_START_FRAMES, most), most)
-        return Session(f"{visitor.token}.{secrets.token_hex(8)}", visitor, board)
+        storyboard = Storyboard(min(_START_FRAMES, most), most)
+        return Session(f"{visitor.token}.{secrets.token_hex(8)}", visitor, storyboard)
 
-    def _doomed(self, now: float) -> list[Visitor]:
+    def _expired(self, now: float) -> list[Visitor]:
         by_age = sorted(self._visitors.values(), key=lambda visitor: visitor.seen_s)
         over = len(by_age) - self._limits.max_sessions
         oldest = now - self._limits.session_seconds
-        doomed = [v for i, v in enumerate(by_age) if i < over or v.seen_s < oldest]
-        for visitor in doomed:
+        expired = [v for i, v in enumerate(by_age) if i < over or v.seen_s < oldest]
+        for visitor in expired:
             del self._visitors[visitor.token]
-        return doomed
+        return expired
 
-    def _cancel(self, session: Session) -> None:
-        if session.job is not None:
-            self._queue.cancel(session.job)
-
-    def _drop(self, visitor: Visitor) -> None:
-        for session in visitor.tabs.values():
-            self._cancel(session)
-        self._store.delete("sessions", visitor.owner)
-        self._shelf.forget(visitor.owner)
+    def _cancel(self, sessions: Iterable[Session]) -> None:
+        for session in sessions:
+            if session.job is not None:
+                self._queue.cancel(session.job)

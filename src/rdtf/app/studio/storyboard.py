@@ -1,130 +1,21 @@
-"""What to make: the task, the pictures it starts from, and the condition mask that follows."""
+"""The storyboard: the task, the pictures it starts from, and the condition mask that follows."""
 
 from __future__ import annotations
 
-import re
-import secrets
-import threading
 from dataclasses import dataclass
 
 import numpy as np
 
-from rdtf.app.errors import NotFoundError
-from rdtf.app.store import Store, media_type
+from rdtf.app.studio.editor import regenerate_request
 from rdtf.errors import UserError
-from rdtf.fileio import size_text
 from rdtf.sampling.requests import (
     DEFAULT_DURATION_MS,
     ClipRequest,
     blank_request,
-    fill_request,
     interpolate_request,
     predict_request,
 )
 from rdtf.stickers import Sticker
-from rdtf.stickers.export import Platform
-from rdtf.stickers.export.platforms import platforms
-
-
-@dataclass(frozen=True)
-class ExportRow:
-    """One platform's line.
-
-    Attributes:
-        state: "open" (not tried), "busy", "passed" or "refused".
-        words: what came of it.
-        token: of the file on the shelf, if there is one.
-        shows: media type of that file if a browser can show it.
-    """
-
-    platform: str
-    title: str
-    asks: str
-    state: str = "open"
-    words: str = ""
-    size: str = ""
-    token: str = ""
-    shows: str = ""
-
-
-def open_rows() -> list[ExportRow]:
-    """Every platform, none tried."""
-    return [ExportRow(p.id, p.title, asks(p)) for p in platforms().values()]
-
-
-def asks(platform: Platform) -> str:
-    """The limits that matter most, in a few words."""
-    words = []
-    canvas = platform.canvas()
-    if canvas is not None:
-        words.append(f"{canvas.value[0]} x {canvas.value[1]}")
-    if most := platform.value("max_bytes"):
-        words.append(f"up to {size_text(most)}")
-    if most := platform.value("max_total_ms"):
-        words.append(f"up to {most / 1000:g} s")
-    return ", ".join(word.replace(" ", "\u00a0") for word in [platform.format, *words])
-
-
-_MAX_FILES_PER_SESSION = 64
-
-
-@dataclass(frozen=True)
-class ShelfFile:
-    """One file: `name` is what it is called when it is saved."""
-
-    owner: str
-    stored_as: str
-    name: str
-    media_type: str
-
-
-class Shelf:
-    """Downloads of all sessions; the oldest of a session goes when it has too many."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._files: dict[str, ShelfFile] = {}
-        self._lock = threading.Lock()
-
-    def put(self, owner: str, data: bytes, stem: str, suffix: str) -> str:
-        """Store a file; returns the token that it is fetched by.
-
-        Raises:
-            DiskFullError: there is no room.
-        """
-        token = secrets.token_hex(16)
-        stored_as = f"{token}{suffix.lower()}"
-        self._store.save("files", owner, stored_as, data)
-        name = f"{safe_stem(stem)}{suffix}"
-        with self._lock:
-            self._files[token] = ShelfFile(owner, stored_as, name, media_type(suffix.lower()))
-            own = [key for key, file in self._files.items() if file.owner == owner]
-            doomed = [self._files.pop(key) for key in own[:-_MAX_FILES_PER_SESSION]]
-        for file in doomed:
-            self._store.delete_file("files", owner, file.stored_as)
-        return token
-
-    def get(self, token: str) -> tuple[bytes, ShelfFile]:
-        """Content and description; `NotFoundError` if there is no such file any more."""
-        file = self._files.get(token)
-        try:
-            if file is not None:
-                return self._store.read("files", file.owner, file.stored_as), file
-        except OSError:
-            pass
-        raise NotFoundError("there is no such file any more; export it again")
-
-    def forget(self, owner: str) -> None:
-        with self._lock:
-            for token in [key for key, file in self._files.items() if file.owner == owner]:
-                del self._files[token]
-        self._store.delete("files", owner)
-
-
-def safe_stem(text: str) -> str:
-    """A name for a file from any text: ASCII letters, digits, `_` and `-`."""
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", text).strip("-_")[:40] or "sticker"
-
 
 #: Task → what the page calls it. All but the first start from a clip.
 TASKS = {
@@ -142,7 +33,7 @@ class Slot:
     """One frame of the strip.
 
     picture: uint8 [H, W, 4], or None where there is none to show; given: it comes back unchanged;
-    can_press: pressing it changes something; source: the clip's frame that is shown, if it is one.
+    can_press: a click changes something; source: the clip's frame that is shown, if it is one.
     """
 
     picture: np.ndarray | None
@@ -152,8 +43,8 @@ class Slot:
     source: int | None = None
 
 
-class Board:
-    """The desk of the Make tab.
+class Storyboard:
+    """What the Make tab starts from.
 
     Attributes:
         task: one of `TASKS`.
@@ -161,8 +52,8 @@ class Board:
         stills: for "animate": slot → uint8 [H, W, 4], all of one size.
         num_frames, frame_ms: for "animate": length of the clip, and how long each frame is shown.
         before, after: for "extend": frames to add.
-        anew: for "fix": frames to make again.
-        thumbnails: of the clip's frames, by index; kept by whoever draws the strip.
+        remade: for "fix": frames to make again.
+        thumbnails: of the clip's frames, by index; filled by whoever draws the strip.
     """
 
     def __init__(self, num_frames: int, max_frames: int) -> None:
@@ -177,16 +68,9 @@ class Board:
         """No pictures; task, length and time stay."""
         self.clip: Sticker | None = None
         self.stills: dict[int, np.ndarray] = {}
-        self.anew: set[int] = set()
+        self.remade: set[int] = set()
         self.thumbnails: dict[int, str] = {}
         self._last: np.ndarray | None = None
-
-    # ------------------------------------------------------------------ what is on it
-
-    @property
-    def needs_clip(self) -> bool:
-        """The task starts from a clip, and there is none."""
-        return self.task != "animate" and self.clip is None
 
     @property
     def size(self) -> tuple[int, int] | None:
@@ -254,7 +138,7 @@ class Board:
             frames[index] = picture
             self.clip = self.clip.replace(frames=frames)
             self.thumbnails.pop(index, None)
-            self.anew.discard(index)
+            self.remade.discard(index)
         elif self.task == "animate":
             self._use_first_of_clip()
             self.stills[index] = picture
@@ -276,15 +160,13 @@ class Board:
     def _is_even(self) -> bool:
         return len(self.stills) > 1 and sorted(self.stills) == self._even(len(self.stills))
 
-    # ------------------------------------------------------------------ the task
-
     def set_task(self, task: str) -> None:
         if task not in TASKS:
             raise UserError(f"there is no task {task[:20]!r}")
         self.task = task
 
-    def press(self, index: int, on: bool | None = None) -> None:
-        """Give a frame, or let it be made; None = the other of the two.
+    def set_given(self, index: int, on: bool | None = None) -> None:
+        """Keep a frame, or let it be made; None = the other of the two.
 
         Raises:
             UserError: no such frame, or nothing that it could show.
@@ -293,7 +175,7 @@ class Board:
         slot = self.slots()[index]
         on = not slot.given if on is None else on
         if self.task == "fix":
-            (self.anew.discard if on else self.anew.add)(index)
+            (self.remade.discard if on else self.remade.add)(index)
         elif self.task != "animate":
             raise UserError(f"{TASKS[self.task]} keeps every frame of the clip")
         elif not on:
@@ -308,14 +190,12 @@ class Board:
     def make_again(self, indices: set[int]) -> None:
         """For "fix": which frames are to be made again."""
         if self.clip is not None:
-            self.anew = {index for index in indices if 0 <= index < self.clip.num_frames}
+            self.remade = {index for index in indices if 0 <= index < self.clip.num_frames}
 
     def _use_first_of_clip(self) -> None:
         """A clip that is animated gives its first frame."""
         if self.clip is not None and not self.stills:
             self._last = self.stills[0] = self.clip.frames[0]
-
-    # ------------------------------------------------------------------ length and time
 
     def set_length(self, num_frames: int, frame_ms: int) -> None:
         """For "animate": how many frames, and how long each is shown."""
@@ -334,8 +214,6 @@ class Board:
         if not (0 <= before <= self.max_frames and 0 <= after <= self.max_frames):
             raise UserError(f"choose 0 to {self.max_frames} frames to add")
         self.before, self.after = before, after
-
-    # ------------------------------------------------------------------ what follows
 
     def request(self, canvas: int) -> ClipRequest:
         """The clip to complete; without any picture at `canvas` x `canvas` pixels.
@@ -359,12 +237,9 @@ class Board:
                 raise UserError("choose how many frames to add, behind or in front")
             self._check_length(clip.num_frames + self.before + self.after)
             return predict_request(clip, self.after, self.before)
-        if not self.anew:
+        if not self.remade:
             raise UserError("click the frames that are to be made again")
-        kept = [index for index in range(clip.num_frames) if index not in self.anew]
-        if not kept:
-            raise UserError("keep at least one frame that the others can be made from")
-        return fill_request(clip, kept, clip.num_frames, clip.durations_ms)
+        return regenerate_request(clip, self.remade)
 
     def _animate_request(self, canvas: int) -> ClipRequest:
         self._use_first_of_clip()
@@ -394,7 +269,7 @@ class Board:
             return []
         if self.task == "fix":
             return [
-                Slot(frame, index not in self.anew, int(clip.durations_ms[index]), True, index)
+                Slot(frame, index not in self.remade, int(clip.durations_ms[index]), True, index)
                 for index, frame in enumerate(clip.frames)
             ]
         try:

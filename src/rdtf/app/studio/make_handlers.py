@@ -15,9 +15,9 @@ from rdtf.app.core import Core
 from rdtf.app.job import Job, JobState
 from rdtf.app.requests import decode_upload
 from rdtf.app.spec import JobSpec, OutputSize, check_prompt, new_seeds
-from rdtf.app.studio import markup
-from rdtf.app.studio.board import TASKS, Shelf
-from rdtf.app.studio.session import Session, Sessions, Settings
+from rdtf.app.studio import html
+from rdtf.app.studio.session import ClipLibrary, Session, Sessions, Settings
+from rdtf.app.studio.storyboard import TASKS, Storyboard
 from rdtf.errors import UserError
 from rdtf.sampling.requests import shrunk
 from rdtf.stickers import Sticker
@@ -36,26 +36,23 @@ class MakeHandlers:
 
     def __init__(self, core: Core) -> None:
         self.core = core
-        self.shelf = Shelf(core.store)
-        self.sessions = Sessions(core.store, core.queue, self.shelf, core.limits)
+        self.library = ClipLibrary(core.store)
+        self.sessions = Sessions(core.store, core.queue, self.library, core.limits)
 
     def session(self, token: object) -> Session:
         return self.sessions.get(token)
 
-    # ------------------------------------------------------------ what to start from
-
     def upload(self, token: str, files: list[bytes] | None, frame: float = 0) -> View:
         """Files were dropped; `frame` is the slot that the first is for, 0 = start again."""
-        return self._change(token, lambda session: self._upload(session, files or [], frame))
 
-    def _upload(self, session: Session, files: list[bytes], frame: float) -> str:
-        limits = self.core.limits
-        clips = [self._decoded(data, f"file {i + 1}") for i, data in enumerate(files)]
-        if not clips:
-            return ""
-        if len(clips) > limits.max_references:
-            raise UserError(f"drop at most {limits.max_references} files at once")
-        return self._place(session, clips, frame)
+        def use(session: Session) -> str:
+            clips = [self._decoded(data, f"file {i + 1}") for i, data in enumerate(files or [])]
+            most = self.core.limits.max_references
+            if len(clips) > most:
+                raise UserError(f"drop at most {most} files at once")
+            return self._place(session, clips, frame) if clips else ""
+
+        return self._change(token, use)
 
     def _decoded(self, data: bytes, name: str) -> Sticker:
         clip = decode_upload(data, name, self.core.limits)
@@ -64,10 +61,10 @@ class MakeHandlers:
     def _place(self, session: Session, clips: list[Sticker], frame: float) -> str:
         place, words = whole(frame or 0, "frame"), ""
         if not place:
-            words = session.board.start(clips)
+            words = session.storyboard.start(clips)
         else:
             for index, clip in enumerate(clips):
-                session.board.put(place - 1 + index, clip)
+                session.storyboard.put(place - 1 + index, clip)
         return f"{words} {_not_drawn(clips)}".strip()
 
     def draw(self, token: str, event: dict[str, Any], frame: float = 0) -> View:
@@ -89,27 +86,28 @@ class MakeHandlers:
 
         def use(session: Session) -> str:
             clip = shrunk(session.editor.current(), MAX_PICTURE_SIDE)
-            session.board.start([clip])
-            return "It is now what Make starts from."
+            session.storyboard.start([clip])
+            return "Make now starts from this sticker."
 
         return self._change(token, use)
 
-    # ------------------------------------------------------------ the film strip
+    def storyboard_view(self, token: str, notice: str = "") -> View:
+        storyboard = self.session(token).storyboard
+        return html.frame_strip(storyboard), html.strip_summary(storyboard), notice
 
-    def board_view(self, token: str, message: str = "", kind: str = "bad") -> View:
-        board = self.session(token).board
-        strip, words = markup.film_strip(board), markup.mask_words(board)
-        return strip, words, markup.notice(message, kind)
-
-    def _change(self, token: str, change: Callable[[Session], str | None]) -> View:
-        """Change the board; what `change` returns is told, as is what it can't do."""
-        session = self.session(token)
+    def attempt(self, session: Session, act: Callable[[], str | None]) -> str:
+        """A notice with what `act` returns, or with what it can't do."""
         with session.lock:
             try:
-                message, kind = change(session) or "", "good"
+                return html.notice(act() or "", "good")
             except UserError as error:
-                message, kind = str(error), "bad"
-            return self.board_view(session.token, message, kind)
+                return html.notice(str(error))
+
+    def _change(self, token: str, change: Callable[[Session], str | None]) -> View:
+        """Change the storyboard."""
+        session = self.session(token)
+        said = self.attempt(session, lambda: change(session))
+        return self.storyboard_view(session.token, said)
 
     def give(self, token: str, event: dict[str, Any]) -> View:
         """A frame of the strip was pressed, or a file was dropped on it."""
@@ -122,45 +120,13 @@ class MakeHandlers:
                     raise UserError("that can't be read; drop a picture file")
                 return self._place(session, [self._decoded(data, "the file")], index + 1)
             on = event.get("on")
-            return session.board.press(index, None if on is None else bool(on))
+            return session.storyboard.set_given(index, None if on is None else bool(on))
 
         return self._change(token, press)
 
-    def set_task(self, token: str, task: str) -> View:
-        return self._change(token, lambda session: session.board.set_task(str(task)))
-
-    def set_loop(self, token: str, on: bool) -> View:
-        return self._change(token, lambda session: session.board.set_loop(bool(on)))
-
-    def set_length(self, token: str, frames: float, frame_ms: float) -> View:
-        return self._change(
-            token,
-            lambda session: session.board.set_length(
-                whole(frames, "number of frames"), whole(frame_ms, "time")
-            ),
-        )
-
-    def set_extension(self, token: str, after: float, before: float) -> View:
-        return self._change(
-            token,
-            lambda session: session.board.set_extension(
-                whole(before, "number of frames"), whole(after, "number of frames")
-            ),
-        )
-
-    def make_again(self, token: str, every_second: bool) -> View:
-        """For "Fix frames": every second frame is made again, or none."""
-
-        def choose(session: Session) -> None:
-            count = session.board.clip.num_frames if session.board.clip is not None else 0
-            session.board.make_again(set(range(1, count, 2)) if every_second else set())
-
-        return self._change(token, choose)
-
-    def clear(self, token: str) -> View:
-        return self._change(token, lambda session: session.board.clear())
-
-    # ------------------------------------------------------------ making
+    def set(self, token: str, what: str, *values: Any) -> View:
+        """Change the storyboard by one of `_changes`, with the values that it takes."""
+        return self._change(token, lambda session: _changes(session.storyboard)[what](*values))
 
     def keep_settings(self, token: str, *fields: Any) -> None:
         """Remember the fields of the Make tab, for a reload."""
@@ -180,7 +146,7 @@ class MakeHandlers:
                 job = self._submit(session, self._spec(session))
                 session.regenerates = None
         except UserError as error:
-            yield markup.notice(str(error)), self._variants(session)
+            yield html.notice(str(error)), self._variants(session)
             return
         async for view in self._made(session, job):
             yield view
@@ -202,15 +168,15 @@ class MakeHandlers:
             yield view, shown
         if job.state is JobState.COMPLETED:
             await asyncio.to_thread(self._take, session, job)
-        yield markup.progress(job, 0), self._variants(session)
+        yield html.progress(job, 0), self._variants(session)
 
     def _spec(self, session: Session) -> JobSpec:
-        """The job that the board and the fields ask for."""
-        settings, board = session.settings, session.board
-        output: OutputSize = "input" if settings.size == "input" and board.size else "canvas"
-        moves = board.task in MOVING_TASKS
+        """The job that storyboard and fields describe."""
+        settings, storyboard = session.settings, session.storyboard
+        output: OutputSize = "input" if settings.size == "input" and storyboard.size else "canvas"
+        moves = storyboard.task in MOVING_TASKS
         return JobSpec(
-            request=board.request(self.core.runner.canvas),
+            request=storyboard.request(self.core.runner.canvas),
             prompt=check_prompt(str(settings.prompt or "").strip(), self.core.limits),
             seeds=new_seeds(seed_of(settings.seed), max(1, whole(settings.variants, "variants"))),
             steps=steps_of(settings.steps),
@@ -218,9 +184,9 @@ class MakeHandlers:
             image_guidance=_number(settings.image_guidance, "guidance"),
             motion=(settings.motion or None) if moves else None,
             motion_scale=_number(settings.strength, "strength") or 0.0 if moves else 1.0,
-            loop=board.loop,
+            loop=storyboard.loop,
             output=output,
-            task=board.task,
+            task=storyboard.task,
             previews=True,
         )
 
@@ -238,7 +204,7 @@ class MakeHandlers:
             while not job.is_finished:
                 if job.version != version or job.state is JobState.QUEUED:
                     version = job.version
-                    yield markup.progress(job, queue.position(job))
+                    yield html.progress(job, queue.position(job))
                 await asyncio.sleep(_POLL_S)
         finally:
             session.watching -= 1
@@ -257,7 +223,7 @@ class MakeHandlers:
         timer.start()
 
     def _take(self, session: Session, job: Job) -> None:
-        """The variants go into the history and onto the shelf, the first one into the editor."""
+        """The variants go into history and clip library, the first one into the editor."""
         with session.lock:
             if session.taken is job:
                 return
@@ -271,7 +237,7 @@ class MakeHandlers:
                     session.visitor.remember(clip, prompt, result.seed, what)
                 for number, result in enumerate(job.results, 1):
                     data, stem = result.path.read_bytes(), f"{prompt or what}-{number}"
-                    session.saved.append(self.shelf.put(session.owner, data, stem, result.suffix))
+                    session.saved.append(self.library.put(session.owner, data, stem, result.suffix))
             self._choose(session, 0)
 
     def _choose(self, session: Session, index: int) -> None:
@@ -288,36 +254,50 @@ class MakeHandlers:
 
     def choose(self, token: str, event: dict[str, Any]) -> str:
         """A variant was chosen; returns the variants, with a notice on the one that was pressed."""
-        session, index = self.session(token), -1
-        with session.lock:
-            try:
-                index = whole(event.get("index"), "variant")
-                self._choose(session, index)
-                said = markup.notice("Open in Edit, Export and Pack.", "good")
-            except UserError as error:
-                said = markup.notice(str(error))
-            return self._variants(session, {index: said})
+        session = self.session(token)
 
-    def _variants(self, session: Session, said: dict[int, str] | None = None) -> str:
+        def choose() -> str:
+            self._choose(session, whole(event.get("index"), "variant"))
+            return "Open in Edit, Export and Pack."
+
+        index, said = event.get("index"), self.attempt(session, choose)
+        return self._variants(session, {index: said} if isinstance(index, int) else {})
+
+    def _variants(self, session: Session, notices: dict[int, str] | None = None) -> str:
         job = session.last_job
         results = job.results if job else ()
         try:
-            return markup.variants(results, session.chosen, session.saved, said or {})
+            return html.variants(results, session.chosen, session.saved, notices or {})
         except OSError:  # expired
-            return markup.variants((), 0)
-
-    def variants_view(self, token: str) -> str:
-        """What was made last, after the page was reloaded."""
-        return self._variants(self.session(token))
+            return html.variants((), 0)
 
     def cancel(self, token: str) -> str:
         """Cancel the tab's job; returns a notice, or "" if whoever follows the job tells."""
         session = self.session(token)
         job = session.job
         if job is None or job.is_finished:
-            return markup.notice("Nothing is being made.", "good")
+            return html.notice("Nothing is being made.", "good")
         self.core.queue.cancel(job)
         return ""
+
+
+def _changes(storyboard: Storyboard) -> dict[str, Callable[..., None]]:
+    """Changes of the storyboard by the name that the page calls them."""
+    clip = storyboard.clip
+    every_second = set(range(1, clip.num_frames, 2)) if clip is not None else set()
+    return {
+        "task": lambda task: storyboard.set_task(str(task)),
+        "loop": lambda on: storyboard.set_loop(bool(on)),
+        "length": lambda frames, ms: storyboard.set_length(
+            whole(frames, "number of frames"), whole(ms, "time")
+        ),
+        "extension": lambda after, before: storyboard.set_extension(
+            whole(before, "number of frames"), whole(after, "number of frames")
+        ),
+        "regenerate every second": lambda: storyboard.make_again(every_second),
+        "keep all": lambda: storyboard.make_again(set()),
+        "clear": storyboard.clear,
+    }
 
 
 def _not_drawn(clips: list[Sticker]) -> str:
