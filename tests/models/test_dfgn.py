@@ -63,7 +63,7 @@ def test_clip_alone_equals_the_clip_padded(networks, variant, mask, slots, seed)
     alone = clip.through(networks[variant])
     padded = clip.padded(slots, 7.0).through(networks[variant])[:, :, : len(mask)]
     # Only rounding differs; where noise is warped, a little of it goes a long way.
-    torch.testing.assert_close(padded, alone, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(padded, alone, rtol=1e-4, atol=1e-4)
 
 
 @every_variant
@@ -114,7 +114,7 @@ def test_batch_of_clips_equals_each_alone(networks, variant, first, second, seed
     two = two.replace(text=[two.text[0][:, :1]], text_mask=[two.text_mask[0][:, :1]])
     for row, (clip, mask) in enumerate([(one, first), (two, second)]):
         alone = clip.through(networks[variant])[0]
-        torch.testing.assert_close(together[row, :, : len(mask)], alone, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(together[row, :, : len(mask)], alone, rtol=1e-4, atol=1e-4)
 
 
 # ------------------------------------------------------------------ what it is told
@@ -210,7 +210,7 @@ def test_composing_starts_between_the_given_frames(widths):
     out, clean = clip.through(network)[0], clip.clean[0]
     between, after = (clean[:, 0] + clean[:, 2]) / 2, 0.75 * clean[:, 2] + 0.25 * clean[:, 0]
     for frame, blend in ((1, between), (3, after)):
-        torch.testing.assert_close(out[:, frame], blend, rtol=1e-3, atol=1e-3)
+        torch.testing.assert_close(out[:, frame], blend, rtol=1e-4, atol=1e-4)
 
 
 def gliding_clip(given: list[bool], size: int = 16, fold: int = 4) -> Clip:
@@ -246,7 +246,7 @@ def test_beyond_the_given_frames_it_starts_with_what_is_there(widths):
     clip = gliding_clip([True, True, False])
     out, clean = clip.through(network), clip.clean
     blend = clean[:, :, 1] * 2 / 3 + clean[:, :, 0] / 3
-    torch.testing.assert_close(out[:, :, 2], blend, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(out[:, :, 2], blend, rtol=1e-4, atol=1e-4)
 
 
 # ------------------------------------------------------------------ which frames are made
@@ -277,7 +277,7 @@ def test_making_all_frames_gives_the_same_hidden_ones(networks, variant, mask, s
     with blind(conditions):
         every = clip.through(networks[variant])
     hidden = clip.valid[0] & ~clip.given[0]
-    torch.testing.assert_close(every[:, :, hidden], some[:, :, hidden], rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(every[:, :, hidden], some[:, :, hidden], rtol=1e-4, atol=1e-4)
 
 
 def test_composing_needs_x_prediction():

@@ -1,4 +1,4 @@
-"""Pictures from strangers: format by content, budget before pixels, nothing hidden inside."""
+"""A REST request, JSON or form, as a job; pictures in it by content, with a budget first."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def match(
     return motion[:, None] * shares, disagreement
 
 
-def warp(references: Tensor, flow: Tensor, outside: float | None = None) -> Tensor:
+def warp(references: Tensor, flow: Tensor, outside: float | Tensor | None = None) -> Tensor:
     """Backward warp: references `[..., c, H, W]`, flow `[..., 2, h, w]` → `[..., c, H, W]`.
 
     Args:
@@ -89,12 +89,12 @@ def warp(references: Tensor, flow: Tensor, outside: float | None = None) -> Tens
         flat = F.interpolate(flat, size=(height, width), mode="bilinear")
     places = grid_positions(height, width, flat.float()).to(flat.dtype)
     grid = (places + flat).permute(0, 2, 3, 1)
-    images = references.reshape(-1, *references.shape[-3:])
-    if outside is None:
-        warped = F.grid_sample(images, grid, padding_mode="border", align_corners=False)
-    else:
-        warped = F.grid_sample(images - outside, grid, align_corners=False) + outside
-    return warped.reshape(references.shape)
+    shifted = references if outside is None else references - outside
+    padding = "border" if outside is None else "zeros"
+    images = shifted.reshape(-1, *references.shape[-3:])
+    warped = F.grid_sample(images, grid, padding_mode=padding, align_corners=False)
+    warped = warped.reshape(references.shape)
+    return warped if outside is None else warped + outside
 
 
 def _shares(offsets: Tensor) -> Tensor:

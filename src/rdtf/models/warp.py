@@ -38,7 +38,7 @@ _GENERATED_LOGIT = -5.0
 # A difference, in [-1, 1], from which on two moved references contradict each other.
 _CONFLICT = 0.3
 # Premultiplied pixels in [-1, 1], as `PixelPatches` folds them.
-_RGBA, _TRANSPARENT = 4, -1.0
+TRANSPARENT = -1.0
 # What differs by up to 2 levels of 8 bits is still, by 16 it is not; and how near, as a share of
 # the canvas.
 _STILL_DIFFERENCE, _STILL_REACH = (4.5 / 255, 32 / 255), 1 / 64
@@ -77,19 +77,22 @@ class Composition:
             added=self.added.float(),
         )
 
-    def apply(self, references: Tensor) -> Tensor:
-        """The frames: references `[N, 2, c, H', W']` of any size → `[N, c, H', W']`."""
+    def apply(self, references: Tensor, outside: float | Tensor | None = None) -> Tensor:
+        """The frames: references `[N, 2, c, H', W']` of any size → `[N, c, H', W']`.
+
+        Args:
+            outside: value beyond the canvas, `TRANSPARENT` for pixels; None = the border's.
+        """
         size = references.shape[-2:]
         weights, added = self.weights, self.added
         if weights.shape[-2:] != size:
             weights = F.interpolate(weights, size=size, mode="bilinear")
             added = F.interpolate(added, size=size, mode="bilinear")
-        pixels = references.shape[2] == _RGBA
-        moved = warp(references, self.flow, _TRANSPARENT if pixels else None)
+        moved = warp(references, self.flow, outside)
         interpolated = self.interpolated[:, None, None, None]
         share = self.share[:, None, None, None]
         first, second, own = weights[:, :, None].unbind(1)
-        if pixels:  # where only one reference has pixels, it serves for both
+        if outside is not None:  # where only one reference has pixels, it serves for both
             seen = warp(torch.ones_like(references[:, :, :1]), self.flow, 0.0).unbind(1)
             only = seen[0] * (1 - seen[1]), seen[1] * (1 - seen[0])
             share = share * (1 - only[1]) + (1 - share) * only[0]
@@ -177,7 +180,12 @@ class WarpDecoder(nn.Module):
             `[N, c, h, w]`.
         """
         composition = self.compose(h, features, noisy)
-        return F.pixel_unshuffle(composition.apply(self.unfold(features.references)), self.patch)
+        outside = None  # learned latents have no value for it
+        if self.patch > 1:  # where nothing is given, references are zero everywhere
+            known = features.distances.isfinite().any(dim=1)
+            outside = torch.where(known, TRANSPARENT, 0.0)[:, None, None, None, None]
+        composed = composition.apply(self.unfold(features.references), outside)
+        return F.pixel_unshuffle(composed, self.patch)
 
     def unfold(self, references: Tensor) -> Tensor:
         """Reference latents as pixels: `[N, 2, c, h, w]` → `[N, 2, c / p², H, W]`."""

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rdtf.models.warp import Composition
+from rdtf.models.warp import TRANSPARENT, Composition
 from rdtf.sampling.requests import ClipRequest, at_request_size
 from rdtf.stickers import Sticker
 
@@ -90,8 +90,8 @@ def composed_large(
     references, small_references, made = (
         pixels.to(device) for pixels in (references, small_references, made)
     )
-    small = composition.apply(small_references[None])
-    large = composition.apply(references[None])
+    small = composition.apply(small_references[None], TRANSPARENT)
+    large = composition.apply(references[None], TRANSPARENT)
     guided = F.interpolate(made - small, size=large.shape[-2:], mode="bilinear")
     # Eight bits of the finished frame are no guidance.
     large = large + torch.where(guided.abs() > 2 / 255, guided, 0.0)

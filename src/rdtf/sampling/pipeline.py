@@ -426,7 +426,7 @@ class StickerPipeline(StageActs, DiffusionPipeline):
             prompt = request.captions[0]
         caption = text("prompt", prompt)
         motion = self._grammar_motion(request, caption, options)
-        predicted = motion is None and self._predicts(request, options)
+        predicted = self._predicts(request, options)
         stages = plan_stages(
             request.known,
             longest=self.max_frames,

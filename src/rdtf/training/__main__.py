@@ -2,7 +2,7 @@
 
     PYTHONPATH=BUNDLE python -m rdtf.training motion BUNDLE --out RUN --seconds 1800 --slice 560
 
-With the program installed `rdtf train-motion` and `rdtf train-drawing` do the same.
+With the program installed `rdtf train-motion`, `train-prediction` and `train-drawing` do the same.
 """
 
 from __future__ import annotations

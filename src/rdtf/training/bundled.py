@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -53,7 +53,6 @@ from rdtf.training.trainables import (
 )
 
 Kind = Literal["motion", "prediction", "drawing"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
 RUN_FILE, LOG_FILE, COMPONENT_FOLDER, PARTS_FOLDER = "run.json", "log.txt", "component", "parts"
 FLOWS_FILE = "flows.safetensors"
 CONFIG_FILE, WEIGHTS_FILE = "config.json", "diffusion_pytorch_model.safetensors"

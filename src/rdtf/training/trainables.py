@@ -1,4 +1,4 @@
-"""What the resident loop can train: motion, and drawing of stills."""
+"""What the resident loop can train: motion, prediction, and drawing of stills."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Things of sky and garden: star, sun, cloud, flower, mushroom and others."""
+"""Things: of sky and garden (star, sun, cloud, flower, mushroom …), and objects."""
 
 from __future__ import annotations
 
