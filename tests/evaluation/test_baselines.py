@@ -6,7 +6,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rdtf.errors import ConfigError
-from rdtf.evaluation.baselines import BASELINES, linear_blend, nearest_frame
+from rdtf.evaluation.baselines import (
+    BASELINES,
+    is_continued,
+    linear_blend,
+    nearest_frame,
+    way_back,
+)
 from rdtf.stickers import Sticker
 
 from .drawings import moving_ball
@@ -34,6 +40,14 @@ def test_blend_rebuilds_a_ramp_and_holds_beyond_the_ends():
     assert greys(linear_blend(ramp, [0, 7])) == greys(ramp)
     assert greys(linear_blend(ramp, [2, 5])) == [20, 20, 20, 30, 40, 50, 50, 50]
     assert greys(linear_blend(ramp, [5, 2])) == [20, 20, 20, 30, 40, 50, 50, 50]
+
+
+def test_way_back_plays_what_is_given_back_and_forth():
+    ramp = grey_ramp(9)
+    assert greys(way_back(ramp, [0, 1, 2])) == [0, 10, 20, 10, 0, 10, 20, 10, 0]
+    assert greys(way_back(ramp, [6, 7, 8])) == [80, 70, 60, 70, 80, 70, 60, 70, 80]
+    continued = [is_continued(known) for known in ([0, 1], [2, 3, 4], [0, 2], [3])]
+    assert continued == [True, True, False, False]
 
 
 def test_blend_is_premultiplied():

@@ -19,7 +19,9 @@ class Evaluate:
     """Score a model on held-out clips: PSNR, SSIM and line distance of the hidden frames.
 
     Beside it stand the same network untrained, and baselines: repeat the nearest given frame,
-    blend the two nearest, and move them along their optical flow (if OpenCV is installed).
+    blend the two nearest, play predictions back and forth, and move given frames along their
+    optical flow (if OpenCV is installed). Longer clips are spread to the model's window, and
+    cut to neighbouring frames (the tasks "close") besides.
 
     Example: rdtf evaluate --data DATA --limit 0
     """
@@ -102,6 +104,7 @@ class Evaluate:
         evaluation = score_model(
             pipeline,
             stickers,
+            close=held_out_stickers(self.data, pipeline, self.split, close=True),
             limit=self.limit or None,
             num_inference_steps=self.steps,
             guidance_scale=self.guidance_scale,

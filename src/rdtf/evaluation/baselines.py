@@ -2,7 +2,7 @@
 
 A baseline is a function `(truth, known) -> Sticker` that reads only the known frames of `truth`
 and returns them unchanged with the others filled in. Those in `BASELINES` are in every table and
-report; `optical_flow` has one more that needs a package of its own.
+report; `way_back` is a row of predictions, `optical_flow` needs a package of its own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from rdtf.evaluation.tasks import hidden_frames
 from rdtf.stickers import Sticker
 
 Baseline = Callable[[Sticker, Sequence[int]], Sticker]
-NEAREST, BLEND = "nearest frame", "linear blend"
+NEAREST, BLEND, WAY_BACK = "nearest frame", "linear blend", "way back"
 
 
 def nearest_frame(truth: Sticker, known: Sequence[int]) -> Sticker:
@@ -66,6 +66,21 @@ def _given_indices(known: Sequence[int]) -> np.ndarray:
 
 
 BASELINES: dict[str, Baseline] = {NEAREST: nearest_frame, BLEND: linear_blend}
+
+
+def way_back(truth: Sticker, known: Sequence[int]) -> Sticker:
+    """The given frames played back and forth: stickers swing and loop. See `is_continued`."""
+    frames, given = truth.frames.copy(), np.sort(_given_indices(known))
+    last = len(given) - 1
+    for index in hidden_frames(truth.num_frames, known):
+        round_trip = (index - given[0]) % (2 * last)
+        frames[index] = truth.frames[given[0] + min(round_trip, 2 * last - round_trip)]
+    return truth.replace(frames=frames)
+
+
+def is_continued(known: Sequence[int]) -> bool:
+    """Whether several neighbouring frames are given, and all others lie before or behind them."""
+    return len(known) > 1 and max(known) - min(known) == len(known) - 1
 
 
 OPTICAL_FLOW = "optical flow"

@@ -6,6 +6,7 @@ import copy
 import hashlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,10 +16,21 @@ import torch
 from rdtf.data.dataset import PreparedDataset
 from rdtf.data.sources import Split
 from rdtf.errors import ConfigError, DataError
-from rdtf.evaluation.baselines import BASELINES, optical_flow_rows
+from rdtf.evaluation.baselines import (
+    BASELINES,
+    WAY_BACK,
+    is_continued,
+    optical_flow_rows,
+    way_back,
+)
 from rdtf.evaluation.metrics import motion_magnitude, on_white, score_hidden
 from rdtf.evaluation.results import MODEL, Evaluation, Example, Record
-from rdtf.evaluation.tasks import EVALUATION_TASKS, evaluation_tasks, hidden_frames
+from rdtf.evaluation.tasks import (
+    CLOSE_TASKS,
+    EVALUATION_TASKS,
+    evaluation_tasks,
+    hidden_frames,
+)
 from rdtf.randomness import Purpose, stream
 from rdtf.stickers import Sticker
 
@@ -53,28 +65,42 @@ def _fresh(old: Any, seed: int) -> Any:
     return fresh.to(old.device).eval()
 
 
-def held_out_stickers(data: Path | str, pipeline: Any, split: Split = "val") -> list[Sticker]:
+def held_out_stickers(
+    data: Path | str, pipeline: Any, split: Split = "val", *, close: bool = False
+) -> list[Sticker]:
     """The animated clips of a split as the model sees them: its canvas, its length.
 
     Clips longer than the model's window are spread to it evenly, as half of them are in training.
 
+    Args:
+        close: only those, cut to the frames in their middle: small steps instead of large ones.
+
     Raises:
         DataError: the split has no animated clip.
     """
-    return list(each_sticker(data, pipeline, split))
+    return list(each_sticker(data, pipeline, split, close=close))
 
 
-def each_sticker(data: Path | str, pipeline: Any, split: Split) -> Iterator[Sticker]:
+def each_sticker(
+    data: Path | str, pipeline: Any, split: Split, *, close: bool = False
+) -> Iterator[Sticker]:
     """The same one by one, for a split that need not fit into memory."""
-    dataset = PreparedDataset(data)
+    dataset, window = PreparedDataset(data), pipeline.max_frames
     clips = [clip for clip in dataset.clips(split) if clip.num_frames > 1]
     if not clips:
         raise DataError(f"training set {data} has no animated clips in its {split} split")
+    if close:
+        clips = [clip for clip in clips if clip.num_frames > window]
+    shorten = middle_frames if close else spread_frames
     stickers = (dataset.read_sticker(clip.index) for clip in clips)
-    return (
-        spread_frames(sticker, pipeline.max_frames).fit_canvas(pipeline.canvas)
-        for sticker in stickers
-    )
+    return (shorten(sticker, window).fit_canvas(pipeline.canvas) for sticker in stickers)
+
+
+def middle_frames(sticker: Sticker, max_frames: int) -> Sticker:
+    """At most `max_frames` frames that follow each other, from the middle."""
+    count = min(max_frames, sticker.num_frames)
+    start = (sticker.num_frames - count) // 2
+    return sticker.select(range(start, start + count))
 
 
 def spread_frames(sticker: Sticker, max_frames: int) -> Sticker:
@@ -88,12 +114,28 @@ def spread_frames(sticker: Sticker, max_frames: int) -> Sticker:
 
 
 def score_model(
-    pipeline: Any, stickers: list[Sticker], *, untrained: bool = True, **options: Any
+    pipeline: Any,
+    stickers: list[Sticker],
+    *,
+    close: Sequence[Sticker] = (),
+    untrained: bool = True,
+    **options: Any,
 ) -> Evaluation:
-    """`evaluate` without the progress bars of diffusers, beside the same model `untrained`."""
+    """`evaluate` without the progress bars of diffusers, beside the same model `untrained`.
+
+    Args:
+        close: clips of neighbouring frames for `CLOSE_TASKS`, see `held_out_stickers`.
+    """
     pipeline.set_progress_bar_config(disable=True)
     fresh = untrained_copy(pipeline) if untrained else None
-    return evaluate(pipeline, stickers, untrained=fresh, **options)
+    found = evaluate(pipeline, stickers, untrained=fresh, **options)
+    if not close:
+        return found
+    options["tasks"] = tuple(CLOSE_TASKS)
+    more = evaluate(pipeline, close, untrained=fresh, **options)
+    return replace(
+        found, records=[*found.records, *more.records], examples=(*found.examples, *more.examples)
+    )
 
 
 Progress = Callable[[int, int, str], None]
@@ -134,7 +176,8 @@ def evaluate(
         pipe: the model.
         stickers: whole true clips, no longer than the model allows. A clip is named by
             `metadata["id"]`, or else by its content; its first caption is the prompt.
-        tasks: names from `EVALUATION_TASKS`; a clip too short for a task skips it.
+        tasks: names from `EVALUATION_TASKS` or `CLOSE_TASKS`; a clip too short for a task skips
+            it.
         num_inference_steps, guidance_scale: passed on; None leaves the model's own default.
         seed: of the noise.
         progress: called as `progress(done, total, what)` before each clip and task, and at the end.
@@ -165,7 +208,11 @@ def evaluate(
     for done, (truth, task, known) in enumerate(jobs):
         if progress:
             progress(done, len(jobs), task)
-        made = {name: _run(name, fill, truth, task, known) for name, fill in methods.items()}
+        made = {
+            name: _run(name, fill, truth, task, known)
+            for name, fill in methods.items()
+            if name != WAY_BACK or is_continued(known)
+        }
         records += [record for record, _ in made.values()]
         if len(examples[task]) < num_examples:
             examples[task].append(_example(truth, task, known, made))
@@ -192,13 +239,16 @@ def spread(stickers: Sequence[Sticker], limit: int | None) -> list[Sticker]:
 def _jobs(
     clips: Sequence[Sticker], tasks: Sequence[str]
 ) -> Iterator[tuple[Sticker, str, tuple[int, ...]]]:
-    unknown = sorted(set(tasks) - set(EVALUATION_TASKS))
+    unknown = sorted(set(tasks) - {*EVALUATION_TASKS, *CLOSE_TASKS})
     if unknown:
-        choices = ", ".join(EVALUATION_TASKS)
+        choices = ", ".join((*EVALUATION_TASKS, *CLOSE_TASKS))
         raise ConfigError(f"evaluation task {unknown[0]!r} is unknown; choose from {choices}")
     for clip in clips:
         possible = evaluation_tasks(clip.num_frames)
-        yield from ((clip, task, possible[task]) for task in tasks if task in possible)
+        for task in tasks:
+            pattern = CLOSE_TASKS.get(task, task)
+            if pattern in possible:
+                yield clip, task, possible[pattern]
 
 
 def _methods(
@@ -217,7 +267,7 @@ def _methods(
     def baseline(fill: Callable[[Sticker, Sequence[int]], Sticker]) -> _Fill:
         return lambda clip, known, noise_key: fill(clip, known)
 
-    rows = {**BASELINES, **optical_flow_rows()}
+    rows = {**BASELINES, WAY_BACK: way_back, **optical_flow_rows()}
     own = {name: model(pipe) for name, pipe in models.items()}
     return {**own, **{name: baseline(fill) for name, fill in rows.items()}}
 

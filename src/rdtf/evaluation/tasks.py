@@ -18,8 +18,16 @@ TASK_LABELS = {
     "post_frame_prediction": "prediction, first half given",
     "pre_frame_prediction": "prediction, last half given",
     "it2v": "image and text to clip, first frame given",
+    "interpolation_close": "interpolation of neighbouring key frames, every 2nd given",
+    "post_frame_prediction_close": "prediction of neighbouring key frames, first half given",
 }
-EVALUATION_TASKS = tuple(TASK_LABELS)
+# The same patterns on frames that follow each other, where a clip is longer than the model's window
+# and the others spread the window over all of it.
+CLOSE_TASKS = {
+    "interpolation_close": "interpolation",
+    "post_frame_prediction_close": "post_frame_prediction",
+}
+EVALUATION_TASKS = tuple(task for task in TASK_LABELS if task not in CLOSE_TASKS)
 
 
 def evaluation_tasks(num_frames: int) -> dict[str, tuple[int, ...]]:
