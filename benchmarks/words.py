@@ -2,7 +2,8 @@
 
 Every verb of the motion grammar is asked of stills by its plainest caption. What comes out is held
 against the exact motions of all verbs (three amounts, three speeds, both sides): the nearest one
-says which verb was done. Chance is one in as many as there are verbs.
+says which verb was done. Chance is one in as many as there are verbs. "As shipped": words of the
+grammar are read and done exactly, as every command does; the others are the motion network alone.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ class Words:
     seed: int = 0
 
     def run(self) -> Table:
-        """Ask every verb of every still, of the model and of its untrained network."""
+        """Ask every verb of every still: as shipped, of the network alone, and of it untrained."""
         from rdtf import StickerPipeline
         from rdtf.evaluation.evaluate import untrained_copy
 
@@ -46,14 +47,18 @@ class Words:
         pipe.set_progress_bar_config(disable=True)
         pictures, names = self._stills(pipe.canvas)
         templates = [_templates(alpha_box((still[None, 3] + 1) / 2)[0]) for still in pictures]
+        fresh = untrained_copy(pipe, self.seed)
         shares = {}
-        for row, model in (("trained", pipe), ("untrained", untrained_copy(pipe, self.seed))):
+        for row, model in (("as shipped", None), ("network", pipe), ("untrained", fresh)):
             hits = dict.fromkeys(VERBS, 0.0)
             for still, name, known in zip(pictures, names, templates, strict=True):
                 say(f"{row}: {name or 'a still'}")
                 for verb in VERBS:
-                    flow = _made(
-                        model, still, f"{name} {VERBS[verb].gerunds[0]}".strip(), self.seed
+                    words = f"{name} {VERBS[verb].gerunds[0]}".strip()
+                    flow = (
+                        _read(still, words, self.seed)
+                        if model is None
+                        else _made(model, still, words, self.seed)
                     )
                     hits[verb] += (_nearest(flow, still, known) == verb) / len(pictures)
             shares[row] = hits
@@ -105,6 +110,20 @@ def _made(pipe: Any, still: Tensor, words: str, seed: int) -> Tensor:
         guidance_scale=options.guidance_scale,
         generator=torch.Generator().manual_seed(seed),
     )
+    return flow_of_latents(motion.latents, motion.centre)[0, 1:]
+
+
+def _read(still: Tensor, words: str, seed: int) -> Tensor:
+    """Flow of the frames after the still by the grammar, `[F − 1, 2, h, w]`; 0 if it has no such
+    words."""
+    from rdtf.sampling.moving import named_motion
+    from rdtf.synthetic.parse import motion_of
+
+    draw, generator = motion_of(words), torch.Generator().manual_seed(seed)
+    if draw is None:
+        return torch.zeros(_FRAMES - 1, 2, GRID, GRID)
+    times_ms = np.arange(_FRAMES) * _STEP_MS
+    motion = named_motion(draw, still, 0, times_ms, False, generator)
     return flow_of_latents(motion.latents, motion.centre)[0, 1:]
 
 
