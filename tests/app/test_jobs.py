@@ -28,7 +28,9 @@ from rdtf.app.jobs import JobQueue
 from rdtf.app.runner import PipelineRunner
 from rdtf.app.store import Store
 from rdtf.errors import UserError
-from rdtf.sampling.requests import fill_request
+from rdtf.sampling.moving import plan_motion
+from rdtf.sampling.requests import fill_request, predict_request
+from sampling.moving import whole_pipeline
 
 
 def files_of(core, room="jobs"):
@@ -93,6 +95,25 @@ def test_cancelling_a_running_job_is_seen_at_the_next_step(make_core, pipeline):
     assert done(core, job).state is JobState.CANCELLED
     assert job.steps_done <= steps + 1
     assert done(core, following).state is JobState.COMPLETED
+
+
+def test_a_long_prediction_is_told_and_cancelled_window_by_window(make_core):
+    """A prediction takes no sampling: each of its windows counts as one step."""
+    whole = whole_pipeline(max_frames=4, predicts=True)
+    core = make_core(ENDLESS_LIMITS, source=lambda: whole)
+    clip = moving_disc(whole.canvas, 2)
+    brief = spec(whole, request=predict_request(clip, 80), prompt="", steps=None)
+    job = done(core, core.queue.submit(brief))
+    longest = whole.predictor.config_.max_frames
+    windows = len(list(plan_motion([True] * 2 + [False] * 80, longest, loop=False)))
+    assert job.steps_done == job.steps_total == windows > 5
+    endless = replace(brief, request=predict_request(clip, 478), seeds=tuple(range(6)))
+    job = core.queue.submit(endless)
+    wait_for_steps(core, job)
+    core.queue.cancel(job)
+    steps = job.steps_done
+    assert done(core, job).state is JobState.CANCELLED
+    assert job.steps_done <= steps + 1 < job.steps_total
 
 
 def test_cancelling_a_waiting_job_frees_its_place_at_once(make_core, pipeline):
