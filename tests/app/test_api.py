@@ -27,6 +27,7 @@ from fixtures_service import (
     wait_for_steps,
 )
 from rdtf.app.errors import Limits
+from rdtf.sampling.options import SamplingOptions
 from rdtf.sampling.pipeline import StickerPipeline
 from rdtf.sampling.requests import blank_request, interpolate_request, predict_request
 from rdtf.stickers import Sticker, decode_sticker, encode_sticker
@@ -162,7 +163,7 @@ def test_steps_and_guidance_are_the_models_by_the_task(make_core, client_of, pip
     assert finished(core, client, extended)["status"] == "completed"
     for family, video in [*made, ("prediction", extended["id"])]:
         job = core.queue._jobs[video]
-        assert (job.spec.steps, job.spec.guidance, job.spec.image_guidance) == (None, None, None)
+        assert job.spec.options == SamplingOptions()
         assert (job.steps_done, job.steps_total) == (steps[family], steps[family])
 
 
@@ -311,6 +312,9 @@ def test_a_job_on_its_way(make_core, client_of):
         ({"task": "predict", "after": 0, "input_reference": CLIP}, None),
         ({"prompt": "a", "frames": 8, "seconds": 1, "frame_ms": 100}, "seconds"),
         ({"prompt": "a", "steps": 101}, "steps"),
+        ({"prompt": "a", "steps": 0}, "steps"),
+        ({"prompt": "a", "guidance": 31}, "guidance"),
+        ({"prompt": "a", "image_guidance": "nan"}, "image_guidance"),
         ({"prompt": "a", "seed": -1}, "seed"),
         ({"prompt": "a", "seed": 2**70}, "seed"),
         ({"prompt": "a", "size": "1x99999"}, "size"),
@@ -550,9 +554,7 @@ def test_defaults_are_those_of_the_models_table(core, client, pipeline):
             pipeline,
             request=request,
             prompt=body.get("prompt", ""),
-            steps=table.num_inference_steps,
-            guidance=table.guidance_scale,
-            image_guidance=table.image_guidance_scale,
+            options=vars(table),
         )
         video = make(core, client, {**body, "seed": 1})
         made = decode_sticker(content(client, video).content)

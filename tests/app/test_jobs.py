@@ -246,11 +246,8 @@ def test_pixels_of_waiting_jobs_are_limited(make_core, pipeline):
     ("changes", "param"),
     [
         ({"steps": 101}, "steps"),
-        ({"steps": 0}, "steps"),
         ({"seeds": tuple(range(7))}, "variants"),
         ({"seeds": (-1,)}, "seed"),
-        ({"guidance": float("nan")}, "guidance"),
-        ({"guidance": 1e9}, "guidance"),
         ({"prompt": "x" * 2001}, "prompt"),
         ({"prompt": "a\0b"}, "prompt"),
         ({"output": (16, 5000)}, "size"),
