@@ -208,26 +208,27 @@ def test_a_waiting_job_is_cancelled_while_the_model_is_loading(make_core, pipeli
     assert done(core, core.queue.submit(spec(pipeline))).state is JobState.COMPLETED
 
 
-def test_ready_means_that_a_text_was_encoded(make_core, pipeline):
+def test_ready_means_that_a_text_was_encoded(pipeline, tmp_path):
     """Until the text encoder has encoded one text, no job is taken."""
-    entered, going_on = threading.Event(), threading.Event()
+    was_ready = []
 
-    class Slow(type(pipeline.text_encoders)):
+    class Watched(type(pipeline.text_encoders)):
         def encode(self, texts):
-            entered.set()
-            going_on.wait(60)
+            was_ready.append(core.runner.is_ready)
             return super().encode(texts)
 
-    slow = Slow.__new__(Slow)
-    slow.__dict__.update(pipeline.text_encoders.__dict__)
-    components = {**pipeline.components, "text_encoders": slow}
-    core = make_core(source=lambda: type(pipeline)(**components), wait=False)
-    assert entered.wait(60)
+    watched = Watched.__new__(Watched)
+    watched.__dict__.update(pipeline.text_encoders.__dict__)
+    components = {**pipeline.components, "text_encoders": watched}
+    source = PipelineRunner(lambda: type(pipeline)(**components))
+    core = Core.build(source, tmp_path / "work")
     with pytest.raises(UnavailableError):
         core.check_ready()
-    going_on.set()
+    core.start()
     core.runner.pipeline(60)
+    assert was_ready == [False]
     core.check_ready()
+    core.close()
 
 
 def test_pixels_of_waiting_jobs_are_limited(make_core, pipeline):

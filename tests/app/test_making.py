@@ -76,6 +76,14 @@ def test_the_tasks(core, client, pipeline, fields, kept, places, total):
         assert made.total_ms == clip.total_ms
 
 
+def test_a_loop_has_new_frames_between_its_last_and_its_first(core, client, pipeline):
+    clip = moving_disc(pipeline.canvas, 3)
+    url = data_url(encode_sticker(clip, ".gif"))
+    body = {"task": "interpolate", "factor": 2, "loop": True, "input_reference": url, "steps": 1}
+    made = decode_sticker(content(client, make(core, client, body)).content)
+    assert (made.num_frames, made.total_ms) == (6, clip.total_ms)
+
+
 def test_an_own_video_can_be_the_reference(core, client):
     first = make(core, client, {"prompt": "a cat", "steps": 2, "frames": 3})
     body = {"task": "predict", "after": 1, "steps": 2, "input_reference": {"video_id": first["id"]}}

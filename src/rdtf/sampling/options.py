@@ -26,7 +26,7 @@ CALLBACK_TENSORS = ("latents",)
 #: Size of the result unless another is asked for: see `SamplingOptions.output_size`.
 AUTO_SIZE = "auto"
 LARGEST_AUTO_SIDE, LARGEST_SIDE = 512, 2048
-MAX_SEED = 2**63 - 1
+MAX_SEED = 2**63 - 1024  # the largest that JSON's floats hold exactly
 NO_MOTION = "this model has no motion network, so it takes no motion by name"
 CANNOT_DRAW = "this model animates pictures and can't draw from text alone; add a picture"
 
