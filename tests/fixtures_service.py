@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from rdtf.app.access import ApiKeys
 from rdtf.app.core import Core
 from rdtf.app.errors import Limits
 from rdtf.app.job import Job
+from rdtf.app.keys import ApiKeys
 from rdtf.app.runner import PipelineRunner
 from rdtf.app.spec import JobSpec
+from rdtf.sampling.options import SamplingOptions
 from rdtf.sampling.pipeline import StickerPipeline
 from rdtf.sampling.requests import ClipRequest, blank_request, place
 from rdtf.stickers import Sticker, encode_sticker
@@ -57,9 +58,10 @@ def core(make_core: CoreMaker) -> Core:
 def spec(pipeline: StickerPipeline, **settings: Any) -> JobSpec:
     """A job of two steps from text alone, at the pipeline's canvas."""
     canvas = pipeline.canvas
-    settings = {"prompt": "a cat", "steps": 2, "seeds": (1,), **settings}
+    settings = {"prompt": "a cat", "seeds": (1,), **settings}
+    options = {"num_inference_steps": settings.pop("steps", 2), **settings.pop("options", {})}
     request = settings.pop("request", None) or blank_request(4, (canvas, canvas), 100)
-    return JobSpec(request=request, **settings)
+    return JobSpec(request=request, options=SamplingOptions(**options), **settings)
 
 
 def given_request(pipeline: StickerPipeline, seed: int) -> ClipRequest:
@@ -93,9 +95,7 @@ def direct(pipeline: StickerPipeline, spec: JobSpec) -> list[Sticker]:
         pipeline.complete(
             spec.request,
             spec.prompt,
-            num_inference_steps=spec.steps,
-            guidance_scale=spec.guidance,
-            image_guidance_scale=spec.image_guidance,
+            **spec.options.arguments(),
             generator=torch.Generator().manual_seed(seed),
             output_size="input" if spec.output == "input" else "canvas",
         )

@@ -13,7 +13,7 @@ Model = io.Custom("RDTF_MODEL")
 Durations = io.Custom("RDTF_DURATIONS")
 CATEGORY = "stickers"
 _MAX_SEED = 2**64 - 1
-_BY_TASK = -1.0
+_BY_TASK, _BY_TEXT = -1.0, "by the text"
 
 
 def _clip_inputs() -> list[Any]:
@@ -49,6 +49,21 @@ def _timing_inputs() -> list[Any]:
 
 
 def _sampling_inputs() -> list[Any]:
+    """Texts and ranges are those of the pipeline's options."""
+    from rdtf.sampling.options import NETWORK, option_help, option_range
+    from rdtf.synthetic import VERBS
+
+    def scale(name: str, by_task: bool = True) -> Any:
+        least, most = option_range(name)
+        return io.Float.Input(
+            name,
+            default=_BY_TASK if by_task else 1.0,
+            min=_BY_TASK if by_task else least,
+            max=most,
+            step=0.1,
+            tooltip=option_help(name) + (" -1 = the default." if by_task else ""),
+        )
+
     return [
         io.String.Input("prompt", default="", multiline=True, tooltip="What it shows."),
         io.Int.Input(
@@ -56,26 +71,18 @@ def _sampling_inputs() -> list[Any]:
             default=0,
             min=0,
             max=1000,
-            tooltip="Fewer are faster; 0 = the model's default for the task.",
+            tooltip=f"{option_help('num_inference_steps')} 0 = the default.",
         ),
-        io.Float.Input(
-            "guidance_scale",
-            default=_BY_TASK,
-            min=_BY_TASK,
-            max=20.0,
-            step=0.1,
-            tooltip="How strongly to follow the text; 1 = off, -1 = the model's default.",
+        scale("guidance_scale"),
+        scale("image_guidance_scale"),
+        io.Combo.Input(
+            "motion",
+            options=[_BY_TEXT, NETWORK, *VERBS],
+            default=_BY_TEXT,
+            tooltip=option_help("motion"),
         ),
-        io.Float.Input(
-            "image_guidance_scale",
-            default=_BY_TASK,
-            min=_BY_TASK,
-            max=20.0,
-            step=0.1,
-            tooltip="How strongly what is drawn follows the given frames; 1 = off, "
-            "-1 = the model's default.",
-        ),
-        io.Boolean.Input("loop", default=False, tooltip="The last frame leads back to the first."),
+        scale("motion_scale", by_task=False),
+        io.Boolean.Input("loop", default=False, tooltip=option_help("loop")),
         io.Combo.Input(
             "size",
             options=["auto", "canvas", "input"],
@@ -103,6 +110,8 @@ def _sampling(
     steps: int,
     guidance_scale: float,
     image_guidance_scale: float,
+    motion: str,
+    motion_scale: float,
     loop: bool,
     size: str,
     seed: int,
@@ -121,6 +130,8 @@ def _sampling(
         "num_inference_steps": steps or None,
         "guidance_scale": _unless_by_task(guidance_scale),
         "image_guidance_scale": _unless_by_task(image_guidance_scale),
+        "motion": None if motion == _BY_TEXT else motion,
+        "motion_scale": motion_scale,
         "loop": loop,
         "output_size": size,
         "generator": torch.Generator().manual_seed(seed),

@@ -1,247 +1,28 @@
-"""REST: the `/v1/videos` shape, over the app itself."""
+"""REST: jobs, refusals, keys and health, over the app itself."""
 
 from __future__ import annotations
 
-import base64
-import json
-import re
-import shutil
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
-import numpy as np
 import pytest
 
 from fixtures_service import (
     ENDLESS,
     ENDLESS_LIMITS,
-    direct,
-    given_request,
     moving_disc,
     png,
     running,
-    spec,
     still,
     wait_for_steps,
 )
 from rdtf.app.errors import Limits
-from rdtf.sampling.pipeline import StickerPipeline
-from rdtf.sampling.requests import blank_request, interpolate_request, predict_request
-from rdtf.stickers import Sticker, decode_sticker, encode_sticker
-from sampling.moving import whole_pipeline
+from rdtf.stickers import encode_sticker
+
+from .rest import CLIP, SMALL, data_url, finished, make
 
 httpx = pytest.importorskip("httpx", reason="the extra dev is not installed")
 
 KEYS = ("a-key-of-mine-0001", "a-key-of-yours-0002")
-
-
-def data_url(data: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(data).decode()
-
-
-SMALL = data_url(png(still(16, 1)))
-CLIP = data_url(encode_sticker(moving_disc(16, 3), ".gif"))
-
-
-def finished(core, client, video, **options):
-    """The job as it is when it has ended."""
-    for job in core.queue._jobs.values():
-        core.queue.wait(job, timeout_s=120)
-    return client.get(f"/v1/videos/{video['id']}", **options).json()
-
-
-def make(core, client, body=None, **options):
-    answer = client.post("/v1/videos", json=body, **options)
-    assert answer.status_code == 200, answer.text
-    video = answer.json()
-    assert (video["object"], video["error"]) == ("video", None)
-    return finished(core, client, video)
-
-
-def content(client, video, **options):
-    answer = client.get(f"/v1/videos/{video['id']}/content", **options)
-    assert answer.status_code == 200, answer.text
-    return answer
-
-
-# ------------------------------------------------------------------------------ making
-
-
-def test_text_to_sticker(core, client, pipeline):
-    video = make(core, client, {"prompt": "a cat", "steps": 2, "seed": 1, "frames": 4})
-    assert (video["status"], video["progress"]) == ("completed", 100)
-    assert (video["seconds"], video["size"], video["frames"]) == ("0.4", "32x32", 4)
-    assert video["expires_at"] >= video["completed_at"] >= video["created_at"]
-    answer = content(client, video)
-    assert answer.headers["content-type"] == "image/webp"
-    assert video["id"] in answer.headers["content-disposition"]
-    (clip,) = direct(pipeline, spec(pipeline))
-    np.testing.assert_array_equal(decode_sticker(answer.content).frames, clip.frames)
-
-
-def test_a_still_in_json_becomes_the_frame_that_was_asked_for(core, client, pipeline):
-    given = still(pipeline.canvas, 4)
-    reference = {"image_url": data_url(png(given)), "frame": 2}
-    body = {"input_reference": reference, "frames": 4, "steps": 2, "frame_ms": 50}
-    video = make(core, client, body)
-    clip = decode_sticker(content(client, video).content)
-    np.testing.assert_array_equal(clip.frames[2], given.frames[0])
-    assert clip.durations_ms.tolist() == [50] * 4
-
-
-def test_stills_of_a_form_become_the_frames_that_were_asked_for(core, client, pipeline):
-    stills = [still(pipeline.canvas, seed) for seed in (5, 6)]
-    files = [("input_reference", (f"{i}.png", png(s))) for i, s in enumerate(stills)]
-    fields = {"steps": "2", "seconds": "0.8", "frames": "4", "input_reference_frame": ["3", "0"]}
-    answer = client.post("/v1/videos", data=fields, files=files)
-    assert answer.status_code == 200, answer.text
-    video = finished(core, client, answer.json())
-    clip = decode_sticker(content(client, video).content)
-    np.testing.assert_array_equal(clip.frames[3], stills[0].frames[0])
-    np.testing.assert_array_equal(clip.frames[0], stills[1].frames[0])
-    assert clip.durations_ms.tolist() == [200] * 4
-
-
-@pytest.mark.parametrize(
-    ("fields", "kept", "places", "total"),
-    [
-        ({"task": "interpolate", "factor": 2}, [0, 1, 2], [0, 2, 4], 5),
-        ({"task": "predict", "after": 1, "before": 1}, [0, 1, 2], [1, 2, 3], 5),
-        ({"task": "fill", "known": [0, 2]}, [0, 2], [0, 2], 3),
-    ],
-)
-def test_the_tasks(core, client, pipeline, fields, kept, places, total):
-    clip = moving_disc(pipeline.canvas, 3)
-    url = data_url(encode_sticker(clip, ".gif"))
-    video = make(core, client, {**fields, "input_reference": url, "steps": 2})
-    made = decode_sticker(content(client, video).content)
-    assert made.num_frames == total
-    np.testing.assert_array_equal(made.frames[places], clip.frames[kept])
-    if fields["task"] == "interpolate":
-        assert made.total_ms == clip.total_ms
-
-
-def test_an_own_video_can_be_the_reference(core, client):
-    first = make(core, client, {"prompt": "a cat", "steps": 2, "frames": 3})
-    body = {"task": "predict", "after": 1, "steps": 2, "input_reference": {"video_id": first["id"]}}
-    second = make(core, client, body)
-    clips = [decode_sticker(content(client, video).content) for video in (first, second)]
-    np.testing.assert_array_equal(clips[1].frames[:3], clips[0].frames)
-
-
-def test_remix_keeps_given_frames_and_seed(core, client, pipeline):
-    given = data_url(png(still(pipeline.canvas, 7)))
-    first = make(core, client, {"prompt": "a", "input_reference": given, "seed": 9, "steps": 2})
-    answer = client.post(f"/v1/videos/{first['id']}/remix", json={"prompt": "a dog"})
-    video = finished(core, client, answer.json())
-    assert video["remixed_from_video_id"] == first["id"]
-    assert (video["prompt"], video["seed"]) == ("a dog", 9)
-    wanted = spec(pipeline, request=given_request(pipeline, 7), prompt="a dog", seeds=(9,))
-    (clip,) = direct(pipeline, wanted)
-    made = decode_sticker(content(client, video).content)
-    np.testing.assert_array_equal(made.frames, clip.frames)
-
-
-def test_steps_and_guidance_are_the_models_by_the_task(make_core, client_of, pipeline):
-    """As on the command line: nothing is said, and the model's own table is taken."""
-    steps = {"generation": 3, "interpolation": 5, "prediction": 2}
-    table = {family: {"num_inference_steps": count} for family, count in steps.items()}
-    core = make_core(source=lambda: StickerPipeline(**pipeline.components, sampling=table))
-    client = client_of(core)
-    stills = [SMALL, data_url(png(still(16, 2)))]
-    asked = {
-        "generation": {"prompt": "a cat", "frames": 3},
-        "interpolation": {"task": "interpolate", "input_reference": stills},
-        "prediction": {"task": "predict", "after": 1, "input_reference": CLIP},
-    }
-    made = [(family, make(core, client, body)["id"]) for family, body in asked.items()]
-    longer = {"video": {"id": made[1][1]}, "frames": 1}
-    extended = client.post("/v1/videos/extensions", json=longer).json()
-    assert finished(core, client, extended)["status"] == "completed"
-    for family, video in [*made, ("prediction", extended["id"])]:
-        job = core.queue._jobs[video]
-        assert (job.spec.steps, job.spec.guidance, job.spec.image_guidance) == (None, None, None)
-        assert (job.steps_done, job.steps_total) == (steps[family], steps[family])
-
-
-def test_extensions_go_on_behind(core, client):
-    first = make(core, client, {"prompt": "a cat", "steps": 2, "frames": 3})
-    body = {"video": {"id": first["id"]}, "seconds": 0.2, "steps": 2}
-    answer = client.post("/v1/videos/extensions", json=body)
-    video = finished(core, client, answer.json())
-    assert (video["frames"], video["seconds"]) == (5, "0.5")
-
-
-def test_sizes(core, client, pipeline):
-    video = make(core, client, {"prompt": "a cat", "steps": 1, "size": "48x64"})
-    clip = decode_sticker(content(client, video).content)
-    assert (video["size"], clip.width, clip.height) == ("48x64", 48, 64)
-    given = moving_disc(40, 3)
-    url = data_url(encode_sticker(given, ".webp"))
-    body = {"task": "fill", "known": [1], "input_reference": url, "size": "input", "steps": 1}
-    clip = decode_sticker(content(client, make(core, client, body)).content)
-    np.testing.assert_array_equal(clip.frames[1], given.frames[1])
-
-
-def test_the_default_size_is_that_of_the_picture(core, client):
-    """Up to 512 pixels, of its own pixels; the model's canvas only where nothing is given."""
-    url = data_url(encode_sticker(moving_disc(40, 3), ".webp"))
-    body = {"task": "fill", "known": [1], "input_reference": url, "steps": 1}
-    assert make(core, client, body)["size"] == "40x40"
-    assert make(core, client, {**body, "size": "canvas"})["size"] != "40x40"
-
-
-def test_motion_and_loop(core, client):
-    url = data_url(encode_sticker(moving_disc(40, 1), ".webp"))
-    body = {"input_reference": url, "steps": 1, "frames": 3, "loop": True, "motion_scale": 0.5}
-    assert make(core, client, body)["frames"] == 3
-    for wrong, param in (({"motion": "jmup"}, "motion"), ({"motion_scale": 1e9}, "motion_scale")):
-        answer = client.post("/v1/videos", json={**body, **wrong})
-        assert answer.status_code == 400
-        assert answer.json()["error"]["param"] == param
-    answer = client.post("/v1/videos", json={**body, "motion": "jmup"})
-    assert "jump" in answer.json()["error"]["message"]
-    answer = client.post("/v1/videos", json={**body, "motion": "jump"})
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "motion")
-    assert "no motion network" in answer.json()["error"]["message"]
-
-
-def test_text_alone_is_refused_at_once_by_a_model_that_cannot_draw(make_core, client_of):
-    whole = whole_pipeline()
-    moves = StickerPipeline(**{**whole.components, "drawer": None})
-    core = make_core(source=lambda: moves)
-    answer = client_of(core).post("/v1/videos", json={"prompt": "a cat"})
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "input_reference")
-    assert "can't draw from text alone; add a picture" in answer.json()["error"]["message"]
-    assert core.queue.list() == []
-
-
-def test_a_fully_transparent_picture_is_refused(client):
-    url = data_url(encode_sticker(Sticker(np.zeros((1, 40, 40, 4), np.uint8), [100]), ".webp"))
-    answer = client.post("/v1/videos", json={"input_reference": url, "frames": 3})
-    assert answer.status_code == 400
-    assert "transparent" in answer.json()["error"]["message"]
-
-
-def test_platforms_and_pictures_of_a_video(core, client):
-    video = make(core, client, {"prompt": "a cat", "steps": 1, "platform": "apng"})
-    answer = content(client, video)
-    assert answer.headers["content-type"] == "image/apng"
-    assert len(answer.content) == video["bytes"]
-    for variant in ("thumbnail", "spritesheet"):
-        picture = content(client, video, params={"variant": variant})
-        assert decode_sticker(picture.content).num_frames == 1
-    folder = make(core, client, {"prompt": "a cat", "steps": 1, "format": "frames"})
-    assert content(client, folder).content.startswith(b"PK")
-
-
-def test_an_export_that_is_refused_fails_the_video(core, client):
-    video = make(core, client, {"prompt": "a cat", "steps": 1, "platform": "line"})
-    assert (video["status"], video["error"]["code"]) == ("failed", "export_duration")
-    answer = client.get(f"/v1/videos/{video['id']}/content")
-    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "failed")
 
 
 # ------------------------------------------------------------------------------ jobs
@@ -311,6 +92,9 @@ def test_a_job_on_its_way(make_core, client_of):
         ({"task": "predict", "after": 0, "input_reference": CLIP}, None),
         ({"prompt": "a", "frames": 8, "seconds": 1, "frame_ms": 100}, "seconds"),
         ({"prompt": "a", "steps": 101}, "steps"),
+        ({"prompt": "a", "steps": 0}, "steps"),
+        ({"prompt": "a", "guidance": 31}, "guidance"),
+        ({"prompt": "a", "image_guidance": "nan"}, "image_guidance"),
         ({"prompt": "a", "seed": -1}, "seed"),
         ({"prompt": "a", "seed": 2**70}, "seed"),
         ({"prompt": "a", "size": "1x99999"}, "size"),
@@ -518,93 +302,3 @@ def test_health_and_metrics(core, client):
     headers = client.get("/healthz").headers
     assert headers["x-content-type-options"] == "nosniff"
     assert "default-src 'self'" in headers["content-security-policy"]
-
-
-# ------------------------------------------------------------------------------ the document
-
-
-def test_defaults_are_those_of_the_models_table(core, client, pipeline):
-    """The schema sets nothing of its own; a request without settings is sampled by the table."""
-    schema = client.get("/openapi.json").json()["components"]["schemas"]["CreateVideo"]
-    for name in ("steps", "guidance", "image_guidance"):
-        assert schema["properties"][name].get("default") is None
-    clip = moving_disc(pipeline.canvas, 3)
-    url = data_url(encode_sticker(clip, ".gif"))
-    bodies = {
-        "generation": (
-            {"prompt": "a cat", "frames": 4},
-            blank_request(4, clip.frames.shape[1:3], 100),
-        ),
-        "interpolation": (
-            {"task": "interpolate", "input_reference": url},
-            interpolate_request(clip, 2),
-        ),
-        "prediction": (
-            {"task": "predict", "after": 1, "input_reference": url},
-            predict_request(clip, 1),
-        ),
-    }
-    for family, (body, request) in bodies.items():
-        table = pipeline.sampling_defaults[family]
-        explicit = spec(
-            pipeline,
-            request=request,
-            prompt=body.get("prompt", ""),
-            steps=table.num_inference_steps,
-            guidance=table.guidance_scale,
-            image_guidance=table.image_guidance_scale,
-        )
-        video = make(core, client, {**body, "seed": 1})
-        made = decode_sticker(content(client, video).content)
-        np.testing.assert_array_equal(made.frames, direct(pipeline, explicit)[0].frames)
-
-
-@pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_the_examples_of_the_page_work(core, tmp_path):
-    """docs/rest.md: every block of shell or Python, word for word but for the port."""
-    page = (Path(__file__).parents[2] / "docs" / "rest.md").read_text("utf-8")
-    blocks = re.findall(r"```(sh|python)\n(.*?)```", page, re.DOTALL)
-    assert {language for language, _ in blocks} == {"sh", "python"}
-    for name, seed in (("a.png", 1), ("b.png", 2)):
-        (tmp_path / name).write_bytes(png(still(64, seed)))
-    with running(core) as address:
-        for language, text in blocks:
-            text = text.replace("http://127.0.0.1:7860", address)
-            command = ["bash", "-eu"] if language == "sh" else [sys.executable]
-            ran = subprocess.run(
-                [*command, "-c", text], cwd=tmp_path, capture_output=True, text=True, timeout=30
-            )
-            assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert decode_sticker((tmp_path / "cat.webp").read_bytes()).num_frames == 8
-    between = decode_sticker((tmp_path / "between.webp").read_bytes())
-    assert between.num_frames == 8
-    assert core.queue.list()
-    assert all(job.state.value == "completed" for job in core.queue.list())
-
-
-def test_the_openapi_document_names_every_field(client):
-    document = client.get("/openapi.json").json()
-    schemas = document["components"]["schemas"]
-    body = document["paths"]["/v1/videos"]["post"]["requestBody"]["content"]
-    assert set(body) == {"application/json", "multipart/form-data"}
-    for reference in re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)):
-        assert reference in schemas
-    assert "input_reference" in schemas["CreateVideo"]["properties"]
-    form = schemas["CreateVideoForm"]["properties"]
-    assert set(form) == {*schemas["CreateVideo"]["properties"], "input_reference_frame"}
-    assert '"null"' not in json.dumps(form)  # a form knows no null
-
-
-def test_the_reference_page_names_all_of_it(client):
-    """docs/rest.md: every route, every field, every status of every route."""
-    page = (Path(__file__).parents[2] / "docs" / "rest.md").read_text("utf-8")
-    document = client.get("/openapi.json").json()
-    for path, methods in document["paths"].items():
-        for method, operation in methods.items():
-            assert f"{method.upper()} {path}" in page
-            for status in operation["responses"]:
-                assert status in page
-    for name in ("CreateVideo", "Reference", "Video", "Extend"):
-        for field in document["components"]["schemas"][name]["properties"]:
-            assert f"`{field}`" in page, field
-    assert set(re.findall(r"`(?:GET|POST|DELETE) (/\S+)`", page)) <= set(document["paths"])

@@ -91,6 +91,19 @@ def test_a_body_that_is_too_large_is_told_before_it_is_sent(make_core):
         assert answer.status_code == 413
 
 
+def test_a_key_is_asked_for_before_the_body_is_read(make_core):
+    """Only the head and the beginning of a large form are sent; the answer comes all the same."""
+    with running(make_core(keys=("a-key-of-mine-0001",))) as address:
+        host, port = address.removeprefix("http://").split(":")
+        head = (
+            "POST /v1/videos HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000000\r\n"
+            "Content-Type: multipart/form-data; boundary=b\r\n\r\n--b\r\n"
+        )
+        with socket.create_connection((host, int(port)), timeout=20) as connection:
+            connection.sendall(head.encode())
+            assert connection.recv(100).startswith(b"HTTP/1.1 401")
+
+
 # ------------------------------------------------------------------------------ minutes
 
 

@@ -29,6 +29,8 @@ SAMPLING = {
     "steps": 2,
     "guidance_scale": 1.0,
     "image_guidance_scale": 1.0,
+    "motion": "by the text",
+    "motion_scale": 1.0,
     "loop": False,
     "size": "canvas",
     "seed": 3,
@@ -84,7 +86,7 @@ def test_the_nodes_and_their_wires(comfy):
         inputs, outputs = wires[name]
         assert outputs == ["IMAGE", "MASK", "RDTF_DURATIONS"]
         assert (inputs["model"], inputs["image"], inputs["mask"]) == ("RDTF_MODEL", "IMAGE", "MASK")
-        assert {"seed", "steps", "loop", "prompt"} <= set(inputs)
+        assert {"seed", "steps", "loop", "prompt", "motion", "motion_scale"} <= set(inputs)
     assert wires["RDTFLoadModel"][1] == ["RDTF_MODEL"]
     assert comfy.nodes["RDTFExport"].define_schema().is_output_node
 

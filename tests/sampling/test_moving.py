@@ -209,13 +209,27 @@ def moving() -> Sticker:
 
 
 def test_several_given_frames_are_continued_without_chance(predicting, moving):
-    steps: list[int] = []
-    options = {"after": 7, "before": 2, "callback": lambda index, *rest: steps.append(index)}
+    steps: list[tuple[int, float]] = []
+    options = {"after": 7, "before": 2, "callback": lambda *step: steps.append(step[:2])}
     one = predicting.predict(moving, generator=seeded(1), **options)
     two = predicting.predict(moving, generator=seeded(2), **options)
     np.testing.assert_array_equal(one.frames, two.frames)
     np.testing.assert_array_equal(one.frames[2:6], moving.frames)
-    assert len(one.frames) == 13 and not steps
+    assert len(one.frames) == 13
+    assert steps == [(0, 0.0)] * 6  # one for each window
+
+
+def test_a_prediction_is_interrupted_between_its_windows(predicting, moving):
+    told: list[tuple[int, int]] = []
+
+    def stop(pipe, index, timestep, tensors):
+        told.append((index, pipe.num_timesteps))
+        pipe._interrupt = True
+
+    made = predicting.predict(moving, after=12, callback_on_step_end=stop)
+    assert told == [(0, 3)]
+    assert made.frames[7].any()
+    assert not made.frames[8:].any()
 
 
 def test_the_network_draws_the_rest_by_chance_where_that_is_asked_for(predicting, moving):

@@ -197,16 +197,16 @@ def test_loop_motion_and_strength_reach_the_model(make_core):
     handlers.upload(token, [png(still(32, 1))])
     make(handlers, token, strength=0.5)
     spec = handlers.session(token).job.spec
-    assert (spec.loop, spec.motion, spec.motion_scale) == (True, None, 0.5)
+    assert (spec.options.loop, spec.options.motion, spec.options.motion_scale) == (True, None, 0.5)
     handlers.set(token, "loop", False)
     make(handlers, token, motion="jump")
     job = handlers.session(token).job
-    assert (job.spec.loop, job.spec.motion) == (False, "jump")
+    assert (job.spec.options.loop, job.spec.options.motion) == (False, "jump")
     assert job.state is JobState.COMPLETED
     handlers.upload(token, [encode_sticker(moving_disc(32, 2), ".gif")])
     make(handlers, token, motion="jump")  # between frames there is no motion to choose
     job = handlers.session(token).job
-    assert (job.spec.motion, job.state) == (None, JobState.COMPLETED)
+    assert (job.spec.options.motion, job.state) == (None, JobState.COMPLETED)
 
 
 def test_a_motion_is_refused_by_a_model_that_has_none(handlers, token, pipeline):

@@ -2,34 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 import anyio.to_thread
-from fastapi import Depends, FastAPI, Query, Request, Response
+from fastapi import Depends, FastAPI, Form, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from starlette.formparsers import MultiPartParser
+from starlette.routing import Match
+from starlette.types import Scope
 
 import rdtf
-from rdtf.app.access import CONTENT_TYPE, Guard, Metrics, client_address, error_answer
 from rdtf.app.core import Core, clip_of, content_of
 from rdtf.app.errors import ServiceError, UnavailableError
+from rdtf.app.guard import Guard, client_address, error_answer
 from rdtf.app.job import Job
-from rdtf.app.requests import Given, read_request, remixed, to_given, to_spec
+from rdtf.app.metrics import CONTENT_TYPE, Metrics
+from rdtf.app.requests import Given, given_of, remixed, to_spec
 from rdtf.app.schema import (
     CreateVideo,
+    CreateVideoForm,
     ErrorAnswer,
     Extend,
-    Reference,
     Remix,
     Video,
     VideoDeleted,
+    VideoFields,
     VideoList,
     to_video,
 )
-from rdtf.app.spec import JobSpec, new_seeds
+from rdtf.app.spec import JobSpec
 from rdtf.app.store import MEDIA_TYPES
+
+# Files of a form stay in memory, which the limit on bodies bounds; no file is written for them.
+MultiPartParser.spool_max_size = 2**40
 
 _ERRORS: dict[int | str, dict[str, Any]] = {
     code: {"model": ErrorAnswer, "description": text}
@@ -71,6 +81,30 @@ Owner = Annotated[str, Depends(owner_of)]
 Client = Annotated[str, Depends(client_of)]
 
 
+class _JobRoute(APIRoute):
+    """Begins a job: key, queue and model are checked before the body is read and decoded."""
+
+    def get_route_handler(self) -> Callable[[Request], Any]:
+        handler = super().get_route_handler()
+
+        async def checked(request: Request) -> Response:
+            core: Core = request.app.state.core
+            core.queue.check_room(client_of(request), core.limits.max_waiting_per_client)
+            core.runner.pipeline(0)
+            return await handler(request)
+
+        return checked
+
+
+class _FormRoute(_JobRoute):
+    """Takes forms only: all else is for the JSON route of the same path."""
+
+    def matches(self, scope: Scope) -> Any:
+        kind = Headers(scope=scope).get("content-type", "").partition(";")[0].strip().lower()
+        is_form = kind in ("multipart/form-data", "application/x-www-form-urlencoded")
+        return super().matches(scope) if is_form else (Match.NONE, {})
+
+
 def create_app(core: Core) -> FastAPI:
     """The app of one `core`; the studio's page is mounted into it by `rdtf.app.studio`."""
     metrics = Metrics(core.queue)
@@ -81,6 +115,7 @@ def create_app(core: Core) -> FastAPI:
         "fetch its content.",
         docs_url=None,  # those pages load scripts from elsewhere
         redoc_url=None,
+        generate_unique_id_function=lambda route: route.name,
     )
     app.add_middleware(
         Guard,
@@ -92,6 +127,7 @@ def create_app(core: Core) -> FastAPI:
     _add_error_handlers(app)
     _add_health(app, core, metrics)
     _add_videos(app, core)
+    _add_making(app, core)
     _add_refusals(app)
     app.openapi = lambda: _openapi(app)  # type: ignore[method-assign]
     return app
@@ -104,9 +140,7 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        first = error.errors()[0]
-        where = str(first["loc"][-1]) if first["loc"] else None
-        return error_answer(ServiceError(f"{where}: {first['msg']}", param=where))
+        return error_answer(_as_service_error(error.errors()[0]))
 
     @app.exception_handler(StarletteHTTPException)
     async def plain(request: Request, error: StarletteHTTPException) -> Response:
@@ -119,6 +153,15 @@ def _add_error_handlers(app: FastAPI) -> None:
         refusal = ServiceError("a mistake of the server; see its log", code="internal")
         refusal.status = 500
         return error_answer(refusal)
+
+
+def _as_service_error(first: dict[str, Any]) -> ServiceError:
+    """What pydantic found, as one line about one field."""
+    if first["type"] == "model_attributes_type":
+        return ServiceError("send application/json or multipart/form-data")
+    where = next((part[:40] for part in first["loc"][1:2] if isinstance(part, str)), None)
+    words = str(first["ctx"]["error"]) if first["type"] == "value_error" else first["msg"]
+    return ServiceError(f"{where}: {words}"[:300] if where else words[:300], param=where)
 
 
 def _add_refusals(app: FastAPI) -> None:
@@ -178,48 +221,11 @@ def _add_videos(app: FastAPI, core: Core) -> None:
     def shown(job: Job) -> Video:
         return to_video(job, core.runner.name, queue.position(job))
 
-    def submit(spec: JobSpec, owner: str, client: str, remix_of: str | None = None) -> Video:
-        job = queue.submit(
-            spec,
-            owner,
-            client=client,
-            max_own=core.limits.max_waiting_per_client,
-            remix_of=remix_of,
-            is_durable=True,
-        )
-        return shown(job)
-
-    def spec_of(asked: CreateVideo, given: list[Given]) -> JobSpec:
-        pipeline = core.runner.pipeline(0)
-        return to_spec(asked, given, pipeline.canvas, pipeline.max_frames, core.limits)
-
     @app.get("/v1/models", tags=["videos"], responses=_errors(401))
     async def list_models(owner: Owner) -> dict[str, Any]:
         """The one model of this server."""
         model = {"id": core.runner.name, "object": "model", "owned_by": "rdtf"}
         return {"object": "list", "data": [model]}
-
-    @app.post(
-        "/v1/videos",
-        tags=["videos"],
-        responses=_errors(400, 401, 404, 409, 413, 429, 503, 507),
-        openapi_extra={"requestBody": _BODY},
-    )
-    async def create_video(request: Request, owner: Owner, client: Client) -> Video:
-        """Begin a job. JSON, or a multipart form with files."""
-        queue.check_room(
-            client, core.limits.max_waiting_per_client
-        )  # before megabytes are read and decoded
-        core.runner.pipeline(0)
-        body = await read_request(request, core.limits)
-        if body.asked.model not in (None, core.runner.name):
-            message = f"there is no model {body.asked.model!r}; there is {core.runner.name}"
-            raise ServiceError(message, code="model_not_found", param="model")
-
-        def begin() -> Video:
-            return submit(spec_of(body.asked, to_given(body, core, owner)), owner, client)
-
-        return await anyio.to_thread.run_sync(begin, limiter=_limiter(app))
 
     @app.get("/v1/videos", tags=["videos"], responses=_errors(400, 401))
     def list_videos(
@@ -272,22 +278,69 @@ def _add_videos(app: FastAPI, core: Core) -> None:
         headers = {"Content-Disposition": f'attachment; filename="{job.id}{suffix}"'}
         return Response(data, media_type=media_type, headers=headers)
 
-    @app.post(
-        "/v1/videos/{video_id}/remix",
-        tags=["videos"],
-        responses=_errors(400, 401, 404, 409, 429, 503, 507),
-    )
+
+def _add_making(app: FastAPI, core: Core) -> None:
+    """The routes that begin a job."""
+    queue = core.queue
+    decoding = anyio.CapacityLimiter(2)  # uploads at a time: each may take 128 MiB
+
+    def submit(spec: JobSpec, owner: str, client: str, remix_of: str | None = None) -> Video:
+        job = queue.submit(
+            spec,
+            owner,
+            client=client,
+            max_own=core.limits.max_waiting_per_client,
+            remix_of=remix_of,
+            is_durable=True,
+        )
+        return to_video(job, core.runner.name, queue.position(job))
+
+    def spec_of(asked: VideoFields, given: list[Given]) -> JobSpec:
+        pipeline = core.runner.pipeline(0)
+        return to_spec(asked, given, pipeline.canvas, pipeline.max_frames, core.limits)
+
+    async def begin(asked: CreateVideo | CreateVideoForm, owner: str, client: str) -> Video:
+        if asked.model not in (None, core.runner.name):
+            message = f"there is no model {asked.model!r}; there is {core.runner.name}"
+            raise ServiceError(message, code="model_not_found", param="model")
+
+        def decode_and_submit() -> Video:
+            return submit(spec_of(asked, given_of(asked, core, owner)), owner, client)
+
+        return await anyio.to_thread.run_sync(decode_and_submit, limiter=decoding)
+
+    def post(path: str, route: type[APIRoute] = _JobRoute, **options: Any) -> Callable[..., None]:
+        def add(endpoint: Callable[..., Any]) -> None:
+            options["route_class_override"] = route
+            app.router.add_api_route(path, endpoint, methods=["POST"], tags=["videos"], **options)
+
+        return add
+
+    created = _begun(400, 401, 404, 409, 413, 429, 503, 507)
+
+    @post("/v1/videos", _FormRoute)
+    async def create_video_of_form(
+        form: Annotated[CreateVideoForm, Form(media_type=_MULTIPART)],
+        owner: Owner,
+        client: Client,
+    ) -> Video:
+        return await begin(form, owner, client)
+
+    @post("/v1/videos", responses=created, openapi_extra=_FORM_BODY)
+    async def create_video(asked: CreateVideo, owner: Owner, client: Client) -> Video:
+        """Begin a job. JSON, or a multipart form with files."""
+        return await begin(asked, owner, client)
+
+    begun = _begun(400, 401, 404, 409, 429, 503, 507)
+
+    @post("/v1/videos/{video_id}/remix", responses=begun)
     def remix_video(video_id: str, body: Remix, owner: Owner, client: Client) -> Video:
         """The same given frames, settings and seed with another text, as a new job."""
         job = queue.get(video_id, owner)
         spec = remixed(job.spec, clip_of(job), body.prompt, core.limits)
         return submit(spec, owner, client, remix_of=job.id)
 
-    @app.post(
-        "/v1/videos/extensions",
-        tags=["videos"],
-        responses=_errors(400, 401, 404, 409, 429, 503, 507),
-    )
+    @post("/v1/videos/extensions", responses=begun)
     def extend_video(body: Extend, owner: Owner, client: Client) -> Video:
         """More frames behind a completed video, as a new job."""
         job = queue.get(body.video.id, owner)
@@ -300,35 +353,20 @@ def _add_videos(app: FastAPI, core: Core) -> None:
             prompt=body.prompt,
             task="predict",
             after=after,
-            seed=new_seeds(body.seed, 1)[0],
+            seed=body.seed,
             steps=body.steps,
             size=f"{clip.width}x{clip.height}",
         )
         return submit(spec_of(asked, [Given(clip)]), owner, client)
 
 
-def _limiter(app: FastAPI) -> anyio.CapacityLimiter:
-    """At most two uploads are decoded at a time: each may take 128 MiB."""
-    if not hasattr(app.state, "limiter"):
-        app.state.limiter = anyio.CapacityLimiter(2)
-    return app.state.limiter
-
-
 # ------------------------------------------------------------------------------ OpenAPI
 
-_SCHEMA = "#/components/schemas/CreateVideo"
-_FILES = {"type": "array", "items": {"type": "string", "format": "binary"}}
-_POSITIONS = {
-    "type": "array",
-    "items": {"type": "integer", "minimum": 0},
-    "description": "The frame that each file becomes, in the order of the files.",
-}
-_BODY = {
-    "required": True,
-    "content": {
-        "application/json": {"schema": {"$ref": _SCHEMA}},
-        "multipart/form-data": {"schema": {"$ref": f"{_SCHEMA}Form"}},
-    },
+_MULTIPART = "multipart/form-data"
+_FORM_BODY = {
+    "requestBody": {
+        "content": {_MULTIPART: {"schema": {"$ref": "#/components/schemas/CreateVideoForm"}}}
+    }
 }
 _METRICS = {"description": "Prometheus text.", "content": {"text/plain": {}}}
 _CONTENT = {
@@ -338,36 +376,29 @@ _CONTENT = {
         for kind in sorted({*MEDIA_TYPES.values(), "application/octet-stream"})
     },
 }
+_ID = "$response.body#/id"
+_LINKS = {
+    name: {"operationId": name, "parameters": {"video_id": _ID}}
+    for name in ("read_video", "read_content", "remix_video", "delete_video")
+} | {"extend_video": {"operationId": "extend_video", "requestBody": {"video": {"id": _ID}}}}
 
 
-def _form_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """The same fields as parts of a form, in which there is no null, and files."""
-    fields: dict[str, Any] = {}
-    for name, field in schema["properties"].items():
-        values = [kind for kind in field.get("anyOf", ()) if kind != {"type": "null"}]
-        plain = {key: value for key, value in field.items() if key not in ("anyOf", "default")}
-        fields[name] = {**plain, **values[0]} if values else field
-    fields |= {"input_reference": _FILES, "input_reference_frame": _POSITIONS}
-    return {**schema, "title": "CreateVideoForm", "properties": fields}
+def _begun(*codes: int) -> dict[int | str, dict[str, Any]]:
+    """The answers of a route that begins a job; links say where its id leads."""
+    return {200: {"links": _LINKS}, **_errors(*codes)}
 
 
 def _openapi(app: FastAPI) -> dict[str, Any]:
-    """FastAPI's document and the schemas of the body that is read by hand."""
+    """FastAPI's document, less its own answer 422, which is our 400; a key may be needed."""
     if app.openapi_schema is None:
         document = get_openapi(
             title=app.title, version=app.version, description=app.description, routes=app.routes
         )
-        schemas = document.setdefault("components", {}).setdefault("schemas", {})
-        for model in (CreateVideo, Reference):
-            schema = model.model_json_schema(ref_template="#/components/schemas/{model}")
-            schema.pop("$defs", None)
-            schemas[model.__name__] = schema
-        schemas["CreateVideoForm"] = _form_schema(schemas["CreateVideo"])
         for operations in document["paths"].values():
             for operation in operations.values():
-                operation["responses"].pop("422", None)  # answered as 400, in our shape
+                operation["responses"].pop("422", None)
         for unused in ("HTTPValidationError", "ValidationError"):
-            schemas.pop(unused, None)
+            document["components"]["schemas"].pop(unused, None)
         schemes = {"key": {"type": "http", "scheme": "bearer"}}
         document["components"]["securitySchemes"] = schemes
         document["security"] = [{}, {"key": []}]

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from rdtf.app.access import ApiKeys
 from rdtf.app.errors import Limits, NotFoundError, NotReadyError, ServiceError, UnavailableError
 from rdtf.app.job import Job, JobState
 from rdtf.app.jobs import JobQueue
+from rdtf.app.keys import ApiKeys
 from rdtf.app.runner import PipelineRunner
 from rdtf.app.store import Result, Store
 from rdtf.errors import UserError

@@ -13,6 +13,7 @@ import numpy as np
 from rdtf.app.errors import ServiceError
 from rdtf.app.spec import JobSpec
 from rdtf.app.store import Result, Store
+from rdtf.sampling.options import SamplingOptions
 from rdtf.sampling.requests import ClipRequest
 
 FRAMES_FILE = "request.npz"
@@ -81,7 +82,7 @@ class Job:
 
     def to_row(self) -> dict[str, Any]:
         """Plain values for JSON: all that outlives the process but the pixels."""
-        spec = {**vars(self.spec), "request": None}
+        spec = {**vars(self.spec), "request": None, "options": self.spec.options.arguments()}
         row: dict[str, Any] = {name: getattr(self, name) for name in _ROW}
         row["spec"] = spec
         row["known"] = self.spec.request.known.tolist()
@@ -105,6 +106,7 @@ class Job:
             frames = _read_frames(store.read("jobs", job_id, FRAMES_FILE))
         request = ClipRequest(frames, known, np.array(row["durations_ms"], np.int64))
         spec = {**row["spec"], "request": request, "seeds": tuple(row["spec"]["seeds"])}
+        spec["options"] = SamplingOptions(**spec["options"])
         if isinstance(spec["output"], list):
             spec["output"] = tuple(spec["output"])
         error = row.get("error")

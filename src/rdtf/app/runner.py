@@ -75,7 +75,7 @@ class PipelineRunner:
             return
         if not spec.request.known.any() and not pipeline.draws:
             raise ServiceError(CANNOT_DRAW, param="input_reference")
-        if spec.motion is not None and pipeline.components.get("motion") is None:
+        if spec.options.motion is not None and pipeline.components.get("motion") is None:
             raise ServiceError(NO_MOTION, param="motion")
 
     @property
@@ -119,12 +119,7 @@ class PipelineRunner:
                 sticker = pipeline.complete(
                     spec.request,
                     spec.prompt,
-                    num_inference_steps=spec.steps,
-                    guidance_scale=spec.guidance,
-                    image_guidance_scale=spec.image_guidance,
-                    motion=spec.motion,
-                    motion_scale=spec.motion_scale,
-                    loop=spec.loop,
+                    **spec.options.arguments(),
                     generator=torch.Generator().manual_seed(seed),
                     callback=steps,
                     output_size="input" if spec.output == "input" else "canvas",

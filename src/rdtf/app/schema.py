@@ -4,81 +4,101 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import UploadFile
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from rdtf.app.job import Job, JobState
 from rdtf.app.spec import seconds_text
-from rdtf.sampling.options import MAX_MOTION_SCALE
+from rdtf.sampling.options import (
+    MAX_SEED,
+    NETWORK,
+    SamplingOptions,
+    check_motion,
+    option_help,
+    option_range,
+)
+from rdtf.synthetic.verbs import VERBS
 
-Task = Literal["generate", "interpolate", "predict", "fill"]
+Seconds = Annotated[float, Field(gt=0, le=600)]
+Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+Motion = Annotated[
+    str,
+    AfterValidator(check_motion),
+    WithJsonSchema({"type": "string", "enum": [*VERBS, NETWORK]}),
+]
+_SIZE: dict[str, Any] = {"pattern": "^(auto|canvas|input|[0-9]{1,5}x[0-9]{1,5})$"}
 
 
-class Reference(BaseModel):
+def _option(name: str) -> Any:
+    """Text and range of the sampling option `name`."""
+    least, most = option_range(name)
+    return Field(description=option_help(name), ge=least, le=most)
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class Reference(_Body):
     """A given picture or clip: one of `image_url` and `video_id`."""
 
-    model_config = ConfigDict(extra="forbid")
     image_url: str | None = Field(default=None, description="Data URL; nothing is fetched.")
     video_id: str | None = Field(default=None, description="A completed video of your own.")
-    frame: Annotated[int, Field(ge=0)] | None = Field(
+    frame: NonNegativeInt | None = Field(
         default=None, description="The frame that it becomes, from 0; `generate` only."
     )
 
 
-class CreateVideo(BaseModel):
-    """What to make. Multipart forms have the same fields."""
+class VideoFields(_Body):
+    """What to make, but for the given pictures."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
     prompt: str = Field(default="", description="What to show.")
     model: str | None = Field(default=None, description="Name of the model; see /v1/models.")
-    task: Task = Field(
+    task: Literal["generate", "interpolate", "predict", "fill"] = Field(
         default="generate",
         description="generate: from text, stills, or both; interpolate: frames between frames; "
         "predict: frames behind or in front; fill: all frames but `known`.",
     )
-    input_reference: Reference | str | list[Reference | str] | None = Field(
-        default=None, description="Given pictures: data URLs or objects; in a form, files."
-    )
-    seconds: Annotated[float, Field(gt=0, le=600)] | None = Field(
+    seconds: Seconds | None = Field(
         default=None, description="Length of the clip; a number or a text."
     )
-    frames: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="Number of frames."
-    )
-    frame_ms: Annotated[int, Field(ge=1)] | None = Field(
+    frames: PositiveInt | None = Field(default=None, description="Number of frames.")
+    frame_ms: PositiveInt | None = Field(
         default=None, description="How long each frame is shown; default 100."
     )
-    size: str | None = Field(
+    size: Annotated[str, Field(json_schema_extra=_SIZE)] | None = Field(
         default=None,
         description="`auto` (the default): that of the given pictures up to 512 pixels, made of "
         "their own pixels, or the model's; WIDTHxHEIGHT; `canvas`: the model's own; `input`: that "
         "of the given frames, which come back untouched.",
     )
-    seed: Annotated[int, Field(ge=0)] | None = Field(
+    seed: Seed | None = Field(
         default=None, description="The same seed gives the same sticker; default: a new one."
     )
-    steps: Annotated[int, Field(ge=1)] | None = Field(
-        default=None, description="Denoising steps; default: the model's for the task."
+    steps: Annotated[PositiveInt | None, _option("num_inference_steps")] = None
+    guidance: Annotated[float | None, _option("guidance_scale")] = None
+    image_guidance: Annotated[float | None, _option("image_guidance_scale")] = None
+    loop: Annotated[bool, _option("loop")] = False
+    motion: Annotated[Motion | None, _option("motion")] = None
+    motion_scale: Annotated[float, _option("motion_scale")] = 1.0
+    known: list[NonNegativeInt] | None = Field(
+        default=None, description="fill: frames to keep, from 0."
     )
-    guidance: float | None = Field(
-        default=None, description="Of the text; 1 = off. Default: the model's for the task."
-    )
-    image_guidance: float | None = Field(
-        default=None, description="Of the given frames; 1 = off. Default: the model's."
-    )
-    loop: bool = Field(default=False, description="The last frame leads back to the first.")
-    motion: str | None = Field(
-        default=None,
-        description="A motion by name (jump, spin...), or `network`; default: by the prompt.",
-    )
-    motion_scale: Annotated[float, Field(ge=0, le=MAX_MOTION_SCALE)] = Field(
-        default=1.0, description="How far things move: 1 = as the model says."
-    )
-    known: list[int] | None = Field(default=None, description="fill: frames to keep, from 0.")
     factor: Annotated[int, Field(ge=2)] = Field(
         default=2, description="interpolate: 2 = one between."
     )
-    after: Annotated[int, Field(ge=0)] = Field(default=0, description="predict: frames behind.")
-    before: Annotated[int, Field(ge=0)] = Field(default=0, description="predict: frames in front.")
+    after: NonNegativeInt = Field(default=0, description="predict: frames behind.")
+    before: NonNegativeInt = Field(default=0, description="predict: frames in front.")
     platform: str | None = Field(
         default=None, description="Export for a messenger (`rdtf export --list`); default webp."
     )
@@ -86,29 +106,87 @@ class CreateVideo(BaseModel):
         default=None, description="The same for a plain format: webp, gif, apng..."
     )
 
+    def options(self) -> SamplingOptions:
+        return SamplingOptions(
+            num_inference_steps=self.steps,
+            guidance_scale=self.guidance,
+            image_guidance_scale=self.image_guidance,
+            motion=self.motion,
+            motion_scale=self.motion_scale,
+            loop=self.loop,
+        )
 
-class Remix(BaseModel):
+
+class CreateVideo(VideoFields):
+    """What to make."""
+
+    input_reference: Reference | str | list[Reference | str] | None = Field(
+        default=None, description="Given pictures: data URLs or objects, one or a list."
+    )
+
+    def references(self) -> list[Reference]:
+        sent = self.input_reference
+        listed = sent if isinstance(sent, list) else [] if sent is None else [sent]
+        return [Reference(image_url=one) if isinstance(one, str) else one for one in listed]
+
+
+def _without_null(schema: dict[str, Any]) -> None:
+    """A form knows no null: what may be missing is one type, and not required."""
+    for name, entry in schema["properties"].items():
+        if len(kinds := [kind for kind in entry.get("anyOf", ()) if kind["type"] != "null"]) == 1:
+            plain = {key: value for key, value in entry.items() if key not in ("anyOf", "default")}
+            schema["properties"][name] = {**plain, **kinds[0]}
+
+
+class CreateVideoForm(VideoFields):
+    """The same as a form with files. Lists are repeated fields, or numbers with commas."""
+
+    model_config = ConfigDict(json_schema_extra=_without_null)
+    input_reference: list[UploadFile] = Field(default=[], description="Given pictures: files.")
+    input_reference_frame: list[NonNegativeInt] = Field(
+        default=[], description="The frame that each file becomes, in the order of the files."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_empty(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in fields.items() if value != ""}
+
+    @field_validator("known", "input_reference_frame", mode="before")
+    @classmethod
+    def _split(cls, parts: Any) -> Any:
+        if not isinstance(parts, list):
+            return parts
+        return [one for part in parts for one in str(part).split(",") if one.strip()]
+
+    @field_validator("input_reference_frame")
+    @classmethod
+    def _one_for_each_file(cls, frames: list[int], info: Any) -> list[int]:
+        count = len(info.data.get("input_reference", ()))
+        if frames and len(frames) != count:
+            raise ValueError(f"{count} files need {count} positions, got {len(frames)}")
+        return frames
+
+
+class Remix(_Body):
     """The same given frames, settings and seed, another text."""
 
-    model_config = ConfigDict(extra="forbid")
     prompt: str
 
 
-class VideoId(BaseModel):
-    model_config = ConfigDict(extra="forbid")
+class VideoId(_Body):
     id: str
 
 
-class Extend(BaseModel):
+class Extend(_Body):
     """More frames behind a completed video."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
     video: VideoId
     prompt: str = ""
-    seconds: Annotated[float, Field(gt=0, le=600)] | None = None
-    frames: Annotated[int, Field(ge=1)] | None = None
-    seed: Annotated[int, Field(ge=0)] | None = None
-    steps: Annotated[int, Field(ge=1)] | None = None
+    seconds: Seconds | None = None
+    frames: PositiveInt | None = None
+    seed: Seed | None = None
+    steps: Annotated[PositiveInt | None, _option("num_inference_steps")] = None
 
 
 class JobError(BaseModel):

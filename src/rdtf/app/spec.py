@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 
 from rdtf.app.errors import Limits, ServiceError, TooLargeError
-from rdtf.errors import UserError
-from rdtf.sampling.options import MAX_GUIDANCE, MAX_MOTION_SCALE, MAX_SEED, NETWORK
+from rdtf.sampling.options import MAX_SEED, SamplingOptions
 from rdtf.sampling.requests import ClipRequest
-from rdtf.synthetic.verbs import find_verb
 
 #: "canvas", "input" (size of the given frames, which stay as they are), or (height, width).
 OutputSize = Literal["canvas", "input"] | tuple[int, int]
@@ -28,10 +26,7 @@ class JobSpec:
         request: the slots, and which frames are given.
         prompt: text; "" = none.
         seeds: one variant for each.
-        steps: denoising steps per window. guidance, image_guidance: 1 = off. None = the model's
-            default for the task.
-        motion: a motion by name, "network", or None = by the prompt; motion_scale: how far things
-            move. loop: the last frame leads back to the first. See `SamplingOptions`.
+        options: how to sample, but for generator, callback and size of the result.
         output: size of the result.
         platform: id of the export that is made of each variant; "webp" is the clip itself.
         task: what it was called by the client; decides nothing.
@@ -41,12 +36,7 @@ class JobSpec:
     request: ClipRequest
     prompt: str = ""
     seeds: tuple[int, ...] = (0,)
-    steps: int | None = None
-    guidance: float | None = None
-    image_guidance: float | None = None
-    motion: str | None = None
-    motion_scale: float = 1.0
-    loop: bool = False
+    options: SamplingOptions = field(default_factory=SamplingOptions)
     output: OutputSize = "canvas"
     platform: str = "webp"
     task: str = "generate"
@@ -75,18 +65,9 @@ def check_spec(spec: JobSpec, limits: Limits) -> JobSpec:
     request = spec.request
     check_prompt(spec.prompt, limits)
     _within("frames", request.num_frames, 1, limits.max_frames)
-    if spec.steps is not None:
-        _within("steps", spec.steps, 1, limits.max_steps)
+    if spec.options.num_inference_steps is not None:
+        _within("steps", spec.options.num_inference_steps, 1, limits.max_steps)
     _within("variants", len(spec.seeds), 1, limits.max_variants)
-    for name in ("guidance", "image_guidance"):
-        if getattr(spec, name) is not None:
-            _within(name, getattr(spec, name), 0.0, MAX_GUIDANCE)
-    _within("motion_scale", spec.motion_scale, 0.0, MAX_MOTION_SCALE)
-    if spec.motion is not None and spec.motion != NETWORK:
-        try:
-            find_verb(spec.motion)
-        except UserError as error:
-            raise ServiceError(str(error), param="motion") from error
     for seed in spec.seeds:
         _within("seed", seed, 0, MAX_SEED)
     _within("frame_ms", int(request.durations_ms.min()), *_DURATIONS_MS)

@@ -9,11 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
+from rdtf.sampling.options import option_help
+
 if TYPE_CHECKING:
     from rdtf.sampling.requests import ClipRequest
     from rdtf.stickers import Sticker
 
 Output = Annotated[Path, arg(aliases=["-o"])]
+
+
+def _help(option: str) -> Any:
+    """The help of a flag is that of the sampling option."""
+    return arg(help=option_help(option))
+
+
 WRITABLE = (".webp", ".gif", ".apng", ".png", ".webm")
 
 
@@ -25,24 +34,12 @@ class _Sampling:
     """File to write; the format is its suffix (.webp .gif .apng .png .webm)."""
     model: Path | None = None
     """Run directory of `rdtf train`, or a saved pipeline. Default: the model that ships."""
-    steps: int | None = None
-    """Sampling steps: fewer are faster. Default: the model's for the task; those of the model that
-    ships: 1 between given frames, 20 to animate a still, 12 to extend a clip, 20 to draw a still
-    from text."""
-    guidance_scale: float | None = None
-    """How strongly to follow the text; 1 = off. Default: the model's for the task; of the model
-    that ships: 3 to draw a still, 2 to animate one, else 1."""
-    image_guidance_scale: float | None = None
-    """How strongly what is drawn follows the given frames; 1 = off. Default: the model's for the
-    task. A model that only animates given pictures has none."""
-    motion: str | None = None
-    """A motion by name, such as jump, spin or wobble. Default: by the text; phrases that name a
-    motion ("jumping slowly") are done exactly, others by the network. "network" = all by the
-    network."""
-    motion_scale: float = 1.0
-    """How far things move beyond the given frames: 0.5 = half as far, 2 = twice."""
-    loop: bool = False
-    """Make a loop: the last frame leads back to the first."""
+    steps: Annotated[int | None, _help("num_inference_steps")] = None
+    guidance_scale: Annotated[float | None, _help("guidance_scale")] = None
+    image_guidance_scale: Annotated[float | None, _help("image_guidance_scale")] = None
+    motion: Annotated[str | None, _help("motion")] = None
+    motion_scale: Annotated[float, _help("motion_scale")] = 1.0
+    loop: Annotated[bool, _help("loop")] = False
     size: str = "auto"
     """Size of the result: auto (that of the given frames up to 512 pixels; the model's if there
     are none), input (that of the given frames), canvas (the model's), or the side of a square in

@@ -47,8 +47,8 @@ class StudioCommand:
     """How long finished jobs can be fetched."""
 
     def run(self) -> None:
-        from rdtf.app.access import ApiKeys
         from rdtf.app.core import Core
+        from rdtf.app.keys import ApiKeys
         from rdtf.app.runner import PipelineRunner
         from rdtf.app.server import bind, serve, work_folder
         from rdtf.cli.output import note

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -115,6 +116,8 @@ class StageActs:
                     **{name: options.sampling[name] for name in _STAGE_NUMBERS},
                 )
             )
+        if job.is_settled:
+            motion = replace(motion, latents=watch(0, 0.0, motion.latents))
         reference, make = work.index([window.anchor]), work.index(window.make)
         for frames in [work.frames] + ([] if work.large is None else [work.large.frames]):
             moved = motion.frames(to_pixels(frames[reference])[0], rows, options.motion_scale)

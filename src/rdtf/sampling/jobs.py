@@ -41,13 +41,17 @@ class Job:
     predicted: bool = False
 
     @property
+    def is_settled(self) -> bool:
+        """Whether frames are moved without sampling."""
+        return self.motion is not None or self.predicted
+
+    @property
     def sampled(self) -> list[SamplingOptions]:
         """Options of the stages in which something is sampled."""
-        settled = self.motion is not None or self.predicted
         return [
             options
             for stage, options in self.stages
-            if not (settled and isinstance(stage.window, MotionWindow))
+            if not (self.is_settled and isinstance(stage.window, MotionWindow))
         ]
 
 

@@ -5,8 +5,9 @@ Imports no torch, so that the command line refuses a wrong option at once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from rdtf.errors import UserError
@@ -25,36 +26,33 @@ CALLBACK_TENSORS = ("latents",)
 #: Size of the result unless another is asked for: see `SamplingOptions.output_size`.
 AUTO_SIZE = "auto"
 LARGEST_AUTO_SIDE, LARGEST_SIDE = 512, 2048
-MAX_SEED = 2**63 - 1
+MAX_SEED = 2**63 - 1024  # the largest that JSON's floats hold exactly
 NO_MOTION = "this model has no motion network, so it takes no motion by name"
 CANNOT_DRAW = "this model animates pictures and can't draw from text alone; add a picture"
-MAX_GUIDANCE = 30.0
-MAX_MOTION_SCALE = 4.0
 
 
-_BOUNDS = {
-    "guidance_scale": (0, MAX_GUIDANCE),
-    "image_guidance_scale": (0, MAX_GUIDANCE),
-    "motion_scale": (0, MAX_MOTION_SCALE),
-}
+def _within(default: Any, least: float, most: float) -> Any:
+    """A number with its range; None is not checked."""
+    return field(default=default, metadata={"least": least, "most": most})
 
 
 @dataclass(frozen=True)
 class SamplingOptions:
-    """How to sample. What is None is the model's default for the task.
+    """How to sample: the one source of what the command line, REST, the studio and ComfyUI offer.
+
+    They take names, texts (`option_help`) and ranges (`option_range`) from here.
 
     Args:
-        num_inference_steps: steps of the scheduler per window.
-        guidance_scale: how strongly to follow the text; 1 = off, and without a second evaluation.
-        image_guidance_scale: how strongly what is drawn follows the given frames; 1 = off. Motion
-            is not guided by them. A model that only moves what it is given refuses it.
-        eta: noise that DDIM adds in its steps, 0 to 1; other schedulers have none.
-        motion_scale: how much further than predicted things move where there is no given frame on
-            both sides; 1 = as predicted.
-        motion: a motion by name (`rdtf.synthetic.VERBS`: "jump", "spin", …), exactly; to which side
-            is up to the generator. None = words of the motion grammar that the text uses of a still
-            ("jumping slowly") are done exactly, and all else is drawn by the network; "network" =
-            everything is.
+        num_inference_steps: Denoising steps per window of frames: fewer are faster. Default: the
+            model's for the task, see docs/model.md.
+        guidance_scale: How strongly to follow the text; 1 = off. Default: the model's for the task.
+        image_guidance_scale: How strongly what is drawn follows the given frames; 1 = off. Default:
+            the model's for the task. A model that only moves given pictures takes no other value.
+        eta: Noise that DDIM adds in its steps, 0 to 1; other schedulers have none.
+        motion_scale: How far things move beyond the given frames: 0.5 = half as far, 2 = twice.
+        motion: A motion by name, such as jump, spin or wobble. Default: by the text; phrases that
+            name a motion ("jumping slowly") are done exactly, others by the motion network.
+            "network" = all by the network.
         negative_prompt: what the text guidance leads away from, for all or a list with one for each
             prompt; without guidance it says nothing.
         generator: noise is drawn with it, for all or a list with one for each sticker. A CPU
@@ -70,15 +68,14 @@ class SamplingOptions:
             or "canvas" if nothing is given; a number = a square of so many pixels. Above the
             canvas, made frames are composed of the given frames' own pixels, as far as they show
             what was given.
-        loop: the last frame leads back to the first, which is not repeated at the end;
-            `Sticker.seam_error` says how well it does.
+        loop: Make a loop: the last frame leads back to the first and does not repeat it.
     """
 
     num_inference_steps: int | None = None
-    guidance_scale: float | None = None
-    image_guidance_scale: float | None = None
-    eta: float | None = None
-    motion_scale: float = 1.0
+    guidance_scale: float | None = _within(None, 0, 30)
+    image_guidance_scale: float | None = _within(None, 0, 30)
+    eta: float | None = _within(None, 0, 1)
+    motion_scale: float = _within(1.0, 0, 4)
     motion: str | None = None
     negative_prompt: str | Sequence[str] | None = None
     generator: torch.Generator | Sequence[torch.Generator] | None = None
@@ -104,18 +101,15 @@ class SamplingOptions:
 
     def __post_init__(self) -> None:
         from rdtf.sampling.checks import real, text, whole
-        from rdtf.synthetic.verbs import find_verb
 
         if self.num_inference_steps is not None:
             whole("steps", self.num_inference_steps, 1)
-        for name, bounds in _BOUNDS.items():
-            if name == "motion_scale" or getattr(self, name) is not None:
-                real(name, getattr(self, name), *bounds)
-        if self.eta is not None:
-            real("eta", self.eta, 0, 1)
+        for option in fields(self):
+            value = getattr(self, option.name)
+            if option.metadata and not (value is None and option.default is None):
+                real(option.name, value, **option.metadata)
         check_output_size(self.output_size)
-        if self.motion is not None and text("motion", self.motion) != NETWORK:
-            find_verb(self.motion)
+        check_motion(self.motion)
         negatives = self.negative_prompt
         for negative in negatives if isinstance(negatives, (list, tuple)) else [negatives]:
             text("negative_prompt", negative)
@@ -146,8 +140,33 @@ class SamplingOptions:
         return {name: getattr(self, name) for name in names}
 
     def arguments(self) -> dict[str, Any]:
-        """All of them, as the pipeline's methods take them."""
-        return {field.name: getattr(self, field.name) for field in fields(self)}
+        """Those that were set, as the pipeline's methods take them."""
+        values = vars(self)
+        return {o.name: values[o.name] for o in fields(self) if values[o.name] != o.default}
+
+
+def option_range(name: str) -> tuple[float | None, float | None]:
+    """The least and the most that the option `name` may be; None = it has no range."""
+    found = SamplingOptions.__dataclass_fields__[name].metadata
+    return found.get("least"), found.get("most")
+
+
+def option_help(name: str) -> str:
+    """What the docstring of `SamplingOptions` says of the option `name`."""
+    lines = re.MULTILINE | re.DOTALL
+    entry = rf"^ +{name}: (.+?)(?=\n +\w+: |\Z)"
+    found = re.search(entry, SamplingOptions.__doc__ or "", lines)
+    return " ".join(found[1].split()) if found else ""
+
+
+def check_motion(name: str | None) -> str | None:
+    """`name` itself; `UserError` if there is no such motion."""
+    from rdtf.sampling.checks import text
+    from rdtf.synthetic.verbs import find_verb
+
+    if name is not None and text("motion", name) != NETWORK:
+        find_verb(name)
+    return name
 
 
 def check_output_size(size: str | int) -> None:

@@ -207,7 +207,10 @@ class StickerPipeline(StageActs, DiffusionPipeline):
 
     @property
     def num_timesteps(self) -> int:
-        """Sampling steps of the last call, or of the one that runs, over all its windows."""
+        """Steps of the last call, or of the one that runs, over all its windows.
+
+        A window that takes no sampling counts as one step.
+        """
         return self._num_timesteps
 
     @property
@@ -394,7 +397,7 @@ class StickerPipeline(StageActs, DiffusionPipeline):
             set_timesteps(self._scheduler, cast(int, options.num_inference_steps), _HOST)
             for job in jobs
             for options in job.sampled
-        )
+        ) + sum(len(job.stages) - len(job.sampled) for job in jobs)
         with cast(Any, self).progress_bar(total=self._num_timesteps) as bar:
             watch = StepWatch(self, options, bar)
             stickers = [self._complete(job, watch) for job in jobs]
@@ -464,6 +467,8 @@ class StickerPipeline(StageActs, DiffusionPipeline):
             negative=self._encoded(job.negative),
         )
         for stage, options in job.stages:
+            if watch.interrupted:
+                break
             if stage.window is None:
                 self._draw(work, job, options, watch)
             elif isinstance(stage.window, MotionWindow):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from rdtf.errors import UserError
@@ -23,17 +24,21 @@ class StepWatch:
         return self._pipeline.interrupt
 
     def __call__(self, index: int, level: float, latents: Tensor) -> Tensor:
-        """After step `index` of a window; the latents to go on with."""
+        """After step `index` of a window; the latents to go on with.
+
+        A window that takes no sampling (a motion by name, or a prediction) counts as one step of
+        level 0.
+        """
         if self._options.callback is not None:
             self._options.callback(index, level, latents)
         if self._options.callback_on_step_end is not None:
-            latents = self._told(self._options.callback_on_step_end, index, latents)
+            latents = self._told(self._options.callback_on_step_end, index, level, latents)
         self._count += 1
         self._bar.update()
         return latents
 
-    def _told(self, callback: Any, index: int, latents: Tensor) -> Tensor:
-        timestep = self._pipeline.scheduler.timesteps[index]
+    def _told(self, callback: Any, index: int, level: float, latents: Tensor) -> Tensor:
+        timestep = self._pipeline.scheduler.timesteps[index] if level else torch.zeros(())
         names = self._options.callback_on_step_end_tensor_inputs
         answer = callback(self._pipeline, self._count, timestep, dict.fromkeys(names, latents))
         if answer is not None and not isinstance(answer, dict):

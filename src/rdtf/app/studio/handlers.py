@@ -18,6 +18,7 @@ from rdtf.app.studio import exports, html
 from rdtf.app.studio.make_handlers import MakeHandlers, View, seed_of, steps_of, whole
 from rdtf.app.studio.session import Session
 from rdtf.errors import UserError
+from rdtf.sampling.options import SamplingOptions
 from rdtf.stickers import Sticker
 from rdtf.stickers.export.packs import split_emojis
 
@@ -57,7 +58,7 @@ class Handlers(MakeHandlers):
                     request=edits.regenerate_request(clip, session.editor.selected),
                     prompt=check_prompt(prompt.strip(), self.core.limits),
                     seeds=new_seeds(seed_of(seed), 1),
-                    steps=steps_of(steps),
+                    options=SamplingOptions(num_inference_steps=steps_of(steps)),
                     output="input",
                     task="fix",
                     previews=True,

@@ -19,6 +19,7 @@ from rdtf.app.studio import html
 from rdtf.app.studio.session import ClipLibrary, Session, Sessions, Settings
 from rdtf.app.studio.storyboard import TASKS, Storyboard
 from rdtf.errors import UserError
+from rdtf.sampling.options import SamplingOptions
 from rdtf.sampling.requests import shrunk
 from rdtf.stickers import Sticker
 
@@ -179,12 +180,14 @@ class MakeHandlers:
             request=storyboard.request(self.core.runner.canvas),
             prompt=check_prompt(str(settings.prompt or "").strip(), self.core.limits),
             seeds=new_seeds(seed_of(settings.seed), max(1, whole(settings.variants, "variants"))),
-            steps=steps_of(settings.steps),
-            guidance=_number(settings.guidance, "guidance"),
-            image_guidance=_number(settings.image_guidance, "guidance"),
-            motion=(settings.motion or None) if moves else None,
-            motion_scale=_number(settings.strength, "strength") or 0.0 if moves else 1.0,
-            loop=storyboard.loop,
+            options=SamplingOptions(
+                num_inference_steps=steps_of(settings.steps),
+                guidance_scale=_number(settings.guidance, "guidance"),
+                image_guidance_scale=_number(settings.image_guidance, "guidance"),
+                motion=(settings.motion or None) if moves else None,
+                motion_scale=_number(settings.strength, "strength") or 0.0 if moves else 1.0,
+                loop=storyboard.loop,
+            ),
             output=output,
             task=storyboard.task,
             previews=True,

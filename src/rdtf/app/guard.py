@@ -1,26 +1,14 @@
-"""Who is let in, what is refused before it is read, and numbers for Prometheus."""
+"""What is refused before it is read: bodies that are too large, other sites, many wrong keys."""
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import ipaddress
 import math
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from urllib.parse import urlsplit
 
 from fastapi import HTTPException
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    ProcessCollector,
-    generate_latest,
-)
-from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -31,104 +19,8 @@ from rdtf.app.errors import (
     ServiceError,
     TooLargeError,
     TooManyAttemptsError,
-    WrongKeyError,
 )
-from rdtf.app.job import Job
-from rdtf.app.jobs import JobQueue
-from rdtf.errors import ConfigError
-
-CONTENT_TYPE = CONTENT_TYPE_LATEST
-_SECONDS = (0.1, 0.3, 1, 3, 10, 30, 100, 300)
-
-
-class Metrics:
-    """Counts jobs as they finish and requests as they are answered."""
-
-    def __init__(self, queue: JobQueue) -> None:
-        self._registry = registry = CollectorRegistry()
-        ProcessCollector(registry=registry)
-        waiting = Gauge("rdtf_jobs_waiting", "Jobs in the queue", registry=registry)
-        waiting.set_function(lambda: queue.num_waiting)
-        running = Gauge("rdtf_jobs_running", "Jobs that run now", registry=registry)
-        running.set_function(lambda: queue.num_running)
-        kept = Gauge("rdtf_jobs_kept", "Jobs that are known", registry=registry)
-        kept.set_function(lambda: queue.num_kept)
-        self._jobs = Counter("rdtf_jobs", "Finished jobs", ["state"], registry=registry)
-        self._seconds = Histogram(
-            "rdtf_job_seconds", "From start to end of a job", registry=registry, buckets=_SECONDS
-        )
-        self._requests = Counter(
-            "rdtf_http_requests", "Requests", ["method", "route", "status"], registry=registry
-        )
-        queue.listeners.append(self._finished)
-
-    def _finished(self, job: Job) -> None:
-        self._jobs.labels(job.state.value).inc()
-        if job.started_s is not None and job.finished_s is not None:
-            self._seconds.observe(job.finished_s - job.started_s)
-
-    def answered(self, method: str, route: str, status: int) -> None:
-        self._requests.labels(method, route, str(status)).inc()
-
-    def text(self) -> bytes:
-        return generate_latest(self._registry)
-
-
-_LEAST_CHARACTERS = 16
-
-
-class ApiKeys:
-    """The keys that are let in; none = everybody is. Only their hashes are kept."""
-
-    def __init__(self, keys: tuple[str, ...] = ()) -> None:
-        for key in keys:
-            if len(key) < _LEAST_CHARACTERS or not key.isascii() or not key.isprintable():
-                raise ConfigError(f"an API key needs {_LEAST_CHARACTERS} or more ASCII characters")
-        self._digests = tuple(_digest(key) for key in keys)
-
-    @classmethod
-    def from_file(cls, path: Path | str) -> ApiKeys:
-        """One key a line; empty lines and lines that start with # do not count."""
-        try:
-            lines = Path(path).read_text("utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"API key file {path} can't be read: {error}") from error
-        keys = tuple(s for line in lines if (s := line.strip()) and not s.startswith("#"))
-        if not keys:
-            raise ConfigError(f"API key file {path} holds no key; write one a line")
-        return cls(keys)
-
-    def __bool__(self) -> bool:
-        return bool(self._digests)
-
-    def holds(self, key: str) -> bool:
-        """Whether `key` is one of them; takes as long whichever it is."""
-        given = _digest(key)
-        found = False
-        for digest in self._digests:
-            found |= hmac.compare_digest(given, digest)
-        return found
-
-    def owner(self, authorization: str | None) -> str:
-        """Whose jobs a request may see: a name for each key, "" if there are no keys.
-
-        Args:
-            authorization: the header, `Bearer KEY`.
-
-        Raises:
-            WrongKeyError: no key, or none of ours.
-        """
-        if not self:
-            return ""
-        scheme, _, key = (authorization or "").partition(" ")
-        if scheme.lower() != "bearer" or not self.holds(key.strip()):
-            raise WrongKeyError("a valid API key is needed: send Authorization: Bearer KEY")
-        return f"key-{_digest(key.strip()).hex()[:16]}"
-
-
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
-
+from rdtf.app.metrics import Metrics
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _METHODS = (*_SAFE_METHODS, "POST", "DELETE", "PUT", "PATCH")
