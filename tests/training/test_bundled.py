@@ -22,14 +22,13 @@ from rdtf.models.motion_dfgn import MotionDFGN
 from rdtf.models.motion_predictor import MotionPredictor
 from rdtf.training.__main__ import main
 from rdtf.training.bundled import (
-    WEIGHTS_FILE,
     BundledConfig,
     _defaults,
     _set_up,
     fill_flows,
-    join_parts,
     train_on_bundle,
 )
+from rdtf.training.parts import WEIGHTS_FILE, join_parts
 
 from .resident_parts import flow_table, small_store
 

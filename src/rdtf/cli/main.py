@@ -23,9 +23,7 @@ from rdtf.cli.train import (
     Quickstart,
     Train,
     TrainAutoencoder,
-    TrainDrawing,
-    TrainMotion,
-    TrainPrediction,
+    TrainNetwork,
 )
 from rdtf.errors import UserError
 
@@ -41,9 +39,7 @@ _COMMANDS = {
     "data": _DATA_COMMANDS,
     "train": Train,
     "train-autoencoder": TrainAutoencoder,
-    "train-motion": TrainMotion,
-    "train-prediction": TrainPrediction,
-    "train-drawing": TrainDrawing,
+    "train-network": TrainNetwork,
     "join-parts": JoinParts,
     "generate": Generate,
     "interpolate": Interpolate,

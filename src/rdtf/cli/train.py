@@ -6,7 +6,7 @@ import math
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -175,11 +175,18 @@ def _assignments(pairs: tuple[str, ...]) -> dict[str, str]:
 
 
 @dataclass
-class _TrainOnBundle:
-    """Options of all three."""
+class TrainNetwork:
+    """Train one network of the model that ships on a bundle: motion, prediction or drawing.
 
-    kind: ClassVar[Literal["motion", "prediction", "drawing"]]
+    motion: how things move, from a still, words or given frames. prediction: how a movement goes
+    on. drawing: stills from words. The same command again goes on. On a rented GPU without this
+    program's dependencies: PYTHONPATH=BUNDLE python -m rdtf.training KIND BUNDLE --out RUN …
 
+    Example: rdtf train-network motion BUNDLE --out RUN --seconds 1800 --slice 560 --parts 60
+    """
+
+    kind: Positional[Literal["motion", "prediction", "drawing"]]
+    """What to train."""
     bundle: Positional[tuple[Path, ...]]
     """Folder made by `rdtf data bundle`, or the folders of its parts."""
     out: Path
@@ -219,74 +226,13 @@ class _TrainOnBundle:
 
     def run(self) -> int:
         from rdtf.cli.output import show
-        from rdtf.training.bundled import BundledConfig, train_on_bundle, weights_of
+        from rdtf.training.bundled import train_from_options
 
-        config = BundledConfig(
-            kind=self.kind,
-            seconds=self.seconds,
-            steps=self.steps,
-            batch_size=self.batch_size,
-            channels=self.channels,
-            learning_rate=self.learning_rate,
-            weights=weights_of(self.weight) or None,
-            grammar_share=self.grammar_share,
-            seed=self.seed,
-            workers=self.workers,
-            precision=self.precision,
-            compile=self.compile or None,
-        )
-        result = train_on_bundle(
-            config,
-            self.bundle,
-            self.out,
-            slice_seconds=self.slice,
-            store=self.store,
-            device=self.device,
-            part_bytes=None if self.parts is None else int(self.parts * 1e6),
-        )
+        result = train_from_options(self.kind, self)
         text = f"{result.reason} at step {result.step}; network in {result.component}"
         text = "\n".join([text, *(f"  {part}" for part in result.parts)])
         show({**vars(result), "parts": [str(part) for part in result.parts]}, self.json, text)
         return INTERRUPTED if result.reason == "interrupted" else 0
-
-
-@dataclass
-class TrainMotion(_TrainOnBundle):
-    """Train the motion network on a bundle: how things move, from a still, words or given frames.
-
-    The same command again goes on. On a rented GPU without this program's dependencies:
-    PYTHONPATH=BUNDLE python -m rdtf.training motion BUNDLE --out RUN --seconds 1800
-
-    Example: rdtf train-motion BUNDLE --out RUN --seconds 1800 --slice 560 --parts 60
-    """
-
-    kind: ClassVar[Literal["motion", "prediction", "drawing"]] = "motion"
-
-
-@dataclass
-class TrainPrediction(_TrainOnBundle):
-    """Train the prediction network on a bundle: how a movement goes on.
-
-    The same command again goes on. On a rented GPU without this program's dependencies:
-    PYTHONPATH=BUNDLE python -m rdtf.training prediction BUNDLE --out RUN --seconds 1800
-
-    Example: rdtf train-prediction BUNDLE --out RUN --seconds 1800 --slice 560 --parts 60
-    """
-
-    kind: ClassVar[Literal["motion", "prediction", "drawing"]] = "prediction"
-
-
-@dataclass
-class TrainDrawing(_TrainOnBundle):
-    """Train the drawing network on a bundle: stills from words.
-
-    The same command again goes on. On a rented GPU without this program's dependencies:
-    PYTHONPATH=BUNDLE python -m rdtf.training drawing BUNDLE --out RUN --seconds 1800
-
-    Example: rdtf train-drawing BUNDLE --out RUN --seconds 1800 --slice 560 --parts 60
-    """
-
-    kind: ClassVar[Literal["motion", "prediction", "drawing"]] = "drawing"
 
 
 @dataclass
@@ -306,7 +252,7 @@ class JoinParts:
     def run(self) -> None:
         from rdtf.cli.output import show
         from rdtf.errors import UserError
-        from rdtf.training.bundled import join_parts
+        from rdtf.training.parts import join_parts
 
         if len(self.paths) < 2:
             raise UserError("name the parts and the folder to make")

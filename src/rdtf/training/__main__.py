@@ -2,7 +2,7 @@
 
     PYTHONPATH=BUNDLE python -m rdtf.training motion BUNDLE --out RUN --seconds 1800 --slice 560
 
-With the program installed `rdtf train-motion`, `train-prediction` and `train-drawing` do the same.
+With the program installed `rdtf train-network` does the same.
 """
 
 from __future__ import annotations
@@ -21,33 +21,11 @@ INTERRUPTED = 75
 def main(arguments: Sequence[str] | None = None) -> int:
     """Status 0: the plan is done, or this call's slice is over; 2: a mistake, in one line; 75:
     stopped by a signal after saving."""
-    from rdtf.training.bundled import BundledConfig, train_on_bundle, weights_of
+    from rdtf.training.bundled import train_from_options
 
     given = _parser().parse_args(arguments)
     try:
-        config = BundledConfig(
-            kind=given.kind,
-            seconds=given.seconds,
-            steps=given.steps,
-            batch_size=given.batch_size,
-            channels=given.channels,
-            learning_rate=given.learning_rate,
-            weights=weights_of(given.weight) or None,
-            grammar_share=given.grammar_share,
-            seed=given.seed,
-            workers=given.workers,
-            precision=given.precision,
-            compile=given.compile or None,
-        )
-        result = train_on_bundle(
-            config,
-            given.bundle,
-            given.out,
-            slice_seconds=given.slice,
-            store=given.store,
-            device=given.device,
-            part_bytes=None if given.parts is None else int(given.parts * 1e6),
-        )
+        result = train_from_options(given.kind, given)
     except UserError as error:
         print(f"rdtf: {error}", file=sys.stderr)
         return 2

@@ -6,13 +6,11 @@ with), `log.txt`, and `component/`, the averaged weights as `from_pretrained` lo
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,28 +18,21 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from rdtf.data.bundle import read_text
 from rdtf.data.clip_store import ClipStore
 from rdtf.data.unbundle import Bundle
-from rdtf.errors import ConfigError, DataError, UserError
-from rdtf.fileio import (
-    atomic_folder,
-    atomic_path,
-    ensure_folder,
-    read_json,
-    size_text,
-    write_json,
-)
+from rdtf.errors import ConfigError, UserError
+from rdtf.fileio import atomic_path, ensure_folder, read_json, write_json
 from rdtf.models.loading import load_tensors
 from rdtf.models.motion_dfgn import MotionDFGN
 from rdtf.models.motion_latents import alpha_box
 from rdtf.models.motion_predictor import MotionPredictor
 from rdtf.training.motion_batch import FlowTable, MotionAssembler
 from rdtf.training.motion_draws import MotionDrawer, MotionMix
+from rdtf.training.parts import write_component, write_parts
 from rdtf.training.progress import StopSignals
 from rdtf.training.resident import ResidentRun, RunConfig, Trainable
 from rdtf.training.trainables import (
@@ -55,9 +46,6 @@ from rdtf.training.trainables import (
 Kind = Literal["motion", "prediction", "drawing"]
 RUN_FILE, LOG_FILE, COMPONENT_FOLDER, PARTS_FOLDER = "run.json", "log.txt", "component", "parts"
 FLOWS_FILE = "flows.safetensors"
-CONFIG_FILE, WEIGHTS_FILE = "config.json", "diffusion_pytorch_model.safetensors"
-PARTS_LIST_FILE = "parts.json"
-_HEADER_ROOM = 64_000  # of a part
 PRECISIONS = ("fp32", "amp", "bf16")
 _LONG_CLIP = 16  # frames; a fifth of the batches of motion has such clips, the rest half as long
 _DRAWING_PATCH = 4
@@ -101,6 +89,33 @@ class BundledResult:
     spent_seconds: float
     component: Path
     parts: tuple[Path, ...]
+
+
+def train_from_options(kind: Kind, given: Any) -> BundledResult:
+    """`train_on_bundle` with what a command line gave, under the names of its options."""
+    config = BundledConfig(
+        kind=kind,
+        seconds=given.seconds,
+        steps=given.steps,
+        batch_size=given.batch_size,
+        channels=given.channels,
+        learning_rate=given.learning_rate,
+        weights=_weights_of(given.weight) or None,
+        grammar_share=given.grammar_share,
+        seed=given.seed,
+        workers=given.workers,
+        precision=given.precision,
+        compile=given.compile or None,
+    )
+    return train_on_bundle(
+        config,
+        given.bundle,
+        given.out,
+        slice_seconds=given.slice,
+        store=given.store,
+        device=given.device,
+        part_bytes=None if given.parts is None else int(given.parts * 1e6),
+    )
 
 
 def train_on_bundle(
@@ -381,7 +396,7 @@ class _Log:
             file.write(line + "\n")
 
 
-def weights_of(pairs: Sequence[str]) -> dict[str, float]:
+def _weights_of(pairs: Sequence[str]) -> dict[str, float]:
     """`NAME=NUMBER` pairs as a mapping."""
     weights = {}
     for pair in pairs:
@@ -391,109 +406,3 @@ def weights_of(pairs: Sequence[str]) -> dict[str, float]:
         except ValueError:
             raise UserError(f"--weight takes NAME=NUMBER, got {pair!r}") from None
     return weights
-
-
-# -------------------------------------------------------------------- weights that travel
-
-
-def write_component(network: nn.Module, weights: dict[str, Tensor], folder: Path) -> None:
-    """config.json and the weights, fp32.
-
-    Args:
-        network: a diffusers model.
-        weights: parameters in place of the network's own, by name.
-    """
-    state = {**network.state_dict(), **weights}
-    own: Any = network
-    with atomic_folder(folder) as new:
-        own.save_config(new)
-        kept = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
-        save_file(kept, new / WEIGHTS_FILE, metadata={"format": "pt"})
-
-
-def write_parts(component: Path, folder: Path, part_bytes: int) -> list[Path]:
-    """A component in half precision, in files of at most `part_bytes`, and `parts.json`.
-
-    Raises:
-        UserError: one tensor is larger than a part.
-    """
-    weights = {name: tensor.half() for name, tensor in _weights(component / WEIGHTS_FILE).items()}
-    files: dict[str, dict[str, Any]] = {}
-    with atomic_folder(folder) as new:
-        for number, part in enumerate(_portions(weights, part_bytes - _HEADER_ROOM)):
-            path = new / f"weights-{number:03d}.safetensors"
-            save_file(part, path)
-            files[path.name] = {"num_bytes": path.stat().st_size, "sha256": _sha256(path)}
-        config = json.loads((component / CONFIG_FILE).read_text("utf-8"))
-        write_json(new / PARTS_LIST_FILE, {"config": config, "files": files})
-    return [folder / name for name in files]
-
-
-def join_parts(sources: Sequence[Path | str], out: Path | str) -> Path:
-    """Put parts together to a component in fp32.
-
-    Args:
-        sources: folders or files; all parts and their parts.json must be among them.
-        out: folder to make, or to replace if it is a component.
-
-    Raises:
-        DataError: a part is missing or damaged, or parts of several models are mixed.
-        UserError: `out` is taken.
-    """
-    out = Path(out)
-    if out.exists() and any(out.iterdir()) and not (out / CONFIG_FILE).is_file():
-        raise UserError(f"{out} is taken by something else; name another folder")
-    found = list(_files(sources))
-    lists = [path for path in found if path.name == PARTS_LIST_FILE]
-    if len(lists) != 1:
-        raise DataError(f"{len(lists)} files called {PARTS_LIST_FILE} are among the parts, not one")
-    about = read_json(lists[0], "list of parts")
-    by_name = {path.name: path for path in found}
-    weights: dict[str, Tensor] = {}
-    for name, known in about["files"].items():
-        if name not in by_name:
-            raise DataError(f"part {name} is missing")
-        if _sha256(by_name[name]) != known["sha256"]:
-            raise DataError(f"part {by_name[name]} is damaged; copy it again")
-        weights |= _weights(by_name[name])
-    with atomic_folder(out) as new:
-        write_json(new / CONFIG_FILE, about["config"])
-        full = {name: tensor.float() for name, tensor in weights.items()}
-        save_file(full, new / WEIGHTS_FILE, metadata={"format": "pt"})
-    return out
-
-
-def _portions(weights: dict[str, Tensor], room: int) -> Iterable[dict[str, Tensor]]:
-    part: dict[str, Tensor] = {}
-    used = 0
-    for name, tensor in sorted(weights.items()):
-        if tensor.nbytes > room:
-            raise UserError(f"{name} alone has {size_text(tensor.nbytes)}; allow larger parts")
-        if used + tensor.nbytes > room:
-            yield part
-            part, used = {}, 0
-        part[name] = tensor
-        used += tensor.nbytes
-    yield part
-
-
-def _files(sources: Sequence[Path | str]) -> Iterable[Path]:
-    for source in map(Path, sources):
-        if source.is_dir():
-            yield from sorted(path for path in source.iterdir() if path.is_file())
-        elif source.is_file():
-            yield source
-        else:
-            raise DataError(f"{source} does not exist")
-
-
-def _weights(path: Path) -> dict[str, Tensor]:
-    try:
-        return load_tensors(path)
-    except (OSError, SafetensorError) as error:
-        raise DataError(f"weights {path} can't be read: {error}") from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
