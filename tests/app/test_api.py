@@ -9,6 +9,7 @@ import pytest
 from fixtures_service import (
     ENDLESS,
     ENDLESS_LIMITS,
+    done,
     moving_disc,
     png,
     running,
@@ -17,6 +18,7 @@ from fixtures_service import (
 )
 from rdtf.app.errors import Limits
 from rdtf.stickers import encode_sticker
+from sampling.moving import whole_pipeline
 
 from .rest import CLIP, SMALL, data_url, finished, make
 
@@ -67,6 +69,19 @@ def test_a_job_on_its_way(make_core, client_of):
         assert client.delete(f"/v1/videos/{video['id']}").status_code == 200
     again = client.post("/v1/videos", json={"prompt": "a", "steps": 1}).json()
     assert finished(core, client, again)["status"] == "completed"
+
+
+def test_deleting_a_long_prediction_ends_it_between_its_windows(make_core, client_of):
+    whole = whole_pipeline(max_frames=4, predicts=True)
+    core = make_core(source=lambda: whole)
+    client = client_of(core)
+    body = {"task": "predict", "after": 476, "size": "canvas", "input_reference": CLIP}
+    video = client.post("/v1/videos", json=body).json()
+    job = core.queue.get(video["id"])
+    wait_for_steps(core, job)
+    assert client.delete(f"/v1/videos/{video['id']}").status_code == 200
+    assert done(core, job).state.value == "cancelled"
+    assert 0 < job.steps_done < job.steps_total
 
 
 # ------------------------------------------------------------------------------ bad input

@@ -446,6 +446,18 @@ def test_jobs_go_on_after_an_orderly_restart(pipeline, tmp_path):
     second.close()
 
 
+def test_a_job_that_ran_when_the_server_died_is_interrupted(pipeline, tmp_path):
+    runner = PipelineRunner(lambda: pipeline)
+    store = Store(tmp_path / "work")
+    job = JobQueue(runner, store).submit(spec(pipeline), is_durable=True)
+    store.save_row(job.id, {**job.to_row(), "state": "in_progress"})
+    store.close()
+    store = Store(tmp_path / "work")
+    found = JobQueue(runner, store).get(job.id)
+    assert (found.state, found.error.code) == (JobState.FAILED, "interrupted")
+    store.close()
+
+
 def test_a_row_that_cannot_be_read_is_dropped(pipeline, tmp_path):
     store = Store(tmp_path / "work")
     store.save_row("video_1", {"state": "queued"})

@@ -87,7 +87,7 @@ def test_undo_and_redo():
     assert times(editor.current()) == [10, 30, 20, 40, 50]
     editor.retime(7)  # nothing selected: all
     assert times(editor.current()) == [7] * 5
-    with pytest.raises(UserError, match="nothing to do again"):
+    with pytest.raises(UserError, match="nothing to redo"):
         editor.redo()
 
 

@@ -303,6 +303,26 @@ def test_cancel_and_leaving_free_the_slot(make_core):
     assert "Done" in make(handlers, token)[-1][0]
 
 
+def test_a_long_extension_is_cancelled_between_its_windows(make_core):
+    whole = whole_pipeline(max_frames=4, predicts=True)
+    handlers = Handlers(make_core(source=lambda: whole))
+    token = handlers.session(None).token
+    handlers.upload(token, [encode_sticker(moving_disc(whole.canvas, 2), ".webp")])
+    handlers.set(token, "task", "extend")
+    handlers.set(token, "extension", 478, 0)
+
+    async def cancelled() -> str:
+        settings = fields(variants=6, guidance=None, image_guidance=None)
+        async for view, _ in handlers.make(token, *settings):
+            if "Step" in view:
+                handlers.cancel(token)
+        return view
+
+    assert "Cancelled" in asyncio.run(cancelled())
+    job = handlers.session(token).job
+    assert 0 < job.steps_done < job.steps_total
+
+
 def test_progress_shows_steps_previews_and_the_queue(make_core, pipeline):
     core = make_core(ENDLESS_LIMITS)
     handlers = Handlers(core)
@@ -368,6 +388,17 @@ def test_edits_by_name(handlers, token):
         *_, notice = handlers.edit(token, do)
         assert notice == ""
     handlers.edit(token, "retime", 40)
+    before = handlers.session(token).editor.current()
+    assert handlers.edit(token, "crop", 1, 2, 3, 4)[-1] == ""
+    clip = handlers.session(token).editor.current()
+    np.testing.assert_array_equal(clip.frames, before.frames[:, 2:-4, 1:-3])
+    assert handlers.edit(token, "text", "Hi", "top", 30, "#ff0000", "#000000")[-1] == ""
+    assert handlers.session(token).editor.current() is not clip
+    assert "choose a tolerance" in handlers.edit(token, "cutout", 999)[-1]
+    shown = [handlers.export_preview(token, outline, *NO_OPTIONS[1:]) for outline in (0, 16)]
+    assert shown[0] != shown[1]
+    for _ in range(2):
+        handlers.edit(token, "undo")
     assert handlers.session(token).editor.current().durations_ms.tolist() == [40] * 16
     handlers.use_edited(token)
     assert handlers.session(token).storyboard.clip.num_frames == 16
@@ -440,4 +471,7 @@ def test_with_keys_the_page_asks_for_one(make_core):
         for password, status in (("wrong", 400), ("a-key-of-mine-0001", 200)):
             answer = client.post("/login", data={"username": "me", "password": password})
             assert answer.status_code == status
+        guesses = [{"username": "me", "password": f"wrong {number}"} for number in range(10)]
+        statuses = [client.post("/login", data=guess).status_code for guess in guesses]
+        assert statuses == [400] * 9 + [429]
         assert client.get("/config").status_code == 200

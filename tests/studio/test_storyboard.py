@@ -65,7 +65,7 @@ def test_a_dropped_clip_keeps_every_frame(count):
     if count < 80:
         assert storyboard.request(32).num_frames == 3 * count - 2
     storyboard.max_frames = count
-    with pytest.raises(UserError, match="the most here"):
+    with pytest.raises(UserError, match="the limit is"):
         storyboard.request(32)
 
 

@@ -1,5 +1,5 @@
-"""Serving a model: one queue of jobs for the studio and the REST interface.
+"""Serving a model: one queue of jobs for REST and the studio.
 
-The core (`limits`, `jobs`, `runner`, `store`, `uploads`, `spec`) knows no web framework; `api` is a
-thin FastAPI layer over it, `rdtf.app.studio` a thin Gradio one.
+`core`, `jobs`, `runner`, `store` and `spec` know no web framework; `api`, with `schema`, `requests`
+and `guard`, is a thin FastAPI layer over them, `rdtf.app.studio` a thin Gradio one.
 """

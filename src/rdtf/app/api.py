@@ -46,12 +46,12 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
     for code, text in {
         400: "Something in the request is wrong; `param` says what.",
         401: "No API key, or a wrong one.",
-        403: "The page of another site, or a foreign Host, asks.",
+        403: "A page of another site asks, or the Host header names another machine.",
         404: "No such video, or it has expired.",
         409: "The content is not there yet.",
         413: "Too large.",
         429: "The queue is full, or too many wrong keys; Retry-After says when to try again.",
-        500: "A mistake of the server.",
+        500: "Internal server error.",
         503: "The model is loading or can't be loaded.",
         507: "The disk is full.",
     }.items()
@@ -150,7 +150,7 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     async def internal(request: Request, error: Exception) -> Response:
-        refusal = ServiceError("a mistake of the server; see its log", code="internal")
+        refusal = ServiceError("internal server error; see the server's log", code="internal")
         refusal.status = 500
         return error_answer(refusal)
 
@@ -193,7 +193,7 @@ def _add_health(app: FastAPI, core: Core, metrics: Metrics) -> None:
     async def healthz() -> dict[str, str]:
         """The process lives."""
         if not core.queue.is_alive:
-            raise UnavailableError("the worker has stopped; start the server again")
+            raise UnavailableError("the worker has stopped; restart the server")
         return {"status": "ok"}
 
     @app.get("/readyz", tags=["health"], responses=_errors(503))

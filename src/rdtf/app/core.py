@@ -56,7 +56,7 @@ class Core:
         """Raise `UnavailableError` with the reason if no job could be done."""
         self.runner.pipeline(0)
         if not self.queue.is_alive:
-            raise UnavailableError("the worker has stopped; start the server again")
+            raise UnavailableError("the worker has stopped; restart the server")
         if not self.store.is_writable():
             raise UnavailableError("the work folder can't be written")
 

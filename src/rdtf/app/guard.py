@@ -103,7 +103,9 @@ class Guard:
         if length.isdigit() and int(length) > self._most:
             return self._too_large()
         if not self._has_keys and _is_rebound(scope, headers):
-            return ForeignHostError("this address answers to localhost and 127.0.0.1 only")
+            return ForeignHostError(
+                "without API keys, this server answers only to localhost and 127.0.0.1"
+            )
         if self._has_keys and _shows_key(scope):
             try:
                 self._attempts.check(client_address(scope))

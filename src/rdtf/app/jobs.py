@@ -245,8 +245,7 @@ class JobQueue:
         retry = self.retry_after_s()
         if len(self._waiting) >= self.limits.max_waiting:
             raise BusyError(
-                f"{len(self._waiting)} jobs are waiting, more are not taken; "
-                f"try again in {retry} s",
+                f"the queue is full: {len(self._waiting)} jobs are waiting; try again in {retry} s",
                 retry_after_s=retry,
             )
         if max_own is not None and sum(job.client == client for job in self._waiting) >= max_own:
@@ -257,7 +256,7 @@ class JobQueue:
         waiting = sum(job.spec.num_bytes for job in self._waiting)
         if spec is not None and waiting + spec.num_bytes > self.limits.max_waiting_bytes:
             raise BusyError(
-                f"the pictures of the waiting jobs fill the queue; try again in {retry} s",
+                f"the queue is full: waiting jobs hold too many pictures; try again in {retry} s",
                 retry_after_s=retry,
             )
 
@@ -277,7 +276,7 @@ class JobQueue:
                 self._waiting.append(job)
             elif job.state is JobState.IN_PROGRESS:
                 self._store.delete("jobs", job.id)
-                message = "the server stopped while the video was made; ask for it again"
+                message = "the server stopped while the video was being made; create it again"
                 self._settle(job, JobState.FAILED, ServiceError(message, code="interrupted"))
 
     def _save(self, job: Job) -> None:
@@ -407,4 +406,6 @@ def as_service_error(error: Exception) -> ServiceError:
     if isinstance(error, UserError):
         reason = getattr(error, "reason", None)
         return ServiceError(str(error), code=f"export_{reason}" if reason else "invalid_request")
-    return ServiceError("the job failed by a mistake of the server; see its log", code="internal")
+    return ServiceError(
+        "the job failed by internal server error; see the server's log", code="internal"
+    )

@@ -30,7 +30,7 @@ class ApiKeys:
             raise ConfigError(f"API key file {path} can't be read: {error}") from error
         keys = tuple(s for line in lines if (s := line.strip()) and not s.startswith("#"))
         if not keys:
-            raise ConfigError(f"API key file {path} holds no key; write one a line")
+            raise ConfigError(f"API key file {path} holds no key; write one per line")
         return cls(keys)
 
     def __bool__(self) -> bool:
@@ -57,7 +57,7 @@ class ApiKeys:
             return ""
         scheme, _, key = (authorization or "").partition(" ")
         if scheme.lower() != "bearer" or not self.holds(key.strip()):
-            raise WrongKeyError("a valid API key is needed: send Authorization: Bearer KEY")
+            raise WrongKeyError("a valid API key is required: send Authorization: Bearer KEY")
         return f"key-{_digest(key.strip()).hex()[:16]}"
 
 

@@ -57,7 +57,7 @@ def decode_upload(
     shown = shown_name(name)
     budget = limits.upload
     if len(data) > budget.max_bytes:
-        message = f"{shown} has {len(data)} bytes; at most {budget.max_bytes} are taken"
+        message = f"{shown} has {len(data)} bytes; the limit is {budget.max_bytes}"
         raise TooLargeError(message, param=param)
     try:
         if found := hidden_parts(data):
@@ -84,12 +84,12 @@ def decode_data_url(url: str, limits: Limits, *, param: str = "input_reference")
         ServiceError: another kind of URL, or not base64.
     """
     if len(url) > limits.max_data_url_chars:
-        message = f"a picture has {len(url)} characters; at most {limits.max_data_url_chars}"
+        message = f"a picture has {len(url)} characters; the limit is {limits.max_data_url_chars}"
         raise TooLargeError(message, param=param)
     match = _DATA_URL.match(url[:256])
     if match is None:
         message = (
-            "a picture in JSON must be a data URL (data:image/png;base64,...); none is fetched"
+            "a picture in JSON must be a data URL (data:image/png;base64,...); URLs are not fetched"
         )
         raise ServiceError(message, param=param)
     try:
@@ -112,7 +112,7 @@ def given_of(asked: CreateVideo | CreateVideoForm, core: Core, owner: str) -> li
     files = asked.input_reference if isinstance(asked, CreateVideoForm) else []
     references = asked.references() if isinstance(asked, CreateVideo) else []
     if len(files) + len(references) > limits.max_references:
-        message = f"at most {limits.max_references} pictures are taken"
+        message = f"at most {limits.max_references} pictures are accepted"
         raise ServiceError(message, param="input_reference")
     if isinstance(asked, CreateVideo):
         return [_referenced(reference, core, owner) for reference in references]
@@ -157,7 +157,7 @@ def to_spec(
     def check_frames(num_frames: int) -> None:
         """Before a clip of so many frames is allocated."""
         if num_frames > limits.max_frames:
-            message = f"{num_frames} frames are too many; at most {limits.max_frames} are made"
+            message = f"{num_frames} frames are too many; the limit is {limits.max_frames}"
             raise ServiceError(message, param="frames")
 
     try:

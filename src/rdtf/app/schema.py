@@ -52,7 +52,7 @@ class _Body(BaseModel):
 class Reference(_Body):
     """A given picture or clip: one of `image_url` and `video_id`."""
 
-    image_url: str | None = Field(default=None, description="Data URL; nothing is fetched.")
+    image_url: str | None = Field(default=None, description="Data URL; other URLs are not fetched.")
     video_id: str | None = Field(default=None, description="A completed video of your own.")
     frame: NonNegativeInt | None = Field(
         default=None, description="The frame that it becomes, from 0; `generate` only."
@@ -66,8 +66,8 @@ class VideoFields(_Body):
     model: str | None = Field(default=None, description="Name of the model; see /v1/models.")
     task: Literal["generate", "interpolate", "predict", "fill"] = Field(
         default="generate",
-        description="generate: from text, stills, or both; interpolate: frames between frames; "
-        "predict: frames behind or in front; fill: all frames but `known`.",
+        description="generate: from text, stills, or both; interpolate: new frames between frames; "
+        "predict: new frames at the end or start; fill: all frames but `known`.",
     )
     seconds: Seconds | None = Field(
         default=None, description="Length of the clip; a number or a text."
@@ -95,10 +95,10 @@ class VideoFields(_Body):
         default=None, description="fill: frames to keep, from 0."
     )
     factor: Annotated[int, Field(ge=2)] = Field(
-        default=2, description="interpolate: 2 = one between."
+        default=2, description="interpolate: 2 = one new frame between any two."
     )
-    after: NonNegativeInt = Field(default=0, description="predict: frames behind.")
-    before: NonNegativeInt = Field(default=0, description="predict: frames in front.")
+    after: NonNegativeInt = Field(default=0, description="predict: frames to add at the end.")
+    before: NonNegativeInt = Field(default=0, description="predict: frames to add at the start.")
     platform: str | None = Field(
         default=None, description="Export for a messenger (`rdtf export --list`); default webp."
     )

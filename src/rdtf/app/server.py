@@ -61,7 +61,7 @@ def bind(host: str, port: int) -> socket.socket:
         raise UserError(f"{host}:{port} can't be served: {reason}; name another --port") from error
     except OverflowError as error:
         listener.close()
-        raise UserError(f"port {port} does not exist; name one up to 65535") from error
+        raise UserError(f"port {port} does not exist; the highest is 65535") from error
     return listener
 
 

@@ -86,7 +86,7 @@ def check_spec(spec: JobSpec, limits: Limits) -> JobSpec:
 def check_prompt(prompt: str, limits: Limits) -> str:
     if len(prompt) > limits.max_prompt_chars:
         raise ServiceError(
-            f"the prompt has {len(prompt)} characters; at most {limits.max_prompt_chars} are read",
+            f"the prompt has {len(prompt)} characters; the limit is {limits.max_prompt_chars}",
             code="prompt_too_long",
             param="prompt",
         )

@@ -37,7 +37,7 @@ class ExportCommand:
     out: Output = None
     """Folder to write into."""
     check: bool = False
-    """Write nothing: hold files (or packs) against the platform's rules."""
+    """Check files (or packs) against the platform's rules; nothing is written."""
     list: bool = False
     """Show all platforms with their limits."""
     pack: str | None = None
@@ -51,18 +51,18 @@ class ExportCommand:
     """If the platform does not take the clip's length: refuse, cut the end, hold the last frame,
     or play faster or slower."""
     speed: float = 1.0
-    """Play so many times as fast."""
+    """Playback speed; 2 = twice as fast."""
     close: Literal["none", "ping-pong", "cross-fade", "boomerang", "generated"] = "none"
-    """Close the loop: forward and back; fade the end into the beginning; forward and back in the
-    same time; or with new frames by a model."""
+    """Close the loop. ping-pong: forward and back; cross-fade: the end fades into the beginning;
+    boomerang: forward and back in the same time; generated: new frames by a model."""
     model: Path | None = None
     """Run or saved pipeline that makes the frames for --close generated."""
     first: str = "0"
-    """Frame that the loop begins with, from 0, or "fullest": some platforms rest on it."""
+    """First frame of the loop, from 0, or "fullest"; some platforms show it as a still."""
     trim: bool = False
-    """Cut to what is visible."""
+    """Trim transparent borders."""
     pad: int = 0
-    """Transparent border in pixels of the source."""
+    """Transparent border to add, in pixels of the source."""
     outline: float = 0.0
     """White stroke around the picture, in pixels of the result; 8 is usual on 512."""
     outline_color: str = "#ffffff"

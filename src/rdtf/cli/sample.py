@@ -171,7 +171,7 @@ class Interpolate(_Sampling):
     factor: int = 2
     """2 = one new frame between any two."""
     prompt: str | None = None
-    """What it shows, if that helps."""
+    """Text that describes the clip; optional."""
 
     def run(self) -> None:
         from rdtf.sampling.requests import interpolate_request, visible
@@ -198,7 +198,7 @@ class Predict(_Sampling):
     before: int = 0
     """How many frames to add in front of it."""
     prompt: str | None = None
-    """What it shows, if that helps."""
+    """Text that describes the clip; optional."""
 
     def run(self) -> None:
         from rdtf.sampling.requests import predict_request, visible
@@ -225,7 +225,7 @@ class Fill(_Sampling):
     frames: int | None = None
     """Length of the result; default: that of the input."""
     prompt: str | None = None
-    """What it shows, if that helps."""
+    """Text that describes the clip; optional."""
 
     def run(self) -> None:
         from rdtf.sampling.requests import fill_request, visible

@@ -30,21 +30,22 @@ class StudioCommand:
     port: int = 7860
     """Port to listen on; 0 = any that is free."""
     api_key_file: Path | None = None
-    """File with one key a line; REST wants one as a bearer token, the page as its password."""
+    """File with API keys, one per line: bearer tokens for REST, passwords for the page."""
     work: Path | None = None
-    """Folder for jobs and uploads; jobs survive a restart. Default: one of yours for each port."""
+    """Folder for jobs and uploads; jobs survive a restart. Default:
+    ~/.local/state/rdtf/studio-PORT."""
     no_page: bool = False
     """REST only."""
     max_waiting: int = 32
-    """Jobs that may wait; more are told to come back."""
+    """Most jobs in the queue; further ones are refused (status 429)."""
     max_frames: int = 480
-    """Frames of one clip."""
+    """Most frames of one clip."""
     max_steps: int = 100
-    """Denoising steps of one job."""
+    """Most denoising steps of one job."""
     max_upload_mb: int = 16
-    """Size of one uploaded picture or clip, in MiB."""
+    """Largest uploaded picture or clip, in MiB."""
     keep_minutes: int = 60
-    """How long finished jobs can be fetched."""
+    """How long the results of finished jobs are kept."""
 
     def run(self) -> None:
         from rdtf.app.core import Core
@@ -67,7 +68,7 @@ class StudioCommand:
                 what = "REST" if self.no_page else "studio"
                 note(f"rdtf {what} at {address} (Ctrl-C stops it); loading the model")
                 if not keys and host not in ("127.0.0.1", "::1"):
-                    note("rdtf: everybody who can reach this address may use it: no --api-key-file")
+                    note("rdtf: anyone who can reach this address can use it; see --api-key-file")
 
             serve(core, listener, page=not self.no_page, on_up=up)
 

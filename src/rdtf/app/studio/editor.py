@@ -84,7 +84,7 @@ class Editor:
 
     def redo(self) -> None:
         if not self._redo:
-            raise UserError("there is nothing to do again")
+            raise UserError("there is nothing to redo")
         self._undo.append(self.current())
         self.clip, self.selected = self._redo.pop(), set()
 
@@ -148,7 +148,7 @@ def reverse(clip: Sticker) -> Sticker:
 def retime(clip: Sticker, indices: Iterable[int], frame_ms: int) -> Sticker:
     """These frames shown for `frame_ms` milliseconds each."""
     if not 1 <= frame_ms <= 10_000:
-        raise UserError(f"{frame_ms} ms for a frame are not 1 to 10000")
+        raise UserError(f"a frame can last 1 to 10000 ms, not {frame_ms}")
     durations = clip.durations_ms.copy()
     durations[_checked(clip, indices)] = frame_ms
     return clip.with_durations(durations)
@@ -159,7 +159,7 @@ def regenerate_request(clip: Sticker, indices: Iterable[int]) -> ClipRequest:
     hidden = _checked(clip, indices)
     kept = [index for index in range(clip.num_frames) if index not in hidden]
     if not kept:
-        raise UserError("keep at least one frame that the others can be made from")
+        raise UserError("keep at least one frame to regenerate the others from")
     return fill_request(clip, kept, clip.num_frames, clip.durations_ms)
 
 
@@ -177,7 +177,7 @@ def crop(clip: Sticker, left: int, top: int, right: int, bottom: int) -> Sticker
     if min(left, top, right, bottom) < 0:
         raise UserError("crop by 0 pixels or more at each side")
     if left + right >= clip.width or top + bottom >= clip.height:
-        raise UserError(f"nothing would be left of {clip.width} × {clip.height} pixels")
+        raise UserError(f"nothing would be left of {clip.width} × {clip.height} pixels; crop less")
     frames = clip.frames[:, top : clip.height - bottom, left : clip.width - right]
     return clip.replace(frames=np.ascontiguousarray(frames))
 
@@ -276,7 +276,7 @@ def with_text(
 
     words = words.strip()[:200]
     if not words:
-        raise UserError("write the text first")
+        raise UserError("enter the text first")
     if place not in PLACES:
         raise UserError(f"there is no place {place[:20]!r}; choose {', '.join(PLACES)}")
     if not 4 <= size_percent <= 60:

@@ -30,7 +30,7 @@ def mount_studio(app: FastAPI, core: Core) -> Handlers:
         build_page(handlers),
         path="/",
         auth=is_let_in if core.keys else None,
-        auth_message="Any name, and an API key as the password.",
+        auth_message="Any user name, and an API key as the password.",
         max_file_size=core.limits.upload.max_bytes,
         footer_links=[],
         run_history=False,

@@ -112,7 +112,9 @@ class Storyboard:
 
     def _start_stills(self, stickers: list[Sticker]) -> str:
         if len(stickers) > self.max_frames:
-            raise UserError(f"{len(stickers)} pictures are more than {self.max_frames} frames")
+            raise UserError(
+                f"{len(stickers)} pictures are too many; the limit is {self.max_frames} frames"
+            )
         words = ""
         if self.task != "animate":
             words = f"{TASKS[self.task]} needs a clip, so this picture will be animated."
@@ -144,7 +146,7 @@ class Storyboard:
             self.stills[index] = picture
             self._last = self._last if len(self.stills) > 1 else picture
         else:
-            raise UserError("pictures can be put into frames by Animate and Fix frames")
+            raise UserError("only Animate and Fix frames take pictures for single frames")
 
     def spread(self) -> None:
         """Distribute the stills evenly; in a loop the way back to the first takes its share."""
@@ -234,11 +236,11 @@ class Storyboard:
             return interpolate_request(clip, _FACTORS[self.task], self.loop)
         if self.task == "extend":
             if not self.before + self.after:
-                raise UserError("choose how many frames to add, behind or in front")
+                raise UserError("choose how many frames to add, at the end or at the start")
             self._check_length(clip.num_frames + self.before + self.after)
             return predict_request(clip, self.after, self.before)
         if not self.remade:
-            raise UserError("click the frames that are to be made again")
+            raise UserError("click the frames to regenerate first")
         return regenerate_request(clip, self.remade)
 
     def _animate_request(self, canvas: int) -> ClipRequest:
@@ -251,7 +253,7 @@ class Storyboard:
     def _check_length(self, num_frames: int) -> None:
         if num_frames > self.max_frames:
             raise UserError(
-                f"the result would have {num_frames} frames; {self.max_frames} are the most here. "
+                f"the result would have {num_frames} frames; the limit is {self.max_frames}. "
                 "Delete frames in Edit, or add fewer"
             )
 
