@@ -6,23 +6,24 @@ so that a search for what fits pays for each thing once.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
+from PIL import Image
 
 from rdtf.stickers import Sticker
-from rdtf.stickers.budget import DEFAULT_DURATION_MS, in_threads
-from rdtf.stickers.export import videos
+from rdtf.stickers.canvas import in_threads
 from rdtf.stickers.export.platforms import ExportError
 from rdtf.stickers.formats import gif, png, webm, webp
 from rdtf.stickers.formats.quantize import ColourTable
-from rdtf.stickers.formats.webm import to_planes
+from rdtf.stickers.formats.video import encode_video, to_planes
+from rdtf.stickers.info import DEFAULT_DURATION_MS
 
 _PART = 8  # frames of a long clip that stand for the others
-_ALPHA_THRESHOLD = 128  # where a format has no partial transparency
 
 
 @dataclass(frozen=True)
@@ -192,25 +193,25 @@ class WebpEncoder(_Base):
 class _PaletteEncoder(_Base):
     """Keeps the colours of all frames, and the latest reduction of them, which is large."""
 
-    def __init__(self, frames: np.ndarray, loop_count: int) -> None:
-        super().__init__(frames, loop_count)
-        self._reduced: tuple[int, np.ndarray, np.ndarray] | None = None
+    reduce: Callable[[ColourTable, int], tuple[np.ndarray, np.ndarray]]
+    _reduced: tuple[int, np.ndarray, np.ndarray] | None = None
 
     @cached_property
     def _table(self) -> ColourTable:
         return ColourTable(self._frames)
 
     def _palette(self, colors: int) -> tuple[np.ndarray, np.ndarray]:
-        """Indices uint8 [F, H, W] of all frames, and the palette, uint8 [n, 4]."""
+        """Indices uint8 [F, H, W] of all frames, and the palette, uint8 [n, 3 or 4]."""
         if self._reduced is None or self._reduced[0] != colors:
             self._reduced = None  # before the next is made
-            self._reduced = colors, *self._table.reduce(colors)
+            self._reduced = colors, *type(self).reduce(self._table, colors)
         return self._reduced[1:]
 
 
 class PngEncoder(_PaletteEncoder):
     """PNG and APNG: exact if that fits, else one palette with alpha for all frames."""
 
+    reduce = staticmethod(ColourTable.reduce)
     ladder = (
         Rung({"colors": None}, "all colours", exact=True),
         *(
@@ -230,38 +231,30 @@ class PngEncoder(_PaletteEncoder):
 class GifEncoder(_PaletteEncoder):
     """GIF: one palette for all frames, 1-bit alpha."""
 
+    reduce = staticmethod(gif.reduced)
     ladder = tuple(
         Rung({"colors": colors}, f"{colors} colours", colors >= 64)
         for colors in (256, 224, 192, 160, 128, 112, 96, 80, 64, 56, 48, 40, 32, 24, 16)
     )
 
     def __init__(self, frames: np.ndarray, loop_count: int) -> None:
-        seen = frames[..., 3:] >= _ALPHA_THRESHOLD
-        if not seen.any():
+        frames = gif.binary_alpha(frames)
+        if not frames[..., 3].any():
             raise ExportError(
                 "quality",
                 "GIF has no partial transparency, and every pixel here is more than half "
                 "transparent; set a background with --background",
             )
-        opaque = frames.copy()
-        opaque[..., 3] = 255
-        super().__init__(np.where(seen, opaque, 0).astype(np.uint8), loop_count)
-        self._has_holes = not seen.all()
+        super().__init__(frames, loop_count)
 
     def encode(self, keep: np.ndarray, durations_ms: np.ndarray, rung: Rung) -> bytes:
         clip = Sticker(self._frames[keep], durations_ms, self._loops(keep))
-        # Entry 0 is kept for what is transparent, even if nothing is.
-        room = rung.settings["colors"] - (not self._has_holes)
-        indices, palette = self._palette(room)
-        indices = indices[keep]
-        if not self._has_holes:
-            indices = indices + np.uint8(1)
-            palette = np.concatenate([np.zeros_like(palette[:1]), palette])
-        return gif.encode_indexed(clip, indices, palette[:, :3])
+        indices, palette = self._palette(rung.settings["colors"])
+        return gif.encode_indexed(clip, indices[keep], [palette])
 
 
 class AvifEncoder(_Base):
-    """AVIF with alpha, by libavif."""
+    """AVIF with alpha, by libavif; one frame gives a still picture."""
 
     ladder = tuple(
         Rung({"quality": quality}, f"lossy, quality {quality}", quality >= 55)
@@ -269,7 +262,14 @@ class AvifEncoder(_Base):
     )
 
     def encode(self, keep: np.ndarray, durations_ms: np.ndarray, rung: Rung) -> bytes:
-        return videos.encode_avif(self._clip(keep, durations_ms), **rung.settings)
+        first, *others = [Image.fromarray(frame) for frame in self._frames[keep]]
+        options: dict[str, Any] = {**rung.settings, "speed": 8, "subsampling": "4:2:0"}
+        if others:
+            times = durations_ms.tolist()
+            options |= {"save_all": True, "append_images": others, "duration": times}
+        stream = io.BytesIO()
+        first.save(stream, "AVIF", **options)
+        return stream.getvalue()
 
 
 class Mp4Encoder(_Base):
@@ -285,7 +285,14 @@ class Mp4Encoder(_Base):
 
     def encode(self, keep: np.ndarray, durations_ms: np.ndarray, rung: Rung) -> bytes:
         planes = [self._planes[index] for index in keep]
-        return videos.encode_mp4(planes, durations_ms, crf=rung.settings["crf"])
+        # Without B frames times are in order, and no player begins with a gap.
+        options = {
+            "crf": str(rung.settings["crf"]),
+            "preset": "medium",
+            "tune": "animation",
+            "bf": "0",
+        }
+        return encode_video(planes, durations_ms, "mp4", "libx264", options)
 
 
 def encoder_for(format: str, frames: np.ndarray, loop_count: int) -> Encoder:

@@ -149,7 +149,7 @@ def _losses(prepared: Prepared, found: Found, measured: Measured) -> tuple[Loss,
     """Of the frames that are shown, and of the clip over time, left-out frames included."""
     _, height, width, _ = prepared.frames.shape  # MP4 may have a row or column more
     seen = measured.seen_frames[:, :height, :width]
-    times = np.maximum(measured.durations_ms, 1)  # a plain picture has no time
+    times = np.maximum(measured.info.stored_ms, 1)  # a plain picture has no time
     loss = visual_loss(lambda index: prepared.frames[found.keep[index]], times, seen, times)
     if len(found.keep) >= prepared.source.num_frames:
         return loss, loss
@@ -189,10 +189,10 @@ def _own_budget(prepared: Prepared, found: Found) -> Budget:
 
 def _differences(prepared: Prepared, found: Found, measured: Measured) -> str:
     """How the file, read back, differs from what was meant; "" if it does not."""
-    if measured.num_frames != len(found.keep):
-        return f"{measured.num_frames} frames instead of {len(found.keep)}"
+    if measured.info.num_frames != len(found.keep):
+        return f"{measured.info.num_frames} frames instead of {len(found.keep)}"
     total = prepared.source.total_ms
-    if measured.num_frames > 1 and abs(measured.total_ms - total) > TOTAL_TOLERANCE_MS:
+    if measured.info.num_frames > 1 and abs(measured.total_ms - total) > TOTAL_TOLERANCE_MS:
         return f"{measured.total_ms} ms instead of {total} ms"
     seen = visible(measured.seen_frames)
     if measured.frames is not measured.seen_frames and (visible(measured.frames) != seen).any():

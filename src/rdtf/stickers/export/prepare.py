@@ -9,8 +9,7 @@ from functools import cached_property
 import numpy as np
 
 from rdtf.stickers import DEFAULT_BUDGET, Sticker
-from rdtf.stickers.budget import in_threads
-from rdtf.stickers.canvas import fit_frame, fitted_size, letterbox, on_background
+from rdtf.stickers.canvas import fit_frame, fitted_size, in_threads, letterbox, on_background
 from rdtf.stickers.export.options import ExportOptions
 from rdtf.stickers.export.platforms import ExportError, Platform, format_limits
 from rdtf.stickers.export.shapes import WHITE, outline
