@@ -15,7 +15,7 @@ from rdtf.stickers.canvas import on_background
 from rdtf.stickers.export import ExportError, ExportOptions, check_bytes, export_sticker, platforms
 from rdtf.stickers.export.measured import decode_by_others, measure
 from rdtf.stickers.export.platforms import find_platform
-from rdtf.stickers.export.search import visual_loss
+from rdtf.stickers.export.report import visual_loss
 
 from .clips import ball, noise
 
