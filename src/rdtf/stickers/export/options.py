@@ -159,8 +159,10 @@ def parse_color(text: str) -> Color:
     """
     text = re.sub(r"^(?=[0-9a-fA-F]{3,6}$)", "#", text.strip())
     try:
-        red, green, blue = ImageColor.getrgb(text)
-    except ValueError as error:
+        rgb = ImageColor.getrgb(text)
+    except ValueError:
+        rgb = ()
+    if len(rgb) != 3:
         message = f"colour {text!r} must be like #ff8800, or a name such as white"
-        raise ExportError("option", message) from error
-    return red, green, blue
+        raise ExportError("option", message)
+    return rgb
