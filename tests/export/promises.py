@@ -27,7 +27,7 @@ from rdtf.stickers.export import (
     export_sticker,
     platforms,
 )
-from rdtf.stickers.export.measured import decode_elsewhere
+from rdtf.stickers.export.measured import decode_by_others
 from rdtf.stickers.export.platforms import FILE_FORMATS, Platform
 
 from .clips import random_clip
@@ -125,10 +125,10 @@ def _assert_kept(case: Case, export: Export) -> None:
 def _assert_plays_as_long(case: Case, export: Export) -> None:
     """To another decoder, and compared with the clip itself: nothing is changed in silence."""
     container = {"apng": "png"}.get(case.platform.id, case.platform.format)
-    seen = decode_elsewhere(export.data, container, BUDGET)
-    total, report = int(seen.durations_ms.sum()), export.report
-    assert len(seen.frames) == report.num_frames
-    assert seen.frames.shape[1] - report.height in ((0, 1) if container == "mp4" else (0,))
+    frames, durations_ms = decode_by_others(export.data, container, BUDGET)
+    total, report = int(durations_ms.sum()), export.report
+    assert len(frames) == report.num_frames
+    assert frames.shape[1] - report.height in ((0, 1) if container == "mp4" else (0,))
     if report.num_frames == 1:
         return
     assert abs(total - report.source_ms) <= 10, f"{total} ms, {report}"

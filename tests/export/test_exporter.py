@@ -13,9 +13,9 @@ from PIL import Image
 from rdtf.stickers import Budget, Sticker, decode_sticker, read_sticker
 from rdtf.stickers.canvas import on_background
 from rdtf.stickers.export import ExportError, ExportOptions, check_bytes, export_sticker, platforms
-from rdtf.stickers.export.measured import decode_elsewhere, measure
+from rdtf.stickers.export.measured import decode_by_others, measure
 from rdtf.stickers.export.platforms import find_platform
-from rdtf.stickers.export.search import visual_loss
+from rdtf.stickers.export.report import visual_loss
 
 from .clips import ball, noise
 
@@ -101,9 +101,9 @@ def test_webm_is_the_same_to_libvpx_and_to_ffmpeg():
     clip = ball(8, 96)
     export = export_sticker(clip, "telegram-emoji")
     libvpx = decode_sticker(export.data)
-    other = decode_elsewhere(export.data, "webm", Budget())
-    np.testing.assert_array_equal(libvpx.frames, other.frames)
-    assert libvpx.durations_ms.tolist() == other.durations_ms.tolist() == [100] * 8
+    other, durations_ms = decode_by_others(export.data, "webm", Budget())
+    np.testing.assert_array_equal(libvpx.frames, other)
+    assert libvpx.durations_ms.tolist() == durations_ms.tolist() == [100] * 8
     big = clip.fit_canvas(100)
     assert np.abs(libvpx.frames[..., 3].astype(int) - big.frames[..., 3]).mean() < 0.2
     loss = visual_loss(lambda i: big.frames[i], big.durations_ms, libvpx.frames, np.full(8, 100))
@@ -151,12 +151,12 @@ def test_whatsapp_files_are_read_by_libwebp_as_written():
 def test_avif_and_mp4_come_back():
     clip = ball(5, 50).with_durations([40, 60, 80, 100, 120])
     avif = measure(export_sticker(clip, "avif").data, "x", Budget())
-    assert avif.durations_ms == (40, 60, 80, 100, 120)
+    assert avif.info.stored_ms == (40, 60, 80, 100, 120)
     assert np.abs(avif.frames[..., 3].astype(int) - clip.frames[..., 3]).mean() < 1
     odd = trimmed(clip, 49, 51)
     mp4 = measure(export_sticker(odd, "mp4", background=(0, 90, 200)).data, "x", Budget())
-    assert mp4.durations_ms == (40, 60, 80, 100, 120) and mp4.codec == "h264"
-    assert (mp4.width, mp4.height) == (52, 50) and not mp4.has_sound
+    assert mp4.info.stored_ms == (40, 60, 80, 100, 120) and mp4.codec == "h264"
+    assert (mp4.info.width, mp4.info.height) == (52, 50) and not mp4.has_sound
     expected = on_background(odd.frames, (0, 90, 200)).astype(int)
     assert np.abs(mp4.frames[:, :49, :51, :3] - expected).mean() < 4
 
@@ -283,8 +283,8 @@ def test_the_sticker_exports_itself(tmp_path):
         ({"time": "squeeze"}, "one of refuse"),
         ({"close": "knot"}, "one of none"),
         ({"max_bytes": 0}, "at least 1"),
-        ({"background": (1, 2)}, "background colour"),
-        ({"outline_color": (1, 2, 999), "outline_px": 3}, "outline colour"),
+        ({"background": (1, 2)}, "background .* must be three"),
+        ({"outline_color": (1, 2, 999), "outline_px": 3}, "outline_color .* must be three"),
         ({"colour": 3}, "unknown option 'colour'"),
         ({"close": "cross-fade"}, "can't cross-fade"),
         ({"speed": 0}, "speed"),

@@ -9,16 +9,18 @@ import pytest
 
 from rdtf.stickers import Sticker
 from rdtf.stickers.export import ExportError
-from rdtf.stickers.export.encoders import ENCODERS, Rung, encoder_for
+from rdtf.stickers.export.encoders import ENCODERS, Encoder, QualityStep
 from rdtf.stickers.export.search import SMOOTH_RATE, search
 
 from .clips import ball, noise
 
 
-class Weighed:
+class Weighed(Encoder):
     """An encoder whose files weigh what a formula says, to see what the search asks for."""
 
-    ladder = tuple(Rung({"level": level}, f"level {level}", good=level < 6) for level in range(12))
+    ladder = tuple(
+        QualityStep({"level": level}, f"level {level}", good=level < 6) for level in range(12)
+    )
 
     def __init__(self, bytes_per_frame: float, estimates: float | None = None) -> None:
         self.bytes_per_frame, self.estimates = bytes_per_frame, estimates
@@ -27,14 +29,16 @@ class Weighed:
     def size(self, num_frames: int, level: int) -> int:
         return round(self.bytes_per_frame * num_frames * 0.8**level)
 
-    def encode(self, keep: np.ndarray, durations_ms: np.ndarray, rung: Rung) -> bytes:
+    def encode(self, keep: np.ndarray, durations_ms: np.ndarray, step: QualityStep) -> bytes:
         self.files += 1
-        return bytes(self.size(len(keep), rung.settings["level"]))
+        return bytes(self.size(len(keep), step.settings["level"]))
 
-    def estimate(self, keep: np.ndarray, durations_ms: np.ndarray, rung: Rung) -> float | None:
+    def estimate(
+        self, keep: np.ndarray, durations_ms: np.ndarray, step: QualityStep
+    ) -> float | None:
         if self.estimates is None:
             return None
-        return self.size(len(keep), rung.settings["level"]) * self.estimates
+        return self.size(len(keep), step.settings["level"]) * self.estimates
 
 
 CLIP = ball(60, size=16, duration_ms=33)
@@ -59,7 +63,7 @@ def test_settings_then_frames_then_worse_settings_then_fewer_frames(
     encoder = Weighed(1000, estimates)
     found = search(encoder, CLIP, limit)
     assert len(found.data) <= limit
-    assert found.rung.settings["level"] == level
+    assert found.quality.settings["level"] == level
     assert abs(len(found.keep) - num_frames) <= 2
     assert len(found.data) >= 0.78 * limit or limit == 10**6
     assert found.durations_ms.sum() == CLIP.total_ms
@@ -75,7 +79,7 @@ def test_what_can_not_fit_is_refused(estimates):
 
 def test_without_a_limit_the_best_is_taken_at_once():
     encoder = Weighed(1000)
-    assert search(encoder, CLIP, None).rung is encoder.ladder[0] and encoder.files == 1
+    assert search(encoder, CLIP, None).quality is encoder.ladder[0] and encoder.files == 1
 
 
 def test_a_platform_may_want_more_frames():
@@ -85,31 +89,31 @@ def test_a_platform_may_want_more_frames():
 
 @pytest.mark.parametrize("format", sorted(ENCODERS))
 def test_sizes_fall_along_every_ladder(format):
-    """On the whole: no rung is more than a tenth larger than the best one before it."""
+    """On the whole: no step is more than a tenth larger than the best one before it."""
     clip = ball(6, 96)
     rough = clip.frames + np.random.default_rng(1).integers(0, 9, clip.frames.shape, np.uint8)
     rough[..., 3] = clip.frames[..., 3]
-    encoder = encoder_for(format, rough.clip(0, 255).astype(np.uint8), 0)
+    encoder = ENCODERS[format](rough.clip(0, 255).astype(np.uint8), 0)
     sizes = [
-        len(encoder.encode(np.arange(6), clip.durations_ms, rung))
-        for rung in encoder.ladder
-        if not rung.exact
+        len(encoder.encode(np.arange(6), clip.durations_ms, step))
+        for step in encoder.ladder
+        if not step.exact
     ]
     assert (np.asarray(sizes[1:]) <= 1.1 * np.minimum.accumulate(sizes[:-1])).all(), sizes
     assert sizes[-1] < 0.8 * sizes[0]
-    goods = [rung.good for rung in encoder.ladder]
+    goods = [step.good for step in encoder.ladder]
     assert goods == sorted(goods, reverse=True) and goods[0] and not goods[-1]
 
 
 @pytest.mark.parametrize("format", sorted(ENCODERS))
 def test_estimates_are_near(format):
     clip = noise(30, 48)
-    encoder = encoder_for(format, clip.frames, 0)
-    rung = encoder.ladder[2]
+    encoder = ENCODERS[format](clip.frames, 0)
+    step = encoder.ladder[2]
     keep = np.arange(30)
-    estimate = encoder.estimate(keep, clip.durations_ms, rung)
+    estimate = encoder.estimate(keep, clip.durations_ms, step)
     assert estimate is not None
-    size = len(encoder.encode(keep, clip.durations_ms, rung))
+    size = len(encoder.encode(keep, clip.durations_ms, step))
     # Noise is the worst case: drafts of what is drawn are a third larger, those of noise are not.
     assert size / 1.6 < estimate < size * 1.6
 
@@ -117,5 +121,5 @@ def test_estimates_are_near(format):
 def test_one_frame_is_enough_for_every_encoder():
     still = Sticker(ball(1, 33).frames, np.array([100]))
     for format in ENCODERS:
-        found = search(encoder_for(format, still.frames, 0), still, 50_000)
+        found = search(ENCODERS[format](still.frames, 0), still, 50_000)
         assert len(found.keep) == 1 and len(found.data) <= 50_000

@@ -155,15 +155,13 @@ def test_png_palette_is_smaller_and_close():
     assert np.abs(result.premultiplied() - sticker.premultiplied()).mean() < 0.02
 
 
-def test_gif_dithering_and_few_colours():
+def test_gif_of_few_colours():
     ramp = np.linspace(0, 255, 64 * 64).astype(np.uint8).reshape(1, 64, 64)
     frames = np.stack([ramp, 255 - ramp, ramp // 2, np.full_like(ramp, 255)], axis=-1)
     sticker = Sticker(frames, np.array([100]))
-    flat, dithered = (again(sticker, ".gif", colors=8, dither=dither) for dither in (False, True))
-    for result in (flat, dithered):
-        assert len(np.unique(result.frames.reshape(-1, 4), axis=0)) <= 7
-        assert np.abs(result.frames.astype(int) - frames).mean() < 20
-    assert (flat.frames != dithered.frames).any()
+    result = again(sticker, ".gif", colors=8)
+    assert len(np.unique(result.frames.reshape(-1, 4), axis=0)) <= 7
+    assert np.abs(result.frames.astype(int) - frames).mean() < 20
 
 
 def test_webm_keeps_colour_next_to_transparency():

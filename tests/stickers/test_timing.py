@@ -5,7 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdtf.stickers import decode_sticker
-from rdtf.stickers.budget import gif_delays_cs, whole_durations
+from rdtf.stickers.formats.gif import gif_delays_cs
+from rdtf.stickers.info import whole_durations
 
 from .samples import gif_bytes
 

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdtf.stickers import StickerError, decode_sticker, encode_sticker
-from rdtf.stickers.formats.webm import stated_sizes, to_rgba, to_video_frame
+from rdtf.stickers.formats.video import planes_to_frame, to_planes, to_rgba
+from rdtf.stickers.formats.webm import stated_sizes
 
 from .samples import clip
 
@@ -44,7 +45,7 @@ def test_planes_keep_alpha_and_flat_colour(height: int, width: int, seed: int):
     random = np.random.default_rng(seed)
     pixels = random.integers(0, 256, (height, width, 4), dtype=np.uint8)
     pixels[..., :3] = pixels[0, 0, :3]
-    again = to_rgba(to_video_frame(pixels))
+    again = to_rgba(planes_to_frame(to_planes(pixels)))
     np.testing.assert_array_equal(again[..., 3], pixels[..., 3])
     assert np.abs(again.astype(int) - pixels).max() <= 2
 

@@ -7,11 +7,20 @@ nothing and must not reach its neighbours.
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 from PIL import Image
 
 from rdtf.errors import StickerError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_MAX_THREADS = 4  # each holds a frame and what the encoder needs for it
 
 
 def premultiply(frames: np.ndarray) -> np.ndarray:
@@ -102,3 +111,12 @@ def _resampling(old: tuple[int, ...], new: tuple[int, int]) -> Image.Resampling:
     if old[0] % new[0] == 0 and old[1] % new[1] == 0:
         return Image.Resampling.BOX  # exact means over whole pixels
     return Image.Resampling.HAMMING  # an area mean without ringing at uneven ratios
+
+
+def in_threads(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
+    """`[work(item) for item in items]`, by as many threads as there are processors, at most 4."""
+    threads = min(_MAX_THREADS, os.cpu_count() or 1, len(items))
+    if threads <= 1:
+        return [work(item) for item in items]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(work, items))

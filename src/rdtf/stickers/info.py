@@ -1,4 +1,4 @@
-"""What the headers of a sticker file say, checked against the budget."""
+"""What the headers of a sticker file say, checked against the budget, and durations as shown."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rdtf.stickers.budget import Budget, rounded_durations, whole_durations
+from rdtf.errors import StickerError
+from rdtf.stickers.budget import Budget
 from rdtf.stickers.formats.pillow import upright_size
+
+#: How long a frame without a usable duration is shown: what browsers do.
+DEFAULT_DURATION_MS = 100
 
 
 @dataclass(frozen=True)
@@ -23,9 +27,9 @@ class StickerInfo:
         loop_count: how often it plays; 0 = for ever.
         stored_ms: milliseconds as the file states them, whatever players make of them.
         is_animated: it is stored as an animation, be it of one frame.
-        has_hidden_picture: where animation is not played, a picture is shown that is not the first
-            frame.
+        has_hidden_picture: players without animation show a picture that is not the first frame.
         turned: how the stored pictures are turned, see `pillow.orientation`.
+        end: where the picture ends in the file, in bytes; readers ignore what follows.
         not_drawn: parts of a Lottie animation that the renderer leaves out, in words.
     """
 
@@ -39,6 +43,7 @@ class StickerInfo:
     is_animated: bool = False
     has_hidden_picture: bool = False
     turned: int = 1
+    end: int = 0
     not_drawn: tuple[str, ...] = ()
 
     @property
@@ -64,18 +69,19 @@ def checked_info(
     stored_ms: Sequence[float] | np.ndarray,
     loop_count: int = 0,
     *,
+    end: int = 0,
     ignored_ms: float = 0,
     is_animated: bool | None = None,
     has_hidden_picture: bool = False,
     turned: int = 1,
 ) -> StickerInfo:
-    """A `StickerInfo` for a canvas that the budget allows.
+    """A `StickerInfo` for a clip that the budget allows.
 
     Args:
         size: (width, height) as stored.
         stored_ms: of each frame, as the file states it.
         ignored_ms: stored durations up to this one are not followed by players.
-        is_animated: None if more than one frame tells.
+        is_animated: by default, more than one frame.
     """
     durations = whole_durations(stored_ms, ignored_ms=ignored_ms)
     budget.check_clip(name, len(durations), *size)
@@ -90,4 +96,32 @@ def checked_info(
         len(durations) > 1 if is_animated is None else is_animated,
         has_hidden_picture,
         turned,
+        end,
     )
+
+
+def whole_durations(exact_ms: Sequence[float] | np.ndarray, *, ignored_ms: float = 0) -> np.ndarray:
+    """What players show: integer milliseconds, int64 [F], each >= 1.
+
+    Frames of at most `ignored_ms` last `DEFAULT_DURATION_MS`; otherwise as `rounded_durations`.
+    """
+    exact = np.asarray(exact_ms, dtype=np.float64)
+    exact = np.where(exact > ignored_ms, exact, DEFAULT_DURATION_MS)
+    return np.maximum(rounded_durations(exact), 1)
+
+
+def rounded_durations(exact_ms: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Integer milliseconds, int64 [F], whose sum is the rounded sum of `exact_ms`.
+
+    The running total is rounded, not each frame, so 60 frames a second stay 60 a second.
+    """
+    ends = np.rint(np.cumsum(np.asarray(exact_ms, np.float64))).astype(np.int64)
+    return np.diff(ends, prepend=0)
+
+
+def damaged(name: str, format: str, what: str) -> StickerError:
+    return StickerError(f"{name}: the {format} is damaged ({what}); get it again")
+
+
+def cut_off(name: str, format: str) -> StickerError:
+    return StickerError(f"{name}: the {format} is cut off; get the whole file")

@@ -17,11 +17,10 @@ from PIL import Image
 
 from rdtf.errors import StickerError, UserError
 from rdtf.fileio import read_json
-from rdtf.stickers import still
-from rdtf.stickers.budget import DEFAULT_BUDGET, DEFAULT_DURATION_MS, Budget, read_bytes, recognise
+from rdtf.stickers.budget import DEFAULT_BUDGET, Budget, read_bytes
 from rdtf.stickers.canvas import fitted_size
-from rdtf.stickers.formats import gif, lottie, png, webm, webp
-from rdtf.stickers.info import StickerInfo, checked_info
+from rdtf.stickers.formats import gif, jpeg, lottie, png, webm, webp
+from rdtf.stickers.info import DEFAULT_DURATION_MS, StickerInfo, checked_info
 from rdtf.stickers.sticker import Sticker
 
 FRAME_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg")
@@ -82,7 +81,7 @@ _INSPECTORS: dict[str, Callable[[bytes, str, Budget], StickerInfo]] = {
     "gif": gif.inspect,
     "webp": webp.inspect,
     "png": png.inspect,
-    "jpeg": still.inspect,
+    "jpeg": jpeg.inspect,
     "webm": webm.inspect,
     "lottie": lottie.inspect,
 }
@@ -90,10 +89,10 @@ _DECODERS: dict[str, Callable[[bytes, str, Budget], Sticker]] = {
     "gif": gif.decode,
     "webp": webp.decode,
     "png": png.decode,
-    "jpeg": still.decode,
+    "jpeg": jpeg.decode,
     "webm": webm.decode,
 }
-#: What parsers and decoders raise on damaged files.
+#: What parsers and decoders raise on damaged files, PyAV's errors apart.
 _DAMAGE = (
     OSError,
     SyntaxError,
@@ -101,6 +100,7 @@ _DAMAGE = (
     EOFError,
     IndexError,
     MemoryError,
+    RuntimeError,  # libavif
     struct.error,
     zlib.error,
 )
@@ -142,7 +142,7 @@ def decode_sticker(
     budget.check_bytes(name, len(data))
     format = recognise(data, name)
     decoders = {**_DECODERS, "lottie": functools.partial(lottie.decode, size=lottie_size)}
-    with _damage_as_sticker_error(name, format):
+    with damage_as_sticker_error(name, format):
         return _reduced(decoders[format](data, name, budget), budget.max_canvas)
 
 
@@ -169,12 +169,13 @@ def probe(path: Path | str, budget: Budget = DEFAULT_BUDGET) -> StickerInfo:
     if path.is_dir():
         files = frame_files(path, budget)
         return folder_info(path, [probe(file, budget) for file in files], budget)
-    return _inspect(read_bytes(path, budget), str(path), budget)
+    return inspect(read_bytes(path, budget), str(path), budget)
 
 
-def _inspect(data: bytes, name: str, budget: Budget) -> StickerInfo:
+def inspect(data: bytes, name: str, budget: Budget) -> StickerInfo:
+    """Like `probe`, from the bytes of a file; `name` is what errors call it."""
     format = recognise(data, name)
-    with _damage_as_sticker_error(name, format):
+    with damage_as_sticker_error(name, format):
         return _INSPECTORS[format](data, name, budget)
 
 
@@ -190,7 +191,8 @@ def _read_folder(folder: Path, budget: Budget) -> Sticker:
 
 
 @contextlib.contextmanager
-def _damage_as_sticker_error(name: str, format: str) -> Iterator[None]:
+def damage_as_sticker_error(name: str, format: str) -> Iterator[None]:
+    """What parsers and decoders raise inside becomes a `StickerError` of one line."""
     try:
         yield
     except UserError:
@@ -206,3 +208,37 @@ def _video_errors() -> tuple[type[Exception], ...]:
     """What PyAV raises, if it was ever needed: it is imported by who reads or writes videos."""
     av = sys.modules.get("av")
     return () if av is None else (av.FFmpegError,)
+
+
+def recognise(data: bytes, name: str) -> str:
+    """The format by its first bytes: "gif", "webp", "png", "jpeg", "webm" or "lottie"."""
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return "gif"
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return "webp"
+    for magic, format in _MAGIC.items():
+        if data.startswith(magic):
+            return format
+    text = data[:1024].removeprefix(b"\xef\xbb\xbf").lstrip()
+    if text.startswith(b"{"):
+        return "lottie"
+    raise StickerError(f"{name} {_describe(data, text)}; give a {_KNOWN} file")
+
+
+_MAGIC = {
+    b"\x89PNG\r\n\x1a\n": "png",
+    b"\xff\xd8\xff": "jpeg",
+    b"\x1a\x45\xdf\xa3": "webm",
+    b"\x1f\x8b": "lottie",
+}
+_KNOWN = "GIF, WebP, PNG, APNG, WebM, Lottie, TGS or JPEG"
+
+
+def _describe(data: bytes, text: bytes) -> str:
+    if not data:
+        return "is empty"
+    if text[:1] == b"<":
+        return "is a web page or other markup, not a picture"
+    if data[4:8] == b"ftyp":
+        return "is an MP4, HEIC or AVIF file, which is not supported"
+    return "is not a supported picture"

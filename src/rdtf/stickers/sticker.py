@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rdtf.errors import StickerError
-from rdtf.stickers.budget import DEFAULT_BUDGET, DEFAULT_DURATION_MS, Budget
+from rdtf.stickers.budget import DEFAULT_BUDGET, Budget
 from rdtf.stickers.canvas import fit_frame, on_background, premultiply, unpremultiply
+from rdtf.stickers.info import DEFAULT_DURATION_MS
 
 if TYPE_CHECKING:
     from rdtf.stickers.export import Export

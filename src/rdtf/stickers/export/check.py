@@ -6,16 +6,12 @@ budget before anything is decoded, and a file that is also something else is ref
 
 from __future__ import annotations
 
-import struct
-import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import av
 import numpy as np
-from PIL import Image
 
 from rdtf.errors import UserError
 from rdtf.stickers import DEFAULT_BUDGET, Budget, LottieFile, Sticker
@@ -31,22 +27,8 @@ from rdtf.stickers.export.platforms import (
     dated,
     find_platform,
 )
+from rdtf.stickers.read import damage_as_sticker_error
 
-#: What parsers and decoders raise on damaged files.
-DAMAGE = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    IndexError,
-    MemoryError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-    av.FFmpegError,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
-)
 _FULL_ENOUGH = 0.8  # of what the fullest frame shows
 
 
@@ -138,15 +120,15 @@ def checked(
     """The report and what was measured; None if the file can't be read."""
     platform = _with_rules(platform)
     try:
-        if container_of(data, name) == "lottie":
+        container = container_of(data, name)
+        if container == "lottie":
             return _lottie(data, name, platform, budget), None
-        found = measure(data, name, budget)
-        foreign = foreign_parts(data, found.container)
+        with damage_as_sticker_error(name, container):
+            found = measure(data, name, budget)
+        foreign = foreign_parts(data, container, found.info.end)
     except UserError as error:
-        return _unreadable(name, platform, str(error)), None
-    except DAMAGE as error:
-        reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        return _unreadable(name, platform, f"damaged ({reason})"), None
+        finding = Finding("readable", False, str(error), "a complete file")
+        return CheckReport(name, platform.id, (finding,), dated()), None
     findings = tuple(_findings(found, foreign, platform))
     return CheckReport(name, platform.id, findings, dated()), found
 
@@ -156,11 +138,6 @@ def _with_rules(name: str | Platform) -> Platform:
     if platform.format in FILE_FORMATS:
         raise ExportError("option", f"{platform.title} has no rules to check a file against")
     return platform
-
-
-def _unreadable(name: str, platform: Platform, why: str) -> CheckReport:
-    finding = Finding("readable", False, why, "a complete file")
-    return CheckReport(name, platform.id, (finding,), dated())
 
 
 def _lottie(data: bytes, name: str, platform: Platform, budget: Budget) -> CheckReport:
@@ -175,7 +152,7 @@ def _lottie(data: bytes, name: str, platform: Platform, budget: Budget) -> Check
 
 def _findings(found: Measured, foreign: list[str], platform: Platform) -> Iterator[Finding]:
     formats = " or ".join(platform.formats)
-    yield Finding("format", found.container in platform.formats, found.container, formats)
+    yield Finding("format", found.info.format in platform.formats, found.info.format, formats)
     alone = "nothing else in the file"
     yield Finding("one file only", not foreign, "; ".join(foreign) or alone, alone)
     same = "the same in every decoder"
@@ -187,9 +164,9 @@ def _findings(found: Measured, foreign: list[str], platform: Platform) -> Iterat
     motion = _motion(found, platform)
     if motion is not None:
         yield motion
-    if found.shown_ms != found.durations_ms and found.num_frames > 1:
+    if found.info.durations_ms != found.info.stored_ms and found.info.num_frames > 1:
         shown = (
-            f"players show very short frames for 100 ms; the clip takes {sum(found.shown_ms)} ms"
+            f"players show very short frames for 100 ms; the clip takes {found.info.total_ms} ms"
         )
         yield Finding("playback", False, shown, "20 ms or more for each frame", True)
     for limits, is_advice in ((platform.limits, False), (platform.advice, True)):
@@ -204,9 +181,9 @@ def _motion(found: Measured, platform: Platform) -> Finding | None:
     if platform.still == "yes":
         return None
     equal = bool((found.frames == found.frames[0]).all())
-    words = "no motion" if equal else f"{found.num_frames} frames"
+    words = "no motion" if equal else f"{found.info.num_frames} frames"
     if platform.still == "only":
-        passed = found.num_frames == 1 and not found.is_animated
+        passed = found.info.num_frames == 1 and not found.info.is_animated
         return Finding("still", passed, words, "a single frame")
     return Finding("animated", not equal, words, "motion")
 
@@ -218,19 +195,19 @@ _Verdict = tuple[bool, str, str]
 
 def _canvas(found: Measured, limit: Limit) -> _Verdict:
     wide, high = limit.value
-    size = (found.width, found.height)
+    size = (found.info.width, found.info.height)
     if limit.rule == "exact":
         passed, asked = size == (wide, high), f"exactly {wide} x {high}"
     elif limit.rule == "one side":
         passed = max(size) == wide
         asked = f"longer side exactly {wide}"
     elif limit.rule == "height":
-        passed = found.height == high and found.width <= wide
+        passed = found.info.height == high and found.info.width <= wide
         asked = f"{high} high, at most {wide} wide"
     else:
         passed = size[0] == size[1] and limit.min <= size[0] <= wide
         asked = f"square, {limit.min} to {wide}"
-    return passed, f"{found.width} x {found.height}", asked
+    return passed, f"{found.info.width} x {found.info.height}", asked
 
 
 def _bytes(found: Measured, limit: Limit) -> _Verdict:
@@ -238,19 +215,19 @@ def _bytes(found: Measured, limit: Limit) -> _Verdict:
 
 
 def _fps(found: Measured, limit: Limit) -> _Verdict:
-    if found.num_frames == 1:
+    if found.info.num_frames == 1:
         return True, "one frame", f"at most {limit.value}"
     if not found.total_ms:
         return False, "no durations", f"at most {limit.value} a second"
-    rate = found.num_frames * 1000 / found.total_ms
+    rate = found.info.num_frames * 1000 / found.total_ms
     # Times are whole milliseconds, so one more or less is no higher rate.
-    passed = found.num_frames * 1000 <= limit.value * (found.total_ms + 1)
+    passed = found.info.num_frames * 1000 <= limit.value * (found.total_ms + 1)
     return passed, f"{rate:.4g} a second", f"at most {limit.value} a second"
 
 
 def _total(found: Measured, limit: Limit) -> _Verdict:
-    plays = max(found.loop_count, 1) if "all plays" in limit.note else 1
-    total = found.total_ms * plays if found.num_frames > 1 else 0
+    plays = max(found.info.loop_count, 1) if "all plays" in limit.note else 1
+    total = found.total_ms * plays if found.info.num_frames > 1 else 0
     words = f"{plays} x {found.total_ms / 1000:g} s" if plays > 1 else f"{total / 1000:g} s"
     return total <= limit.value, words, f"at most {limit.value / 1000:g} s"
 
@@ -262,24 +239,32 @@ def _whole(found: Measured, limit: Limit) -> _Verdict:
 
 
 def _min_frames(found: Measured, limit: Limit) -> _Verdict:
-    return found.num_frames >= limit.value, str(found.num_frames), f"at least {limit.value}"
+    return (
+        found.info.num_frames >= limit.value,
+        str(found.info.num_frames),
+        f"at least {limit.value}",
+    )
 
 
 def _max_frames(found: Measured, limit: Limit) -> _Verdict:
-    return found.num_frames <= limit.value, str(found.num_frames), f"at most {limit.value}"
+    return (
+        found.info.num_frames <= limit.value,
+        str(found.info.num_frames),
+        f"at most {limit.value}",
+    )
 
 
 def _min_frame(found: Measured, limit: Limit) -> _Verdict:
-    shortest = min(found.durations_ms)
-    passed = shortest >= limit.value or found.num_frames == 1
+    shortest = min(found.info.stored_ms)
+    passed = shortest >= limit.value or found.info.num_frames == 1
     return passed, f"{shortest} ms", f"at least {limit.value} ms"
 
 
 def _plays(found: Measured, limit: Limit) -> _Verdict:
     least, most = limit.value
     asked = "forever" if most == 0 else f"{least} to {most} times"
-    value = "forever" if found.loop_count == 0 else f"{found.loop_count} times"
-    passed = least <= found.loop_count <= most or not found.is_animated
+    value = "forever" if found.info.loop_count == 0 else f"{found.info.loop_count} times"
+    passed = least <= found.info.loop_count <= most or not found.info.is_animated
     return passed, value, asked
 
 
@@ -293,12 +278,12 @@ def _codec(found: Measured, limit: Limit) -> _Verdict:
 
 
 def _animated_format(found: Measured, limit: Limit) -> _Verdict:
-    passed = found.container == limit.value or found.num_frames == 1
-    return passed, found.container, f"{limit.value} for animations"
+    passed = found.info.format == limit.value or found.info.num_frames == 1
+    return passed, found.info.format, f"{limit.value} for animations"
 
 
 def _first_frame_shown(found: Measured, limit: Limit) -> _Verdict:
-    hidden = found.has_hidden_picture
+    hidden = found.info.has_hidden_picture
     return not hidden, "another default picture" if hidden else "shown", "the first frame shown"
 
 

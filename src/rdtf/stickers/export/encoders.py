@@ -6,37 +6,38 @@ so that a search for what fits pays for each thing once.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from rdtf.stickers import Sticker
-from rdtf.stickers.budget import DEFAULT_DURATION_MS, in_threads
-from rdtf.stickers.export import videos
+from rdtf.stickers.canvas import in_threads
 from rdtf.stickers.export.platforms import ExportError
 from rdtf.stickers.formats import gif, png, webm, webp
 from rdtf.stickers.formats.quantize import ColourTable
-from rdtf.stickers.formats.webm import to_planes
+from rdtf.stickers.formats.video import encode_video, to_planes
+from rdtf.stickers.info import DEFAULT_DURATION_MS
 
 _PART = 8  # frames of a long clip that stand for the others
-_ALPHA_THRESHOLD = 128  # where a format has no partial transparency
 
 
 @dataclass(frozen=True)
-class Rung:
+class QualityStep:
     """One step of a ladder.
 
     Attributes:
         settings: for the format's encoder.
         words: the same for people.
-        good: nobody minds; frames are left out before a rung that is not good is used.
+        good: nobody minds; frames are left out before a step that is not good is used.
         exact: what they write is exact to the pixel.
         draft: settings that are much faster.
         draft_ratio: about how large a file is, if its draft is 1.
-        doubt: how far below an estimate a file may be, as a factor.
+        uncertainty: how far below an estimate a file may be, as a factor.
     """
 
     settings: dict[str, Any]
@@ -45,69 +46,59 @@ class Rung:
     exact: bool = False
     draft: dict[str, Any] | None = None
     draft_ratio: float = 1.0
-    doubt: float = 1.2
+    uncertainty: float = 1.2
 
 
-class Encoder(Protocol):
-    """Codes any choice of the frames that it was made for."""
+class Encoder:
+    """Codes any choice of the frames, uint8 [F, H, W, 4], that it was made for.
 
-    @property
-    def ladder(self) -> Sequence[Rung]:
-        """Settings from best to least; each is expected to need fewer bytes than the last."""
-        ...
+    `ladder`: settings from best to least; each is expected to need fewer bytes than the last.
+    """
 
-    def encode(self, keep: np.ndarray, durations_ms: np.ndarray, rung: Rung) -> bytes:
-        """The file that shows frames `keep`, int64 [K], for `durations_ms`, int64 [K]."""
-        ...
+    ladder: Sequence[QualityStep]
 
-    def estimate(self, keep: np.ndarray, durations_ms: np.ndarray, rung: Rung) -> float | None:
-        """About the size of that file, in a fraction of the time; None if that can't be told."""
-        ...
-
-
-class _Base:
     def __init__(self, frames: np.ndarray, loop_count: int) -> None:
         self._frames, self._loop_count = frames, loop_count
 
-    def encode(self, keep: np.ndarray, durations_ms: np.ndarray, rung: Rung) -> bytes:
+    def encode(self, keep: np.ndarray, durations_ms: np.ndarray, step: QualityStep) -> bytes:
+        """The file that shows frames `keep`, int64 [K], for `durations_ms`, int64 [K]."""
         raise NotImplementedError
 
-    def estimate(self, keep: np.ndarray, durations_ms: np.ndarray, rung: Rung) -> float | None:
-        """From the first frame and two short parts of a long clip; by a draft, if there is one."""
-        settings = rung if rung.draft is None else replace(rung, settings=rung.draft)
+    def estimate(
+        self, keep: np.ndarray, durations_ms: np.ndarray, step: QualityStep
+    ) -> float | None:
+        """About the size of that file, in a fraction of the time; None if that can't be told.
+
+        From the first frame and two short parts of a long clip; by a draft, if there is one.
+        """
+        draft = step if step.draft is None else replace(step, settings=step.draft)
         if len(keep) < 3 * _PART:
-            if rung.draft is None:
+            if step.draft is None:
                 return None
-            return len(self.encode(keep, durations_ms, settings)) * rung.draft_ratio
+            return len(self.encode(keep, durations_ms, draft)) * step.draft_ratio
         later = 0.0
         for start in (len(keep) // 4, len(keep) * 3 // 4 - _PART // 2):
             part = slice(start, start + _PART)
-            lone = self.encode(keep[part][:1], durations_ms[part][:1], settings)
-            several = self.encode(keep[part], durations_ms[part], settings)
+            lone = self.encode(keep[part][:1], durations_ms[part][:1], draft)
+            several = self.encode(keep[part], durations_ms[part], draft)
             later += (len(several) - len(lone)) / (2 * (_PART - 1))
-        first = self.encode(keep[:1], durations_ms[:1], settings)
-        return (len(first) + max(later, 1.0) * (len(keep) - 1)) * rung.draft_ratio
+        first = self.encode(keep[:1], durations_ms[:1], draft)
+        return (len(first) + max(later, 1.0) * (len(keep) - 1)) * step.draft_ratio
 
     def _clip(self, keep: np.ndarray, durations_ms: np.ndarray) -> Sticker:
-        return Sticker(self._frames[keep], _times(durations_ms), self._loops(keep))
-
-    def _loops(self, keep: np.ndarray) -> int:
-        return self._loop_count if len(keep) > 1 else 0
-
-
-def _times(durations_ms: np.ndarray) -> np.ndarray:
-    """A single frame gets the time that tells the writers: a plain picture."""
-    return durations_ms if len(durations_ms) > 1 else np.array([DEFAULT_DURATION_MS])
+        if len(keep) == 1:  # with the time that tells the writers: a plain picture
+            return Sticker(self._frames[keep], np.array([DEFAULT_DURATION_MS]))
+        return Sticker(self._frames[keep], durations_ms, self._loop_count)
 
 
-class WebmEncoder(_Base):
+class _WebmEncoder(Encoder):
     """VP9 with alpha; the quality is the rate factor."""
 
     # Speed 3 saves 10 to 15 % of the bytes of speed 4 and takes a fifth longer; speed 1 would save
     # 5 % more and take twice as long. Better than crf 8 is no better to see: what remains is that
     # colour is stored at half the resolution.
     ladder = tuple(
-        Rung(
+        QualityStep(
             {"crf": crf, "speed": 3},
             f"VP9, CRF {crf}",
             crf <= 44,
@@ -121,25 +112,27 @@ class WebmEncoder(_Base):
         super().__init__(frames, loop_count)
         self._planes = in_threads(lambda frame: to_planes(webm.spread_colour(frame)), list(frames))
 
-    def encode(self, keep: np.ndarray, durations_ms: np.ndarray, rung: Rung) -> bytes:
+    def encode(self, keep: np.ndarray, durations_ms: np.ndarray, step: QualityStep) -> bytes:
         planes = [self._planes[index] for index in keep]
-        return webm.encode_planes(planes, durations_ms, **rung.settings)
+        return webm.encode_planes(planes, durations_ms, **step.settings)
 
 
-class WebpEncoder(_Base):
+class _WebpEncoder(Encoder):
     """Exact if that fits, else lossy colours with exact alpha, every frame a whole one."""
 
     ladder = (
         # Method 4 saves 2 % and takes half as long again.
-        Rung(
+        QualityStep(
             {"lossless": True, "quality": 50, "method": 2},
             "lossless",
             exact=True,
             draft={"lossless": True, "quality": 0, "method": 0},
-            doubt=1.7,
+            uncertainty=1.7,
         ),
         *(
-            Rung({"lossless": False, "quality": q, "method": 4}, f"lossy, quality {q}", q >= 64)
+            QualityStep(
+                {"lossless": False, "quality": q, "method": 4}, f"lossy, quality {q}", q >= 64
+            )
             for q in (97, 94, 91, 88, 85, 82, 79, 76, 72, 68, 64, 60, 55, 50, 45, 40)
         ),
     )
@@ -148,134 +141,128 @@ class WebpEncoder(_Base):
         super().__init__(frames, loop_count)
         self._coded: dict[tuple[int, int], webp.Picture] = {}
 
-    def encode(self, keep: np.ndarray, durations_ms: np.ndarray, rung: Rung) -> bytes:
+    def encode(self, keep: np.ndarray, durations_ms: np.ndarray, step: QualityStep) -> bytes:
         clip = self._clip(keep, durations_ms)
-        if clip.is_still or rung.settings["lossless"]:
-            return self._by_differences(clip, rung)
-        quality = rung.settings["quality"]
-        missing = [index for index in set(keep.tolist()) if (index, quality) not in self._coded]
-        coded = in_threads(
-            lambda index: webp.encode_picture(None, self._frames[index], self._options(rung)),
-            missing,
-        )
-        self._coded.update(
-            ((index, quality), picture) for index, picture in zip(missing, coded, strict=True)
-        )
-        pictures = [self._coded[index, quality] for index in keep.tolist()]
-        for number in range(1, len(pictures)):
-            previous, frame = clip.frames[number - 1], clip.frames[number]
-            if np.array_equal(previous, frame):  # stored as nothing but its time
-                pictures[number] = webp.encode_picture(previous, frame, self._options(rung))
-        return webp.assemble(clip, pictures)
-
-    def estimate(self, keep: np.ndarray, durations_ms: np.ndarray, rung: Rung) -> float | None:
-        """Frames are coded each on its own, so some of them tell, and are not coded again."""
-        if rung.settings["lossless"] or len(keep) < 2 * _PART:
-            return super().estimate(keep, durations_ms, rung)
-        some = np.linspace(0, len(keep) - 1, _PART).round().astype(np.int64)
-        size = len(self.encode(keep[some], durations_ms[some], rung))
-        return size / _PART * len(keep)
-
-    def _by_differences(self, clip: Sticker, rung: Rung) -> bytes:
-        options = self._options(rung)
+        options = {"alpha_quality": 100, "exact": False, **step.settings}
         if clip.is_still:
             return webp.encode(clip, **options)
-        pairs = list(zip([None, *clip.frames[:-1]], clip.frames, strict=True))
-        return webp.assemble(
-            clip, in_threads(lambda pair: webp.encode_picture(*pair, options), pairs)
+        before = [None, *clip.frames[:-1]]
+        if options["lossless"]:
+            pairs = list(zip(before, clip.frames, strict=True))
+            coded = in_threads(lambda pair: webp.encode_picture(*pair, options), pairs)
+            return webp.assemble(clip, coded)
+        keys = [(index, options["quality"]) for index in keep.tolist()]
+        missing = list(dict.fromkeys(key for key in keys if key not in self._coded))
+        coded = in_threads(
+            lambda key: webp.encode_picture(None, self._frames[key[0]], options), missing
         )
+        self._coded.update(zip(missing, coded, strict=True))
+        pictures = [self._coded[key] for key in keys]
+        for number in range(1, len(pictures)):
+            if np.array_equal(
+                before[number], clip.frames[number]
+            ):  # stored as nothing but its time
+                pictures[number] = webp.encode_picture(before[number], clip.frames[number], options)
+        return webp.assemble(clip, pictures)
 
-    def _options(self, rung: Rung) -> dict[str, Any]:
-        return {"alpha_quality": 100, "exact": False, **rung.settings}
+    def estimate(
+        self, keep: np.ndarray, durations_ms: np.ndarray, step: QualityStep
+    ) -> float | None:
+        """Lossy frames are coded each on its own: some of them tell, and are not coded again."""
+        if step.settings["lossless"] or len(keep) < 2 * _PART:
+            return super().estimate(keep, durations_ms, step)
+        some = np.linspace(0, len(keep) - 1, _PART).round().astype(np.int64)
+        return len(self.encode(keep[some], durations_ms[some], step)) / _PART * len(keep)
 
 
-class _PaletteEncoder(_Base):
+class _PaletteEncoder(Encoder):
     """Keeps the colours of all frames, and the latest reduction of them, which is large."""
 
-    def __init__(self, frames: np.ndarray, loop_count: int) -> None:
-        super().__init__(frames, loop_count)
-        self._reduced: tuple[int, np.ndarray, np.ndarray] | None = None
+    reduce: Callable[[ColourTable, int], tuple[np.ndarray, np.ndarray]]
+    _reduced: tuple[int, np.ndarray, np.ndarray] | None = None
 
     @cached_property
     def _table(self) -> ColourTable:
         return ColourTable(self._frames)
 
     def _palette(self, colors: int) -> tuple[np.ndarray, np.ndarray]:
-        """Indices uint8 [F, H, W] of all frames, and the palette, uint8 [n, 4]."""
+        """Indices uint8 [F, H, W] of all frames, and the palette, uint8 [n, 3 or 4]."""
         if self._reduced is None or self._reduced[0] != colors:
             self._reduced = None  # before the next is made
-            self._reduced = colors, *self._table.reduce(colors)
+            self._reduced = colors, *type(self).reduce(self._table, colors)
         return self._reduced[1:]
 
 
-class PngEncoder(_PaletteEncoder):
+class _PngEncoder(_PaletteEncoder):
     """PNG and APNG: exact if that fits, else one palette with alpha for all frames."""
 
+    reduce = staticmethod(ColourTable.reduce)
     ladder = (
-        Rung({"colors": None}, "all colours", exact=True),
+        QualityStep({"colors": None}, "all colours", exact=True),
         *(
-            Rung({"colors": colors}, f"{colors} colours", colors >= 64)
+            QualityStep({"colors": colors}, f"{colors} colours", colors >= 64)
             for colors in (256, 224, 192, 160, 128, 112, 96, 80, 64, 56, 48, 40, 32)
         ),
     )
 
-    def encode(self, keep: np.ndarray, durations_ms: np.ndarray, rung: Rung) -> bytes:
-        clip, colors = self._clip(keep, durations_ms), rung.settings["colors"]
+    def encode(self, keep: np.ndarray, durations_ms: np.ndarray, step: QualityStep) -> bytes:
+        clip, colors = self._clip(keep, durations_ms), step.settings["colors"]
         if colors is None:
             return png.encode(clip)
         indices, palette = self._palette(colors)
         return png.encode_indexed(clip, indices[keep], palette)
 
 
-class GifEncoder(_PaletteEncoder):
+class _GifEncoder(_PaletteEncoder):
     """GIF: one palette for all frames, 1-bit alpha."""
 
+    reduce = staticmethod(gif.reduced)
     ladder = tuple(
-        Rung({"colors": colors}, f"{colors} colours", colors >= 64)
+        QualityStep({"colors": colors}, f"{colors} colours", colors >= 64)
         for colors in (256, 224, 192, 160, 128, 112, 96, 80, 64, 56, 48, 40, 32, 24, 16)
     )
 
     def __init__(self, frames: np.ndarray, loop_count: int) -> None:
-        seen = frames[..., 3:] >= _ALPHA_THRESHOLD
-        if not seen.any():
+        frames = gif.binary_alpha(frames)
+        if not frames[..., 3].any():
             raise ExportError(
                 "quality",
                 "GIF has no partial transparency, and every pixel here is more than half "
                 "transparent; set a background with --background",
             )
-        opaque = frames.copy()
-        opaque[..., 3] = 255
-        super().__init__(np.where(seen, opaque, 0).astype(np.uint8), loop_count)
-        self._has_holes = not seen.all()
+        super().__init__(frames, loop_count)
 
-    def encode(self, keep: np.ndarray, durations_ms: np.ndarray, rung: Rung) -> bytes:
-        clip = Sticker(self._frames[keep], durations_ms, self._loops(keep))
-        # Entry 0 is kept for what is transparent, even if nothing is.
-        room = rung.settings["colors"] - (not self._has_holes)
-        indices, palette = self._palette(room)
-        indices = indices[keep]
-        if not self._has_holes:
-            indices = indices + np.uint8(1)
-            palette = np.concatenate([np.zeros_like(palette[:1]), palette])
-        return gif.encode_indexed(clip, indices, palette[:, :3])
+    def encode(self, keep: np.ndarray, durations_ms: np.ndarray, step: QualityStep) -> bytes:
+        clip = Sticker(self._frames[keep], durations_ms, self._loop_count if len(keep) > 1 else 0)
+        indices, palette = self._palette(step.settings["colors"])
+        return gif.encode_indexed(clip, indices[keep], [palette])
 
 
-class AvifEncoder(_Base):
-    """AVIF with alpha, by libavif."""
+class _AvifEncoder(Encoder):
+    """AVIF with alpha, by libavif; one frame gives a still picture."""
 
     ladder = tuple(
-        Rung({"quality": quality}, f"lossy, quality {quality}", quality >= 55)
+        QualityStep({"quality": quality}, f"lossy, quality {quality}", quality >= 55)
         for quality in (90, 85, 80, 75, 70, 65, 60, 55, 50, 45, 40, 35, 30)
     )
 
-    def encode(self, keep: np.ndarray, durations_ms: np.ndarray, rung: Rung) -> bytes:
-        return videos.encode_avif(self._clip(keep, durations_ms), **rung.settings)
+    def encode(self, keep: np.ndarray, durations_ms: np.ndarray, step: QualityStep) -> bytes:
+        first, *others = [Image.fromarray(frame) for frame in self._frames[keep]]
+        options: dict[str, Any] = {**step.settings, "speed": 8, "subsampling": "4:2:0"}
+        if others:
+            times = durations_ms.tolist()
+            options |= {"save_all": True, "append_images": others, "duration": times}
+        stream = io.BytesIO()
+        first.save(stream, "AVIF", **options)
+        return stream.getvalue()
 
 
-class Mp4Encoder(_Base):
+class _Mp4Encoder(Encoder):
     """H.264 of opaque frames."""
 
-    ladder = tuple(Rung({"crf": crf}, f"H.264, CRF {crf}", crf <= 28) for crf in range(16, 41, 2))
+    ladder = tuple(
+        QualityStep({"crf": crf}, f"H.264, CRF {crf}", crf <= 28) for crf in range(16, 41, 2)
+    )
 
     def __init__(self, frames: np.ndarray, loop_count: int) -> None:
         super().__init__(frames, loop_count)
@@ -283,21 +270,23 @@ class Mp4Encoder(_Base):
         even = np.pad(frames, [(0, 0), *sides, (0, 0)], mode="edge")
         self._planes = in_threads(lambda frame: to_planes(frame)[:3], list(even))
 
-    def encode(self, keep: np.ndarray, durations_ms: np.ndarray, rung: Rung) -> bytes:
+    def encode(self, keep: np.ndarray, durations_ms: np.ndarray, step: QualityStep) -> bytes:
         planes = [self._planes[index] for index in keep]
-        return videos.encode_mp4(planes, durations_ms, crf=rung.settings["crf"])
-
-
-def encoder_for(format: str, frames: np.ndarray, loop_count: int) -> Encoder:
-    """The encoder of `format` for uint8 [F, H, W, 4]."""
-    return ENCODERS[format](frames, loop_count)
+        # Without B frames times are in order, and no player begins with a gap.
+        options = {
+            "crf": str(step.settings["crf"]),
+            "preset": "medium",
+            "tune": "animation",
+            "bf": "0",
+        }
+        return encode_video(planes, durations_ms, "mp4", "libx264", options)
 
 
 ENCODERS: dict[str, Callable[[np.ndarray, int], Encoder]] = {
-    "webm": WebmEncoder,
-    "webp": WebpEncoder,
-    "png": PngEncoder,
-    "gif": GifEncoder,
-    "avif": AvifEncoder,
-    "mp4": Mp4Encoder,
+    "webm": _WebmEncoder,
+    "webp": _WebpEncoder,
+    "png": _PngEncoder,
+    "gif": _GifEncoder,
+    "avif": _AvifEncoder,
+    "mp4": _Mp4Encoder,
 }

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
@@ -14,19 +14,19 @@ from rdtf.errors import UserError
 from rdtf.fileio import atomic_folder, atomic_path, size_text
 from rdtf.stickers import Budget, Sticker
 from rdtf.stickers.export import check, sheets
-from rdtf.stickers.export.encoders import encoder_for
+from rdtf.stickers.export.encoders import ENCODERS
 from rdtf.stickers.export.loops import seam_error
 from rdtf.stickers.export.measured import Measured
 from rdtf.stickers.export.options import ExportOptions
 from rdtf.stickers.export.platforms import FILE_FORMATS, ExportError, Platform, find_platform
 from rdtf.stickers.export.prepare import Prepared, prepare, visible
-from rdtf.stickers.export.report import ExportReport
-from rdtf.stickers.export.search import NO_LOSS, Found, Loss, search, visual_loss
+from rdtf.stickers.export.report import ExportReport, Loss, visual_loss
+from rdtf.stickers.export.search import Found, search
 from rdtf.stickers.export.timing import TOTAL_TOLERANCE_MS
 from rdtf.stickers.read import DURATIONS_FILE
 
 #: Worse is not recognisable; then it is refused. Decibels on white, and of opacity.
-MIN_PSNR_DB, MIN_ALPHA_DB = 14.0, 8.0
+_MIN_PSNR_DB, _MIN_ALPHA_DB = 14.0, 8.0
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def export_sticker(
     if platform.format in FILE_FORMATS:
         return _as_files(prepared)
     limit = options.byte_limit(platform)
-    encoder = encoder_for(platform.format, prepared.frames, prepared.loop_count)
+    encoder = ENCODERS[platform.format](prepared.frames, prepared.loop_count)
     least = platform.value("min_frames", 1)
     try:
         found = search(encoder, prepared.clip(), limit, least)
@@ -124,24 +124,48 @@ def _options(options: ExportOptions | None, changes: dict[str, Any]) -> ExportOp
 
 def _finished(prepared: Prepared, found: Found, max_bytes: int | None) -> Export:
     """Re-open the bytes, hold them against the rules, and measure the loss."""
-    platform = prepared.platform
-    suffix = _suffix(platform, len(found.keep))
-    report, measured = check.checked(
-        found.data, platform, f"sticker{suffix}", _own_budget(prepared, found)
-    )
+    platform, title = prepared.platform, prepared.platform.title
+    suffix = ".apng" if platform.id == "apng" and len(found.keep) > 1 else f".{platform.format}"
+    budget = _own_budget(prepared, found)
+    report, measured = check.checked(found.data, platform, f"sticker{suffix}", budget)
     if measured is None or not report.passed:
-        _explain(report, platform)
+        failed = report.failures[0]
+        if failed.rule == "animated":
+            why = "the motion is too small to survive the compression; the file would be a still"
+            raise ExportError("still", f"{title}: {why}")
+        raise ExportError("validation", f"{title}: the file fails its check: {failed}")
     problem = _differences(prepared, found, measured)
     if problem:
-        raise ExportError("validation", f"{platform.title}: the written file is wrong: {problem}")
+        raise ExportError("validation", f"{title}: the written file is wrong: {problem}")
     loss, over_time = _losses(prepared, found, measured)
-    if loss.psnr_white_db < MIN_PSNR_DB or loss.alpha_psnr_db < MIN_ALPHA_DB:
+    if loss.psnr_white_db < _MIN_PSNR_DB or loss.alpha_psnr_db < _MIN_ALPHA_DB:
+        hint = ", or set a background with --background" if platform.format == "gif" else ""
         raise ExportError(
             "quality",
-            f"{platform.title}: within the limits the result no longer resembles the clip "
-            f"({loss}); make the clip shorter or simpler{_hint(prepared)}",
+            f"{title}: within the limits the result no longer resembles the clip "
+            f"({loss}); make the clip shorter or simpler{hint}",
         )
-    own = _report(prepared, found, max_bytes, (loss, over_time), report)
+    gave_up = []
+    fitted = f"to fit into {size_text(max_bytes or 0)}"
+    if found.quality != found.best:
+        steps = f"{found.best.words} to {found.quality.words}"
+        gave_up.append(f"quality reduced from {steps}, {fitted}")
+    if len(found.keep) < len(prepared.frames):
+        counts = f"{len(prepared.frames)} to {len(found.keep)}"
+        gave_up.append(f"frames reduced from {counts}, {fitted}")
+    own = _report(
+        prepared,
+        prepared.clip().select(found.keep).with_durations(found.durations_ms),
+        gave_up,
+        num_bytes=len(found.data),
+        max_bytes=max_bytes,
+        settings=found.quality.words,
+        is_exact=found.quality.exact,
+        loss=loss,
+        loss_over_time=over_time,
+        tries=found.tries,
+        check=report,
+    )
     return Export({suffix: found.data}, own)
 
 
@@ -149,29 +173,11 @@ def _losses(prepared: Prepared, found: Found, measured: Measured) -> tuple[Loss,
     """Of the frames that are shown, and of the clip over time, left-out frames included."""
     _, height, width, _ = prepared.frames.shape  # MP4 may have a row or column more
     seen = measured.seen_frames[:, :height, :width]
-    times = np.maximum(measured.durations_ms, 1)  # a plain picture has no time
+    times = np.maximum(measured.info.stored_ms, 1)  # a plain picture has no time
     loss = visual_loss(lambda index: prepared.frames[found.keep[index]], times, seen, times)
     if len(found.keep) >= prepared.source.num_frames:
         return loss, loss
     return loss, visual_loss(prepared.draw, prepared.source.durations_ms, seen, times)
-
-
-def _suffix(platform: Platform, num_frames: int) -> str:
-    if platform.id == "apng" and num_frames > 1:
-        return ".apng"
-    return f".{platform.format}"
-
-
-def _hint(prepared: Prepared) -> str:
-    return ", or set a background with --background" if prepared.platform.format == "gif" else ""
-
-
-def _explain(report: check.CheckReport, platform: Platform) -> NoReturn:
-    failed = report.failures[0]
-    if failed.rule == "animated":
-        message = "the motion is too small to survive the compression; the file would be a still"
-        raise ExportError("still", f"{platform.title}: {message}")
-    raise ExportError("validation", f"{platform.title}: the file fails its check: {failed}")
 
 
 def _own_budget(prepared: Prepared, found: Found) -> Budget:
@@ -189,56 +195,17 @@ def _own_budget(prepared: Prepared, found: Found) -> Budget:
 
 def _differences(prepared: Prepared, found: Found, measured: Measured) -> str:
     """How the file, read back, differs from what was meant; "" if it does not."""
-    if measured.num_frames != len(found.keep):
-        return f"{measured.num_frames} frames instead of {len(found.keep)}"
+    if measured.info.num_frames != len(found.keep):
+        return f"{measured.info.num_frames} frames instead of {len(found.keep)}"
     total = prepared.source.total_ms
-    if measured.num_frames > 1 and abs(measured.total_ms - total) > TOTAL_TOLERANCE_MS:
+    if measured.info.num_frames > 1 and abs(measured.total_ms - total) > TOTAL_TOLERANCE_MS:
         return f"{measured.total_ms} ms instead of {total} ms"
     seen = visible(measured.seen_frames)
     if measured.frames is not measured.seen_frames and (visible(measured.frames) != seen).any():
         return "decoders give different pictures"
-    if found.rung.exact and (visible(prepared.frames[found.keep]) != seen).any():
+    if found.quality.exact and (visible(prepared.frames[found.keep]) != seen).any():
         return "pixels changed in a lossless format"
     return ""
-
-
-def _report(
-    prepared: Prepared,
-    found: Found,
-    max_bytes: int | None,
-    losses: tuple[Loss, Loss],
-    checked: check.CheckReport,
-) -> ExportReport:
-    gave_up = list(prepared.gave_up)
-    if found.rung != found.best:
-        steps = f"{found.best.words} to {found.rung.words}"
-        gave_up.append(f"quality reduced from {steps}, to fit into {size_text(max_bytes or 0)}")
-    if len(found.keep) < len(prepared.frames):
-        counts = f"{len(prepared.frames)} to {len(found.keep)}"
-        gave_up.append(f"frames reduced from {counts}, to fit into {size_text(max_bytes or 0)}")
-    _, height, width, _ = prepared.frames.shape
-    return ExportReport(
-        platform=prepared.platform.id,
-        format=prepared.platform.format,
-        num_bytes=len(found.data),
-        max_bytes=max_bytes,
-        width=width,
-        height=height,
-        num_frames=len(found.keep),
-        source_frames=prepared.source.num_frames,
-        total_ms=int(found.durations_ms.sum()),
-        source_ms=prepared.source.total_ms,
-        settings=found.rung.words,
-        is_exact=found.rung.exact,
-        edits=tuple(prepared.edits),
-        gave_up=tuple(gave_up),
-        loss=losses[0],
-        loss_over_time=losses[1],
-        seam_error=seam_error(prepared.clip().select(found.keep)),
-        tries=found.tries,
-        check=checked,
-        notes=tuple(prepared.notes),
-    )
 
 
 def _as_files(prepared: Prepared) -> Export:
@@ -246,26 +213,26 @@ def _as_files(prepared: Prepared) -> Export:
     clip = prepared.clip()
     write = sheets.sprite_sheet if prepared.platform.format == "sheet" else sheets.frame_files
     files = write(clip)
-    report = ExportReport(
+    size = sum(map(len, files.values()))
+    return Export(files, _report(prepared, clip, num_bytes=size))
+
+
+def _report(
+    prepared: Prepared, clip: Sticker, gave_up: Iterable[str] = (), **facts: Any
+) -> ExportReport:
+    """The report on `clip`, the frames that were kept; `facts` are fields of the report."""
+    return ExportReport(
         platform=prepared.platform.id,
         format=prepared.platform.format,
-        num_bytes=sum(map(len, files.values())),
-        max_bytes=None,
         width=clip.width,
         height=clip.height,
         num_frames=clip.num_frames,
         source_frames=prepared.source.num_frames,
         total_ms=clip.total_ms,
         source_ms=prepared.source.total_ms,
-        settings="all colours",
-        is_exact=True,
         edits=tuple(prepared.edits),
-        gave_up=tuple(prepared.gave_up),
-        loss=NO_LOSS,
-        loss_over_time=NO_LOSS,
+        gave_up=(*prepared.gave_up, *gave_up),
         seam_error=seam_error(clip),
-        tries=1,
-        check=None,
         notes=tuple(prepared.notes),
+        **facts,
     )
-    return Export(files, report)

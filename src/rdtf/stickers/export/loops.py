@@ -1,4 +1,4 @@
-"""Time: loops that close, turning back, starting elsewhere, speed. Pure: Sticker -> Sticker."""
+"""Time: loops that close, turning back, another first frame, speed. Pure: Sticker -> Sticker."""
 
 from __future__ import annotations
 
@@ -9,16 +9,7 @@ import numpy as np
 
 from rdtf.errors import StickerError
 from rdtf.stickers import Sticker
-from rdtf.stickers.canvas import unpremultiply
-
-
-def frame_change(first: np.ndarray, second: np.ndarray) -> float:
-    """Root mean square difference of two uint8 [H, W, 4], premultiplied, in [0, 1]."""
-    return _change(_premultiplied(first), _premultiplied(second))
-
-
-def _change(first: np.ndarray, second: np.ndarray) -> float:
-    return float(np.sqrt(np.mean(np.square(first - second))))
+from rdtf.stickers.canvas import premultiply, unpremultiply
 
 
 def seam_error(sticker: Sticker) -> float:
@@ -28,17 +19,14 @@ def seam_error(sticker: Sticker) -> float:
     over the clip's own steps (those where nothing moves are left out), and 1 is taken off; a step
     smaller than usual gives 0. So 2 is a jump of three steps. A clip that never changes has 0.
     """
-    first = previous = _premultiplied(sticker.frames[0])
-    steps = []
-    for frame in sticker.frames[1:]:
-        following = _premultiplied(frame)
-        steps.append(_change(previous, following))
+    previous = premultiply(sticker.frames[0])
+    squares = []  # mean square change of each step, the one back to the first frame at last
+    for frame in [*sticker.frames[1:], sticker.frames[0]]:
+        following = premultiply(frame)
+        squares.append(float(np.mean(np.square(previous - following))))
         previous = following
-    moving = [step for step in steps if step > 0]
-    if not moving:
-        return 0.0
-    usual = math.sqrt(sum(step * step for step in moving) / len(moving))
-    return max(0.0, _change(previous, first) / usual - 1)
+    moving = [square for square in squares[:-1] if square > 0]
+    return max(0.0, math.sqrt(squares[-1] / np.mean(moving)) - 1) if moving else 0.0
 
 
 def start_at(sticker: Sticker, first: int | Literal["fullest"]) -> Sticker:
@@ -95,13 +83,10 @@ def cross_fade(sticker: Sticker, num_frames: int | None = None) -> Sticker:
         hint = f"name 1 to {most} frames" if most else "it needs at least 3 frames; use ping-pong"
         raise StickerError(f"a clip of {total} frames can't cross-fade over {count}; {hint}")
     weights = np.arange(1, count + 1, dtype=np.float32) / (count + 1)
-    faded = [
-        _mix(end, start, weight)
-        for end, start, weight in zip(
-            sticker.frames[total - count :], sticker.frames[:count], weights, strict=True
-        )
-    ]
-    frames = np.concatenate([sticker.frames[count : total - count], np.stack(faded)])
+    weights = weights[:, None, None, None]
+    starts, ends = premultiply(sticker.frames[:count]), premultiply(sticker.frames[-count:])
+    faded = unpremultiply(ends * (1 - weights) + starts * weights)
+    frames = np.concatenate([sticker.frames[count : total - count], faded])
     return sticker.replace(frames=frames, durations_ms=sticker.durations_ms[count:])
 
 
@@ -124,13 +109,3 @@ def fit_time(sticker: Sticker, total_ms: int) -> Sticker:
     durations = np.diff(ends, prepend=0)
     kept = np.flatnonzero(durations)
     return sticker.select(kept).with_durations(durations[kept])
-
-
-def _mix(first: np.ndarray, second: np.ndarray, weight: float) -> np.ndarray:
-    return unpremultiply(_premultiplied(first) * (1 - weight) + _premultiplied(second) * weight)
-
-
-def _premultiplied(frame: np.ndarray) -> np.ndarray:
-    scaled = frame.astype(np.float32) * np.float32(1 / 255)
-    scaled[..., :3] *= scaled[..., 3:]
-    return scaled

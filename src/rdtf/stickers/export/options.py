@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any, Literal, get_args
 
+from PIL import ImageColor
+
 from rdtf.errors import UserError
 from rdtf.stickers import DEFAULT_BUDGET, Sticker
 from rdtf.stickers.export.loops import boomerang, change_speed, cross_fade, ping_pong, start_at
@@ -53,23 +55,12 @@ class ExportOptions:
         for name, (is_right, words) in _KINDS.items():
             if not is_right(value := getattr(self, name)):
                 raise ExportError("option", f"{name} {value!r} must be {words}")
-        for name, value, known in (
-            ("close", self.close, get_args(Closing)),
-            ("time", self.time, get_args(TimePolicy)),
-        ):
-            if value not in known:
-                raise ExportError("option", f"{name} {value!r} must be one of {', '.join(known)}")
         if not 0 <= self.outline_px <= 128:
             raise ExportError("option", f"outline of {self.outline_px} px: must be from 0 to 128")
         if not 0 <= self.pad <= 4096:
             raise ExportError("option", f"border of {self.pad} px: must be from 0 to 4096")
         if self.max_bytes is not None and self.max_bytes < 1:
             raise ExportError("option", f"max_bytes is {self.max_bytes}; it must be at least 1")
-        for name, color in (("outline", self.outline_color), ("background", self.background)):
-            if color is not None and not _is_color(color):
-                raise ExportError(
-                    "option", f"{name} colour {color!r} must be three numbers from 0 to 255"
-                )
 
     def byte_limit(self, platform: Platform) -> int | None:
         """The stricter of the platform's limit and `max_bytes`."""
@@ -105,8 +96,6 @@ class ExportOptions:
                 done.append(
                     f"played {self.speed:g} times as fast: {before} ms to {sticker.total_ms} ms"
                 )
-        except ExportError:
-            raise
         except UserError as error:
             raise ExportError("option", str(error)) from error
         return sticker, done
@@ -133,38 +122,47 @@ def _is_whole_or_none(value: Any) -> bool:
     return value is None or _is_whole(value)
 
 
+def _is_color(color: Any) -> bool:
+    is_triple = isinstance(color, tuple) and len(color) == 3
+    return is_triple and all(isinstance(value, int) and 0 <= value <= 255 for value in color)
+
+
+_Kind = tuple[Callable[[Any], bool], str]
+
+
+def _one_of(kind: Any) -> _Kind:
+    return lambda value: value in get_args(kind), f"one of {', '.join(get_args(kind))}"
+
+
 #: What a value must be, for who calls from Python.
-_KINDS: dict[str, tuple[Callable[[Any], bool], str]] = {
+_KINDS: dict[str, _Kind] = {
     "trim": (lambda value: isinstance(value, bool), "true or false"),
     "pad": (_is_whole, "a whole number"),
     "outline_px": (_is_number, "a number"),
+    "outline_color": (_is_color, "three numbers from 0 to 255"),
     "first": (lambda value: value == "fullest" or _is_whole(value), 'a whole number or "fullest"'),
+    "close": _one_of(Closing),
     "speed": (_is_number, "a number"),
+    "time": _one_of(TimePolicy),
+    "background": (lambda value: value is None or _is_color(value), "three numbers from 0 to 255"),
     "size": (_is_whole_or_none, "a whole number"),
     "max_bytes": (_is_whole_or_none, "a whole number"),
 }
 _CLOSINGS = {"ping-pong": ping_pong, "cross-fade": cross_fade, "boomerang": boomerang}
 
 
-def _is_color(color: Any) -> bool:
-    is_triple = isinstance(color, tuple) and len(color) == 3
-    return is_triple and all(isinstance(value, int) and 0 <= value <= 255 for value in color)
-
-
 def parse_color(text: str) -> Color:
-    """`#rrggbb`, `#rgb` or a name of a few -> three numbers of 0 to 255.
+    """`#rrggbb`, `#rgb` or a name that CSS knows -> three numbers of 0 to 255.
 
     Raises:
         ExportError: (option) anything else.
     """
-    text = _NAMED.get(text.strip().lower(), text.strip())
-    digits = text.removeprefix("#")
-    if re.fullmatch(r"[0-9a-fA-F]{3}", digits):
-        digits = "".join(digit * 2 for digit in digits)
-    if not re.fullmatch(r"[0-9a-fA-F]{6}", digits):
-        raise ExportError("option", f"colour {text!r} must be like #ff8800, or {', '.join(_NAMED)}")
-    red, green, blue = bytes.fromhex(digits)
-    return red, green, blue
-
-
-_NAMED = {"white": "#ffffff", "black": "#000000", "green": "#00ff00"}
+    text = re.sub(r"^(?=[0-9a-fA-F]{3,6}$)", "#", text.strip())
+    try:
+        rgb = ImageColor.getrgb(text)
+    except ValueError:
+        rgb = ()
+    if len(rgb) != 3:
+        message = f"colour {text!r} must be like #ff8800, or a name such as white"
+        raise ExportError("option", message)
+    return rgb

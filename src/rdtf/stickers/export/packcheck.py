@@ -13,16 +13,15 @@ import stat
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from rdtf.errors import StickerError, UserError
+from rdtf.errors import StickerError
 from rdtf.stickers import DEFAULT_BUDGET, Budget
 from rdtf.stickers.budget import read_bytes
 from rdtf.stickers.export.check import CheckReport, Finding, check_bytes
 from rdtf.stickers.export.platforms import (
-    ExportError,
     Limit,
     Platform,
     dated,
@@ -64,14 +63,8 @@ class PackReport:
         return ""
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "platform": self.platform,
-            "passed": self.passed,
-            "dated": self.dated,
-            "findings": [vars(finding) for finding in self.findings],
-            "files": [report.to_dict() for report in self.files],
-        }
+        files = [report.to_dict() for report in self.files]
+        return {**asdict(self), "files": files, "passed": self.passed}
 
     def __str__(self) -> str:
         verdict = "passes" if self.passed else "FAILS"
@@ -115,21 +108,13 @@ def check_pack_files(
     budget: Budget = DEFAULT_BUDGET,
 ) -> PackReport:
     """Like `check_pack`, for files by their path inside the pack."""
-    if platform.pack is None:
-        raise ExportError(
-            "pack", f"{platform.title} has no sticker packs; check the files one by one"
-        )
+    limit = platform.pack_rules.limits["count"]
     findings: list[Finding] = []
     images = _image_names(files, platform)
-    listed = _LISTERS.get(platform.id, _by_suffix)(files, platform, findings)
-    limit = platform.pack.limits["count"]
+    listed = _LISTERS.get(platform.id, _numbered)(files, platform, findings)
     findings.append(check_count(len(listed), limit))
-    missing = [name for name in (*listed, *images) if name not in files]
-    findings.append(
-        Finding(
-            "complete", not missing, _names(missing) or "all files present", "all files present"
-        )
-    )
+    missing, every = [name for name in (*listed, *images) if name not in files], "all files present"
+    findings.append(Finding("complete", not missing, _names(missing) or every, every))
     known = {*listed, *images, *_TEXTS.get(platform.id, (MANIFEST,))}
     others = [name for name in files if name not in known]
     findings.append(Finding("nothing else", not others, _names(others) or "nothing", "nothing"))
@@ -162,12 +147,11 @@ def check_count(count: int, limit: Limit) -> Finding:
 
 def _image_names(files: Mapping[str, bytes], platform: Platform) -> dict[str, str]:
     """Path -> which image of the pack it has to be."""
-    assert platform.pack is not None
     names = {}
-    for image, spec in platform.pack.images.items():
+    for image, spec in platform.pack_rules.images.items():
         if spec.each:
-            stickers = _numbered(files, platform)
-            names |= {f"{PurePosixPath(name).stem}_{image}.png": image for name in stickers}
+            stems = [PurePosixPath(name).stem for name in _numbered(files, platform, [])]
+            names |= {f"{stem}_{image}.png": image for stem in stems}
         elif not platform.id.startswith("whatsapp"):
             names[f"{image}.webm" if spec.format == "webm" else f"{image}.png"] = image
         elif tray := _whatsapp_pack(files).get("tray_image_file"):
@@ -175,14 +159,8 @@ def _image_names(files: Mapping[str, bytes], platform: Platform) -> dict[str, st
     return names
 
 
-def _by_suffix(
-    files: Mapping[str, bytes], platform: Platform, findings: list[Finding]
-) -> list[str]:
-    return _numbered(files, platform)
-
-
-def _numbered(files: Mapping[str, bytes], platform: Platform) -> list[str]:
-    """Files that begin with a number and have the platform's ending."""
+def _numbered(files: Mapping[str, bytes], platform: Platform, findings: list[Finding]) -> list[str]:
+    """Files that begin with a number and have the platform's ending; nothing lists them."""
     ending = f".{platform.format}"
     return sorted(n for n in files if re.match(r"\d+", n) and n.endswith(ending))
 
@@ -204,12 +182,11 @@ def _by_contents(
     files: Mapping[str, bytes], platform: Platform, findings: list[Finding]
 ) -> list[str]:
     """WhatsApp's contents.json: one pack, with what its validator asks for."""
-    assert platform.pack is not None
     pack = _whatsapp_pack(files)
     findings.append(
         Finding("contents.json", bool(pack), "one pack" if pack else "no pack", "one pack")
     )
-    longest = platform.pack.value("name_length", 128)
+    longest = platform.pack_rules.value("name_length", 128)
     identifier = str(pack.get("identifier", ""))
     passed = bool(_IDENTIFIER.fullmatch(identifier)) and ".." not in identifier
     asked = "up to 128 letters, digits, spaces and _-.,'"
@@ -220,11 +197,9 @@ def _by_contents(
         findings.append(Finding(field, passed, f"{len(text)} characters", f"1 to {longest}"))
     version = str(pack.get("image_data_version", ""))
     findings.append(Finding("image_data_version", bool(version), version or "none", "a version"))
-    moves = platform.still == "no"
-    stated = pack.get("animated_sticker_pack", False)
-    words = ("animated", "static")
-    found, asked = words[not stated], words[not moves]
-    findings.append(Finding("kind of pack", stated is moves, found, asked))
+    moves, stated = platform.still == "no", pack.get("animated_sticker_pack", False)
+    words = {True: "animated", False: "static"}
+    findings.append(Finding("kind of pack", stated is moves, words[bool(stated)], words[moves]))
     stickers = _list_of_dicts(pack.get("stickers"))
     for entry in stickers:
         findings += _emojis(str(entry.get("image_file")), entry.get("emojis"), platform)
@@ -233,8 +208,7 @@ def _by_contents(
 
 def _emojis(name: str, emojis: Any, platform: Platform) -> Iterator[Finding]:
     """A finding only where the number is wrong: a pack has many stickers."""
-    assert platform.pack is not None
-    least, most = platform.pack.value("emojis", (0, 20))
+    least, most = platform.pack_rules.value("emojis", (0, 20))
     count = len(emojis) if isinstance(emojis, list) else 0
     if not least <= count <= most:
         yield Finding(f"emojis of {name}", False, str(count), f"{least} to {most}")
@@ -298,7 +272,7 @@ def _read_archive(path: Path, budget: Budget) -> dict[str, bytes]:
                 )
             _check_entries(path, archive.infolist(), budget)
             return {e.filename: archive.read(e) for e in archive.infolist() if not e.is_dir()}
-    except UserError:
+    except StickerError:
         raise
     except (zipfile.BadZipFile, zlib.error, ValueError, OSError, EOFError, RuntimeError) as error:
         raise StickerError(f"{path}: the archive is damaged ({error}); get it again") from error

@@ -9,7 +9,7 @@ import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from rdtf.errors import UserError
 from rdtf.fileio import atomic_folder, write_bytes
@@ -21,6 +21,7 @@ from rdtf.stickers.export.packcheck import MANIFEST, PackReport, check_count, ch
 from rdtf.stickers.export.platforms import ExportError, Platform, find_platform, image_platform
 
 DEFAULT_EMOJI = "🙂"
+_Entries = list[dict[str, Any]]  # file, emojis and text of each sticker
 _TYPES = {".png": "image/png", ".apng": "image/apng", ".webp": "image/webp"}
 
 
@@ -39,6 +40,10 @@ class PackItem:
     name: str = "sticker"
     emojis: tuple[str, ...] = (DEFAULT_EMOJI,)
     text: str = ""
+
+    @property
+    def description(self) -> str:
+        return self.text or next(iter(self.sticker.captions), "")
 
 
 @dataclass(frozen=True)
@@ -106,10 +111,7 @@ def export_pack(
     """
     platform = find_platform(platform)
     options = options or ExportOptions()
-    if platform.pack is None or platform.id not in _BUILDERS:
-        known = ", ".join(_BUILDERS)
-        raise ExportError("pack", f"{platform.title} has no sticker packs; these have: {known}")
-    _check_count(len(items), platform)
+    rules = platform.pack_rules
     _check_texts(items, platform, name, author)
     exports = []
     for item in items:
@@ -117,47 +119,50 @@ def export_pack(
             exports.append(export_sticker(item.sticker, platform, options))
         except ExportError as error:
             raise ExportError(error.reason, f"{item.name}: {error}") from error
-    build, archive = _BUILDERS[platform.id]
-    draft = _Draft(platform, name, author, list(items), exports, options)
-    files = {**draft.sticker_files(), **draft.images(), **build(draft)}
+    names = _file_names(items, exports, platform)
+    files = {file: export.data for file, export in zip(names, exports, strict=True)}
+    for image in rules.images:
+        files |= _images(image, items, platform, options)
+    manifest, archive = _BUILDERS[platform.id]
+    if manifest is not None:
+        longest = rules.value("text_length", 255)
+        entries = [
+            {"file": file, "emojis": list(item.emojis), "text": item.description[:longest]}
+            for file, item in zip(names, items, strict=True)
+        ]
+        files |= manifest(platform, name, author, entries)
     pack = Pack(name, files, archive, tuple(exports), check_pack_files(files, platform, name))
     if not pack.check.passed:
         raise ExportError("validation", f"{platform.title}: {pack.check.first_failure}")
-    longest = platform.pack.value("max_pack_bytes")
-    if longest is not None and len(pack.to_bytes()) > longest:
-        raise ExportError("pack", f"{platform.title}: the pack is larger than {longest:,} bytes")
+    most = rules.value("max_pack_bytes")
+    if most is not None and len(zipped(files)) > most:
+        raise ExportError("pack", f"{platform.title}: the pack is larger than {most:,} bytes")
     return pack
 
 
-def _check_count(count: int, platform: Platform) -> None:
-    assert platform.pack is not None
-    finding = check_count(count, platform.pack.limits["count"])
-    if not finding.passed:
-        message = f"{platform.title}: a pack must have {finding.asked} stickers, not {count}"
-        raise ExportError("pack", f"{message}; add some, or leave out --pack for single files")
-
-
 def _check_texts(items: Sequence[PackItem], platform: Platform, name: str, author: str) -> None:
-    assert platform.pack is not None
-    longest = platform.pack.value("name_length", 128)
+    def refuse(message: str) -> NoReturn:
+        raise ExportError("pack", message)
+
+    rules, title = platform.pack_rules, platform.title
+    count = check_count(len(items), rules.limits["count"])
+    if not count.passed:
+        message = f"{title}: a pack must have {count.asked} stickers, not {count.found}"
+        refuse(f"{message}; add some, or leave out --pack for single files")
+    longest = rules.value("name_length", 128)
     for what, text in (("name", name), ("author", author)):
         if len(text) > longest:
-            raise ExportError(
-                "pack", f"{platform.title}: the {what} is longer than {longest} characters"
-            )
+            refuse(f"{title}: the {what} is longer than {longest} characters")
     if not name.strip():
-        raise ExportError("pack", f"{platform.title}: the pack needs a name")
-    least, most = platform.pack.value("emojis", (0, 20))
+        refuse(f"{title}: the pack needs a name")
+    least, most = rules.value("emojis", (0, 20))
     for item in items:
         if not least <= len(item.emojis) <= most:
-            count = len(item.emojis)
-            message = (
-                f"{item.name}: {platform.title} requires {least} to {most} emojis, not {count}"
-            )
-            raise ExportError("pack", message)
+            wanted = f"{least} to {most} emojis, not {len(item.emojis)}"
+            refuse(f"{item.name}: {title} requires {wanted}")
         for emoji in item.emojis:
             if not _is_emoji(emoji):
-                raise ExportError("pack", f"{item.name}: {emoji!r} is not an emoji")
+                refuse(f"{item.name}: {emoji!r} is not an emoji")
 
 
 def _is_emoji(text: str) -> bool:
@@ -172,111 +177,77 @@ def split_emojis(text: str) -> tuple[str, ...]:
     return tuple(part for part in re.split(r"[,\s]+", text) if part)
 
 
-@dataclass(frozen=True)
-class _Draft:
-    """A pack whose stickers are exported and whose other files are to be made."""
+def _file_names(
+    items: Sequence[PackItem], exports: Sequence[Export], platform: Platform
+) -> list[str]:
+    """Numbers, and the item's name where the platform lets us."""
+    plain = platform.id in ("line", "wechat")
+    return [
+        f"{number:02d}{'' if plain else '_' + _slug(item.name)}{export.suffix}"
+        for number, (item, export) in enumerate(zip(items, exports, strict=True), 1)
+    ]
 
-    platform: Platform
-    name: str
-    author: str
-    items: list[PackItem]
-    exports: list[Export]
-    options: ExportOptions
 
-    def names(self) -> list[str]:
-        """File names of the stickers: numbers, and the item's name where the platform lets us."""
-        plain = self.platform.id in ("line", "wechat")
-        names = []
-        for number, (item, export) in enumerate(zip(self.items, self.exports, strict=True), 1):
-            stem = f"{number:02d}" if plain else f"{number:02d}_{_slug(item.name)}"
-            names.append(stem + export.suffix)
-        return names
-
-    def sticker_files(self) -> dict[str, bytes]:
-        return {n: e.data for n, e in zip(self.names(), self.exports, strict=True)}
-
-    def images(self) -> dict[str, bytes]:
-        """What the platform requires besides the stickers: from the first, or from each."""
-        assert self.platform.pack is not None
-        files = {}
-        for name, image in self.platform.pack.images.items():
-            if image.each:
-                for number, item in enumerate(self.items, 1):
-                    files[f"{number:02d}_{name}.png"] = self._image(name, item)
-            else:
-                suffix = ".webm" if image.format == "webm" else ".png"
-                stem = _IMAGE_NAMES.get((self.platform.id, name), name)
-                files[f"{stem}{suffix}"] = self._image(name, self.items[0])
-        return files
-
-    def _image(self, name: str, item: PackItem) -> bytes:
-        assert self.platform.pack is not None
-        image = self.platform.pack.images[name]
-        sticker, options = item.sticker, replace(self.options, max_bytes=None)
-        if image.format == "png":
-            # A still has no time, and what is to be seen in it is the whole picture.
-            options = replace(options, first=0, close="none", speed=1.0, time="refuse")
+def _images(
+    name: str, items: Sequence[PackItem], platform: Platform, options: ExportOptions
+) -> dict[str, bytes]:
+    """A picture that the platform requires besides the stickers: of the first, or of each."""
+    image = platform.pack_rules.images[name]
+    options = replace(options, max_bytes=None)
+    if image.format == "png":  # a still has no time
+        options = replace(options, first=0, close="none", speed=1.0, time="refuse")
+    if image.opaque and options.background is None:
+        options = replace(options, background=(255, 255, 255))
+    if image.height < 128:
+        options = replace(options, outline_px=options.outline_px / 4)
+    files = {}
+    for number, item in enumerate(items if image.each else items[:1], 1):
+        sticker = item.sticker
+        if image.format == "png":  # what is to be seen is the whole picture
             sticker = sticker.select([fullest_frame(sticker)])
-        if image.opaque and options.background is None:
-            options = replace(options, background=(255, 255, 255))
-        if image.height < 128:
-            options = replace(options, outline_px=options.outline_px / 4)
-        return export_sticker(sticker, image_platform(self.platform, name), options).data
-
-    def entries(self) -> list[dict[str, Any]]:
-        """File, emojis and text of each sticker."""
-        assert self.platform.pack is not None
-        longest = self.platform.pack.value("text_length", 255)
-        return [
-            {
-                "file": name,
-                "emojis": list(item.emojis),
-                "text": (item.text or next(iter(item.sticker.captions), ""))[:longest],
-            }
-            for name, item in zip(self.names(), self.items, strict=True)
-        ]
+        stem = f"{number:02d}_{name}" if image.each else _IMAGE_NAMES.get((platform.id, name), name)
+        suffix = ".webm" if image.format == "webm" else ".png"
+        files[stem + suffix] = export_sticker(sticker, image_platform(platform, name), options).data
+    return files
 
 
 #: Where a pack image has another name than in the data file.
 _IMAGE_NAMES = {("whatsapp", "tray"): "cover", ("whatsapp-static", "tray"): "cover"}
 
 
-def _whatsapp(draft: _Draft) -> dict[str, bytes]:
+def _whatsapp(platform: Platform, name: str, author: str, entries: _Entries) -> dict[str, bytes]:
     """contents.json as WhatsApp's sample apps read it; title.txt and author.txt for importers."""
     stickers = [
         {"image_file": e["file"], "emojis": e["emojis"], "accessibility_text": e["text"]}
-        for e in draft.entries()
+        for e in entries
     ]
     pack = {
-        "identifier": _slug(draft.name),
-        "name": draft.name,
-        "publisher": draft.author or draft.name,
+        "identifier": _slug(name),
+        "name": name,
+        "publisher": author or name,
         "tray_image_file": "cover.png",
         "image_data_version": "1",
-        "animated_sticker_pack": draft.platform.still == "no",
+        "animated_sticker_pack": platform.still == "no",
         "stickers": stickers,
     }
     contents = {"android_play_store_link": "", "ios_app_store_link": "", "sticker_packs": [pack]}
-    return {
-        "contents.json": _json(contents),
-        "title.txt": draft.name.encode(),
-        "author.txt": (draft.author or draft.name).encode(),
-    }
+    texts = {"title.txt": name.encode(), "author.txt": (author or name).encode()}
+    return {"contents.json": _json(contents), **texts}
 
 
-def _folder(draft: _Draft) -> dict[str, bytes]:
+def _folder(platform: Platform, name: str, author: str, entries: _Entries) -> dict[str, bytes]:
     """A manifest of our own: what to type in while uploading."""
     manifest = {
         "made_by": "rdtf export",
-        "platform": draft.platform.id,
-        "title": draft.name,
-        "author": draft.author,
-        "stickers": draft.entries(),
+        "platform": platform.id,
+        "title": name,
+        "author": author,
+        "stickers": entries,
     }
     return {MANIFEST: _json(manifest)}
 
 
-def _signal(draft: _Draft) -> dict[str, bytes]:
+def _signal(platform: Platform, name: str, author: str, entries: _Entries) -> dict[str, bytes]:
     """The manifest in the form that Signal's command line uploads."""
     stickers = [
         {
@@ -284,28 +255,21 @@ def _signal(draft: _Draft) -> dict[str, bytes]:
             "contentType": _TYPES[Path(entry["file"]).suffix],
             "emoji": entry["emojis"][0],
         }
-        for entry in draft.entries()
+        for entry in entries
     ]
-    manifest = {
-        "title": draft.name,
-        "author": draft.author or draft.name,
-        "cover": stickers[0],
-        "stickers": stickers,
-    }
-    return {MANIFEST: _json(manifest)}
+    head = {"title": name, "author": author or name, "cover": stickers[0]}
+    return {MANIFEST: _json({**head, "stickers": stickers})}
 
 
-def _nothing(draft: _Draft) -> dict[str, bytes]:
-    return {}
-
-
-_BUILDERS: dict[str, tuple[Callable[[_Draft], dict[str, bytes]], str]] = {
+#: What lists the stickers (None: nothing), and the ending of the archive ("": a folder).
+_BUILDERS: dict[str, tuple[Callable[[Platform, str, str, _Entries], dict[str, bytes]] | None, str]]
+_BUILDERS = {
     "telegram": (_folder, ""),
     "telegram-emoji": (_folder, ""),
     "whatsapp": (_whatsapp, ".wastickers"),
     "whatsapp-static": (_whatsapp, ".wastickers"),
     "signal": (_signal, ""),
-    "line": (_nothing, ".zip"),
+    "line": (None, ".zip"),
     "wechat": (_folder, ""),
 }
 

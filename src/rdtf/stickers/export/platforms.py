@@ -120,6 +120,15 @@ class Platform:
         """No messenger: the format alone sets the limits, and the canvas is free."""
         return not self.limits
 
+    @property
+    def pack_rules(self) -> PackRules:
+        """`pack`, or an `ExportError` where there are no packs."""
+        if self.pack is None:
+            known = ", ".join(p.id for p in platforms().values() if p.pack)
+            message = f"{self.title} has no sticker packs; export single files, or to {known}"
+            raise ExportError("pack", message)
+        return self.pack
+
     def value(self, name: str, otherwise: Any = None) -> Any:
         """The value of a limit, or `otherwise` if the platform has none of that name."""
         limit = self.limits.get(name)
@@ -173,19 +182,14 @@ def find_platform(name: str | Platform) -> Platform:
 
 def image_platform(platform: Platform, name: str) -> Platform:
     """A picture of a pack as something to export to and to check: `name` of `platform`'s pack."""
-    if platform.pack is None:
-        raise ExportError(
-            "pack", f"{platform.title} has no sticker packs; export the stickers one by one"
-        )
-    image = platform.pack.images[name]
+    image = platform.pack_rules.images[name]
     size = replace(image.max_bytes, value=[image.width, image.height], rule="exact", note="")
     own = {"canvas": size, "max_bytes": image.max_bytes}
-    title = f"{platform.title}, {name} of the pack"
+    id, title = f"{platform.id}-{name}", f"{platform.title}, {name} of the pack"
     if image.format == "png":
-        return Platform(f"{platform.id}-{name}", title, ("png",), "only", own)
+        return Platform(id, title, ("png",), "only", own)
     container = "png" if image.format == "apng" else image.format
-    limits = {**platform.limits, **own}
-    return Platform(f"{platform.id}-{name}", title, (container,), platform.still, limits)
+    return Platform(id, title, (container,), platform.still, {**platform.limits, **own})
 
 
 def _platform(id: str, entry: dict[str, Any]) -> Platform:
@@ -196,25 +200,19 @@ def _platform(id: str, entry: dict[str, Any]) -> Platform:
         still=entry["still"],
         limits=_limits(entry["limits"]),
         advice=_limits(entry.get("advice", {})),
-        pack=_pack(entry["pack"]) if "pack" in entry else None,
+        pack=_pack(**entry["pack"]) if "pack" in entry else None,
     )
 
 
 def _limits(entries: dict[str, Any]) -> dict[str, Limit]:
-    return {name: _limit(entry) for name, entry in entries.items()}
+    return {name: Limit(**{"checked_on": dated(), **entry}) for name, entry in entries.items()}
 
 
-def _limit(entry: dict[str, Any]) -> Limit:
-    return Limit(**{"checked_on": dated(), **entry})
-
-
-def _pack(entry: dict[str, Any]) -> PackRules:
-    images = {name: _image(image) for name, image in entry["images"].items()}
-    limits = {name: value for name, value in entry.items() if name != "images"}
-    return PackRules(_limits(limits), images)
-
-
-def _image(entry: dict[str, Any]) -> PackImage:
-    width, height = entry["size"]
-    flags = {name: entry[name] for name in ("each", "opaque") if name in entry}
-    return PackImage(entry["format"], width, height, _limit(entry["max_bytes"]), **flags)
+def _pack(images: dict[str, Any], **limits: Any) -> PackRules:
+    made = {}
+    for name, entry in images.items():
+        width, height = entry["size"]
+        flags = {flag: entry[flag] for flag in ("each", "opaque") if flag in entry}
+        max_bytes = _limits({"": entry["max_bytes"]})[""]
+        made[name] = PackImage(entry["format"], width, height, max_bytes, **flags)
+    return PackRules(_limits(limits), made)

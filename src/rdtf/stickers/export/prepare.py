@@ -9,11 +9,10 @@ from functools import cached_property
 import numpy as np
 
 from rdtf.stickers import DEFAULT_BUDGET, Sticker
-from rdtf.stickers.budget import in_threads
-from rdtf.stickers.canvas import fit_frame, fitted_size, letterbox, on_background
+from rdtf.stickers.canvas import fit_frame, fitted_size, in_threads, letterbox, on_background
 from rdtf.stickers.export.options import ExportOptions
 from rdtf.stickers.export.platforms import ExportError, Platform, format_limits
-from rdtf.stickers.export.shapes import WHITE, outline
+from rdtf.stickers.export.shapes import WHITE, outline_frame
 from rdtf.stickers.export.timing import FrameMerger, TimeRules, fill_up, settle_frames, settle_total
 
 
@@ -32,48 +31,27 @@ class Canvas:
     width: int
     inner_height: int
     inner_width: int
-    outline_px: float = 0
-    outline_color: tuple[int, int, int] = WHITE
-    crisp: bool = False
+    outline_px: float
+    outline_color: tuple[int, int, int]
+    crisp: bool
 
     def draw(self, frame: np.ndarray) -> np.ndarray:
         """uint8 [h, w, 4] -> uint8 [height, width, 4]."""
-        return self.stroke(self.place(frame))
-
-    def place(self, frame: np.ndarray) -> np.ndarray:
-        """Like `draw`, without the stroke."""
-        inner = (self.inner_height, self.inner_width)
-        if frame.shape[:2] != inner:
-            frame = fit_frame(frame, *inner, crisp=self.crisp)
-        return letterbox(frame, self.height, self.width)
-
-    def stroke(self, frame: np.ndarray) -> np.ndarray:
-        if not self.outline_px:
-            return frame
-        still = Sticker(frame[None], np.array([1]))
-        return outline(still, self.outline_px, self.outline_color, grow=False).frames[0]
+        frame = fit_frame(frame, self.inner_height, self.inner_width, crisp=self.crisp)
+        frame = letterbox(frame, self.height, self.width)
+        return (
+            outline_frame(frame, self.outline_px, self.outline_color) if self.outline_px else frame
+        )
 
 
-def plan_canvas(
-    sticker: Sticker,
-    platform: Platform,
-    *,
-    size: int | None = None,
-    outline_px: float = 0,
-    outline_color: tuple[int, int, int] = WHITE,
-) -> Canvas:
-    """The canvas for `sticker` on `platform`.
-
-    Args:
-        size: longer side in pixels; only where the platform leaves the canvas free.
-        outline_px: room for a stroke of this width is kept at the borders.
+def _plan_canvas(sticker: Sticker, platform: Platform, options: ExportOptions) -> Canvas:
+    """The canvas for `sticker` on `platform`, with room for the stroke.
 
     Raises:
-        ExportError: (option) `size` where the platform sets the canvas, an outline that leaves no
+        ExportError: (option) a size where the platform sets the canvas, an outline that leaves no
             room for the picture, or more pixels than the format or the memory holds.
     """
-    border = math.ceil(outline_px)
-    limit = platform.canvas()
+    size, border, limit = options.size, math.ceil(options.outline_px), platform.canvas()
     if size is not None and limit is not None:
         wide, high = limit.value
         raise ExportError(
@@ -86,15 +64,17 @@ def plan_canvas(
     else:
         wide, high = limit.value
     if min(wide, high) <= 2 * border:
-        raise ExportError(
-            "option", f"an outline of {outline_px:g} px leaves no room on a canvas of {high} px"
-        )
+        stroke = f"an outline of {options.outline_px:g} px"
+        raise ExportError("option", f"{stroke} leaves no room on a canvas of {high} px")
     inner_height, inner_width = fitted_size(
         sticker.height, sticker.width, high - 2 * border, wide - 2 * border
     )
     height, width = inner_height + 2 * border, inner_width + 2 * border
     rule = "" if limit is None else limit.rule
-    _check_side(max(height, width), platform)
+    most = format_limits(platform.format).get("max_side")
+    if most is not None and max(height, width) > most.value:
+        sides = f"at most {most.value} pixels on a side, not {max(height, width)}"
+        raise ExportError("option", f"{platform.title} allows {sides}; choose a smaller --size")
     pixels = sticker.num_frames * height * width
     if size is not None and pixels > max(DEFAULT_BUDGET.max_total_pixels, sticker.frames.size // 4):
         count = sticker.num_frames
@@ -107,14 +87,8 @@ def plan_canvas(
     elif rule == "height":
         height = high
     hard = bool(np.isin(sticker.frames[..., 3], (0, 255)).all())
-    return Canvas(height, width, inner_height, inner_width, outline_px, outline_color, hard)
-
-
-def _check_side(side: int, platform: Platform) -> None:
-    most = format_limits(platform.format).get("max_side")
-    if most is not None and side > most.value:
-        message = f"{platform.title} allows at most {most.value} pixels on a side, not {side}"
-        raise ExportError("option", f"{message}; choose a smaller --size")
+    stroke = options.outline_px, options.outline_color
+    return Canvas(height, width, inner_height, inner_width, *stroke, hard)
 
 
 @dataclass(frozen=True)
@@ -165,6 +139,10 @@ def visible(frames: np.ndarray) -> np.ndarray:
     return np.where(frames[..., 3:] > 0, pixels, np.uint32(0)).view(np.uint8)
 
 
+def _moves(frames: np.ndarray) -> bool:
+    return bool((visible(frames) != visible(frames[:1])).any())
+
+
 def prepare(sticker: Sticker, platform: Platform, options: ExportOptions) -> Prepared:
     """Everything up to the encoder.
 
@@ -186,14 +164,12 @@ def prepare(sticker: Sticker, platform: Platform, options: ExportOptions) -> Pre
         source, change = settle_total(source, rules, options.time, platform.title)
         edits += [change] if change else []
         keep, durations = _settled(source, rules, platform.title, edits, gave_up)
-    canvas = plan_canvas(
-        source,
-        platform,
-        size=options.size,
-        outline_px=options.outline_px,
-        outline_color=options.outline_color,
-    )
-    edits += _drawn(canvas, options, platform)
+    canvas = _plan_canvas(source, platform, options)
+    if canvas.outline_px:
+        edits.append(f"outline of {canvas.outline_px:g} px added")
+    if options.background is not None:
+        why = "; MP4 has no transparency" if platform.format == "mp4" else ""
+        edits.append(f"background #{bytes(options.background).hex()} added{why}")
     loops = _loop_count(sticker, platform, int(durations.sum()))
     prepared = Prepared(
         platform,
@@ -207,15 +183,20 @@ def prepare(sticker: Sticker, platform: Platform, options: ExportOptions) -> Pre
         gave_up,
         _notes(sticker, source, canvas),
     )
-    _check_shown(prepared, is_still)
-    if platform.format == "gif" and _is_soft(prepared.frames):
+    if not (prepared.frames[..., 3] > 0).any():
+        raise ExportError("empty", f"{platform.title}: nothing is visible at this size")
+    if platform.still == "no" and not is_still and not _moves(prepared.frames):
+        message = f"{platform.title}: no motion is left at this size and frame rate"
+        raise ExportError("still", message)
+    alpha = prepared.frames[..., 3]
+    if platform.format == "gif" and bool(((alpha > 0) & (alpha < 255)).any()):
         gave_up.append("partial transparency: in GIF a pixel is either opaque or transparent")
     return prepared
 
 
 def _is_still(source: Sticker, platform: Platform) -> bool:
     """Whether it goes as one picture; refuses what the platform does not take."""
-    moves = bool((visible(source.frames) != visible(source.frames[:1])).any())
+    moves = _moves(source.frames)
     if platform.still == "only":
         if moves:
             animated = platform.id.removesuffix("-static")
@@ -267,17 +248,6 @@ def _loop_count(sticker: Sticker, platform: Platform, total_ms: int) -> int:
     return max(least, min(wanted, most, longest))
 
 
-def _drawn(canvas: Canvas, options: ExportOptions, platform: Platform) -> list[str]:
-    done = []
-    if canvas.outline_px:
-        done.append(f"outline of {canvas.outline_px:g} px added")
-    if options.background is not None:
-        color = "#" + bytes(options.background).hex()
-        why = "; MP4 has no transparency" if platform.format == "mp4" else ""
-        done.append(f"background {color} added{why}")
-    return done
-
-
 def _notes(sticker: Sticker, source: Sticker, canvas: Canvas) -> list[str]:
     notes = []
     if missing := sticker.metadata.get("not_drawn"):
@@ -286,17 +256,3 @@ def _notes(sticker: Sticker, source: Sticker, canvas: Canvas) -> list[str]:
         sizes = f"{source.width} x {source.height} to {canvas.inner_width} x {canvas.inner_height}"
         notes.append(f"enlarged from {sizes} pixels; a larger original would be sharper")
     return notes
-
-
-def _check_shown(prepared: Prepared, is_still: bool) -> None:
-    """On the canvas, too, something must be seen, and move if it has to."""
-    frames, title = prepared.frames, prepared.platform.title
-    if not (frames[..., 3] > 0).any():
-        raise ExportError("empty", f"{title}: nothing is visible at this size")
-    equal = bool((visible(frames) == visible(frames[:1])).all())
-    if prepared.platform.still == "no" and equal and not is_still:
-        raise ExportError("still", f"{title}: no motion is left at this size and frame rate")
-
-
-def _is_soft(frames: np.ndarray) -> bool:
-    return bool(((frames[..., 3] > 0) & (frames[..., 3] < 255)).any())

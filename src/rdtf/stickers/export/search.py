@@ -17,111 +17,20 @@ returned was encoded and measured.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
 from rdtf.fileio import size_text
 from rdtf.stickers import Sticker
-from rdtf.stickers.export.encoders import Encoder, Rung
+from rdtf.stickers.export.encoders import Encoder, QualityStep
 from rdtf.stickers.export.platforms import ExportError
 from rdtf.stickers.export.timing import FrameMerger
 
 #: Above this nobody sees a difference, and rounding alone decides the number.
-MAX_DB = 99.0
-_MAX_MOMENTS = 60
-
-
-@dataclass(frozen=True)
-class Loss:
-    """Error of a clip against its source.
-
-    Attributes:
-        psnr_white_db: peak signal-to-noise ratio of the pictures on white; 99 is no difference.
-        alpha_psnr_db: the same for the opacity.
-        alpha_error: mean error of the opacity, in [0, 1].
-    """
-
-    psnr_white_db: float
-    alpha_psnr_db: float
-    alpha_error: float
-
-    def __str__(self) -> str:
-        if min(self.psnr_white_db, self.alpha_psnr_db) >= MAX_DB:
-            return "exact"
-        alpha = "exact" if self.alpha_psnr_db >= MAX_DB else f"{self.alpha_psnr_db:.1f} dB"
-        return f"{self.psnr_white_db:.1f} dB on white, alpha {alpha}"
-
-
-NO_LOSS = Loss(MAX_DB, MAX_DB, 0.0)
-
-
-def visual_loss(
-    source: Callable[[int], np.ndarray],
-    source_ms: np.ndarray,
-    frames: np.ndarray,
-    frames_ms: np.ndarray,
-) -> Loss:
-    """Compare what is on the screen at each moment, so that frames left out count.
-
-    Args:
-        source: gives frame i of the source, uint8 [H, W, 4].
-        source_ms: int64 [S], how long each is shown.
-        frames: uint8 [F, H, W, 4].
-        frames_ms: int64 [F].
-
-    At most 60 moments are looked at, evenly spread over those where one of the two changes.
-    """
-    pairs = _pairs(source_ms, frames_ms)
-    colour = alpha_square = alpha_error = total = 0.0
-    cache: tuple[int, np.ndarray] = (-1, frames[0])
-    for first, second, weight in pairs:
-        if cache[0] != first:
-            cache = first, source(first)
-        white, alpha = _differences(cache[1], frames[second])
-        colour += weight * float(np.mean(np.square(white)))
-        alpha_square += weight * float(np.mean(np.square(alpha)))
-        alpha_error += weight * float(np.mean(np.abs(alpha)))
-        total += weight
-    return Loss(_psnr(colour / total), _psnr(alpha_square / total), alpha_error / total)
-
-
-def _pairs(source_ms: np.ndarray, frames_ms: np.ndarray) -> list[tuple[int, int, float]]:
-    """(frame of the source, frame, milliseconds that both are seen), of at most 60 moments."""
-    source_ends, ends = np.cumsum(source_ms), np.cumsum(frames_ms)
-    total = min(source_ends[-1], ends[-1])
-    moments = np.unique(np.concatenate([[0], source_ends, ends]))
-    moments = moments[moments <= total]
-    middles, lengths = (moments[1:] + moments[:-1]) / 2, np.diff(moments)
-    if len(middles) > _MAX_MOMENTS:
-        chosen = np.linspace(0, len(middles) - 1, _MAX_MOMENTS).round().astype(int)
-        middles, lengths = middles[chosen], lengths[chosen]
-    first = np.searchsorted(source_ends, middles, side="right")
-    second = np.searchsorted(ends, middles, side="right")
-    return list(zip(first.tolist(), second.tolist(), lengths.tolist(), strict=True))
-
-
-def _differences(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Of two uint8 [H, W, 4]: on white, float32 [H, W, 3], and of alpha, float32 [H, W]."""
-    (first_white, first_alpha), (second_white, second_alpha) = map(_on_white, (first, second))
-    return first_white - second_white, first_alpha - second_alpha
-
-
-def _on_white(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    alpha = frame[..., 3].astype(np.float32) / 255
-    colour = frame[..., :3].astype(np.float32) / 255
-    return 1 + (colour - 1) * alpha[..., None], alpha
-
-
-def _psnr(mean_square: float) -> float:
-    if mean_square <= 0:
-        return MAX_DB
-    return min(MAX_DB, float(-10 * np.log10(mean_square)))
-
-
 #: Frames a second that are kept before settings get worse than good, and before it is refused.
 SMOOTH_RATE, LEAST_RATE = 15, 5
 _FULL = 0.9  # of the limit: what the next better step would take is more than the rest
@@ -136,15 +45,15 @@ class Found:
 
     Attributes:
         data: the file.
-        rung: the settings.
+        quality: the settings.
         best: what would have been used without a limit.
         keep, durations_ms: int64 [K], the frames of the clip that are shown, and how long.
         tries: how many files, or parts of files, were encoded.
     """
 
     data: bytes
-    rung: Rung
-    best: Rung
+    quality: QualityStep
+    best: QualityStep
     keep: np.ndarray
     durations_ms: np.ndarray
     tries: int
@@ -164,20 +73,20 @@ def search(encoder: Encoder, clip: Sticker, max_bytes: int | None, min_frames: i
     attempts = _Attempts(encoder, clip, min_frames)
     if max_bytes is None:
         return attempts.encode(0)
-    if encoder.ladder[0].exact and attempts.estimate(0) <= max_bytes * encoder.ladder[0].doubt:
+    best = encoder.ladder[0]
+    if best.exact and attempts.estimate(0) <= max_bytes * best.uncertainty:
         exact = attempts.encode(0)
         if len(exact.data) <= max_bytes:
             return exact
-    first = 1 if encoder.ladder[0].exact else 0
-    found = _search_chain(attempts, first, max_bytes)
+    found = _search_chain(attempts, 1 if best.exact else 0, max_bytes)
     if len(found.data) > max_bytes:
         raise ExportError(
             "bytes",
-            f"even with {found.rung.words} and {len(found.keep)} of {clip.num_frames} frames "
+            f"even with {found.quality.words} and {len(found.keep)} of {clip.num_frames} frames "
             f"the file has {size_text(len(found.data))}, more than {size_text(max_bytes)}; "
             "make the clip shorter or simpler",
         )
-    return dataclasses.replace(found, tries=attempts.tries)
+    return replace(found, tries=attempts.tries)
 
 
 def _search_chain(attempts: _Attempts, first: int, max_bytes: int) -> Found:
@@ -185,7 +94,7 @@ def _search_chain(attempts: _Attempts, first: int, max_bytes: int) -> Found:
 
     Estimates tell where to look; how far they are off is learned from each file that is made.
     """
-    last = attempts.num_steps - 1
+    last = len(attempts.chain) - 1
     steps = np.arange(first, last + 1)
     curve = _curve(_sample(attempts.estimate, first, last, max_bytes), steps)
     errors: dict[int, float] = {}  # logarithms of how far the curve is off
@@ -250,56 +159,52 @@ class _Attempts:
 
     def __init__(self, encoder: Encoder, clip: Sticker, min_frames: int) -> None:
         self._encoder, self._clip = encoder, clip
-        self._merger: FrameMerger | None = None
-        self._chain = _chain(encoder, clip, min_frames)
+        self.chain = _chain(encoder, clip, min_frames)
         self._files: dict[int, Found] = {}
         self._estimates: dict[int, float] = {}
         self.tries = 0
 
-    @property
-    def num_steps(self) -> int:
-        return len(self._chain)
-
     def encode(self, step: int) -> Found:
         """The file of a step."""
         if step not in self._files:
-            num_frames, rung = self._chain[step]
-            keep, durations = self._choose(num_frames)
-            settings, best = self._encoder.ladder[rung], self._encoder.ladder[0]
-            data = self._encoder.encode(keep, durations, settings)
+            keep, durations, quality = self._choose(step)
+            data = self._encoder.encode(keep, durations, quality)
             self.tries += 1
-            self._files[step] = Found(data, settings, best, keep, durations, self.tries)
+            best = self._encoder.ladder[0]
+            self._files[step] = Found(data, quality, best, keep, durations, self.tries)
         return self._files[step]
 
     def estimate(self, step: int) -> float:
         """About its size; the size itself where the encoder has no quicker way."""
         if step not in self._estimates:
-            num_frames, rung = self._chain[step]
-            keep, durations = self._choose(num_frames)
-            guess = self._encoder.estimate(keep, durations, self._encoder.ladder[rung])
+            guess = self._encoder.estimate(*self._choose(step))
             self.tries += guess is not None
             self._estimates[step] = len(self.encode(step).data) if guess is None else guess
         return self._estimates[step]
 
-    def _choose(self, num_frames: int) -> tuple[np.ndarray, np.ndarray]:
+    def _choose(self, step: int) -> tuple[np.ndarray, np.ndarray, QualityStep]:
+        num_frames, place = self.chain[step]
+        quality = self._encoder.ladder[place]
         if num_frames == self._clip.num_frames:
-            return np.arange(num_frames), self._clip.durations_ms
-        if self._merger is None:
-            self._merger = FrameMerger(self._clip)
-        return self._merger.keep(num_frames)
+            return np.arange(num_frames), self._clip.durations_ms, quality
+        return *self._merger.keep(num_frames), quality
+
+    @cached_property
+    def _merger(self) -> FrameMerger:
+        return FrameMerger(self._clip)
 
 
 def _chain(encoder: Encoder, clip: Sticker, min_frames: int) -> list[tuple[int, int]]:
-    """(number of frames, rung) of each step, as the head of this file has them."""
+    """(number of frames, place on the ladder) of each step, as the head of this file has them."""
     everything, last = clip.num_frames, len(encoder.ladder) - 1
-    good = max(index for index, rung in enumerate(encoder.ladder) if rung.good)
+    good = max(index for index, quality in enumerate(encoder.ladder) if quality.good)
     smooth, least = (
         min(everything, max(2, min_frames, math.ceil(clip.total_ms * rate / 1000)))
         for rate in (SMOOTH_RATE, LEAST_RATE)
     )
     return [
-        *((everything, rung) for rung in range(good + 1)),
+        *((everything, place) for place in range(good + 1)),
         *((count, good) for count in range(everything - 1, smooth - 1, -1)),
-        *((smooth, rung) for rung in range(good + 1, last + 1)),
+        *((smooth, place) for place in range(good + 1, last + 1)),
         *((count, last) for count in range(smooth - 1, least - 1, -1)),
     ]

@@ -37,20 +37,13 @@ def pad(sticker: Sticker, pixels: int) -> Sticker:
     return sticker.replace(frames=np.pad(sticker.frames, widths)) if pixels else sticker
 
 
-def outline(
-    sticker: Sticker,
-    width_px: float,
-    color: tuple[int, int, int] = WHITE,
-    *,
-    grow: bool = True,
-) -> Sticker:
-    """Draw a stroke of `width_px` pixels around what is visible, with smooth edges.
+def outline(sticker: Sticker, width_px: float, color: tuple[int, int, int] = WHITE) -> Sticker:
+    """Draw a stroke around what is visible, with smooth edges, on a canvas larger by it.
 
     Args:
         sticker: what gets the stroke.
         width_px: how far the stroke reaches beyond the edge, 0 (none) to 128.
         color: red, green, blue, 0 to 255.
-        grow: enlarge the canvas so that the whole stroke fits; otherwise it is cut at the border.
     """
     if not 0 <= width_px <= 128:
         raise StickerError(f"an outline of {width_px} pixels is not between 0 and 128")
@@ -58,15 +51,12 @@ def outline(
         raise StickerError(f"outline colour {color!r} must be three numbers from 0 to 255")
     if width_px == 0:
         return sticker
-    if grow:
-        sticker = pad(sticker, math.ceil(width_px))
-    return sticker.replace(
-        frames=np.stack([_outlined(frame, width_px, color) for frame in sticker.frames])
-    )
+    frames = pad(sticker, math.ceil(width_px)).frames
+    return sticker.replace(frames=np.stack([outline_frame(f, width_px, color) for f in frames]))
 
 
-def _outlined(frame: np.ndarray, width_px: float, color: tuple[int, int, int]) -> np.ndarray:
-    """uint8 [H, W, 4] over its own stroke."""
+def outline_frame(frame: np.ndarray, width_px: float, color: tuple[int, int, int]) -> np.ndarray:
+    """uint8 [H, W, 4] over its own stroke, cut at the border."""
     stroke = np.zeros_like(frame)
     stroke[..., :3] = color
     stroke[..., 3] = np.rint(_coverage(frame[..., 3], width_px) * 255)

@@ -1,20 +1,13 @@
-"""The platforms and their limits as a table, for people: `rdtf export --list` and the docs.
-
-`python -m rdtf.stickers.export.tables docs/export.md` renews the table between its two marks in
-that file.
-"""
+"""The platforms and their limits as a table, for people: `rdtf export --list` and the docs."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping
-from pathlib import Path
 
-from rdtf.fileio import write_text
-from rdtf.stickers.export.platforms import Limit, Platform, confidence_levels, dated, platforms
+from rdtf.stickers.export.platforms import Limit, Platform, platforms
 
-_BEGIN, _END = "<!-- platforms: begin -->", "<!-- platforms: end -->"
-_LETTERS = {
+#: How sure a limit is.
+LETTERS = {
     "official": "o",
     "secondary": "s",
     "conflict": "c",
@@ -23,28 +16,12 @@ _LETTERS = {
 }
 
 
-def platform_rows() -> list[list[str]]:
-    """Id, canvas, bytes, time, frames, plays and pack of each platform, as words."""
-    return [_row(platform) for platform in platforms().values()]
-
-
 HEADER = ["--to", "writes", "canvas", "bytes", "time", "frames", "plays", "pack"]
 
 
-def markdown_table() -> str:
-    """The table as Markdown, with a letter for how sure each limit is, and who says so."""
-    rows = [HEADER, ["---"] * len(HEADER), *platform_rows()]
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    levels = [f"**{letter}** {confidence_levels()[name]}" for name, letter in _LETTERS.items()]
-    lines += ["", f"As of {dated()}. How sure: {'; '.join(levels)}.", "", "Sources:", ""]
-    return "\n".join([*lines, *_sources()])
-
-
-def renew(path: Path) -> None:
-    """Put the table between the marks of a Markdown file."""
-    before, rest = path.read_text("utf-8").split(_BEGIN)
-    _, after = rest.split(_END)
-    write_text(path, f"{before}{_BEGIN}\n\n{markdown_table()}\n\n{_END}{after}")
+def platform_rows() -> list[list[str]]:
+    """What `HEADER` names of each platform, as words."""
+    return [_row(platform) for platform in platforms().values()]
 
 
 def _row(platform: Platform) -> list[str]:
@@ -62,7 +39,7 @@ def _row(platform: Platform) -> list[str]:
 
 
 def _sure(limit: Limit) -> str:
-    return f" ({_LETTERS[limit.confidence]})"
+    return f" ({LETTERS[limit.confidence]})"
 
 
 def _one(limit: Limit | None, form: str) -> str:
@@ -118,22 +95,3 @@ def _pack(platform: Platform) -> str:
     joint = " or " if count.rule == "one of" else " to "
     images = ", ".join(f"{n} {i.width} x {i.height}" for n, i in platform.pack.images.items())
     return joint.join(map(str, count.value)) + _sure(count) + (f"; {images}" if images else "")
-
-
-def _sources() -> list[str]:
-    """Each source once, with the platforms that rest on it."""
-    users: dict[str, list[str]] = {}
-    for platform in platforms().values():
-        pack = platform.pack
-        limits = [*platform.limits.values(), *platform.advice.values()]
-        if pack is not None:
-            limits += [*pack.limits.values(), *(i.max_bytes for i in pack.images.values())]
-        for limit in limits:
-            names = users.setdefault(limit.source, [])
-            if platform.id not in names:
-                names.append(platform.id)
-    return [f"- {', '.join(names)}: {source}" for source, names in users.items()]
-
-
-if __name__ == "__main__":
-    renew(Path(sys.argv[1]))

@@ -6,14 +6,17 @@ equal frames when it writes and reads a cut-off file as a shorter clip.
 
 from __future__ import annotations
 
+import re
 import struct
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from rdtf.errors import StickerError
-from rdtf.stickers.budget import Budget, gif_delays_cs
+from rdtf.stickers.budget import Budget
+from rdtf.stickers.canvas import in_threads
 from rdtf.stickers.formats.pillow import (
     Box,
     Region,
@@ -23,66 +26,72 @@ from rdtf.stickers.formats.pillow import (
     encode_image,
     open_image,
 )
-from rdtf.stickers.formats.quantize import index_frames
-from rdtf.stickers.info import StickerInfo, checked_info
+from rdtf.stickers.formats.quantize import ColourTable
+from rdtf.stickers.info import StickerInfo, checked_info, cut_off, damaged
 from rdtf.stickers.sticker import Sticker
 
 _GRAPHIC_CONTROL, _APPLICATION = 0xF9, 0xFF
-_LOCAL_PALETTE, _INTERLACED = 0x80, 0x40
+_HAS_PALETTE, _INTERLACED = 0x80, 0x40
+_HEAD = 13  # signature and screen
 _IGNORED_MS = 10  # browsers play such a delay as 100 ms, and GIFs are made to be seen there
+_MIN_CS = 2  # 50 frames a second is the fastest that browsers play a GIF
+_OPAQUE = 128  # alpha from here on counts as opaque
 _GREYS = np.repeat(np.arange(256, dtype=np.uint8), 3).tobytes()
 _DISPOSE: dict[int, Literal["keep", "clear", "restore"]] = {2: "clear", 3: "restore", 4: "restore"}
-
-
-@dataclass(frozen=True)
-class _Control:
-    """The graphic control extension in front of a picture."""
-
-    disposal: int = 0
-    duration_ms: int = 0
-    transparent: int | None = None
+_NULS = re.compile(rb"\0*")
 
 
 @dataclass(frozen=True)
 class _Picture:
     box: tuple[int, int, int, int]  # left, top, width, height
-    control: _Control
     palette: bytes
     interlaced: bool
     code: bytes  # minimum code size and sub-blocks, still compressed
+    disposal: int = 0
+    duration_ms: int = 0
+    transparent: int | None = None
 
 
-class _Blocks:
-    """A cursor over the bytes of a GIF; running out of them is an error."""
+def blocks(data: bytes, name: str) -> Iterator[tuple[bytes, int, int]]:
+    """(kind, start, end) of each block: b"!" extension, b"," picture, and b";" trailer at last.
 
-    def __init__(self, data: bytes, name: str) -> None:
-        self._data, self._name, self._at = data, name, 0
+    As in browsers, NUL bytes between blocks are skipped, and the end of the file stands for the
+    trailer behind a picture.
 
-    def take(self, count: int) -> bytes:
-        taken = self._data[self._at : self._at + count]
-        if len(taken) < count:
-            raise StickerError(f"{self._name}: the GIF is cut off; get the whole file")
-        self._at += count
-        return taken
+    Raises:
+        StickerError: cut off, or something else than a block.
+    """
+    try:
+        at, may_end = _HEAD + _table_size(data[10]), False
+        while True:
+            at = _NULS.match(data, at).end()  # type: ignore[union-attr]
+            kind = data[at : at + 1]
+            if kind == b"!":
+                may_end = may_end and data[at + 1] != _GRAPHIC_CONTROL
+                end = _after_sub_blocks(data, at + 2)
+            elif kind == b",":
+                may_end = True
+                end = _after_sub_blocks(data, at + 11 + _table_size(data[at + 9]))
+            elif kind == b";" or (not kind and may_end):
+                yield b";", at, at + 1
+                return
+            else:
+                break
+            yield kind, at, end
+            at = end
+    except IndexError:
+        kind = b""
+    raise damaged(name, "GIF", f"block {kind.hex()}") if kind else cut_off(name, "GIF")
 
-    def take_kind(self, may_end: object) -> bytes:
-        """What the next block is; NUL bytes before it are skipped, as browsers do.
 
-        The end of the file stands for the trailer if it `may_end` there.
-        """
-        while (kind := self._data[self._at : self._at + 1]) == b"\0":
-            self._at += 1
-        return self.take(1) if kind or not may_end else b";"
+def _table_size(flags: int) -> int:
+    return 3 << ((flags & 7) + 1) if flags & _HAS_PALETTE else 0
 
-    def take_sub_blocks(self) -> bytes:
-        """The raw sub-blocks up to and with the empty one that ends them."""
-        start = self._at
-        while size := self.take(1)[0]:
-            self.take(size)
-        return self._data[start : self._at]
 
-    def take_palette(self, flags: int) -> bytes:
-        return self.take(3 << ((flags & 7) + 1)) if flags & _LOCAL_PALETTE else b""
+def _after_sub_blocks(data: bytes, at: int) -> int:
+    while size := data[at]:
+        at += size + 1
+    return at + 1
 
 
 def inspect(data: bytes, name: str, budget: Budget) -> StickerInfo:
@@ -99,49 +108,48 @@ def decode(data: bytes, name: str, budget: Budget) -> Sticker:
 
 
 def _parse(data: bytes, name: str, budget: Budget) -> tuple[StickerInfo, list[_Picture]]:
-    blocks = _Blocks(data, name)
-    blocks.take(6)  # the signature, already recognised
-    width, height, flags, _, _ = struct.unpack("<HHBBB", blocks.take(7))
-    global_palette = blocks.take_palette(flags)
-    pictures, loop_count, control = [], 1, None
-    while (kind := blocks.take_kind(pictures and control is None)) != b";":
+    pictures, loop_count, control, end = [], 1, (0, 0, None), len(data)
+    for kind, start, end in blocks(data, name):
+        block = data[start:end]
         if kind == b",":
-            pictures.append(_take_picture(blocks, control or _Control(), global_palette))
-            control = None
+            palette = data[_HEAD : _HEAD + _table_size(data[10])] or _GREYS
+            pictures.append(_picture(block, palette, *control))
+            control = (0, 0, None)
             budget.check_clip(name, len(pictures), 1, 1)
-        elif kind == b"!":
-            label, payload = blocks.take(1)[0], blocks.take_sub_blocks()
-            if label == _GRAPHIC_CONTROL:
-                control = _control(payload)
-            elif label == _APPLICATION:
-                loop_count = _loop_count(payload, loop_count)
-        else:
-            raise StickerError(f"{name}: the GIF is damaged (block {kind.hex()}); get it again")
-    durations = [picture.control.duration_ms for picture in pictures]
+        elif kind == b"!" and block[1] == _GRAPHIC_CONTROL:
+            control = _control(block[2:])
+        elif kind == b"!" and block[1] == _APPLICATION:
+            loop_count = _loop_count(block[2:], loop_count)
+    width, height = struct.unpack_from("<HH", data, 6)
     if pictures:  # the first one may enlarge the stated screen; the others are cut at its border
         left, top, wide, high = pictures[0].box
         width, height = max(width, left + wide), max(height, top + high)
         wide, high = (max(picture.box[side] for picture in pictures) for side in (2, 3))
         budget.check_clip(name, len(pictures), wide, high)  # they are decoded before they are cut
+    durations = [picture.duration_ms for picture in pictures]
+    size = (width, height)
     info = checked_info(
-        "gif", name, budget, (width, height), durations, loop_count, ignored_ms=_IGNORED_MS
+        "gif", name, budget, size, durations, loop_count, ignored_ms=_IGNORED_MS, end=end
     )
     return info, pictures
 
 
-def _take_picture(blocks: _Blocks, control: _Control, global_palette: bytes) -> _Picture:
-    left, top, width, height, flags = struct.unpack("<HHHHB", blocks.take(9))
-    palette = blocks.take_palette(flags) or global_palette or _GREYS
-    code = blocks.take(1) + blocks.take_sub_blocks()
+def _picture(
+    block: bytes, palette: bytes, disposal: int, duration_ms: int, transparent: int | None
+) -> _Picture:
+    left, top, width, height, flags = struct.unpack_from("<HHHHB", block, 1)
+    code = 10 + _table_size(flags)
     interlaced = bool(flags & _INTERLACED)
-    return _Picture((left, top, width, height), control, palette, interlaced, code)
+    box, palette = (left, top, width, height), block[10:code] or palette
+    return _Picture(box, palette, interlaced, block[code:], disposal, duration_ms, transparent)
 
 
-def _control(payload: bytes) -> _Control:
+def _control(payload: bytes) -> tuple[int, int, int | None]:
+    """Disposal, duration in ms and the transparent index from a graphic control extension."""
     if len(payload) < 5:
-        return _Control()
-    flags, delay_cs, transparent = struct.unpack("<BHB", payload[1:5])
-    return _Control(flags >> 2 & 7, delay_cs * 10, transparent if flags & 1 else None)
+        return 0, 0, None
+    flags, delay_cs, transparent = struct.unpack_from("<BHB", payload, 1)
+    return flags >> 2 & 7, delay_cs * 10, transparent if flags & 1 else None
 
 
 def _loop_count(payload: bytes, otherwise: int) -> int:
@@ -158,11 +166,10 @@ def _region(picture: _Picture) -> Region:
     listed = np.frombuffer(picture.palette, np.uint8).reshape(-1, 3)
     colours[: len(listed), :3] = listed
     colours[:, 3] = 255
-    if picture.control.transparent is not None:
-        colours[picture.control.transparent] = 0
+    if picture.transparent is not None:
+        colours[picture.transparent] = 0
     pixels = colours[_indices(picture, width, height)]
-    dispose = _DISPOSE.get(picture.control.disposal, "keep")
-    return Region(pixels, left, top, "over", dispose)
+    return Region(pixels, left, top, "over", _DISPOSE.get(picture.disposal, "keep"))
 
 
 def _indices(picture: _Picture, width: int, height: int) -> np.ndarray:
@@ -174,63 +181,91 @@ def _indices(picture: _Picture, width: int, height: int) -> np.ndarray:
     return np.asarray(open_image(lone, "GIF").convert("L"))
 
 
-def encode(
-    sticker: Sticker, *, colors: int = 256, dither: bool = False, alpha_threshold: int = 128
-) -> bytes:
-    """GIF bytes: 1-bit alpha, each frame whole (disposal 2), delays of 20 ms and more.
+def encode(sticker: Sticker, *, colors: int = 256) -> bytes:
+    """GIF bytes: 1-bit alpha, delays of 20 ms and more.
 
     Args:
         sticker: what to write; sides up to 65535.
         colors: palette size, 2 to 256, one of them transparent. One palette for all frames where
             their colours fit, otherwise one for each frame.
-        dither: spread the error of missing colours (Floyd-Steinberg).
-        alpha_threshold: alpha at and above which a pixel is opaque, 1 to 255.
     """
-    if not 2 <= colors <= 256 or not 1 <= alpha_threshold <= 255:
-        raise StickerError("GIF needs colors from 2 to 256 and alpha_threshold from 1 to 255")
-    _check_limits(sticker)
-    delays = gif_delays_cs(sticker.durations_ms)
-    visible = sticker.frames[..., 3] >= alpha_threshold
-    indexed = list(index_frames(sticker.frames, visible, colors, dither))
-    shared = all(palette is indexed[0][1] for _, palette in indexed)
-    parts = [_head(sticker, indexed[0][1] if shared else None)]
-    for (indices, palette), delay in zip(indexed, delays, strict=True):
-        box = bounding_box(indices != 0) or (0, 0, 1, 1)
-        own = None if shared else palette
-        parts.append(_encode_picture(indices, box, 2, own, int(delay)))
-    return b"".join([*parts, b";"])
+    if not 2 <= colors <= 256:
+        raise StickerError("GIF needs colors from 2 to 256")
+    frames = binary_alpha(sticker.frames)
+    for part in (frames[:1], frames):  # if not even the first frame fits, no more is looked at
+        table = ColourTable(part)
+        if table.num_colours > colors - (not table.has_hidden):
+            break
+    else:
+        indices, palette = reduced(table, colors)
+        return encode_indexed(sticker, indices, [palette])
+    own = in_threads(lambda frame: reduced(ColourTable(frame[None]), colors), list(frames))
+    indices, palettes = zip(*own, strict=True)
+    return encode_indexed(sticker, np.concatenate(indices), palettes)
 
 
-def encode_indexed(sticker: Sticker, indices: np.ndarray, palette: np.ndarray) -> bytes:
+def binary_alpha(frames: np.ndarray) -> np.ndarray:
+    """uint8 [..., 4] with alpha 0 (and no colour) or 255, which is what GIF can show."""
+    opaque = frames.copy()
+    opaque[..., 3] = 255
+    return np.where(frames[..., 3:] >= _OPAQUE, opaque, 0).astype(np.uint8)
+
+
+def reduced(table: ColourTable, colors: int) -> tuple[np.ndarray, np.ndarray]:
+    """Indices uint8 [F, H, W] and palette uint8 [n, 3], n <= `colors`, of `binary_alpha` frames.
+
+    Entry 0 is kept for what is transparent, even if nothing is.
+    """
+    if table.has_hidden:
+        indices, palette = table.reduce(colors)
+        return indices, palette[:, :3]
+    indices, palette = table.reduce(colors - 1)
+    return indices + np.uint8(1), np.pad(palette, ((1, 0), (0, 0)))[:, :3]
+
+
+def encode_indexed(sticker: Sticker, indices: np.ndarray, palettes: Sequence[np.ndarray]) -> bytes:
     """Like `encode`, for pixels that are reduced already: those of `sticker.frames` are not used.
 
-    Where a frame makes nothing disappear, only what changes is stored, on top of the frame before.
+    With one palette, where a frame makes nothing disappear, only what changes is stored, on top of
+    the frame before.
 
     Args:
         sticker: size, durations and loop count.
-        indices: uint8 [F, H, W] into `palette`; 0 is transparent.
-        palette: uint8 [n, 3], n <= 256.
+        indices: uint8 [F, H, W] into the palette; 0 is transparent.
+        palettes: one for all frames, or one for each: uint8 [n, 3], n <= 256.
     """
-    _check_limits(sticker)
-    parts = [_head(sticker, palette)]
     delays = gif_delays_cs(sticker.durations_ms).tolist()
+    if max(sticker.height, sticker.width, *delays, sticker.loop_count - 1) > 65535:
+        raise StickerError("GIF can't hold sides, delays (in 10 ms) or loops above 65535")
+    is_shared = len(palettes) == 1
+    parts = [_head(sticker, palettes[0] if is_shared else None)]
     shown = np.zeros_like(indices[0])  # what is on the canvas when the frame is drawn
     for number, (frame, delay) in enumerate(zip(indices, delays, strict=True)):
         following = indices[number + 1] if number + 1 < len(indices) else frame
-        is_cleared = bool(((frame != 0) & (following == 0)).any())
+        is_cleared = not is_shared or bool(((frame != 0) & (following == 0)).any())
         drawn = np.where(frame != shown, frame, 0).astype(np.uint8)
         # Clearing is by box, so the box must hold all that is to go.
         box = bounding_box((frame != 0) if is_cleared else (drawn != 0)) or (0, 0, 1, 1)
-        disposal = 2 if is_cleared else 1
-        parts.append(_encode_picture(drawn, box, disposal, None, delay))
+        palette = None if is_shared else palettes[number]
+        parts.append(_encode_picture(drawn, box, 2 if is_cleared else 1, palette, delay))
         shown = np.zeros_like(frame) if is_cleared else frame
     return b"".join([*parts, b";"])
 
 
-def _check_limits(sticker: Sticker) -> None:
-    longest = int(gif_delays_cs(sticker.durations_ms).max())
-    if max(sticker.height, sticker.width, longest, sticker.loop_count - 1) > 65535:
-        raise StickerError("GIF can't hold sides, delays (in 10 ms) or loops above 65535")
+def gif_delays_cs(durations_ms: np.ndarray) -> np.ndarray:
+    """GIF delays in hundredths of a second, int64 [F], each >= 2.
+
+    The total is that of `durations_ms` to 10 ms: rounding errors are carried on, and what raising
+    very short frames to 20 ms adds is taken from the longest frames, as far as they have it.
+    """
+    ends = np.rint(np.cumsum(durations_ms) / 10).astype(np.int64)
+    delays = np.maximum(np.diff(ends, prepend=0), _MIN_CS)
+    for _ in range(int(delays.sum() - ends[-1])):
+        longest = int(delays.argmax())
+        if delays[longest] <= _MIN_CS:
+            break
+        delays[longest] -= 1
+    return delays
 
 
 def _head(sticker: Sticker, palette: np.ndarray | None) -> bytes:
@@ -248,7 +283,7 @@ def _color_table(palette: np.ndarray | None) -> tuple[bytes, int]:
     if palette is None:
         return b"", 0
     size_bits = max(int(len(palette) - 1).bit_length(), 1)
-    return palette.tobytes().ljust(3 << size_bits, b"\0"), _LOCAL_PALETTE | (size_bits - 1)
+    return palette.tobytes().ljust(3 << size_bits, b"\0"), _HAS_PALETTE | (size_bits - 1)
 
 
 def _encode_picture(
@@ -260,19 +295,9 @@ def _encode_picture(
     flags = disposal << 2 | 1
     control = struct.pack("<BBBBHBB", 0x21, _GRAPHIC_CONTROL, 4, flags, delay_cs, 0, 0)
     descriptor = struct.pack("<BHHHHB", 0x2C, left, top, right - left, bottom - top, bits)
-    return control + descriptor + table + _compress(crop(indices, box))
-
-
-def _compress(indices: np.ndarray) -> bytes:
-    """Minimum code size and sub-blocks, cut out of a grey GIF, whose indices are its pixels."""
-    blocks = _Blocks(encode_image(indices, "GIF", optimize=False, interlace=False), "GIF")
-    blocks.take(6)
-    blocks.take_palette(blocks.take(7)[4])
-    while (kind := blocks.take(1)) == b"!":
-        blocks.take(1)
-        blocks.take_sub_blocks()
-    assert kind == b","
-    return _take_picture(blocks, _Control(), b"").code
-
-
-__all__ = ["decode", "encode", "encode_indexed", "inspect"]
+    # The code is cut out of a grey GIF, whose indices are its pixels.
+    grey = encode_image(crop(indices, box), "GIF", optimize=False, interlace=False)
+    code = next(
+        _picture(grey[a:b], b"", 0, 0, None).code for k, a, b in blocks(grey, "") if k == b","
+    )
+    return control + descriptor + table + code

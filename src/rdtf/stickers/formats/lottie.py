@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 
 from rdtf.errors import StickerError
-from rdtf.stickers.budget import DEFAULT_BUDGET, Budget, read_bytes, whole_durations
+from rdtf.stickers.budget import DEFAULT_BUDGET, Budget, read_bytes
 from rdtf.stickers.canvas import fitted_size, letterbox, unpremultiply
-from rdtf.stickers.info import StickerInfo, checked_info
+from rdtf.stickers.info import StickerInfo, checked_info, cut_off, whole_durations
 from rdtf.stickers.sticker import Sticker
 
 _WORKER = Path(__file__).with_name("lottie_worker.py")
@@ -225,7 +225,7 @@ def _unpack(data: bytes, name: str, budget: Budget) -> bytes:
         unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
         data = unpacker.decompress(data, limit + 1)
         if not unpacker.eof and len(data) <= limit:
-            raise StickerError(f"{name}: the .tgs is cut off; get the whole file")
+            raise cut_off(name, ".tgs")
     if len(data) > limit:
         raise StickerError(f"{name}: more than {limit} bytes of Lottie JSON; simplify it")
     return data

@@ -16,7 +16,8 @@ from typing import Literal
 import numpy as np
 
 from rdtf.errors import StickerError
-from rdtf.stickers.budget import DEFAULT_DURATION_MS, Budget, in_threads
+from rdtf.stickers.budget import Budget
+from rdtf.stickers.canvas import in_threads
 from rdtf.stickers.formats.pillow import (
     Box,
     Region,
@@ -30,7 +31,7 @@ from rdtf.stickers.formats.pillow import (
     upright,
 )
 from rdtf.stickers.formats.quantize import ColourTable
-from rdtf.stickers.info import StickerInfo, checked_info
+from rdtf.stickers.info import DEFAULT_DURATION_MS, StickerInfo, checked_info, cut_off, damaged
 from rdtf.stickers.sticker import Sticker
 
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -76,33 +77,33 @@ def decode(data: bytes, name: str, budget: Budget) -> Sticker:
     return Sticker(upright(frames, info.turned), info.durations, info.loop_count)
 
 
-def _chunks(data: bytes, name: str) -> Iterator[tuple[bytes, bytes]]:
-    """(type, content) of each chunk that matters, up to IEND, checksums verified."""
+def chunks(data: bytes, name: str) -> Iterator[tuple[bytes, bytes, int]]:
+    """(type, content, end) of each chunk that matters, up to IEND, checksums verified."""
     at, kind = len(_SIGNATURE), b""
     while kind != b"IEND":
         head = data[at : at + 8]
         length, kind = struct.unpack(">I4s", head) if len(head) == 8 else (0, b"")
         end = at + 12 + length
         if not kind or end > len(data):
-            raise StickerError(f"{name}: the PNG is cut off; get the whole file")
+            raise cut_off(name, "PNG")
         if kind in _USED:
             if data[end - 4 : end] != struct.pack(">I", zlib.crc32(data[at + 4 : end - 4])):
                 if kind not in _OPTIONAL:
-                    raise _damaged(name, f"checksum of {kind.decode('ascii')}")
+                    raise damaged(name, "PNG", f"checksum of {kind.decode('ascii')}")
             else:
-                yield kind, data[at + 8 : end - 4]
+                yield kind, data[at + 8 : end - 4], end
         at = end
 
 
 def _parse(data: bytes, name: str, budget: Budget) -> _Png:
-    chunks = _chunks(data, name)
-    kind, header = next(chunks)
+    walk = chunks(data, name)
+    kind, header, end = next(walk)
     if kind != b"IHDR" or len(header) != 13:
-        raise _damaged(name, "no header")
+        raise damaged(name, "PNG", "no header")
     size: tuple[int, int] = struct.unpack(">II", header[:8])
     still = _Picture((0, 0, *size), DEFAULT_DURATION_MS, 0, 0)
     animation, shared, pictures, is_hidden, turned = None, b"", [], False, 1
-    for kind, content in chunks:
+    for kind, content, end in walk:  # noqa: B007 (the last one counts)
         if kind in _SHARED:
             shared += _chunk(kind, content)
         elif kind == b"eXIf":
@@ -120,10 +121,10 @@ def _parse(data: bytes, name: str, budget: Budget) -> _Png:
         elif kind == b"fdAT" and pictures:
             pictures[-1].data.append(content[4:])
     if not animation or not animation[0] or not pictures:  # none that browsers play
-        info = checked_info("png", name, budget, size, [still.exact_ms], turned=turned)
+        info = checked_info("png", name, budget, size, [still.exact_ms], end=end, turned=turned)
         return _Png(info, header[8:], shared, [still])
     if animation[0] != len(pictures):
-        raise _damaged(name, f"{len(pictures)} of {animation[0]} frames")
+        raise damaged(name, "PNG", f"{len(pictures)} of {animation[0]} frames")
     info = checked_info(
         "png",
         name,
@@ -131,6 +132,7 @@ def _parse(data: bytes, name: str, budget: Budget) -> _Png:
         size,
         [picture.exact_ms for picture in pictures],
         animation[1],
+        end=end,
         is_animated=True,
         has_hidden_picture=is_hidden,
         turned=turned,
@@ -144,7 +146,7 @@ def _control(content: bytes, size: tuple[int, int], name: str) -> _Picture:
     )
     inside = left + width <= size[0] and top + height <= size[1] and width > 0 and height > 0
     if not inside or dispose > 2 or blend > 1:
-        raise _damaged(name, "a frame outside the canvas")
+        raise damaged(name, "PNG", "a frame outside the canvas")
     # A denominator of 0 means hundredths of a second (APNG specification).
     return _Picture((left, top, width, height), delay * 1000 / (per_second or 100), dispose, blend)
 
@@ -246,8 +248,4 @@ def _delay(duration_ms: int) -> tuple[int, int]:
 def _compress(pixels: np.ndarray, level: int) -> bytes:
     """The compressed scan lines of uint8 [h, w] indices or [h, w, 3 or 4] pixels."""
     data = encode_image(pixels, "PNG", compress_level=level)
-    return b"".join(content for kind, content in _chunks(data, "PNG") if kind == b"IDAT")
-
-
-def _damaged(name: str, what: str) -> StickerError:
-    return StickerError(f"{name}: the PNG is damaged ({what}); get it again")
+    return b"".join(content for kind, content, _ in chunks(data, "PNG") if kind == b"IDAT")

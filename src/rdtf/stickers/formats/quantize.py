@@ -8,76 +8,10 @@ are one colour; opaque ones are kept apart from the others, so that what is opaq
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
 
 import numpy as np
-from PIL import Image
 
-from rdtf.stickers.budget import in_threads
-from rdtf.stickers.canvas import premultiply, unpremultiply
-
-
-def index_frames(
-    frames: np.ndarray, visible: np.ndarray, colors: int, dither: bool
-) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Palette indices and palette of each frame; index 0 is transparent.
-
-    Args:
-        frames: uint8 [F, H, W, 4]; only the colour is used.
-        visible: bool [F, H, W]; the other pixels get index 0.
-        colors: size of a palette, the transparent entry counted.
-        dither: spread the error where colours have to be reduced.
-
-    Yields:
-        uint8 [H, W] and uint8 [n, 3], n <= colors; the same palette object for all frames if one
-        holds every colour.
-    """
-    keys = _colour_keys(frames)
-    shared = _few_unique(keys, visible, colors - 1)
-    palette = None if shared is None else _key_palette(shared)
-    for frame, key, shown in zip(frames, keys, visible, strict=True):
-        if shared is not None and palette is not None:
-            yield _exact(key, shown, shared), palette
-        elif (own := _few_unique(key, shown, colors - 1)) is not None:
-            yield _exact(key, shown, own), _key_palette(own)
-        else:
-            yield _reduced(frame, shown, colors - 1, dither)
-
-
-def _colour_keys(frames: np.ndarray) -> np.ndarray:
-    """Each colour as one uint32."""
-    red, green, blue = (frames[..., channel].astype(np.uint32) for channel in range(3))
-    return red << 16 | green << 8 | blue
-
-
-def _few_unique(keys: np.ndarray, visible: np.ndarray, limit: int) -> np.ndarray | None:
-    """The sorted colours in use if there are at most `limit`, else None."""
-    unique = np.unique(keys[visible])
-    return unique if len(unique) <= limit else None
-
-
-def _key_palette(keys: np.ndarray) -> np.ndarray:
-    columns = [np.zeros(3, np.uint32)[None], np.stack([keys >> 16, keys >> 8 & 255, keys & 255], 1)]
-    return np.concatenate(columns).astype(np.uint8)
-
-
-def _exact(key: np.ndarray, visible: np.ndarray, unique: np.ndarray) -> np.ndarray:
-    return np.where(visible, np.searchsorted(unique, key) + 1, 0).astype(np.uint8)
-
-
-def _reduced(
-    frame: np.ndarray, visible: np.ndarray, limit: int, dither: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    # The palette is made of visible pixels only: hidden colours must not take entries.
-    pixels = Image.fromarray(np.ascontiguousarray(frame[visible][None, :, :3]))
-    reduced = pixels.quantize(limit, Image.Quantize.MEDIANCUT)
-    method = Image.Dither.FLOYDSTEINBERG if dither else Image.Dither.NONE
-    whole = Image.fromarray(np.ascontiguousarray(frame[..., :3]))
-    nearest = np.asarray(whole.quantize(palette=reduced, dither=method)).astype(np.int64)
-    listed = np.asarray(reduced.getpalette(), np.uint8).reshape(-1, 3)[:limit]
-    palette = np.concatenate([np.zeros((1, 3), np.uint8), listed])
-    return np.where(visible, np.minimum(nearest, limit - 1) + 1, 0).astype(np.uint8), palette
-
+from rdtf.stickers.canvas import in_threads, premultiply, unpremultiply
 
 _MAX_COLOURS = 2**16  # more are first rounded to fewer bits
 _MEANS_STEPS = 4
@@ -88,11 +22,13 @@ class ColourTable:
 
     Attributes:
         num_colours: how many different ones there are, fully transparent ones counted as one.
+        has_hidden: whether there are fully transparent ones.
     """
 
     def __init__(self, frames: np.ndarray) -> None:
         colours, self._inverse, counts = _used_colours(frames)
         self.num_colours = len(colours)
+        self.has_hidden = bool(colours[0, 3] == 0)  # they are sorted
         self._exact = colours if len(colours) <= 256 else None
         if len(colours) > _MAX_COLOURS:
             colours, self._inverse, counts = _binned(colours, self._inverse, counts)
@@ -188,9 +124,10 @@ def _used_colours(frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarra
 def _frame_colours(frame: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of uint8 [H, W, 4]: colours uint32 [n], the number of each pixel's int32 [H * W], counts."""
     keys = np.ascontiguousarray(frame).view(np.uint32)[..., 0]
-    keys = np.where(frame[..., 3] > 0, keys, np.uint32(0))
-    unique, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
-    return unique, inverse.astype(np.int32).reshape(-1), counts
+    keys = np.where(frame[..., 3] > 0, keys, np.uint32(0)).reshape(-1)
+    unique = np.unique(keys)  # a fraction of the time that it takes with `return_inverse`
+    inverse = np.searchsorted(unique, keys).astype(np.int32)
+    return unique, inverse, np.bincount(inverse, minlength=len(unique))
 
 
 def _binned(

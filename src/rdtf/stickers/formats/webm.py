@@ -1,114 +1,161 @@
 """WebM with VP9 and alpha, as Telegram's video stickers are; VP8 is read, too.
 
-Alpha is a second VP9 stream beside the first. Only libvpx decodes it: FFmpeg's own decoder,
-which would be the default, silently drops it.
+Alpha is a second stream of the same codec beside the first. Only libvpx decodes it: FFmpeg's own
+decoder, which would be the default, silently drops it. libvpx knows no limits, so the sizes in the
+bitstream are checked first.
 """
 
 from __future__ import annotations
 
 import io
+import itertools
 import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rdtf.errors import StickerError
 from rdtf.stickers.budget import Budget
-from rdtf.stickers.info import StickerInfo, checked_info
+from rdtf.stickers.formats.video import (
+    decode_packets,
+    encode_video,
+    join_alpha,
+    plane_of,
+    to_planes,
+)
+from rdtf.stickers.info import StickerInfo, checked_info, cut_off, damaged
 from rdtf.stickers.sticker import Sticker
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # imported where videos are read or written: not everybody has it
     import av
 
-_RED_BLUE_WEIGHTS = {"bt601": (0.299, 0.114), "bt709": (0.2126, 0.0722)}
-_BT709, _FULL_RANGE = 1, 2  # FFmpeg's numbers
+_LIBVPX = {"vp9": "libvpx-vp9", "vp8": "libvpx"}
+_VP8_SHOWN, _SYNC_CODE, _SRGB = 0x10, 0x498342, 7
+_MIN_FRAME_MS = 1.0  # less is what rounding leaves
+_EBML, _DOCTYPE, _SEGMENT, _VOID = 0x1A45DFA3, 0x4282, 0x18538067, 0xEC
 
 
-def to_planes(pixels: np.ndarray) -> list[np.ndarray]:
-    """uint8 [H, W, 4] -> luma, two of colour at half the resolution, alpha: uint8 [h, w] each.
+def elements(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """(id, start of the content, its end) of the EBML elements from `at` to `end`.
 
-    BT.601, limited range; alpha as it is.
+    One without a stated size, as in live recordings, reaches to `end`.
+
+    Raises:
+        IndexError: the data end within a head.
     """
-    red, green, blue = (pixels[..., channel].astype(np.float32) for channel in range(3))
-    red_weight, blue_weight = _RED_BLUE_WEIGHTS["bt601"]
-    luma = red_weight * red + (1 - red_weight - blue_weight) * green + blue_weight * blue
-    planes = [
-        16 + luma * (219 / 255),
-        128 + _halve(blue - luma) / (1 - blue_weight) * (112 / 255),
-        128 + _halve(red - luma) / (1 - red_weight) * (112 / 255),
-    ]
-    return [*(np.rint(plane).astype(np.uint8) for plane in planes), pixels[..., 3]]
+    while at < end:
+        id_end = at + 9 - data[at].bit_length()
+        start = id_end + 9 - data[id_end].bit_length()
+        unknown = (1 << 7 * (start - id_end)) - 1
+        size = int.from_bytes(data[id_end:start], "big") & unknown
+        stop = end if size == unknown else start + size
+        yield int.from_bytes(data[at:id_end], "big"), start, stop
+        at = stop
 
 
-def planes_to_frame(planes: list[np.ndarray]) -> av.VideoFrame:
-    """Three planes -> yuv420p, four -> yuva420p; see `to_planes`."""
+def _outline(data: bytes, name: str) -> tuple[str, int]:
+    """The stated DocType, "" if there is none, and where the segment and its padding end."""
+    doctype, end = "", 0
+    try:
+        for kind, start, stop in elements(data, 0, len(data)):
+            if end and kind != _VOID:
+                break
+            if kind == _EBML:
+                found = [data[a:b] for k, a, b in elements(data, start, stop) if k == _DOCTYPE]
+                doctype = b"".join(found[:1]).rstrip(b"\0").decode("ascii", "replace")
+            end = stop if end or kind == _SEGMENT else 0
+    except IndexError:
+        pass  # behind the segment: something else
+    if not 0 < end <= len(data):
+        raise cut_off(name, "WebM")
+    return doctype, end
+
+
+@dataclass(frozen=True)
+class Video:
+    """What a file holds before anything is decoded; `doctype` is "webm", "matroska" or ""."""
+
+    info: StickerInfo
+    codec: str
+    doctype: str
+    has_sound: bool
+    extradata: bytes | None
+    packets: list[av.Packet]
+
+    def frames(self) -> np.ndarray:
+        """uint8 [F, H, W, 4] by libvpx; `ValueError` if it is damaged."""
+        pictures = decode_packets(_LIBVPX[self.codec], self.packets, self.extradata)
+        return join_alpha(pictures, iter(()), self.info.num_frames, _luma)
+
+    def frames_by_ffmpeg(self) -> np.ndarray:
+        """The same by FFmpeg's own decoder, which is given each of the two streams by itself."""
+        pictures = decode_packets(self.codec, self.packets, self.extradata)
+        alphas = [alpha for packet in self.packets if (alpha := _alpha(packet))]
+        masks = decode_packets(self.codec, alphas)
+        # The luma of the second stream is the opacity, all 256 values of it.
+        return join_alpha(pictures, masks, self.info.num_frames, _luma)
+
+
+def inspect(data: bytes, name: str, budget: Budget) -> StickerInfo:
+    """Frames, canvas and durations of a WebM, without its pixels."""
+    return demux(data, name, budget).info
+
+
+def decode(data: bytes, name: str, budget: Budget) -> Sticker:
+    """Decode a VP9 or VP8 WebM; without an alpha stream it is opaque. Sound is left out.
+
+    Raises:
+        StickerError: it is cut off, damaged, over budget, or of another codec.
+    """
+    video = demux(data, name, budget)
+    frames = video.frames()
+    if frames.shape[1:3] != (video.info.height, video.info.width):
+        raise damaged(name, "WebM", "frames do not match the header")
+    return Sticker(frames, video.info.durations)
+
+
+def demux(data: bytes, name: str, budget: Budget) -> Video:
+    """The packets of the first video track, checked against the budget."""
     import av
 
-    height, width = planes[0].shape
-    frame = av.VideoFrame(width, height, "yuva420p" if len(planes) == 4 else "yuv420p")
-    for plane, values in zip(frame.planes, planes, strict=True):
-        padded = np.zeros((plane.buffer_size // plane.line_size, plane.line_size), np.uint8)
-        padded[: values.shape[0], : values.shape[1]] = values
-        plane.update(padded.tobytes())
-    return frame
+    doctype, end = _outline(data, name)
+    with av.open(io.BytesIO(data), mode="r", format="matroska") as container:
+        if not container.streams.video:
+            raise StickerError(f"{name}: the WebM holds no video; give one with a VP9 picture")
+        stream = container.streams.video[0]
+        context = stream.codec_context
+        codec = getattr(context, "name", "unknown")  # no context for a codec FFmpeg doesn't know
+        codec = codec.removeprefix("libvpx-")
+        if codec not in _LIBVPX:
+            raise StickerError(f"{name}: the video codec is {codec}; only VP9 and VP8 can be read")
+        size = (context.width, context.height)
+        packets = []
+        for packet in container.demux(stream):
+            if packet.size:
+                packets.append(packet)
+                budget.check_clip(name, len(packets), *size)
+                for stream in (bytes(packet), _alpha(packet)):
+                    if stream and any(s != size for s in stated_sizes(stream, codec)):
+                        raise damaged(name, "WebM", "a frame is not as large as the header says")
+        # VP8 keeps frames that are only for prediction in packets of their own.
+        shown = [p for p in packets if codec != "vp8" or bytes(p)[0] & _VP8_SHOWN]
+        stored_ms = _durations(shown, container.duration)
+        info = checked_info("webm", name, budget, size, stored_ms, end=end, is_animated=True)
+        has_sound = len(container.streams.audio) > 0
+        return Video(info, codec, doctype, has_sound, context.extradata, packets)
 
 
-def to_video_frame(pixels: np.ndarray) -> av.VideoFrame:
-    """uint8 [H, W, 4] -> yuva420p: BT.601, limited range, colour at half the resolution."""
-    return planes_to_frame(to_planes(pixels))
+def _luma(frame: av.VideoFrame) -> np.ndarray:
+    return plane_of(frame, 0)
 
 
-def to_rgba(frame: av.VideoFrame) -> np.ndarray:
-    """yuva420p or yuv420p (opaque) -> uint8 [H, W, 4], by the colours that the frame states."""
-    if frame.format.name not in ("yuva420p", "yuv420p"):
-        return frame.to_ndarray(format="rgba")
-    height, width = frame.height, frame.width
-    luma, blue_diff, red_diff = (_plane(frame, index) for index in range(3))
-    is_full = frame.color_range == _FULL_RANGE
-    luma = luma if is_full else (luma - 16) * (255 / 219)
-    scale = 2 if is_full else 255 / 112
-    red_weight, blue_weight = _RED_BLUE_WEIGHTS["bt709" if frame.colorspace == _BT709 else "bt601"]
-    red = luma + _double(red_diff - 128, height, width) * (scale * (1 - red_weight))
-    blue = luma + _double(blue_diff - 128, height, width) * (scale * (1 - blue_weight))
-    green = (luma - red_weight * red - blue_weight * blue) / (1 - red_weight - blue_weight)
-    alpha = _plane(frame, 3) if len(frame.planes) > 3 else np.full_like(luma, 255)
-    return np.rint(np.stack([red, green, blue, alpha], axis=-1).clip(0, 255)).astype(np.uint8)
-
-
-def _halve(values: np.ndarray) -> np.ndarray:
-    """Means of 2 x 2 pixels; an odd last row or column stands for two."""
-    even = np.pad(values, [(0, side % 2) for side in values.shape], mode="edge")
-    return (even[::2, ::2] + even[1::2, ::2] + even[::2, 1::2] + even[1::2, 1::2]) / 4
-
-
-def _double(values: np.ndarray, height: int, width: int) -> np.ndarray:
-    return values.repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
-
-
-def _plane(frame: av.VideoFrame, index: int) -> np.ndarray:
-    plane = frame.planes[index]
-    rows = np.frombuffer(bytes(plane), np.uint8)[: plane.height * plane.line_size]
-    return rows.reshape(plane.height, plane.line_size)[:, : plane.width].astype(np.float32)
-
-
-_SYNC_CODE = 0x498342
-_SRGB = 7
-
-
-class _Bits:
-    def __init__(self, data: bytes) -> None:
-        self._data, self._at = data, 0
-
-    def take(self, count: int) -> int:
-        value = 0
-        for _ in range(count):
-            byte = self._data[self._at >> 3]  # IndexError: a damaged packet
-            value = value << 1 | (byte >> (7 - (self._at & 7)) & 1)
-            self._at += 1
-        return value
+def _alpha(packet: av.Packet) -> bytes:
+    for side in packet.iter_sidedata():
+        if side.data_type == "matroska_block_additional":
+            return bytes(side)[8:]  # after the number that says what it is
+    return b""
 
 
 def stated_sizes(packet: bytes, codec: str) -> Iterator[tuple[int, int]]:
@@ -128,13 +175,13 @@ def stated_sizes(packet: bytes, codec: str) -> Iterator[tuple[int, int]]:
             yield width & 0x3FFF, height & 0x3FFF
         return
     for frame in _split(packet):
-        size = _frame_size(_Bits(frame))
+        size = _vp9_size(frame)
         if size is not None:
             yield size
 
 
 def _split(packet: bytes) -> Iterator[bytes]:
-    """The frames of a superframe, which ends in an index of their sizes (annex B)."""
+    """The frames of a VP9 superframe, which ends in an index of their sizes (annex B)."""
     marker = packet[-1]
     count, width = (marker & 7) + 1, (marker >> 3 & 3) + 1
     index_size = 2 + count * width
@@ -151,153 +198,46 @@ def _split(packet: bytes) -> Iterator[bytes]:
         at += size
 
 
-def _frame_size(bits: _Bits) -> tuple[int, int] | None:
-    if bits.take(2) != 2:
+def _vp9_size(frame: bytes) -> tuple[int, int] | None:
+    """(width, height) from the uncompressed header, None if they are inherited."""
+    bits = iter("".join(f"{byte:08b}" for byte in frame[:32]))
+
+    def take(count: int = 1) -> int:
+        return int("".join(itertools.islice(bits, count)), 2)  # ValueError: a damaged packet
+
+    def skip_colours(profile: int) -> None:
+        if profile >= 2:
+            take()
+        if take(3) != _SRGB:
+            take()
+            if profile & 1:
+                take(3)
+        elif profile & 1:
+            take()
+
+    if take(2) != 2:
         raise ValueError("no VP9 frame")
-    profile = bits.take(1) | bits.take(1) << 1
+    profile = take() | take() << 1
     if profile == 3:
-        bits.take(1)
-    if bits.take(1):  # shows a frame that was decoded before
+        take()
+    if take():  # shows a frame that was decoded before
         return None
-    is_inter, is_shown, is_resilient = bits.take(1), bits.take(1), bits.take(1)
-    if not is_inter:
-        _skip_colours(bits, profile)
-        return _take_size(bits)
-    is_intra_only = 0 if is_shown else bits.take(1)
-    if not is_resilient:
-        bits.take(2)
-    if is_intra_only:
-        _skip_colours(bits, profile if profile > 0 else None)
-        bits.take(8)
-        return _take_size(bits)
-    bits.take(8 + 3 * 4)
-    inherits = any(bits.take(1) for _ in range(3))
-    return None if inherits else _take_size(bits)
-
-
-def _skip_colours(bits: _Bits, profile: int | None) -> None:
-    """The sync code and, unless profile is None, the colour configuration."""
-    if bits.take(24) != _SYNC_CODE:
-        raise ValueError("no VP9 key frame")
-    if profile is None:
-        return
-    if profile >= 2:
-        bits.take(1)
-    if bits.take(3) != _SRGB:
-        bits.take(1)
-        if profile & 1:
-            bits.take(3)
-    elif profile & 1:
-        bits.take(1)
-
-
-def _take_size(bits: _Bits) -> tuple[int, int]:
-    return bits.take(16) + 1, bits.take(16) + 1
-
-
-if TYPE_CHECKING:  # imported where videos are read or written: not everybody has it
-    import av
-    from av.container import OutputContainer
-
-_MILLISECOND = Fraction(1, 1000)
-_DECODERS = {"vp9": "libvpx-vp9", "vp8": "libvpx"}
-_VP8_SHOWN = 0x10
-_MIN_FRAME_MS = 1.0  # less is what rounding leaves
-_SEGMENT = b"\x18\x53\x80\x67"
-
-
-@dataclass(frozen=True)
-class _Video:
-    info: StickerInfo
-    codec: str
-    extradata: bytes | None
-    packets: list[av.Packet]
-
-
-def inspect(data: bytes, name: str, budget: Budget) -> StickerInfo:
-    """Frames, canvas and durations of a WebM, without its pixels."""
-    return _demux(data, name, budget).info
-
-
-def decode(data: bytes, name: str, budget: Budget) -> Sticker:
-    """Decode a VP9 or VP8 WebM; without an alpha stream it is opaque. Sound is left out.
-
-    Raises:
-        StickerError: it is cut off, damaged, over budget, or of another codec.
-    """
-    video = _demux(data, name, budget)
-    info = video.info
-    frames = np.empty((info.num_frames, info.height, info.width, 4), np.uint8)
-    decoded = 0
-    for picture in _decoded(video):
-        if decoded == len(frames) or (picture.width, picture.height) != (info.width, info.height):
-            raise _damaged(name, "frames do not match the header")
-        frames[decoded] = to_rgba(picture)
-        decoded += 1
-    if decoded < len(frames):
-        raise _damaged(name, f"{decoded} of {len(frames)} frames can be decoded")
-    return Sticker(frames, info.durations)
-
-
-def _decoded(video: _Video) -> Iterator[av.VideoFrame]:
-    import av
-
-    decoder = av.CodecContext.create(_DECODERS[video.codec], "r")
-    if video.extradata:
-        decoder.extradata = video.extradata
-    for packet in [*video.packets, None]:
-        yield from decoder.decode(packet)  # type: ignore[misc]
-
-
-def _demux(data: bytes, name: str, budget: Budget) -> _Video:
-    import av
-
-    _check_whole(data, name)
-    with av.open(io.BytesIO(data), mode="r", format="matroska") as container:
-        if not container.streams.video:
-            raise StickerError(f"{name}: the WebM holds no video; give one with a VP9 picture")
-        stream = container.streams.video[0]
-        context = stream.codec_context
-        codec = getattr(context, "name", "unknown")  # no context for a codec FFmpeg doesn't know
-        codec = codec.removeprefix("libvpx-")
-        if codec not in _DECODERS:
-            raise StickerError(f"{name}: the video codec is {codec}; only VP9 and VP8 can be read")
-        size = (context.width, context.height)
-        packets = []
-        for packet in container.demux(stream):
-            if packet.size:
-                packets.append(packet)
-                budget.check_clip(name, len(packets), *size)
-                _check_sizes(packet, size, codec, name)
-        # VP8 keeps frames that are only for prediction in packets of their own.
-        shown = [p for p in packets if codec != "vp8" or bytes(p)[0] & _VP8_SHOWN]
-        stored_ms = _durations(shown, container.duration)
-        info = checked_info("webm", name, budget, size, stored_ms, is_animated=True)
-        return _Video(info, codec, context.extradata, packets)
-
-
-def _check_whole(data: bytes, name: str) -> None:
-    """Refuse a file that ends before its segment does; FFmpeg would play the rest."""
-    at = data.find(_SEGMENT, 0, 4096)
-    if at < 0 or at + 12 > len(data):
-        raise StickerError(f"{name}: the WebM is cut off or damaged; get it again")
-    at += len(_SEGMENT)
-    length = 9 - data[at].bit_length()  # of the size field: one plus its leading zero bits
-    size = int.from_bytes(data[at : at + length], "big") & ((1 << 7 * length) - 1)
-    is_unknown = size == (1 << 7 * length) - 1  # a live recording
-    if not is_unknown and at + length + size > len(data):
-        raise StickerError(f"{name}: the WebM is cut off; get the whole file")
-
-
-def _check_sizes(packet: av.Packet, size: tuple[int, int], codec: str, name: str) -> None:
-    """Every frame, of colour and of alpha, must be as large as the header says."""
-    streams = [bytes(packet)]
-    for side in packet.iter_sidedata():
-        if side.data_type == "matroska_block_additional":
-            streams.append(bytes(side)[8:])  # after the number that says what it is: alpha
-    for stream in streams:
-        if stream and any(stated != size for stated in stated_sizes(stream, codec)):
-            raise _damaged(name, "a frame is not as large as the header says")
+    is_inter, is_shown, is_resilient = take(), take(), take()
+    is_intra_only = is_inter and not is_shown and take()
+    if is_inter and not is_resilient:
+        take(2)
+    if not is_inter or is_intra_only:
+        if take(24) != _SYNC_CODE:
+            raise ValueError("no VP9 key frame")
+        if not is_inter or profile > 0:
+            skip_colours(profile)
+        if is_inter:
+            take(8)
+    else:
+        take(8 + 3 * 4)
+        if any(take() for _ in range(3)):
+            return None
+    return take(16) + 1, take(16) + 1
 
 
 def _durations(packets: list[av.Packet], container_us: int | None) -> np.ndarray:
@@ -338,53 +278,20 @@ def encode_planes(
     planes: Iterable[list[np.ndarray]],
     durations_ms: np.ndarray,
     *,
-    crf: int = 30,
-    speed: int = 1,
+    crf: int,
+    speed: int,
     is_draft: bool = False,
 ) -> bytes:
     """Like `encode`, for frames that are planes already.
 
     Args:
-        planes: for each frame what `yuv.to_planes` gives, of a picture after `spread_colour`.
+        planes: for each frame what `to_planes` gives, of a picture after `spread_colour`.
         durations_ms: int64 [F].
-        crf, speed: as in `encode`.
         is_draft: half of the time or less, for a file that is some percent larger.
     """
-    import av
-
     if not 0 <= crf <= 63 or not 0 <= speed <= 8:
         raise StickerError("WebM needs crf from 0 to 63 and speed from 0 to 8")
-    starts = [0, *np.cumsum(durations_ms)[:-1].tolist()]
-    durations = dict(zip(starts, durations_ms.tolist(), strict=True))
-    stream = io.BytesIO()
-    with av.open(stream, "w", format="webm") as container:
-        track = None
-        for picture, start_ms in zip(planes, starts, strict=True):
-            if track is None:
-                track = _add_track(container, picture[0].shape, durations_ms, crf, speed)
-                if is_draft:
-                    track.options = {**track.options, "deadline": "realtime"}
-            frame = planes_to_frame(picture)
-            frame.pts, frame.time_base = start_ms, _MILLISECOND
-            _mux(container, track, frame, durations)
-        if track is not None:
-            _mux(container, track, None, durations)
-    return stream.getvalue()
-
-
-def _add_track(
-    container: OutputContainer,
-    shape: tuple[int, ...],
-    durations_ms: np.ndarray,
-    crf: int,
-    speed: int,
-) -> av.VideoStream:
-    rate = Fraction(len(durations_ms) * 1000, int(durations_ms.sum()))
-    track = container.add_stream("libvpx-vp9", rate=rate)
-    track.height, track.width = shape
-    track.pix_fmt = "yuva420p"
-    track.codec_context.time_base = _MILLISECOND
-    track.options = {
+    options = {
         "crf": str(crf),
         "b": "0",
         "cpu-used": str(speed),
@@ -393,21 +300,9 @@ def _add_track(
         "row-mt": "1",
         # Alternate reference frames are hidden packets; the alpha stream has no place for them.
         "auto-alt-ref": "0",
-        "colorspace": "smpte170m",
-        "color_range": "tv",
     }
-    return track
-
-
-def _mux(
-    container: OutputContainer,
-    track: av.VideoStream,
-    frame: av.VideoFrame | None,
-    durations: dict[int, int],
-) -> None:
-    for packet in track.encode(frame):
-        packet.duration = durations[packet.pts or 0]  # the encoder leaves it out
-        container.mux(packet)
+    options |= {"deadline": "realtime"} if is_draft else {}
+    return encode_video(planes, durations_ms, "webm", "libvpx-vp9", options)
 
 
 def spread_colour(pixels: np.ndarray) -> np.ndarray:
@@ -422,7 +317,3 @@ def spread_colour(pixels: np.ndarray) -> np.ndarray:
     spread = pixels[tuple(np.asarray(nearest))]
     spread[..., 3] = pixels[..., 3]
     return spread
-
-
-def _damaged(name: str, what: str) -> StickerError:
-    return StickerError(f"{name}: the WebM is damaged ({what}); get it again")

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rdtf.errors import StickerError
-from rdtf.stickers.budget import DEFAULT_DURATION_MS, Budget
+from rdtf.stickers.budget import Budget
 from rdtf.stickers.formats.pillow import (
     Box,
     changed_box,
@@ -24,7 +24,7 @@ from rdtf.stickers.formats.pillow import (
     to_rgba,
     upright,
 )
-from rdtf.stickers.info import StickerInfo, checked_info
+from rdtf.stickers.info import DEFAULT_DURATION_MS, StickerInfo, checked_info, cut_off, damaged
 from rdtf.stickers.sticker import Sticker
 
 _ANIMATED, _ALPHA = 0x02, 0x10
@@ -34,20 +34,22 @@ _MAX_SIDE, _MAX_DURATION_MS, _MAX_LOOPS = 16383, 2**24 - 1, 65535
 
 def inspect(data: bytes, name: str, budget: Budget) -> StickerInfo:
     """Frames, canvas and durations of a WebP, without its pixels."""
-    chunks = list(_chunks(data, name))
-    first, content = chunks[0]
-    turned = next((orientation(content) for kind, content in chunks if kind == b"EXIF"), 1)
+    walk = list(chunks(data, name))
+    first, content = walk[0]
+    end = _riff_end(data)
+    turned = next((orientation(content) for kind, content in walk if kind == b"EXIF"), 1)
     if first != b"VP8X" or not content[0] & _ANIMATED:
         size = _still_size(first, content, name)
-        return checked_info("webp", name, budget, size, [DEFAULT_DURATION_MS], turned=turned)
-    loops = [content for kind, content in chunks if kind == b"ANIM"]
-    exact_ms = [_uint24(content, 12) for kind, content in chunks if kind == b"ANMF"]
+        still_ms = [DEFAULT_DURATION_MS]
+        return checked_info("webp", name, budget, size, still_ms, end=end, turned=turned)
+    loops = [content for kind, content in walk if kind == b"ANIM"]
+    exact_ms = [_uint24(content, 12) for kind, content in walk if kind == b"ANMF"]
     if not loops or not exact_ms:
-        raise _damaged(name, "no frames")
+        raise damaged(name, "WebP", "no frames")
     (loop_count,) = struct.unpack_from("<H", loops[0], 4)
     size = (_uint24(content, 4) + 1, _uint24(content, 7) + 1)
     return checked_info(
-        "webp", name, budget, size, exact_ms, loop_count, is_animated=True, turned=turned
+        "webp", name, budget, size, exact_ms, loop_count, end=end, is_animated=True, turned=turned
     )
 
 
@@ -56,7 +58,7 @@ def decode(data: bytes, name: str, budget: Budget) -> Sticker:
     info = inspect(data, name, budget)
     image = open_image(data, "WEBP")
     if (image.size, getattr(image, "n_frames", 1)) != (info.stored_size, info.num_frames):
-        raise _damaged(name, "frames are missing")
+        raise damaged(name, "WebP", "frames are missing")
     frames = np.empty((info.num_frames, image.height, image.width, 4), np.uint8)
     for index, frame in enumerate(frames):
         image.seek(index)
@@ -64,19 +66,22 @@ def decode(data: bytes, name: str, budget: Budget) -> Sticker:
     return Sticker(upright(frames, info.turned), info.durations, info.loop_count)
 
 
-def _chunks(data: bytes, name: str) -> Iterator[tuple[bytes, bytes]]:
+def chunks(data: bytes, name: str) -> Iterator[tuple[bytes, bytes]]:
     """(type, content) of the chunks inside the RIFF header; content of odd length is padded."""
-    (size,) = struct.unpack_from("<I", data, 4)
-    end = 8 + size
-    if end > len(data) or size < 12:
-        raise StickerError(f"{name}: the WebP is cut off; get the whole file")
+    end = _riff_end(data)
+    if end > len(data) or end < 20:
+        raise cut_off(name, "WebP")
     at = 12
     while at + 8 <= end:
         kind, length = struct.unpack_from("<4sI", data, at)
         if at + 8 + length > end:
-            raise _damaged(name, "a chunk is longer than the file")
+            raise damaged(name, "WebP", "a chunk is longer than the file")
         yield kind, data[at + 8 : at + 8 + length]
         at += 8 + length + length % 2
+
+
+def _riff_end(data: bytes) -> int:
+    return 8 + int.from_bytes(data[4:8], "little")
 
 
 def _still_size(kind: bytes, content: bytes, name: str) -> tuple[int, int]:
@@ -89,7 +94,7 @@ def _still_size(kind: bytes, content: bytes, name: str) -> tuple[int, int]:
     if kind == b"VP8 " and len(content) >= 10:
         width, height = struct.unpack_from("<HH", content, 6)
         return width & 0x3FFF, height & 0x3FFF
-    raise _damaged(name, f"it starts with {kind!r}")
+    raise damaged(name, "WebP", f"it starts with {kind!r}")
 
 
 def _uint24(content: bytes, at: int) -> int:
@@ -179,7 +184,7 @@ def encode_picture(
     place = _pack_uint24(left // 2, top // 2, right - left - 1, bottom - top - 1)
     pixels = [
         _chunk(kind, content)
-        for kind, content in _chunks(picture, "WebP")
+        for kind, content in chunks(picture, "WebP")
         if kind in (b"ALPH", b"VP8 ", b"VP8L")
     ]
     return Picture(place, flags, b"".join(pixels))
@@ -206,7 +211,3 @@ def _pack_uint24(*values: int) -> bytes:
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
     return kind + struct.pack("<I", len(content)) + content + b"\0" * (len(content) % 2)
-
-
-def _damaged(name: str, what: str) -> StickerError:
-    return StickerError(f"{name}: the WebP is damaged ({what}); get it again")
