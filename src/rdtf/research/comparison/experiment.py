@@ -60,6 +60,7 @@ from rdtf.research.comparison.scoring import Judge, Made, Sampler, make_baseline
 from rdtf.research.comparison.settings import Budget, train_config
 from rdtf.research.comparison.validity import check_metrics
 from rdtf.stickers import write_sheet
+from rdtf.training.checkpoint import load_latest
 from rdtf.training.device import default_device, device_name, resolve_precision, settle_kernels
 from rdtf.training.loader import PreparedStore
 from rdtf.training.presets import build_autoencoder
@@ -100,6 +101,7 @@ def compare(
         domains = open_domains(out / "data", budget, source, target, say)
         name = "synthetic" if target is None else domains.target.path.name
         _check_config(out / "results", budget, domains.source)
+        _check_target(out / "results" / name, domains.target)
         deadline = None if max_seconds is None else started + max_seconds
         with StopSignals() as signals:
             watch = Watch(signals, deadline)
@@ -143,6 +145,14 @@ def _check_config(results: Path, budget: Budget, source: PreparedDataset) -> Non
             )
     if saved.get("source") != wanted["source"]:
         raise ConfigError(f"{results.parent} was started with another source; use another --out")
+
+
+def _check_target(results: Path, target: PreparedDataset) -> None:
+    path = results / "target.json"
+    if path.is_file() and read_json(path, "target")["fingerprint"] != target.fingerprint:
+        raise ConfigError(
+            f"{path} is of another training set; rename this one, or use another --out"
+        )
 
 
 class Experiment:
@@ -210,11 +220,9 @@ class Experiment:
         return str(job.point) in self.result(job).get("points", {})
 
     def _describe_target(self) -> None:
-        """Refuse another target of the same name; score what costs nothing, and the metrics."""
+        """Score what costs nothing, and the metrics."""
         path = self.results / "target.json"
         if path.is_file():
-            if read_json(path, "target")["fingerprint"] != self.domains.target.fingerprint:
-                raise ConfigError(f"{path} is of another training set; use another --out")
             return
         self.say("scoring the baselines, and the metrics on known corruptions")
         rows = {**BASELINES, **optical_flow_rows()}
@@ -269,10 +277,10 @@ class Experiment:
             return Fit(plan, folder / "untrained", self.device, say)
         branch, start = folder / "branch", (1 - self.budget.decay_share) * budget
         if not (branch / "checkpoints").is_dir():
+            checkpoint = load_latest(folder)
+            if checkpoint is not None and checkpoint.state["before"] >= start:
+                Fit.remove(folder)  # it has gone on to a higher point
             main = Fit(plan, folder, self.device, say)
-            if main.before >= start:  # it has gone on to a later point
-                Fit.remove(folder)
-                main = Fit(plan, folder, self.device, say)
             main.run(start, self.watch)
             main.save()
         fit = Fit(plan, branch, self.device, say, start=folder, decay=(start, budget))

@@ -60,11 +60,11 @@ def write_page(results: Path, path: Path) -> Path:
     Raises:
         ConfigError: no results there, or another suffix.
     """
+    if path.suffix not in (".html", ".md"):
+        raise ConfigError(f"a page is .html or .md, not {path.name}")
     targets = sorted(results.glob("*/target.json"))
     if not targets:
         raise ConfigError(f"{results} holds no results of rdtf compare")
-    if path.suffix not in (".html", ".md"):
-        raise ConfigError(f"a page is .html or .md, not {path.name}")
     sections = [_Target(target.parent) for target in targets]
     bases = read_json(results / "bases.json") if (results / "bases.json").is_file() else {}
     tables = [table for section in sections for table in section.tables()]
