@@ -7,10 +7,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from rdtf.method.objective import build_objective
-from rdtf.research.comparison.clips import EqualLengthBatches
 from rdtf.research.comparison.experiment import Experiment
-from rdtf.research.comparison.fit import Fit, Plan
+from rdtf.research.comparison.fit import Fit
 from rdtf.research.comparison.methods import Method, build_network
 from rdtf.research.comparison.settings import budget_named
 
@@ -22,13 +20,15 @@ SETTINGS = (
     "embedding_dim=16",
     "text_dim=16",
     "steps=4",
+    "points=1,2",
     "batch_size=2",
     "warmup_steps=1",
+    "pretrain_clips=6",
     "target_count=40",
     "source_count=10",
     "captions=1",
     "held_out=3",
-    "reference_clips=4",
+    "reference_clips=20",
     "sampling_steps=2",
 )
 BUDGET = budget_named("tiny", SETTINGS)
@@ -36,25 +36,19 @@ TWO = ("dfgn", "customize-a-video")
 
 
 def arguments(out: Path, *more: object) -> tuple[object, ...]:
-    """`rdtf compare` at this size, of two methods."""
-    return ("compare", "--out", out, "--set", *SETTINGS, *more)
+    """`rdtf compare` at this size."""
+    return ("compare", "--out", out, "--curve", "--set", *SETTINGS, *more)
 
 
 def make_fit(
-    experiment: Experiment, method: Method, folder: Path, *, seed: int = 0, **limits: Any
+    experiment: Experiment, method: Method, folder: Path, *, seed: int = 0, **options: Any
 ) -> Fit:
     """A run of one method on the target, as the comparison makes it."""
-    network = build_network(method, BUDGET, seed, experiment.sizes, experiment.out / "bases")
-    config = method.config(BUDGET, seed)
-    plan = Plan(
-        method=method,
-        config=config,
-        network=network,
-        batches=EqualLengthBatches(experiment.train, config, build_objective(config.objective)),
-        tables=experiment._tables(method, network),
-        **limits,
-    )
-    return Fit(plan, folder, experiment.device)
+    base = None
+    if method.pretrained_base:
+        base = experiment._base(method.base, BUDGET.pretrain_clips[0])
+    network = build_network(method, BUDGET, seed, experiment.sizes, base)
+    return Fit(experiment._plan(method, network, seed), folder, experiment.device, **options)
 
 
 class SignalWhen:

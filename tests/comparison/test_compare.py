@@ -3,173 +3,141 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import shutil
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
-from PIL import Image
 
 from cli.conftest import content
 from rdtf.data.prepare import prepare
 from rdtf.evaluation.baselines import BASELINES
 from rdtf.method.objective import build_objective
-from rdtf.research.comparison.compare import compare
-from rdtf.research.comparison.findings import all_tables
-from rdtf.research.comparison.methods import (
-    DEFAULT_METHODS,
-    METHODS,
-    REFERENCE,
-    VARIANTS,
-    WARP_DECODER,
-    Request,
-    build_network,
-)
-from rdtf.research.comparison.results import COMPARED
+from rdtf.research.comparison.clips import TASKS
+from rdtf.research.comparison.experiment import compare
+from rdtf.research.comparison.methods import METHODS, REFERENCE, build_network
+from rdtf.research.comparison.scoring import COMPARED
 from rdtf.synthetic.characters import SyntheticStickers
 from rdtf.training.device import processor_name
 from rdtf.training.run import locked
 
 from .micro import BUDGET, SETTINGS, TWO, SignalWhen, arguments
 
-RESULTS = ("report.html", "tables.md", "results.json", "sheet.png")
+ROWS = ("dfgn", "customize-a-video@6")
 
 
 def read(path: Path):
     return json.loads(path.read_text("utf-8"))
 
 
-def scores(out: Path, run: str, point: str = "flops"):
-    return read(out / "runs" / run / f"{point}.json")["rows"]
+def results(out: Path):
+    return content(out / "results" / "synthetic")
 
 
-@pytest.fixture(scope="module")
-def composed(finished, tmp_path_factory) -> Path:
-    """`finished`, gone on with: a second seed, and the DFGN with the warp decoder."""
-    out = tmp_path_factory.mktemp("composed") / "out"
-    shutil.copytree(finished, out)
-    compare(
-        BUDGET, out, Request([REFERENCE, WARP_DECODER], seeds=2, ablation=False), say=lambda _: None
-    )
-    return out
+def points(out: Path, run: str):
+    return read(out / "results" / "synthetic" / f"{run}.json")["points"]
+
+
+def scores(out: Path, run: str):
+    return {point: found["scores"] for point, found in points(out, run).items()}
+
+
+def go_on(out: Path, **options):
+    return compare(BUDGET, out, methods=TWO, say=lambda line: None, **options)
 
 
 # ------------------------------------------------------------------------------ results
 
 
-def test_results_are_there_and_whole(finished):
-    for name in RESULTS:
-        assert (finished / name).is_file()
-    found = read(finished / "results.json")
-    assert found["complete"] is True
-    for point in ("flops", "time"):
-        rows = found["scores"][point]
-        assert {row["method"] for row in rows} == {*TWO, "dfgn, untrained", *BASELINES}
-        assert {row["task"] for row in rows} == {"it2v", "interpolation", "post_frame_prediction"}
-        assert all(set(row["scores"]) == set(COMPARED) for row in rows)
-    assert set(found["pretraining"]) == {"video"}
-    page = (finished / "report.html").read_text("utf-8")
-    assert "<script" not in page and not re.search(r'(src|href)="(?!data:|#)', page)
-    for words in ("equal training FLOPs", "equal wall-clock", "pre-training, apart"):
-        assert words in page and words in (finished / "tables.md").read_text("utf-8")
-    assert processor_name() in found["runs"]["dfgn-0"]["device"] and processor_name() in page
-    with Image.open(finished / "sheet.png") as picture:
-        assert min(picture.size) > 64
+def test_results_are_whole_and_small(finished):
+    about = read(finished / "results" / "synthetic" / "target.json")
+    assert set(about["baselines"]) >= set(BASELINES) and len(about["clips"]) == 3
+    assert about["unit_flops"] > 0 and set(about["validity"]) == set(TASKS)
+    for row in ROWS:
+        path = finished / "results" / "synthetic" / f"{row}-0.json"
+        run = read(path)
+        assert path.stat().st_size < 8000
+        assert list(run["points"]) == ["0", "1", "2"] and run["row"] == row
+        assert processor_name() in run["device"]
+        for found in run["points"].values():
+            assert set(found["scores"]) == set(TASKS)
+            assert all(set(metrics) == set(COMPARED) for metrics in found["scores"].values())
+    (base,) = read(finished / "results" / "bases.json").values()
+    assert base["clips"] >= 6 and base["curve"][-1][0] == base["clips"] - 2 and base["flops"] > 0
+    assert list((finished / "sheets" / "synthetic").glob("dfgn-0-2.png"))
 
 
-def test_what_training_did_not_do_stands_beside_what_it_did(experiment, finished):
-    """The untrained rows are the networks before their first step; the warp decoder is apart."""
-    assert not METHODS[REFERENCE].config(BUDGET, 0).model.compose
-    method, out = METHODS[REFERENCE], finished
-    network = build_network(method, BUDGET, 0, experiment.sizes, None)
+def test_budgets_are_equal_flops(finished):
+    """Within one batch, at every point; the curve of the base is apart."""
+    unit = read(finished / "results" / "synthetic" / "target.json")["unit_flops"]
+    for row in ROWS:
+        for point, found in points(finished, f"{row}-0").items():
+            batch = found["flops"] / max(found["step"], 1)
+            assert int(point) * unit <= found["flops"] <= int(point) * unit + 2 * batch
+            assert (found["clips"] == 2 * found["step"]) and (found["step"] > 0) is (point != "0")
+
+
+def test_untrained_is_the_network_before_its_first_step(experiment, finished):
+    method = METHODS[REFERENCE]
+    network = build_network(method, BUDGET, 0, experiment.sizes)
     network.begin("sampling")
     config = method.config(BUDGET, 0)
-    fresh = experiment.scorer.score(method, network, build_objective(config.objective), config, 0)
-    assert [row["scores"] for row in scores(out, "dfgn-0", "untrained")] == [
-        {name: None if math.isnan(value) else value for name, value in row["scores"].items()}
-        for row in fresh.rows
-    ]
-    assert scores(out, "customize-a-video-0", "untrained") != scores(out, "customize-a-video-0")
-    findings = experiment.findings(Request(TWO, seeds=1, ablation=False).jobs())
-    for table in all_tables(findings):
-        if any("PSNR" in header for header in table.headers):
-            rows = [row[1] for row in table.rows]
-            assert f"{method.label}, untrained" in rows, table.title
-            assert not any("warp decoder" in row for row in rows)
+    made, _ = experiment.sampler(method, network, build_objective(config.objective), config, 0)
+    assert scores(finished, "dfgn-0")["0"] == experiment.judge(made)
+    for row in ROWS:
+        found = list(scores(finished, f"{row}-0").values())
+        assert all(a != b for a, b in pairwise(found))
 
 
-def test_the_warp_decoder_is_in_an_appendix_with_a_row_of_its_own_before_training(composed):
-    tables = (composed / "tables.md").read_text("utf-8").split("### ")
-    label = METHODS[WARP_DECODER].label
-    assert label not in "".join(t for t in tables if t.startswith(("Scores", "More scores")))
-    (appendix,) = [t for t in tables if t.startswith("Appendix: with the warp decoder")]
-    assert f"| {label} |" in appendix and f"| {label}, untrained |" in appendix
-    assert f"| {METHODS[REFERENCE].label}, untrained |" in appendix
-    found = read(composed / "results.json")["scores"]
-    assert WARP_DECODER not in {row["method"] for row in [*found["flops"], *found["time"]]}
-    assert {WARP_DECODER, f"{WARP_DECODER}, untrained"} < {
-        row["method"] for row in found["warp_decoder"]
-    }
-
-
-def test_clips_stand_beside_flops(finished):
-    """What a base saw in pre-training, and what it sees on the target."""
-    found, text = read(finished / "results.json"), (finished / "tables.md").read_text("utf-8")
-    base, run = found["pretraining"]["video"], found["runs"]["customize-a-video-0"]["passed"]
-    clips = f"{base['clips']} + {run['flops']['clips']}"
-    tflop = f"{base['flops'] / 1e12:.3f} + {run['flops']['flops'] / 1e12:.3f}"
-    assert f"| {clips} | {tflop} |" in text and f"| {base['clips']} + 0 |" in text
-    assert "× the DFGN's clips" in text
-
-
-def test_a_folder_with_another_headline_is_refused(refused, finished, tmp_path):
-    """Its budget are another network's FLOPs."""
-    out = tmp_path / "out"
-    shutil.copytree(finished, out)
-    config = read(out / "config.json")
-    del config["reference"]
-    (out / "config.json").write_text(json.dumps(config))
-    assert "started with another reference" in refused(*arguments(out))
-
-
-def test_given_frames_come_back_from_every_method(finished):
-    for path in [*finished.glob("runs/*/flops.json"), *finished.glob("baselines/*.json")]:
-        assert all(row["scores"]["given_error"] == 0 for row in read(path)["rows"]), path
-
-
-def test_finished_runs_leave_no_checkpoints(finished):
-    assert not list(finished.rglob("checkpoints"))
+def test_finished_points_leave_the_main_runs_only(finished):
+    assert not list(finished.rglob("branch"))
     assert not [path for path in finished.rglob("*") if path.name.startswith(".tmp-")]
 
 
 def test_the_same_command_again_does_nothing_anew(rdtf, finished):
-    before = content(finished / "runs") | content(finished / "bases")
-    ended = rdtf(*arguments(finished, "--no-ablation", "--methods", *TWO, "--json"))
+    before = results(finished)
+    ended = rdtf(*arguments(finished, "--methods", *TWO, "--json"))
     assert ended.status == 0
-    assert (ended.json["reason"], ended.json["runs_done"], ended.json["runs"]) == ("finished", 2, 2)
-    assert content(finished / "runs") | content(finished / "bases") == before
-    assert "seed 0" not in ended.err
+    assert (ended.json["reason"], ended.json["points_done"], ended.json["points"]) == (
+        "finished",
+        6,
+        6,
+    )
+    assert results(finished) == before and "scoring" not in ended.err
+
+
+def test_the_page_is_rendered_from_the_results(rdtf, finished, tmp_path):
+    """By a command, from a copy; text outside of the markers stays."""
+    page = (finished / "report.html").read_text("utf-8")
+    assert "<script" not in page and not re.search(r'(src|href)="(?!data:|#)', page)
+    kept, target = tmp_path / "results", tmp_path / "page.md"
+    shutil.copytree(finished / "results", kept)
+    assert rdtf("compare", "--out", kept, "--page", target).status == 0
+    text = target.read_text("utf-8")
+    for words in ("### Crossover, synthetic", "### Differences", "### Cost", "### Validity",
+                  "### Pre-training", METHODS["dfgn"].label, "Holm", "nearest frame"):  # fmt: skip
+        assert words in text and (words.removeprefix("### ") in page), words
+    for name in re.findall(r"\]\((page/.*?)\)", text):
+        assert ElementTree.parse(tmp_path / name).getroot().tag.endswith("svg")
+    target.write_text("# Mine\n\n" + text[text.index("<!--") :] + "\nAgainst us.\n")
+    assert rdtf("compare", "--out", finished, "--page", target).status == 0
+    again = target.read_text("utf-8")
+    assert again.startswith("# Mine\n") and again.endswith("\nAgainst us.\n")
+    assert again.count("### Cost") == 1
 
 
 @pytest.mark.slow
 def test_everything(rdtf, tmp_path):
-    """All methods and the ablation; equal FLOPs within a step; the tables name every row."""
-    ended = rdtf(*arguments(tmp_path / "out", "--json"))
+    """All methods at two bases."""
+    ended = rdtf(*arguments(tmp_path / "out", "pretrain_clips=4,8", "points=1", "--json"))
     assert ended.status == 0 and ended.json["reason"] == "finished", ended.err
     out = tmp_path / "out"
-    variants = [variant.name for variant in VARIANTS]
-    assert ended.json["runs_done"] == len({*DEFAULT_METHODS, *variants})
-    found = read(out / "results.json")
-    assert {row["method"] for row in found["scores"]["ablation"]} == set(variants)
-    assert set(found["pretraining"]) == {"motion", "image", "video"}
-    budget = found["runs"]["dfgn-0"]["passed"]["flops"]["flops"]
-    for name, run in found["runs"].items():
-        used = run["passed"]["flops"]
-        assert budget <= used["flops"] <= budget + 2 * used["flops"] / used["step"], name
-    for cost in found["pretraining"].values():
-        assert cost["flops"] >= BUDGET.pretrain_factor * budget
-    assert scores(out, "linear-0") != scores(out, "dfgn-0")
+    assert ended.json["points_done"] == 2 * (6 + 2 * 4)
+    assert len(read(out / "results" / "bases.json")) == 6
+    assert len(list((out / "results" / "synthetic").glob("*-0.json"))) == 14
 
 
 # ------------------------------------------------------------------- stopping, going on
@@ -179,47 +147,58 @@ def test_no_time_at_all(rdtf, finished, tmp_path):
     shutil.copytree(finished / "data", tmp_path / "out" / "data")
     ended = rdtf(*arguments(tmp_path / "out", "--max-seconds", 0, "--methods", "dfgn", "--json"))
     assert ended.status == 0
-    assert (ended.json["reason"], ended.json["runs_done"]) == ("time is up", 0)
-    assert "Incomplete" in (tmp_path / "out" / "tables.md").read_text("utf-8")
+    assert (ended.json["reason"], ended.json["points_done"]) == ("time is up", 0)
+    assert "No adapter has been compared" in Path(ended.json["page"]).read_text("utf-8")
 
 
-@pytest.mark.parametrize(
-    "words", ["customize-a-video, seed 0: scoring", "pre-training of the video"]
-)
+@pytest.mark.parametrize("words", ["customize-a-video@6-0 at 2 ×: scoring", "pre-training of the"])
 def test_a_signal_changes_nothing_about_the_results(finished, tmp_path, words):
-    """SIGTERM while a method is scored, or a base is pre-trained: stopped, then gone on with."""
+    """SIGTERM while a method is scored, or before a base is pre-trained: then gone on with."""
     out = tmp_path / "out"
     shutil.copytree(finished / "data", out / "data")
-    request = Request(TWO, seeds=1, ablation=False)
-    first = compare(BUDGET, out, request, say=SignalWhen(words))
-    assert (first["reason"], first["runs_done"]) == ("interrupted", 1)
+    first = compare(BUDGET, out, methods=TWO, say=SignalWhen(words))
+    assert first["reason"] == "interrupted" and first["points_done"] < 6
     assert not (out / "report.html").exists()
-    again = compare(BUDGET, out, request, say=lambda line: None)
-    assert again["reason"] == "finished"
-    for run in ("dfgn-0", "customize-a-video-0"):
-        assert scores(out, run) == scores(finished, run)
-    bases = "bases/video/unet/diffusion_pytorch_model.safetensors"
-    assert (out / bases).read_bytes() == (finished / bases).read_bytes()
+    assert go_on(out)["reason"] == "finished"
+    for row in ROWS:
+        assert scores(out, f"{row}-0") == scores(finished, f"{row}-0")
+    base = "bases/video-6/unet/diffusion_pytorch_model.safetensors"
+    assert (out / base).read_bytes() == (finished / base).read_bytes()
 
 
 def test_a_signal_ends_the_program_with_its_status(rdtf, finished, tmp_path, monkeypatch):
     out = tmp_path / "out"
     shutil.copytree(finished / "data", out / "data")
-    monkeypatch.setattr("rdtf.cli.output.note", SignalWhen("dfgn, seed 0: scoring at step 4"))
-    ended = rdtf(*arguments(out, "--methods", "dfgn", "--no-ablation"))
-    assert ended.status == 75 and "interrupted: 0 of 1" in ended.out
+    monkeypatch.setattr("rdtf.cli.output.note", SignalWhen("dfgn-0 at 0 ×: scoring"))
+    ended = rdtf(*arguments(out, "--methods", "dfgn"))
+    assert ended.status == 75 and "interrupted: 0 of 3" in ended.out
 
 
-def test_more_seeds_and_methods_may_be_added(finished, composed):
-    out = composed
-    before = content(finished / "runs" / "dfgn-0")
-    more = Request(["dfgn", "dfgn-warp-decoder"], seeds=2, ablation=False)
-    found = compare(BUDGET, out, more, say=lambda line: None)
-    assert found["runs_done"] == found["runs"] == 4
-    assert content(out / "runs" / "dfgn-0") == before
-    assert scores(out, "dfgn-1") != scores(out, "dfgn-0")
-    rows = read(out / "results.json")["scores"]["flops"]
-    assert all(row["seeds"] == [0, 1] for row in rows if row["method"] == "dfgn")
+def test_seeds_points_and_targets_may_be_added(finished, tmp_path):
+    """A higher point, begun from the main run that is there, is that of a curve with it."""
+    out, straight = tmp_path / "out", tmp_path / "straight"
+    shutil.copytree(finished, out)
+    more = replace(BUDGET, points=(1, 2, 3))
+    found = compare(more, out, methods=["dual-mask"], seeds=1, say=lambda line: None)
+    assert found["points_done"] == found["points"] == 4
+    assert results(out).items() > results(finished).items()
+    shutil.copytree(finished / "data", straight / "data")
+    compare(replace(BUDGET, points=(3,)), straight, methods=["dual-mask"], say=lambda line: None)
+    assert scores(straight, "dual-mask-0")["3"] == scores(out, "dual-mask-0")["3"]
+    low = replace(BUDGET, points=(2, 3))  # below what the main run has come to
+    (straight / "results" / "synthetic" / "dual-mask-0.json").unlink()
+    compare(low, straight, methods=["dual-mask"], say=lambda line: None)
+    assert scores(straight, "dual-mask-0")["2"] == scores(out, "dual-mask-0")["2"]
+    other = tmp_path / "other"
+    prepare(SyntheticStickers(seed=9, count=60), other, canvas=32, max_frames=8, workers=0)
+    compare(replace(BUDGET, points=(1,)), out, methods=["dfgn"], seeds=2, target=other,
+            say=lambda line: None)  # fmt: skip
+    assert {path.name for path in (out / "results" / "other").glob("dfgn*")} == {
+        "dfgn-0.json",
+        "dfgn-1.json",
+    }
+    page = (out / "report.html").read_text("utf-8")
+    assert "Scores, other" in page and "Scores, synthetic stickers" in page
 
 
 # ----------------------------------------------------------------------------- mistakes
@@ -233,8 +212,11 @@ MISTAKES = {
     "setting steps takes int": ("--set", "steps=many"),
     "setting channels takes whole numbers with commas": ("--set", "channels=a,b"),
     "setting batch_size is 0": ("--set", "batch_size=0"),
-    "setting pretrain_factor is nan": ("--set", "pretrain_factor=nan"),
-    "setting ema_decay is 1.0": ("--set", "ema_decay=1"),
+    "setting base_ratio is nan": ("--set", "base_ratio=nan"),
+    "setting decay_share is 0.7": ("--set", "decay_share=.7"),
+    "setting points is (2, 1); give rising numbers": ("--set", "points=2,1"),
+    "setting pretrain_clips is (0,)": ("--set", "pretrain_clips=0"),
+    "a page is .html or .md": ("--page", "{tmp}/page.pdf"),
     "multiple of 16, four latent cells": ("--set", "canvas=40"),
     "holds no training set": ("--target", "{tmp}/nothing"),
 }
@@ -248,14 +230,17 @@ def test_mistakes_are_one_line_and_leave_nothing(refused, tmp_path, message):
 
 
 def test_other_settings_or_data_in_the_same_folder(refused, finished, tmp_path):
-    before = content(finished / "runs")
+    before = results(finished)
     settings = [pair for pair in SETTINGS if not pair.startswith("steps")]
     line = refused("compare", "--out", finished, "--set", *settings, "steps=5")
     assert "was started with steps = 4, not 5" in line
     other = tmp_path / "other"
     prepare(SyntheticStickers(seed=9, count=30), other, canvas=32, max_frames=8, workers=0)
-    assert "started with another target" in refused(*arguments(finished, "--target", other))
-    assert content(finished / "runs") == before
+    assert "started with another source" in refused(*arguments(finished, "--source", other))
+    shutil.copytree(other, tmp_path / "synthetic")
+    line = refused(*arguments(finished, "--target", tmp_path / "synthetic"))
+    assert "is of another training set" in line
+    assert results(finished) == before
 
 
 def test_folders_that_are_not_ours(refused, tmp_path):

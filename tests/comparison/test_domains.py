@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -77,15 +79,28 @@ def test_batches_hold_one_length_and_no_padding(experiment):
     assert len(lengths) > 2 and max(lengths) <= BUDGET.max_frames and min(lengths) > 1
 
 
-def test_every_method_sees_the_same_clips(experiment):
-    batches = [builder(experiment, name=name).step_batches(3, EVERY)[0] for name in METHODS]
-    for batch in batches[1:]:
-        assert (
-            batch.info.clips == batches[0].info.clips and batch.noise_keys == batches[0].noise_keys
-        )
-        assert batch.stored["pixels"].equal(batches[0].stored["pixels"])
-    other = builder(experiment, seed=1).step_batches(3, EVERY)[0]
-    assert other.noise_keys != batches[0].noise_keys
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_sees_the_same_clips_noise_and_levels(experiment, name):
+    """In the same order, at every point; without the dual mask, padded beyond the clip's end."""
+    method = METHODS[name]
+    kind = EqualLengthBatches if method.dual_mask else PaddedBatches
+    for step in (0, 3):
+        (mine,) = builder(experiment, kind, name=name).step_batches(step, EVERY)
+        (expected,) = builder(experiment).step_batches(step, EVERY)
+        assert mine.info.clips == expected.info.clips
+        assert mine.noise_keys == expected.noise_keys
+        assert mine.t.equal(expected.t)
+        if method.dual_mask:
+            assert mine.stored["pixels"].equal(expected.stored["pixels"])
+        for point in (1, 64):  # only the curriculum's horizon and its rate tell points apart
+            config = method.config(BUDGET, 0, point)
+            assert config.steps == BUDGET.steps * point
+            assert replace(config, steps=BUDGET.steps) == method.config(BUDGET, 0)
+
+
+def test_seeds_differ(experiment):
+    one, two = (builder(experiment, seed=seed).step_batches(3, EVERY)[0] for seed in (0, 1))
+    assert one.noise_keys != two.noise_keys
 
 
 def test_pre_training_gives_nothing_and_tuning_always_something(experiment):
@@ -124,7 +139,7 @@ def test_without_the_dual_mask_clips_repeat_their_last_frame(experiment):
 
 
 def test_held_out_clips_go_together_by_length(experiment):
-    clips = experiment.scorer.clips
+    clips = experiment.clips
     found = [i for indices, _ in batches_of(clips, "it2v", 2) for i in indices]
     assert sorted(found) == list(range(len(clips)))
     for _, members in batches_of(clips, "it2v", 2):
@@ -133,12 +148,12 @@ def test_held_out_clips_go_together_by_length(experiment):
 
 @pytest.mark.parametrize("task", TASKS)
 def test_a_method_is_told_nothing_about_hidden_frames(experiment, task):
-    clip = experiment.scorer.clips[0]
-    told = conditions([clip], task, experiment.scorer.text_widths, experiment.device)
+    clip = experiment.clips[0]
+    told = conditions([clip], task, experiment.sampler.text_widths, experiment.device)
     given = np.zeros(clip.num_frames, dtype=bool)
     given[list(clip.known(task))] = True
     assert told.given[0].tolist() == given.tolist()
     hidden = told.clean[0][:, ~told.given[0]]
     assert not hidden.any() and told.clean[0].transpose(0, 1)[given].any()
-    padded = conditions([clip], task, experiment.scorer.text_widths, experiment.device, pad_to=8)
+    padded = conditions([clip], task, experiment.sampler.text_widths, experiment.device, pad_to=8)
     assert padded.clean.shape[2] == 8 and not padded.given[:, clip.num_frames :].any()

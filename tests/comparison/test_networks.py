@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,16 +10,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from rdtf.method.curriculum import Curriculum, CurriculumConfig
 from rdtf.method.objective import ObjectiveConfig, build_objective
-from rdtf.models.matching import match, warp
 from rdtf.research.adapters.common import BASE_CLASSES
 from rdtf.research.comparison.methods import (
-    KNOWN,
     METHODS,
-    VARIANTS,
-    WARP_DECODER,
     Sizes,
     build_network,
     new_base,
+    plan_jobs,
     pretraining,
     reference_parameters,
 )
@@ -40,15 +36,15 @@ CHANNELS, SIZE, WIDTH = 256, 4, 384
 SIZES = Sizes(CHANNELS, SIZE, WIDTH)
 NETWORKS = {
     "dfgn": METHODS["dfgn"],
-    "dfgn-warp-decoder": METHODS["dfgn-warp-decoder"],
     "unet-from-scratch": METHODS["unet-from-scratch"],
     "pretrain-image": pretraining("image"),
-    **{variant.name: variant for variant in VARIANTS[:2]},
+    "sti": METHODS["sti"],
+    "conv3d": METHODS["conv3d"],
 }
 
 
 def built(name: str, **changes):
-    return build_network(NETWORKS[name], BUDGET, 0, SIZES, None)
+    return build_network(NETWORKS[name], BUDGET, 0, SIZES)
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +77,7 @@ def test_full_budget_is_the_preset_nano():
 
 @pytest.mark.parametrize("name", ["i2v-adapter", "simda", "customize-a-video"])
 def test_adapters_train_a_small_part_and_leave_the_base(bases, name):
-    network = build_network(METHODS[name], BUDGET, 0, SIZES, bases)
+    network = build_network(METHODS[name], BUDGET, 0, SIZES, bases / METHODS[name].base)
     own = sum(p.numel() for p in network.own_parameters().values())
     assert own < 0.1 * network.num_parameters
     for stage in network.stages:
@@ -96,7 +92,7 @@ def test_adapters_train_a_small_part_and_leave_the_base(bases, name):
 def test_the_same_seed_gives_the_same_network(bases):
     for name in ("dfgn", "simda"):
         one, two, other = (
-            build_network(METHODS[name], BUDGET, seed, SIZES, bases).own_parameters()
+            build_network(METHODS[name], BUDGET, seed, SIZES, bases / "image").own_parameters()
             for seed in (0, 0, 1)
         )
         assert all(one[key].equal(two[key]) for key in one)
@@ -122,9 +118,7 @@ def table_of(network: torch.nn.Module) -> FlopTable:
     )
 
 
-@pytest.mark.parametrize(
-    "name", ["dfgn", "dfgn-warp-decoder", "conv3d", "unet-from-scratch", "pretrain-image"]
-)
+@pytest.mark.parametrize("name", ["dfgn", "conv3d", "unet-from-scratch", "pretrain-image"])
 def test_tables_hold_for_sizes_that_were_not_counted(name):
     network = built(name)
     table = table_of(network)
@@ -137,7 +131,7 @@ def test_tables_hold_for_sizes_that_were_not_counted(name):
 @pytest.mark.parametrize("name", ["i2v-adapter", "simda", "customize-a-video"])
 def test_tables_of_adapters_count_what_their_gradients_need(bases, name):
     """Frozen weights need no gradient, but the way down to the deepest adapter is paid for."""
-    network = build_network(METHODS[name], BUDGET, 0, SIZES, bases)
+    network = build_network(METHODS[name], BUDGET, 0, SIZES, bases / METHODS[name].base)
     for stage in network.stages:
         network.begin(stage)
         table = table_of(network)
@@ -149,39 +143,10 @@ def test_tables_of_adapters_count_what_their_gradients_need(bases, name):
         assert table_of(network).forward_per_clip(6, 3) < table.forward_per_clip(6, 3)
 
 
-def test_matching_and_warping_count_as_reading():
-    """A warp of [1, 2, 6, 6] reads four values a result; torch's own counter sees nothing."""
-    image, flow = torch.zeros(1, 2, 6, 6), torch.zeros(1, 2, 3, 3, requires_grad=True)
-    with flop_counter() as counter:
-        warped = warp(image, flow)
-        resized, read = 8 * flow.numel() * 4, 8 * image.numel()
-        assert counter.get_total_flops() == resized + read
-        warped.sum().backward()
-        assert counter.get_total_flops() == 2 * resized + 3 * read
-
-
-def test_the_warp_decoder_pays_for_matching_every_frame():
-    """Also in clips of which one frame is given, where a CPU can tell that there is none to do."""
-    frames, side = 6, SIZE * BUDGET.patch
-    pair = torch.zeros(frames, 2, 4, side, side)
-    with flop_counter() as counter:
-        match(pair, torch.tensor([[-1.0, 1.0]]).expand(frames, -1), SIZE * min(BUDGET.patch, 4))
-    searched = counter.get_total_flops()
-    inputs = clip_inputs(1, CHANNELS, frames, SIZE, 3, WIDTH)
-    noisy, t, told = inputs
-    spared = noisy, t, replace(told, given=torch.arange(frames)[None] < 1)  # a CPU may look at it
-    with torch.no_grad(), flop_counter() as counter:
-        built("dfgn-warp-decoder")(*inputs)
-        counted_all = counter.get_total_flops()
-        built("dfgn-warp-decoder")(*spared)
-        less = counter.get_total_flops() - counted_all
-    assert searched > 0 and counted_all - less >= searched
-
-
-def test_a_table_survives_its_file():
+def test_a_clip_is_a_part_of_its_batch():
     table = table_of(built("dfgn"))
-    assert FlopTable(**json.loads(json.dumps(asdict(table)))) == table
     assert table.per_clip(4, 5) > table.per_clip(4, 3) > table.per_clip(3, 3)
+    assert table.per_clip(4, 5) == table.per_batch(4, 5) / 2
 
 
 # ------------------------------------------------------------------- without the dual mask
@@ -231,17 +196,16 @@ def test_the_linear_estimate_is_the_best_one():
 # ------------------------------------------------------------------------------ ablation
 
 
-def test_the_ablation_takes_the_steps_of_the_papers_tables():
-    names = [variant.name for variant in VARIANTS]
-    assert names == ["conv3d", "sti", "dual-mask", "linear", "dfgn"]
-    settings = [variant.config(BUDGET, 0) for variant in VARIANTS]
+def test_the_rows_of_the_dfgn_take_the_steps_of_the_papers_tables():
+    rows = [METHODS[name] for name in ("conv3d", "sti", "dual-mask", "linear", "dfgn")]
+    settings = [row.config(BUDGET, 0) for row in rows]
     assert [c.model.temporal_layer for c in settings] == ["conv3d"] + ["sti"] * 4
-    assert [v.dual_mask for v in VARIANTS] == [False, False] + [True] * 3
+    assert [row.dual_mask for row in rows] == [False, False] + [True] * 3
     assert [c.given_frame_weight for c in settings] == [1, 1, 0, 0, 0]
-    modes = [c.curriculum.mode for c in settings[2:]]
-    assert modes == ["none", "linear", "adaptive"]
+    assert [c.curriculum.mode for c in settings[2:]] == ["none", "linear", "adaptive"]
     assert not any(c.model.compose for c in settings)
-    assert METHODS[WARP_DECODER].config(BUDGET, 0).model.compose
+    # What a curriculum trains on depends on where it ends: these have a run for each point.
+    assert [name for name, method in METHODS.items() if method.has_horizon] == ["dfgn", "linear"]
 
 
 def test_the_papers_linear_and_static_curricula_are_the_same():
@@ -249,4 +213,13 @@ def test_the_papers_linear_and_static_curricula_are_the_same():
     linear, static = (Curriculum(CurriculumConfig(mode=mode)) for mode in ("linear", "static"))
     for progress in (0, 0.2, 0.5, 0.7, 1):
         assert linear.task_weights(progress) == pytest.approx(static.task_weights(progress))
-    assert "= the static one" in KNOWN["linear"].label
+    assert "= static" in METHODS["linear"].label
+
+
+def test_jobs_come_equally_far():
+    """All methods reach a point before any goes on; poorer bases come first."""
+    jobs = plan_jobs(replace(BUDGET, pretrain_clips=(6, 60)), (), 2)
+    assert len(jobs) == len({(job.name, job.point) for job in jobs}) == 3 * 2 * (10 + 4)
+    points = [(job.base_clips == 60, job.point) for job in jobs]
+    assert points == sorted(points)
+    assert {job.row for job in jobs if job.base_clips} >= {"simda@6", "simda@60"}

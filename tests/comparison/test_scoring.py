@@ -1,31 +1,121 @@
-"""How networks are sampled: the same number of evaluations, at evenly spaced levels, for all."""
+"""How networks are sampled, and whether the scores say what they should."""
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
+import torch
 
 from rdtf.method.objective import build_objective
+from rdtf.research.comparison.clips import TASKS, HeldOutClip
 from rdtf.research.comparison.methods import METHODS, REFERENCE, build_network
+from rdtf.research.comparison.scoring import (
+    COMPARED,
+    MOTION_DISTANCE,
+    SET_DISTANCE,
+    TEXT,
+    Judge,
+)
+from rdtf.research.comparison.validity import EXPECTED, check_metrics, is_ordered
+from rdtf.synthetic.characters import SyntheticStickers
 
 from .micro import BUDGET
 
 STEPS = 4
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_levels_are_evenly_spaced_for_every_method(experiment, name):
-    """Down to one step above zero: none of them sees nearly finished latents at the end."""
+def first_inputs(experiment, name, seed=0):
+    """Levels of all evaluations, and the first noisy latents and given frames of each batch."""
     budget = replace(BUDGET, sampling_steps=STEPS)
-    scorer = replace(experiment.scorer, budget=budget)
-    network = build_network(METHODS[REFERENCE], budget, 0, experiment.sizes, None)
+    sampler = replace(experiment.sampler, budget=budget, clips=experiment.clips[:2])
+    network = build_network(METHODS[REFERENCE], budget, 0, experiment.sizes)
+    network.pad_to = None if METHODS[name].dual_mask else BUDGET.max_frames
     config = METHODS[name].config(budget, 0)
-    levels: list[float] = []
+    seen = []
     network.begin("sampling")
-    network.register_forward_pre_hook(lambda module, args: levels.append(float(args[1][0])))
-    scorer.score(METHODS[name], network, build_objective(config.objective), config, 0)
+    network.register_forward_pre_hook(lambda module, args: seen.append(args))
+    sampler(METHODS[name], network, build_objective(config.objective), config, seed)
+    starts = [(noisy, told.given) for noisy, _, told in seen[::STEPS]]
+    return [float(t[0]) for _, t, _ in seen], starts
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_is_sampled_at_even_levels_from_the_same_noise(experiment, name):
+    """Down to one step above zero: none of them sees nearly finished latents at the end."""
+    levels, starts = first_inputs(experiment, name)
     first = levels[0]
     assert first == pytest.approx(1.0 if METHODS[name].prior is None else 0.8)
     expected = [first * (1 - step / STEPS) for step in range(STEPS)]
     assert levels == pytest.approx(expected * (len(levels) // STEPS), abs=2e-3)
+    _, others = first_inputs(experiment, REFERENCE)
+    for (noisy, given), (noise, told) in zip(starts, others, strict=True):
+        frames = told.shape[1]
+        assert given[:, :frames].equal(told) and not given[:, frames:].any()
+        if METHODS[name].prior is None:  # else it starts from the given frame, blurred and noised
+            assert noisy[:, :, :frames].equal(noise)
+    _, seeded = first_inputs(experiment, name, seed=1)
+    assert not seeded[0][0].equal(starts[0][0])
+
+
+def test_given_frames_come_back_and_the_noise_is_the_clips_own(experiment):
+    network = build_network(METHODS[REFERENCE], BUDGET, 0, experiment.sizes)
+    network.begin("sampling")
+    config = METHODS[REFERENCE].config(BUDGET, 0)
+    objective = build_objective(config.objective)
+    made, seconds = experiment.sampler(METHODS[REFERENCE], network, objective, config, 0)
+    assert seconds > 0
+    for (task, index), sticker in made.items():
+        clip = experiment.clips[index]
+        known = list(clip.known(task))
+        assert np.array_equal(sticker.frames[known], clip.truth.frames[known])
+    last = replace(experiment.sampler, clips=experiment.clips[-1:])
+    alone, _ = last(METHODS[REFERENCE], network, objective, config, 0)
+    for task in TASKS:
+        together = made[task, len(experiment.clips) - 1].premultiplied()
+        assert np.abs(alone[task, 0].premultiplied() - together).max() < 0.02
+
+
+# ---------------------------------------------------------------------------- validity
+
+
+@pytest.fixture(scope="module")
+def judge() -> Judge:
+    """Over synthetic clips of 6 to 8 frames."""
+    drawn = SyntheticStickers(seed=5, canvas=32, max_frames=8)
+    chosen = [drawn[i] for i in range(400) if drawn.describe(i).num_frames >= 6]
+    clips = [
+        HeldOutClip(str(i), sticker, torch.zeros(0), []) for i, sticker in enumerate(chosen[:30])
+    ]
+    return Judge(clips, chosen[30:230])
+
+
+def test_every_metric_orders_known_corruptions(judge):
+    """Truth before mild before strong, in every task; the page shows it of a target."""
+    found = check_metrics(judge)
+    for task, metrics in found.items():
+        assert set(metrics) == set(EXPECTED)
+        for metric, names in EXPECTED.items():
+            for name in names:
+                assert is_ordered(metric, metrics[metric][name]), (task, metric, name)
+        own, others = metrics[TEXT]["captions"]
+        assert own > 0.75 and abs(others - 0.5) < 0.15
+
+
+def test_motion_is_told_from_looks(judge):
+    """Freezing costs the motion set distance more than the plain one; blur costs it less."""
+    found = check_metrics(judge)["it2v"]
+    plain, motion = found[SET_DISTANCE], found[MOTION_DISTANCE]
+    assert motion["freeze"][1] / motion["blur"][2] > 3 * plain["freeze"][1] / plain["blur"][2]
+
+
+def test_scores_are_json_and_one_number_a_clip(judge):
+    truth = {(task, i): clip.truth for task in TASKS for i, clip in enumerate(judge.clips)}
+    scores = judge(truth)
+    assert json.loads(json.dumps(scores)) == scores
+    for metrics in scores.values():
+        assert set(metrics) == set(COMPARED)
+        assert all(len(values) == len(judge.clips) for values in metrics.values())
+        assert set(metrics["psnr"]) == {60.0} and set(metrics[SET_DISTANCE]) == {0.0}

@@ -141,26 +141,29 @@ INTERRUPTED = 75
 
 @dataclass
 class Compare:
-    """Measure the DFGN from scratch against tuning of a larger U-Net, same data and budget.
+    """Measure the DFGN from scratch against tuning of a larger U-Net, over the training budget.
 
     Pre-trains U-Nets of about four times the DFGN's size on a source domain, tunes each on the
-    target (I2V-Adapter, SimDA, Customize-A-Video, all of it), and trains the DFGN on the same
-    target clips with the same FLOPs; then the ablation of the paper. Every table has an untrained
-    row; the warp decoder, which is not the paper's, is in an appendix. Without --target and
-    --source it draws synthetic stickers that share no kind and no style. Needs peft
+    target (I2V-Adapter, SimDA, Customize-A-Video, all of it), and trains the DFGN step by step as
+    in the paper's ablation, all with the same FLOPs on the same clips. With --curve each run is
+    scored at budgets that double, and the page tells from which on the DFGN is ahead. Without
+    --target and --source it draws synthetic stickers that share no kind and no style. Needs peft
     (`pip install 'rdtf[adapters]'`).
 
-    Budgets: tiny (minutes on two CPU cores: shows that it runs), small (an hour or more), full (a
-    GPU). The same command again goes on where it stopped. Ends with status 0 when all is done or
-    the time is up, and with 75 after SIGINT or SIGTERM.
+    Budgets: tiny (minutes on a CPU core: shows that it runs), small (hours for the first points),
+    full (a GPU). The same command again goes on where it stopped; methods, seeds and targets can be
+    added. Ends with status 0 when all is done or the time is up, and with 75 after SIGINT or
+    SIGTERM.
 
-    Example: rdtf compare --out out/compare --budget tiny
+    Example: rdtf compare --out out/compare --curve --budget tiny
     """
 
     out: Path
-    """Folder for everything; made, or gone on in."""
+    """Folder for everything; made, or gone on in. Its `results` are a few kilobytes a run."""
     budget: str = "tiny"
     """tiny, small or full."""
+    curve: bool = False
+    """Score at all budgets and bases of the curve; else at its first budget, on its first base."""
     target: Path | None = None
     """Training set to compare on; its validation split is what is scored."""
     source: Path | None = None
@@ -168,34 +171,44 @@ class Compare:
     seeds: int | None = None
     """How many seeds; default: 1 for tiny, else 3. More can be added later."""
     methods: tuple[str, ...] = ()
-    """Which; default: all. The DFGN, whose cost is the budget, is always one of them."""
-    no_ablation: bool = False
-    """Leave out the ablation (temporal layer, dual mask, curriculum)."""
+    """Which; default: all. Crossovers are those of the method dfgn."""
     max_seconds: float | None = None
     """Save and stop after this long."""
     set: Annotated[tuple[str, ...], arg(metavar="NAME=VALUE")] = ()
-    """Any setting of the budget, e.g. steps=1000 pretrain_factor=10."""
+    """Any setting of the budget, e.g. points=1,2,4 pretrain_clips=16000."""
+    page: Path | None = None
+    """Train nothing; render the results that are in OUT to this .html or .md file."""
     json: bool = False
     """Print the result as JSON."""
 
     def run(self) -> int:
         from rdtf.cli.output import note, show
-        from rdtf.research.comparison.compare import compare
-        from rdtf.research.comparison.methods import DEFAULT_METHODS, Request
+        from rdtf.research.comparison.experiment import compare
+        from rdtf.research.comparison.page import write_page
         from rdtf.research.comparison.settings import budget_named
 
+        if self.page is not None:
+            results = self.out / "results" if (self.out / "results").is_dir() else self.out
+            written = str(write_page(results, self.page))
+            show({"page": written}, self.json, f"page: {written}")
+            return 0
         budget = budget_named(self.budget, self.set)
-        request = Request(
-            methods=self.methods or DEFAULT_METHODS,
-            seeds=budget.seeds if self.seeds is None else self.seeds,
-            ablation=not self.no_ablation,
-            max_seconds=self.max_seconds,
-        )
+        if not self.curve:
+            budget = replace(
+                budget, points=budget.points[:1], pretrain_clips=budget.pretrain_clips[:1]
+            )
         result = compare(
-            budget, self.out, request, source=self.source, target=self.target, say=note
+            budget,
+            self.out,
+            methods=self.methods,
+            seeds=self.seeds,
+            max_seconds=self.max_seconds,
+            source=self.source,
+            target=self.target,
+            say=note,
         )
-        text = f"{result['reason']}: {result['runs_done']} of {result['runs']} runs are done"
-        if "report" in result:
-            text += f"; report: {result['report']}"
+        text = f"{result['reason']}: {result['points_done']} of {result['points']} points are done"
+        if "page" in result:
+            text += f"; page: {result['page']}"
         show(result, self.json, text)
         return INTERRUPTED if result["reason"] == "interrupted" else 0

@@ -40,13 +40,15 @@ class Curve:
     """One chart of one or more lines over a shared x axis.
 
     `smooth` draws a Gaussian mean over about a twentieth of the line above the faint raw values.
-    `log_y` needs positive values; others are left out. `y_range` fixes the axis, else it fits.
+    `log_x` and `log_y` need positive values; others are left out. `y_range` fixes the axis, else it
+    fits.
     """
 
     title: str
     lines: Sequence[Line]
     x_label: str = "step"
     y_label: str = ""
+    log_x: bool = False
     log_y: bool = False
     smooth: bool = True
     y_range: tuple[float, float] | None = None
@@ -94,7 +96,17 @@ def _environment() -> Environment:
 
 def line_chart(curve: Curve) -> Markup:
     """The chart as an HTML `<figure>` with an inline `<svg>`, all texts escaped."""
-    raw = [_points(line, curve.log_y) for line in curve.lines]
+    return render("chart.html", **_view(curve))
+
+
+def svg_chart(curve: Curve) -> Markup:
+    """The chart as an SVG file of its own, its legend below, light or dark as its reader."""
+    return render("chart.svg", **_view(curve))
+
+
+def _view(curve: Curve) -> dict[str, object]:
+    """What a template draws."""
+    raw = [_points(line, curve) for line in curve.lines]
     smooth = [_smoothed(x, y) if curve.smooth else (x, y) for x, y in raw]
     x_axis, y_axis = _axes(curve, raw, smooth)
     drawn = [("raw", raw)] * curve.smooth + [("line", smooth)]
@@ -106,27 +118,28 @@ def line_chart(curve: Curve) -> Markup:
     ]
     rules, labels = _grid(x_axis, y_axis)
     labels.append((curve.x_label, (_LEFT + _WIDTH - _RIGHT) / 2, _HEIGHT - 6, "middle"))
-    return render(
-        "chart.html",
-        curve=curve,
-        width=_WIDTH,
-        height=_HEIGHT,
-        summary=_summary(curve, smooth),
-        rules=rules,
-        labels=labels,
-        y_label=curve.y_label + (" (log scale)" if curve.log_y else ""),
-        middle_y=(_TOP + _HEIGHT - _BOTTOM) / 2,
-        strokes=strokes,
-        legend=[(line.label, *_style(index)) for index, line in enumerate(curve.lines)],
-    )
+    return {
+        "curve": curve,
+        "width": _WIDTH,
+        "height": _HEIGHT,
+        "summary": _summary(curve, smooth),
+        "rules": rules,
+        "labels": labels,
+        "y_label": curve.y_label + (" (log scale)" if curve.log_y else ""),
+        "middle_y": (_TOP + _HEIGHT - _BOTTOM) / 2,
+        "strokes": strokes,
+        "legend": [(line.label, *_style(index)) for index, line in enumerate(curve.lines)],
+    }
 
 
-def _points(line: Line, log_y: bool) -> _Points:
+def _points(line: Line, curve: Curve) -> _Points:
     x, y = np.asarray(line.x, dtype=np.float64), np.asarray(line.y, dtype=np.float64)
     if x.shape != y.shape or x.ndim != 1:
         raise ValueError(f"line {line.label!r} has x of shape {x.shape} and y of shape {y.shape}")
     keep = np.isfinite(x) & np.isfinite(y)
-    if log_y:
+    if curve.log_x:
+        keep &= x > 0
+    if curve.log_y:
         keep &= y > 0
     return x[keep], y[keep]
 
@@ -138,12 +151,13 @@ def _smoothed(x: np.ndarray, y: np.ndarray) -> _Points:
 
 
 def _axes(curve: Curve, raw: list[_Points], smooth: list[_Points]) -> tuple[_Axis, _Axis]:
-    x_low, x_high = _range([x for x, _ in raw], log=False)
+    x_low, x_high = _range([x for x, _ in raw], log=curve.log_x)
     # All of the smooth lines, but not the last outlier of the raw ones.
     shown = [y for _, y in smooth] + [np.percentile(y, (1, 99)) for _, y in raw if len(y)]
     y_low, y_high = curve.y_range or _range(shown, log=curve.log_y)
     y_ticks = log_ticks(y_low, y_high) if curve.log_y else linear_ticks(y_low, y_high)
-    x_axis = _Axis(x_low, x_high, _LEFT, _WIDTH - _RIGHT, False, linear_ticks(x_low, x_high))
+    x_ticks = (log_ticks if curve.log_x else linear_ticks)(x_low, x_high)
+    x_axis = _Axis(x_low, x_high, _LEFT, _WIDTH - _RIGHT, curve.log_x, x_ticks)
     y_axis = _Axis(y_low, y_high, _HEIGHT - _BOTTOM, _TOP, curve.log_y, y_ticks)
     return x_axis, y_axis
 
@@ -213,7 +227,8 @@ def _shape(points: _Points, x_axis: _Axis, y_axis: _Axis) -> str:
 
 def _style(index: int, kind: str = "line") -> tuple[int, str | None]:
     """Colour and dashes of line number `index`; raw values have no dashes."""
-    return index % NUM_COLOURS, _DASHES[index % len(_DASHES)] if kind == "line" else None
+    dashes = _DASHES[(index + index // NUM_COLOURS) % len(_DASHES)]  # no two of 36 lines alike
+    return index % NUM_COLOURS, dashes if kind == "line" else None
 
 
 def _thinned(x: np.ndarray, y: np.ndarray) -> _Points:

@@ -22,6 +22,8 @@ two sets are not independent. The estimator here never compares a clip with its 
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -96,8 +98,13 @@ def _weights() -> tuple[Tensor, ...]:
     return tuple(weights)
 
 
-def clip_features(maps: ClipMaps, known: Sequence[int] = ()) -> np.ndarray:
-    """One vector for the frames of a clip that are not `known`, float32 `[D]`, any length."""
+def clip_features(
+    maps: ClipMaps, known: Sequence[int] = (), *, motion_only: bool = False
+) -> np.ndarray:
+    """One vector for the frames of a clip that are not `known`, float32 `[D]`, any length.
+
+    motion_only: of the steps and turns alone, for a distance that hardly sees how frames look.
+    """
     frames = maps.num_frames
     hidden = hidden_frames(frames, known)
     touched = set(hidden)
@@ -106,11 +113,12 @@ def clip_features(maps: ClipMaps, known: Sequence[int] = ()) -> np.ndarray:
     parts = []
     for level in maps.levels:
         looks, change = level[hidden], level[1:] - level[:-1]
-        parts += [looks.mean(dim=(0, 2, 3)), looks.std(dim=(2, 3)).mean(dim=0)]
+        if not motion_only:
+            parts += [looks.mean(dim=(0, 2, 3)), looks.std(dim=(2, 3)).mean(dim=0)]
         parts += [_mean(change[steps].abs(), level), _mean(change.diff(dim=0)[turns].abs(), level)]
     change = maps.colours.diff(dim=0).abs()[steps]
     grid = change.mean(dim=0) if len(change) else torch.zeros(maps.colours.shape[1])
-    parts += [maps.colours[hidden].mean(dim=0), grid]
+    parts += [grid] if motion_only else [maps.colours[hidden].mean(dim=0), grid]
     return torch.cat(parts).numpy().astype(np.float32)
 
 
@@ -187,11 +195,101 @@ def set_distance(terms: np.ndarray, weights: np.ndarray | None = None) -> np.nda
     return np.where(pairs > 0, sums / np.maximum(pairs, 1e-12), np.nan)
 
 
+def clip_shares(terms: np.ndarray) -> np.ndarray:
+    """Each clip's part in `set_distance`, `[N]`: jackknife pseudo-values.
+
+    Their mean is the distance, and their spread over sqrt(N) its standard error, so that a distance
+    can be averaged, subtracted and resampled clip by clip like any other score.
+    """
+    total, count = float(terms.sum()), len(terms)
+    if count < 3:
+        return np.full(count, float(set_distance(terms)))
+    without = (total - 2 * terms.sum(axis=1)) / ((count - 1) * (count - 2))
+    return count * total / (count * (count - 1)) - (count - 1) * without
+
+
 def nearest_distances(features: np.ndarray, reference: np.ndarray) -> np.ndarray:
     """Distance of each row of `[N, D]` to the nearest row of `reference` `[M, D]`, `[N]`."""
     squares = np.square(features).sum(axis=1)[:, None] + np.square(reference).sum(axis=1)[None]
     nearest = (squares - 2 * features @ reference.T).min(axis=1)
     return np.sqrt(np.maximum(nearest, 0.0))
+
+
+# ---------------------------------------------------------------------------------- text
+
+_RIDGE = 0.3  # per training clip
+_WORD_SHARE = (0.01, 0.5)  # of the training clips: rarer words can't be learned, others say nothing
+
+
+@dataclass(frozen=True)
+class WordClassifier:
+    """Tells the words of a clip's caption from its features: ridge regression, trained here.
+
+    words: word → column; mean, spread: of each column over the training clips; weights `[D, V]`.
+    """
+
+    words: dict[str, int]
+    mean: np.ndarray
+    spread: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def of(cls, features: np.ndarray, captions: Sequence[Sequence[str]]) -> WordClassifier:
+        """From scaled features `[N, D]` of training clips and the captions of each.
+
+        Raises:
+            DataError: no word is said of enough clips and not of most.
+        """
+        said = [_words(texts) for texts in captions]
+        counts = Counter(word for words in said for word in words)
+        low, high = (share * len(said) for share in _WORD_SHARE)
+        known = sorted(word for word, count in counts.items() if max(low, 3) <= count <= high)
+        if not known:
+            raise DataError(
+                "the training clips' captions share no words; there is nothing to learn"
+            )
+        columns = {word: column for column, word in enumerate(known)}
+        targets = _word_matrix(said, columns)
+        mean = targets.mean(axis=0)
+        spread = np.sqrt(mean * (1 - mean))
+        system = features.T @ features + _RIDGE * len(features) * np.eye(features.shape[1])
+        weights = np.linalg.solve(system, features.T @ ((targets - mean) / spread))
+        return cls(columns, mean, spread, weights)
+
+    def agreement(self, features: np.ndarray, captions: Sequence[Sequence[str]]) -> np.ndarray:
+        """For each clip, the share of the others' captions that suit it less than its own, `[N]`.
+
+        In [0, 1]; 0.5 is chance. NaN for a clip whose captions have no word that was learned.
+        """
+        said = [_words(texts) for texts in captions]
+        rows = _word_matrix(said, self.words)
+        targets = (rows - self.mean) / self.spread
+        fit = _unit(features @ self.weights) @ _unit(targets).T
+        own = np.diag(fit)[:, None]
+        different = (rows[:, None] != rows[None]).any(axis=2)
+        wins = (((own > fit) + 0.5 * (own == fit)) * different).sum(axis=1)
+        compared = different.sum(axis=1)
+        usable = rows.any(axis=1) & (compared > 0)
+        return np.where(usable, wins / np.maximum(compared, 1), np.nan)
+
+
+def _words(captions: Sequence[str]) -> set[str]:
+    return {word for text in captions for word in re.findall(r"[^\W\d_]{3,}", text.lower())}
+
+
+def _word_matrix(said: Sequence[set[str]], columns: dict[str, int]) -> np.ndarray:
+    """`[N, V]`: 1 where a clip's captions have the word."""
+    rows = np.zeros((len(said), len(columns)))
+    for row, words in zip(rows, said, strict=True):
+        row[[columns[word] for word in words if word in columns]] = 1
+    return rows
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+
+
+# -------------------------------------------------------------------------- memorisation
 
 
 def nearest_training_clips(

@@ -68,11 +68,13 @@ class Stage:
         self.precision = resolve_precision(config.engine.precision, device)
         self.optimizer = Optimizer(network if parameters is None else parameters, config.optimizer)
 
-    def step(self, batches: list[Batch], number: int, in_stage: int) -> StepResult:
-        """One update; `number` in the run seeds dropout, `in_stage` sets the learning rate."""
+    def step(
+        self, batches: list[Batch], number: int, in_stage: int, scale: float = 1.0
+    ) -> StepResult:
+        """One update; `number` seeds dropout, `in_stage` sets the rate, times `scale`."""
         config = self.config
         rate = learning_rate(config.optimizer, in_stage, config.steps)
-        self.optimizer.set_learning_rate(rate)
+        self.optimizer.set_learning_rate(rate * scale)
         # Dropout is torch's own; seeded by the step, it is the same when a run goes on later.
         torch.manual_seed(noise_key(config.seed, Purpose.DROPOUT, number, 1))
         return train_step(

@@ -1,16 +1,15 @@
-"""`rdtf compare`: the DFGN from scratch against adapters of a larger pre-trained U-Net.
+"""`rdtf compare`: where does the DFGN from scratch overtake adapters of a larger U-Net?
 
-The claim of the RDTF paper (Tables 1 to 4): with the same data and means, a compact model trained
-from scratch with dual mask and curriculum beats parameter-efficient tuning of a larger pre-trained
-one. Here that is measured: same target clips, same training FLOPs, and the same wall-clock as a
-second column. What scores well before any training proves nothing about training, so every table
-has an untrained row, and the warp decoder, which is not the paper's, is in an appendix.
+The claim of the RDTF paper (Tables 1 to 4): with limited means, a compact model trained from
+scratch with dual mask and curriculum beats parameter-efficient tuning of a larger pre-trained one.
+One budget cannot answer: adapters start ahead and saturate, a network from scratch starts behind
+and keeps learning. So quality is measured over training FLOPs, for bases of several qualities.
 
-`settings`                what a comparison may spend
+`settings`                what a comparison may spend, and where it is scored
 `clips`                   target and source stickers, batches of one length, held-out clips
 `methods`, `networks`     what is compared, the paper's ablation, the networks and their FLOPs
-`fit`, `experiment`       a run; all runs, one after the other
-`scoring`, `results`      scores of held-out clips; means, medians, differences with intervals
-`findings`, `report`      tables; the page
-`compare`                 all of it, resumable
+`fit`                     a run: constant rate, decays branched off
+`experiment`              all runs, one after the other, resumable
+`scoring`, `validity`     scores of held-out clips; whether the metrics order known corruptions
+`curve`, `page`           differences, crossovers, intervals; the page
 """

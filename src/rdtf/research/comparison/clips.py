@@ -1,11 +1,10 @@
-"""Held-out clips as every method gets them, and as the set distance needs them."""
+"""Target and source domain; batches of one length; held-out clips as every method gets them."""
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from rdtf.data.prepare import prepare
 from rdtf.data.sources import SPLITS, Split
 from rdtf.errors import ConfigError, DataError
 from rdtf.evaluation.evaluate import spread, spread_frames
-from rdtf.evaluation.sets import ClipMaps, FeatureScale, clip_features, clip_maps
 from rdtf.evaluation.tasks import evaluation_tasks
 from rdtf.method.objective import Objective
 from rdtf.method.tasks import TaskDraw
@@ -254,17 +252,9 @@ class HeldOutClip:
     def num_frames(self) -> int:
         return self.truth.num_frames
 
-    @property
-    def prompt(self) -> str | None:
-        return self.truth.captions[0] if self.truth.captions else None
-
     def known(self, task: str) -> tuple[int, ...]:
         """Indices of the frames that are given in a task."""
         return evaluation_tasks(self.num_frames)[task]
-
-    @cached_property
-    def maps(self) -> ClipMaps:
-        return clip_maps(self.truth)
 
 
 def read_clips(store: PreparedStore, budget: Budget, limit: int) -> list[HeldOutClip]:
@@ -335,30 +325,8 @@ def conditions(
     )
 
 
-@dataclass(frozen=True)
-class Reference:
-    """Features by task: the scale, the true held-out clips, and training clips, both scaled."""
-
-    scale: dict[str, FeatureScale]
-    truth: dict[str, np.ndarray]
-    training: dict[str, np.ndarray]
-
-    @classmethod
-    def of(cls, held_out: Sequence[HeldOutClip], training: Sequence[Sticker]) -> Reference:
-        """From the held-out clips and clips of the training split."""
-        maps = [clip_maps(sticker) for sticker in training]
-        scale, truth, scaled = {}, {}, {}
-        for task in TASKS:
-            rows = [clip_features(m, evaluation_tasks(m.num_frames)[task]) for m in maps]
-            scale[task] = FeatureScale.of(np.stack(rows))
-            scaled[task] = scale[task](np.stack(rows))
-            known = [clip_features(clip.maps, clip.known(task)) for clip in held_out]
-            truth[task] = scale[task](np.stack(known))
-        return cls(scale, truth, scaled)
-
-
 def read_training_stickers(store: PreparedStore, budget: Budget) -> list[Sticker]:
-    """`reference_clips` true clips of the training split, as long as those that are scored."""
+    """At most `reference_clips` true training clips, as long as those that are scored."""
     clips = [clip for clip in store.clips if clip.num_frames >= _MIN_FRAMES]
     if len(clips) < 2:
         raise DataError(

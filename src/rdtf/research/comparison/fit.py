@@ -1,8 +1,9 @@
-"""A run of one method: stages (`rdtf.research.adapters.use.Stage`), FLOPs and seconds counted.
+"""A run of one method: warm-up, constant rate, and a decay branched off at each point of the curve.
 
-A run goes on until all its milestones are reached (so many FLOPs, so many seconds); at each of them
-somebody looks at the network with its averaged weights. Stopped at any step it goes on later from
-there: batches, noise and dropout are pure functions of seed and step.
+The main run never decays. A point is reached by a copy that goes on from the main run's checkpoint
+with the rate falling linearly to zero over the last share of the point's budget; the main run stays
+as it was, bit by bit. Stopped at any step, either goes on later from there: batches, noise and
+dropout are pure functions of seed and step.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -29,7 +30,6 @@ from rdtf.training.checkpoint import Retention, load_latest, load_weights, save_
 from rdtf.training.config import TrainConfig
 from rdtf.training.distributed import Ranks
 from rdtf.training.loader import LEAD_STEPS, CurriculumLookahead, StepLoader, resolve_workers
-from rdtf.training.optimizer import EMA
 from rdtf.training.progress import StopSignals
 from rdtf.training.step import StepResult
 
@@ -58,20 +58,11 @@ class Watch:
 
 
 @dataclass(frozen=True)
-class Milestone:
-    """A point of a run: reached with the first of these that is used up."""
-
-    name: str
-    steps: float = math.inf
-    flops: float = math.inf
-    seconds: float = math.inf
-
-
-@dataclass(frozen=True)
 class Plan:
     """What a run trains, on what, and what a clip costs in each stage.
 
-    flops: what there is to spend; stages divide it.
+    measure: what budgets are counted in. first_stage: how much of it the first of two stages gets;
+    decay_share: of that, in which its rate falls to zero.
     """
 
     method: Method
@@ -79,21 +70,21 @@ class Plan:
     network: Trainee
     batches: BatchBuilder
     tables: Mapping[str, FlopTable]
-    flops: float = math.inf
-
-
-Look = Callable[[Milestone, "Fit"], Mapping[str, Any]]
+    measure: Literal["flops", "clips"] = "flops"
+    first_stage: float = math.inf
+    decay_share: float = 0.2
 
 
 class Fit:
-    """One run. It goes on from the checkpoint in `folder`, if there is one.
+    """One run. It goes on from the checkpoint in `folder`, else from that in `start`, if any.
 
     Attributes:
         step, clips, flops, seconds: what was used until now. `seconds` are those of training
-            steps, loading included; looking at the network and saving it do not count.
+            steps, loading included.
         losses: of each step, weighted by noise level, on the run's own mix of tasks.
         shapes: (frames, tokens) of a batch → number of steps.
-        passed: milestone → what was used, and what was seen there.
+        before: spent before the last step.
+        decay: from and up to how much spent the rate falls to zero; None = it stays constant.
     """
 
     def __init__(
@@ -102,17 +93,20 @@ class Fit:
         folder: Path,
         device: torch.device,
         say: Callable[[str], None] = lambda text: None,
+        *,
+        start: Path | None = None,
+        decay: tuple[float, float] | None = None,
     ) -> None:
         self.plan, self.folder, self.device, self.say = plan, folder, device, say
+        self.decay = decay
         self.network = plan.network.to(device)
         self.objective = build_objective(plan.config.objective)
         self.step = self.clips = self.stage = self.stage_start = 0
-        self.flops = self.seconds = 0.0
+        self.flops = self.seconds = self.before = 0.0
         self.losses: list[float] = []
         self.shapes: Counter[tuple[int, int]] = Counter()
-        self.passed: dict[str, dict[str, Any]] = {}
         self._saved_at = self._said_at = time.monotonic()
-        checkpoint = load_latest(folder)
+        checkpoint = load_latest(folder) or (load_latest(start) if start else None)
         if checkpoint is None:
             self._begin_stage()
         else:
@@ -120,21 +114,19 @@ class Fit:
 
     # ------------------------------------------------------------------------- loop
 
-    def run(self, milestones: Sequence[Milestone], look: Look, watch: Watch) -> None:
-        """Train to the last milestone; `look` is called at each with the averaged weights.
+    @property
+    def spent(self) -> float:
+        """In the plan's measure."""
+        return getattr(self, self.plan.measure)
+
+    def run(self, until: float, watch: Watch) -> None:
+        """Train until so much is spent.
 
         Raises:
             Stopped: asked to; the same call on a new `Fit` goes on.
         """
         try:
-            while True:
-                for milestone in milestones:
-                    if milestone.name not in self.passed and self._reached(milestone):
-                        used = self.used()
-                        with self.averaged():
-                            self.passed[milestone.name] = {**used, **look(milestone, self)}
-                if all(milestone.name in self.passed for milestone in milestones):
-                    return
+            while self.spent < until:
                 watch.check()
                 self._next_stage_if_due()
                 self._train_one_step()
@@ -143,25 +135,28 @@ class Fit:
             self.save()
             raise
 
-    def _reached(self, milestone: Milestone) -> bool:
-        return (
-            self.step >= milestone.steps
-            or self.flops >= milestone.flops
-            or self.seconds >= milestone.seconds
-        )
-
     def used(self) -> dict[str, Any]:
         return {
-            "step": self.step, "clips": self.clips, "flops": self.flops, "seconds": self.seconds
+            "step": self.step, "clips": self.clips, "flops": self.flops,
+            "seconds": round(self.seconds, 1),
         }  # fmt: skip
 
     @contextlib.contextmanager
-    def averaged(self) -> Iterator[None]:
-        """Inside the block the network samples, with its averaged weights."""
-        with self.ema.swapped(self.view):
-            self.network.begin("sampling")
-            yield
+    def sampling(self) -> Iterator[None]:
+        """Inside the block the network samples."""
+        self.network.begin("sampling")
+        yield
         self.network.begin(self._stage_name)
+
+    def _rate(self) -> float:
+        """The next step's learning rate over that after the warm-up."""
+        decay = self.decay
+        if self.stage + 1 < len(self.network.stages):
+            end = self.plan.first_stage
+            decay = (1 - self.plan.decay_share) * end, end
+        if decay is None:
+            return 1.0
+        return min(max((decay[1] - self.spent) / (decay[1] - decay[0]), 0.0), 1.0)
 
     def _train_one_step(self) -> None:
         started = time.monotonic()
@@ -169,8 +164,8 @@ class Fit:
             self._batches = iter(self._loader())
         packed = next(self._batches)
         batches = [unpack(batch, self.plan.batches.store, self.device) for batch in packed]
-        result = self.training.step(batches, self.step, self.step - self.stage_start)
-        self.ema.update(self.view)
+        in_stage, self.before = self.step - self.stage_start, self.spent
+        result = self.training.step(batches, self.step, in_stage, self._rate())
         self._count(packed)
         self.step += 1
         self._look_back()
@@ -227,7 +222,6 @@ class Fit:
             self.device,
             parameters=self.view,
         )
-        self.ema = EMA(self.view, config.optimizer.ema_decays)
         self.bad_steps = 0  # in a row
         self.curriculum = self.plan.method.curriculum(self._stage_name, config)
         self.lookahead = CurriculumLookahead(self.curriculum, config.steps)
@@ -237,20 +231,10 @@ class Fit:
         self._batches: Iterator[list[PackedBatch]] | None = None
 
     def _next_stage_if_due(self) -> None:
-        stages = len(self.network.stages)
         # By operations alone: by the clock, results would depend on what else the machine does.
-        share = self.flops / self.plan.flops
-        if self.stage + 1 < stages and share >= (self.stage + 1) / stages:
-            self._keep_averages()
+        if self.stage + 1 < len(self.network.stages) and self.spent >= self.plan.first_stage:
             self.stage, self.stage_start = self.stage + 1, self.step
             self._begin_stage()
-
-    @torch.no_grad()
-    def _keep_averages(self) -> None:
-        """What the stage has learned is, from now on, its averaged weights."""
-        parameters = dict(self.view.named_parameters())
-        for name, average in self.ema.state_tensors(Ranks())[0].items():
-            parameters[name].copy_(average)
 
     def _loader(self) -> StepLoader:
         return StepLoader(
@@ -272,19 +256,18 @@ class Fit:
         tensors = {
             "weights": {name: p.detach() for name, p in self.network.own_parameters().items()},
             "optimizer": self.training.optimizer.state_tensors(ranks),
-            "average": self.ema.state_tensors(ranks)[0],
         }
         state = {
             **self.used(),
+            "seconds": self.seconds,
+            "before": self.before,
             "stage": self.stage,
             "stage_start": self.stage_start,
             "losses": self.losses,
             "shapes": [[*shape, count] for shape, count in self.shapes.items()],
-            "passed": self.passed,
             "curriculum": self.curriculum.state_dict(),
             "foresight": self.lookahead.state_dict(),
             "pending": self.pending.state_dict() if self.pending is not None else None,
-            "ema_updates": self.ema.num_updates,
             "strikes": self.bad_steps,
         }
         save_checkpoint(self.folder, self.step, tensors, state, Retention(1, 0, False))
@@ -294,6 +277,7 @@ class Fit:
         state = checkpoint.state
         self.step, self.clips = int(state["step"]), int(state["clips"])
         self.flops, self.seconds = float(state["flops"]), float(state["seconds"])
+        self.before = float(state["before"])
         self.stage, self.stage_start = int(state["stage"]), int(state["stage_start"])
         self._begin_stage()
         own = self.network.own_parameters()
@@ -301,7 +285,6 @@ class Fit:
         weights = {name.replace(".", "-"): v for name, v in checkpoint.load("weights").items()}
         load_weights(whole, weights, f"checkpoint of {self.folder}")
         self.training.optimizer.load_state_tensors(checkpoint.load("optimizer"))
-        self.ema.load_state_tensors([checkpoint.load("average")], int(state["ema_updates"]))
         self.curriculum.load_state_dict(state["curriculum"])
         self.lookahead.load_state_dict(state["foresight"])
         self.bad_steps = int(state["strikes"])
@@ -309,9 +292,9 @@ class Fit:
             self.pending = StepResult.from_state(state["pending"])
         self.losses = list(state["losses"])
         self.shapes = Counter({(a, b): count for a, b, count in state["shapes"]})
-        self.passed = dict(state["passed"])
 
-    def remove_checkpoints(self) -> None:
-        """When the result is written."""
-        if (self.folder / "checkpoints").is_dir():
-            delete_folder(self.folder / "checkpoints")
+    @staticmethod
+    def remove(folder: Path) -> None:
+        """Delete what a run has left, when its result is written."""
+        if folder.is_dir():
+            delete_folder(folder)

@@ -22,7 +22,6 @@ from rdtf.training.presets import build_denoiser
 # The paper's network as far as it is the paper's: DFGN, dual mask, adaptive curriculum; with
 # rectified flow instead of eps, and pixel patches instead of a public autoencoder.
 REFERENCE = "dfgn"
-WARP_DECODER = "dfgn-warp-decoder"  # not the paper's, and good before any training: in the appendix
 CONTROL = "unet-from-scratch"  # tells what pre-training brings
 
 
@@ -63,10 +62,16 @@ class Method:
         model = (f"{key}={value}" for key, value in self.changes.items() if "model__" in key)
         return " ".join(["dfgn", *sorted(model)])
 
-    def config(self, budget: Budget, seed: int, steps: int | None = None) -> TrainConfig:
-        """The config of a run; `steps` is the horizon of the curriculum."""
+    @property
+    def has_horizon(self) -> bool:
+        """Whether training depends on where it will end: each point is a run of its own then."""
+        mode = self.changes.get("curriculum__mode", "adaptive")
+        return not self.base and self.dual_mask and mode != "none"
+
+    def config(self, budget: Budget, seed: int, point: int = 1) -> TrainConfig:
+        """The config of a run; the curriculum's horizon is `point`."""
         changes: dict[str, Any] = {
-            "steps": steps or budget.steps,
+            "steps": budget.steps * point,
             "optimizer__learning_rate": self.learning_rate * budget.learning_rate_scale,
             **self.changes,
         }
@@ -92,9 +97,20 @@ class _TaskMix(Curriculum):
         return dict(self._weights)
 
 
+def _dfgn(name: str, label: str, *, dual_mask: bool = True, **changes: object) -> Method:
+    return Method(name, label, 1e-3, changes={"model__compose": False, **changes},
+                  dual_mask=dual_mask)  # fmt: skip
+
+
 _MOTION = {"base": "motion", "stage_tasks": {"tune": GIVEN_TASKS}}
+# The DFGN step by step as in the paper's Tables 3 and 4, then what it is compared with. The paper's
+# static curriculum is its linear one: the knots lie on a line.
 _ALL = (
-    Method(REFERENCE, "DFGN, flow, pixel patches", 1e-3, changes={"model__compose": False}),
+    _dfgn(REFERENCE, "DFGN, dual mask, adaptive curriculum"),
+    _dfgn("linear", "DFGN, dual mask, linear (= static) curriculum", curriculum__mode="linear"),
+    _dfgn("dual-mask", "DFGN, dual mask, no curriculum", curriculum__mode="none"),
+    _dfgn("sti", "DFGN alone (STI)", dual_mask=False),
+    _dfgn("conv3d", "DFGN alone, 3D convolution", dual_mask=False, model__temporal_layer="conv3d"),
     Method(
         "i2v-adapter",
         "I2V-Adapter on the motion U-Net",
@@ -137,10 +153,8 @@ _ALL = (
         pretrained=False,
         **_MOTION,
     ),
-    Method(WARP_DECODER, "DFGN with the warp decoder", 1e-3),
 )
 METHODS: dict[str, Method] = {method.name: method for method in _ALL}
-DEFAULT_METHODS = tuple(METHODS)
 
 
 # The largest of 1e-3 and 3e-3 with which each trains well; with 3e-3 the image U-Net collapses.
@@ -160,15 +174,6 @@ def pretraining(kind: str) -> Method:
     )
 
 
-def _choose_methods(names: Sequence[str]) -> list[Method]:
-    """Methods by name, in the order of the tables; the DFGN, whose cost is the budget, is in."""
-    for name in names:
-        if name not in METHODS:
-            raise ConfigError(f"method {name!r} is unknown; choose from {', '.join(METHODS)}")
-    wanted = {REFERENCE, *names}
-    return [method for name, method in METHODS.items() if name in wanted]
-
-
 # ----------------------------------------------------------------------------- building
 
 
@@ -182,19 +187,19 @@ class Sizes:
 
 
 def build_network(
-    method: Method, budget: Budget, seed: int, sizes: Sizes, bases: Path | None
+    method: Method, budget: Budget, seed: int, sizes: Sizes, base_folder: Path | None = None
 ) -> Trainee:
     """A method's network before training; the same for the same seed.
 
     Args:
-        bases: folder of the pre-trained U-Nets, one in each folder named for its kind.
+        base_folder: of the pre-trained U-Net, where the method has one.
     """
     torch.manual_seed(int(stream(seed, Purpose.INIT).integers(2**31)))
     if not method.base:
         return _from_scratch(method, budget, seed, sizes)
     if method.pretrained:
-        assert bases is not None
-        base = load_base(method.base, bases / method.base)
+        assert base_folder is not None
+        base = load_base(method.base, base_folder)
     else:
         base = new_base(method.base, budget, sizes)
     network = Tuned(build_adapter(method.adapter, base, **method.settings))
@@ -233,68 +238,46 @@ def reference_parameters(budget: Budget, sizes: Sizes) -> int:
         return _from_scratch(METHODS[REFERENCE], budget, 0, sizes).num_parameters
 
 
-_RATE = METHODS[REFERENCE].learning_rate
-
-
-def _variant(name: str, label: str, *, dual_mask: bool = True, **changes: object) -> Method:
-    changes = {"model__compose": False, **changes}
-    return Method(name, label, _RATE, changes=changes, dual_mask=dual_mask)
-
-
-# The last row is the DFGN that the comparison trains anyway. The paper's static curriculum is its
-# linear one: the knots lie on a line.
-VARIANTS: tuple[Method, ...] = (
-    _variant(
-        "conv3d",
-        "3D convolution as temporal layer",
-        dual_mask=False,
-        model__temporal_layer="conv3d",
-    ),
-    _variant("sti", "STI", dual_mask=False),
-    _variant("dual-mask", "STI + dual mask, curriculum none", curriculum__mode="none"),
-    _variant("linear", "… + linear curriculum (= the static one)", curriculum__mode="linear"),
-    Method(REFERENCE, "… + adaptive curriculum", _RATE, changes=METHODS[REFERENCE].changes),
-)
-
-
-KNOWN = {variant.name: variant for variant in VARIANTS} | METHODS
-
-
 # ----------------------------------------------------------------------------- jobs
 
 
 @dataclass(frozen=True)
 class Job:
-    """One run: a method or a variant of the ablation, and a seed."""
+    """One point of one run: a method, the clips that its base has seen (0 = no base), a seed."""
 
     method: Method
+    base_clips: int
     seed: int
-    is_variant: bool = False
+    point: int
+
+    @property
+    def row(self) -> str:
+        """Of the tables: all seeds together."""
+        return f"{self.method.name}@{self.base_clips}" if self.base_clips else self.method.name
 
     @property
     def name(self) -> str:
-        return f"{self.method.name}-{self.seed}"
+        """Of the run: all points together."""
+        return f"{self.row}-{self.seed}"
 
 
-@dataclass(frozen=True)
-class Request:
-    """What a call asks for; the budget is settled with the folder, the rest may grow."""
+def plan_jobs(budget: Budget, methods: Sequence[str], seeds: int) -> list[Job]:
+    """Poorer bases first, then by point: whenever one stops, all methods have come equally far.
 
-    methods: Sequence[str]
-    seeds: int
-    ablation: bool
-    max_seconds: float | None = None
-
-    def jobs(self) -> list[Job]:
-        """Methods seed by seed, the DFGN first (it sets the budget), then the ablation."""
-        methods = _choose_methods(self.methods)
-        variants = VARIANTS if self.ablation else ()
-        jobs = [Job(method, seed) for seed in range(self.seeds) for method in methods]
-        done = {method.name for method in methods}
-        jobs += [
-            Job(variant, seed, is_variant=True)
-            for seed in range(self.seeds)
-            for variant in variants
-            if variant.name not in done
-        ]
-        return jobs
+    Raises:
+        ConfigError: an unknown method, or no seed.
+    """
+    if seeds < 1:
+        raise ConfigError(f"seeds is {seeds}; it must be at least 1")
+    for name in methods:
+        if name not in METHODS:
+            raise ConfigError(f"method {name!r} is unknown; choose from {', '.join(METHODS)}")
+    jobs = []
+    for quality, clips in enumerate(budget.pretrain_clips):
+        for point in (0, *budget.points):
+            for seed in range(seeds):
+                for name, method in METHODS.items():
+                    if (name in methods or not methods) and (method.pretrained_base or not quality):
+                        own = clips if method.pretrained_base else 0
+                        jobs.append(Job(method, own, seed, point))
+    return jobs

@@ -1,35 +1,38 @@
-"""One network on all held-out clips and tasks: sampled in batches, scored on hidden frames."""
+"""One network on all held-out clips and tasks: sampled in batches, scored on hidden frames.
+
+Every score is a number per clip, set distances too (`rdtf.evaluation.sets.clip_shares`): so all of
+them are averaged, paired and resampled in one way, and a result is a few kilobytes of JSON.
+"""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors.numpy import load_file, save_file
 from torch import Tensor
 
 from rdtf.evaluation.baselines import Baseline
 from rdtf.evaluation.evaluate import noise_seed
-from rdtf.evaluation.metrics import score_hidden
-from rdtf.evaluation.sets import clip_features, clip_maps, nearest_distances
-from rdtf.fileio import atomic_path, read_json, write_json
+from rdtf.evaluation.metrics import METRICS, Metric, score_hidden
+from rdtf.evaluation.sets import (
+    FeatureScale,
+    WordClassifier,
+    clip_features,
+    clip_maps,
+    clip_shares,
+    pair_terms,
+)
+from rdtf.evaluation.tasks import evaluation_tasks
 from rdtf.method.objective import Objective
 from rdtf.models.conditions import Conditions
 from rdtf.models.representation import Representation
 from rdtf.research.adapters import FrameSimilarityPrior, sample_with_prior
-from rdtf.research.comparison.clips import (
-    TASKS,
-    HeldOutClip,
-    Reference,
-    batches_of,
-    conditions,
-)
+from rdtf.research.comparison.clips import TASKS, HeldOutClip, batches_of, conditions
 from rdtf.research.comparison.methods import Method
 from rdtf.research.comparison.networks import Trainee
 from rdtf.research.comparison.settings import Budget
@@ -39,12 +42,83 @@ from rdtf.stickers import Sticker
 from rdtf.training.config import TrainConfig
 from rdtf.training.presets import build_scheduler
 
-NUM_EXAMPLES = 2  # clips per task whose results are kept to be looked at
+SET_DISTANCE, MOTION_DISTANCE, TEXT = "set_distance", "motion_set_distance", "text_agreement"
+_PIXEL_SCORES = ("psnr", "ssim", "line_distance", "motion_ratio")
+COMPARED = {
+    **{name: METRICS[name] for name in _PIXEL_SCORES},
+    SET_DISTANCE: Metric("set distance", "lower", 3, "unbiased squared MMD on random convolutions"),
+    MOTION_DISTANCE: Metric(
+        "motion set distance", "lower", 3, "the same, of changes in time alone"
+    ),
+    TEXT: Metric("text agreement", "higher", 3, "how often the caption suits better than others"),
+}
+_MOST_MOTION = 4.0  # one nearly still clip must not rule the mean of the ratios
+
+# task → metric → a number for each held-out clip
+Scores = dict[str, dict[str, list[float | None]]]
+# (task, index of the clip) → what was made
+Made = Mapping[tuple[str, int], Sticker]
+
+
+class Judge:
+    """Scores what was made for the held-out clips."""
+
+    def __init__(self, clips: Sequence[HeldOutClip], training: Sequence[Sticker]) -> None:
+        """training: true clips that scale the set distances and teach words to the classifier."""
+        self.clips = clips
+        self._captions = [clip.truth.captions for clip in clips]
+        maps = [clip_maps(sticker) for sticker in training]
+        true_maps = [clip_maps(clip.truth) for clip in clips]
+        self._scales: dict[tuple[str, bool], FeatureScale] = {}
+        self._truth: dict[tuple[str, bool], np.ndarray] = {}
+        self._words: dict[str, WordClassifier] = {}
+        for task in TASKS:
+            known = [evaluation_tasks(m.num_frames)[task] for m in maps]
+            true_known = [clip.known(task) for clip in clips]
+            for motion_only in (False, True):
+                rows = _features(zip(maps, known, strict=True), motion_only)
+                scale = self._scales[task, motion_only] = FeatureScale.of(rows)
+                truth = _features(zip(true_maps, true_known, strict=True), motion_only)
+                self._truth[task, motion_only] = scale(truth)
+                if not motion_only:
+                    captions = [sticker.captions for sticker in training]
+                    self._words[task] = WordClassifier.of(scale(rows), captions)
+
+    def __call__(self, made: Made, captions: Sequence[Sequence[str]] | None = None) -> Scores:
+        """captions: others than the clips' own, to see what the classifier says of them."""
+        scores: Scores = {}
+        for task in TASKS:
+            results = [made[task, index] for index in range(len(self.clips))]
+            known = [clip.known(task) for clip in self.clips]
+            pairs = list(zip((clip_maps(result) for result in results), known, strict=True))
+            by_clip = [
+                score_hidden(clip.truth, result, frames)
+                for clip, result, frames in zip(self.clips, results, known, strict=True)
+            ]
+            found = {name: np.array([row[name] for row in by_clip]) for name in _PIXEL_SCORES}
+            found["motion_ratio"] = np.minimum(found["motion_ratio"], _MOST_MOTION)
+            for name, motion_only in ((SET_DISTANCE, False), (MOTION_DISTANCE, True)):
+                rows = self._scales[task, motion_only](_features(pairs, motion_only))
+                found[name] = clip_shares(pair_terms(rows, self._truth[task, motion_only]))
+                if not motion_only:
+                    said = self._captions if captions is None else captions
+                    found[TEXT] = self._words[task].agreement(rows, said)
+            scores[task] = {name: list(map(_rounded, found[name])) for name in COMPARED}
+        return scores
+
+
+def _features(pairs: Iterable[tuple[Any, Sequence[int]]], motion_only: bool) -> np.ndarray:
+    return np.stack([clip_features(m, known, motion_only=motion_only) for m, known in pairs])
+
+
+def _rounded(value: float) -> float | None:
+    """Four significant digits; JSON has no NaN."""
+    return float(f"{value:.4g}") if math.isfinite(value) else None
 
 
 @dataclass(frozen=True)
-class Scorer:
-    """All that scoring needs but the network.
+class Sampler:
+    """Makes the held-out clips again with a network.
 
     Attributes:
         text_widths: widths of the token states.
@@ -52,7 +126,6 @@ class Scorer:
     """
 
     clips: Sequence[HeldOutClip]
-    reference: Reference
     representation: Representation
     text_widths: tuple[int, ...]
     budget: Budget
@@ -60,30 +133,21 @@ class Scorer:
     check: Callable[[], None] = lambda: None
 
     @property
-    def examples(self) -> list[int]:
-        """Indices of the clips to look at: fixed, spread over the set."""
-        count = min(NUM_EXAMPLES, len(self.clips))
-        return [(2 * index + 1) * len(self.clips) // (2 * count) for index in range(count)]
-
-    @property
     def batch_size(self) -> int:
         return 8 if self.device.type == "cpu" else 32
 
-    # ------------------------------------------------------------------------ scores
-
-    def score(
+    def __call__(
         self, method: Method, network: Trainee, objective: Objective, config: TrainConfig, seed: int
-    ) -> Scores:
-        """Sample every clip in every task and score what was made.
+    ) -> tuple[dict[tuple[str, int], Sticker], float]:
+        """Every clip in every task, and the seconds that one took.
 
         The noise of a clip depends on (seed, clip, task) and on nothing else: all methods start
         from the same.
         """
         scheduler = build_scheduler(config)
         made: dict[tuple[str, int], Sticker] = {}
-        seconds: dict[str, float] = {}
+        started = time.monotonic()
         for task in TASKS:
-            started = time.monotonic()
             for indices, clips in batches_of(self.clips, task, self.batch_size):
                 self.check()
                 told = conditions(clips, task, self.text_widths, self.device, network.pad_to)
@@ -93,17 +157,7 @@ class Scorer:
                 )
                 for index, clip, latent in zip(indices, clips, latents, strict=True):
                     made[task, index] = self._sticker(clip, latent, clip.known(task))
-            seconds[task] = (time.monotonic() - started) / len(self.clips)
-        return self._score_all(made, seconds)
-
-    def score_baseline(self, row: Baseline) -> Scores:
-        """As `score`, for a row that costs nothing."""
-        made = {
-            (task, index): row(clip.truth, clip.known(task))
-            for task in TASKS
-            for index, clip in enumerate(self.clips)
-        }
-        return self._score_all(made, dict.fromkeys(TASKS, 0.0))
+        return made, (time.monotonic() - started) / len(made)
 
     def _sticker(self, clip: HeldOutClip, latents: Tensor, known: Sequence[int]) -> Sticker:
         """Latents `[C, F, h, w]` → the clip, its known frames as they were given."""
@@ -114,30 +168,14 @@ class Scorer:
         frames[list(known)] = clip.truth.frames[list(known)]
         return made.replace(frames=frames)
 
-    def _score_all(self, made: dict[tuple[str, int], Sticker], seconds: dict[str, float]) -> Scores:
-        rows, features, samples = [], {}, {}
-        for task in TASKS:
-            vectors = []
-            for index, clip in enumerate(self.clips):
-                self.check()
-                result, known = made[task, index], clip.known(task)
-                scores = score_hidden(clip.truth, result, known)
-                rows.append({"clip": clip.name, "task": task, "scores": scores})
-                vectors.append(clip_features(clip_maps(result), known))
-                if index in self.examples:
-                    samples[f"{task}/{clip.name}"] = result.frames
-            scaled = self.reference.scale[task](np.stack(vectors))
-            features[task] = scaled.astype(np.float32)
-            self._add_memory(task, scaled, rows[-len(self.clips) :])
-        return Scores(rows, seconds, features, samples)
 
-    def _add_memory(self, task: str, features: np.ndarray, rows: list[dict[str, Any]]) -> None:
-        """How near the nearest training clip is, over how near it is to the true clip."""
-        training = self.reference.training[task]
-        near = nearest_distances(features, training)
-        expected = nearest_distances(self.reference.truth[task], training)
-        for row, distance, usual in zip(rows, near, expected, strict=True):
-            row["scores"]["train_distance_ratio"] = float(distance / max(usual, 1e-9))
+def make_baseline(clips: Sequence[HeldOutClip], row: Baseline) -> dict[tuple[str, int], Sticker]:
+    """As `Sampler`, for a row that costs nothing."""
+    return {
+        (task, index): row(clip.truth, clip.known(task))
+        for task in TASKS
+        for index, clip in enumerate(clips)
+    }
 
 
 def _noise(clips: Sequence[HeldOutClip], task: str, seed: int, shape: tuple[int, ...]) -> Tensor:
@@ -185,49 +223,3 @@ def _steps_for(scheduler: Any, prior: FrameSimilarityPrior, wanted: int) -> int:
         if int((scheduler.timesteps <= limit + 1e-4).sum()) >= wanted:
             return steps
     return wanted
-
-
-# ------------------------------------------------------------------------------- files
-
-
-@dataclass(frozen=True)
-class Scores:
-    """What one network (or baseline) got at one point.
-
-    rows: clip, task and scores of each; seconds: of sampling, per clip, by task;
-    features: task → scaled features `[N, D]`, in the order of the held-out clips;
-    samples: "task/clip" → frames of the clips to look at.
-    """
-
-    rows: list[dict[str, Any]]
-    seconds: dict[str, float]
-    features: dict[str, np.ndarray]
-    samples: dict[str, np.ndarray]
-
-    def save(self, folder: Path, name: str) -> None:
-        """Write NAME.safetensors, then NAME.json: where that is, both are whole."""
-        tensors = {f"features/{task}": value for task, value in self.features.items()}
-        tensors |= {f"samples/{key}": np.ascontiguousarray(v) for key, v in self.samples.items()}
-        with atomic_path(folder / f"{name}.safetensors") as temporary:
-            save_file(tensors, temporary)
-        rows = [{**row, "scores": json_numbers(row["scores"])} for row in self.rows]
-        write_json(folder / f"{name}.json", {"rows": rows, "seconds": self.seconds})
-
-    @classmethod
-    def load(cls, folder: Path, name: str) -> Scores:
-        values = read_json(folder / f"{name}.json", "scores")
-        tensors = load_file(folder / f"{name}.safetensors")
-
-        def part(prefix: str) -> dict[str, np.ndarray]:
-            return {
-                key.removeprefix(prefix): value
-                for key, value in tensors.items()
-                if key.startswith(prefix)
-            }
-
-        return cls(values["rows"], values["seconds"], part("features/"), part("samples/"))
-
-
-def json_numbers(scores: Mapping[str, float]) -> dict[str, float | None]:
-    """JSON has no NaN."""
-    return {name: value if math.isfinite(value) else None for name, value in scores.items()}

@@ -19,14 +19,17 @@ class Budget:
     canvas, patch, max_frames: pixels a side, pixels per latent cell and side, longest clip.
     channels, embedding_dim, text_dim: of the DFGN (`rdtf.models.dfgn.DFGN`).
     base_ratio: parameters of the larger U-Nets over the DFGN's.
-    steps, batch_size: of the DFGN; what FLOPs that takes is everybody's budget.
-    warmup_steps, ema_decay: for all methods. The rate stays constant after the warm-up, because a
-        run is scored at two points; the average of the weights stands in for a decay.
+    steps, batch_size: of the DFGN; what FLOPs that takes is the budget 1 ×, for everybody.
+    points: budgets at which runs are scored, as multiples of that.
+    warmup_steps: for all methods. The rate stays constant after the warm-up;
+    decay_share: at each point a copy of the run takes this last share of its budget, its rate
+        falling to zero, and is scored.
     learning_rate_scale: times each method's own rate (`rdtf.research.comparison.methods`).
-    pretrain_factor: FLOPs of each U-Net's pre-training over the DFGN's.
+    pretrain_clips: clips that a base has seen, one base of each kind for each number.
     target_count, source_count: synthetic stickers to draw, where no training set is named.
     captions: most captions per synthetic sticker.
-    held_out: clips to score on; reference_clips: of training, set the scale of the set distance.
+    held_out: clips to score on.
+    reference_clips: of training; they scale the set distances and teach words to the classifier.
     sampling_steps: network evaluations per clip.
     seeds: default number of seeds.
     """
@@ -41,16 +44,17 @@ class Budget:
     text_dim: int = 96
     base_ratio: float = 4.0
     steps: int = 500
+    points: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64)
     batch_size: int = 4
     warmup_steps: int = 20
-    ema_decay: float = 0.98
+    decay_share: float = 0.2
     learning_rate_scale: float = 1.0
-    pretrain_factor: float = 5.0
-    target_count: int = 800
-    source_count: int = 1200
+    pretrain_clips: tuple[int, ...] = (16_000, 160_000)
+    target_count: int = 2000
+    source_count: int = 6000
     captions: int = 2
-    held_out: int = 24
-    reference_clips: int = 200
+    held_out: int = 40
+    reference_clips: int = 1000
     sampling_steps: int = 4
     seeds: int = 3
 
@@ -59,8 +63,12 @@ class Budget:
             value = getattr(self, name)
             if not value >= low:  # written so that NaN is refused too
                 raise ConfigError(f"setting {name} is {value}; it must be at least {low}")
-        if not 0 <= self.ema_decay < 1:
-            raise ConfigError(f"setting ema_decay is {self.ema_decay}; it must be in [0, 1)")
+        if not 0 < self.decay_share < 0.5:
+            raise ConfigError(f"setting decay_share is {self.decay_share}; it must be in (0, 0.5)")
+        for name in ("points", "pretrain_clips"):
+            values = getattr(self, name)
+            if not values or min(values) < 1 or list(values) != sorted(set(values)):
+                raise ConfigError(f"setting {name} is {values}; give rising numbers of at least 1")
         if self.canvas % (4 * self.patch):
             raise ConfigError(
                 f"setting canvas is {self.canvas}; it must be a multiple of {4 * self.patch}, "
@@ -70,19 +78,19 @@ class Budget:
 
 _AT_LEAST = {
     "canvas": 8, "patch": 1, "max_frames": 4, "base_ratio": 0, "steps": 1, "batch_size": 1,
-    "warmup_steps": 0, "learning_rate_scale": 0, "pretrain_factor": 0, "target_count": 10,
+    "warmup_steps": 0, "learning_rate_scale": 0, "target_count": 10,
     "source_count": 10, "captions": 1, "held_out": 2, "reference_clips": 2,
     "sampling_steps": 1, "seeds": 1,
 }  # fmt: skip
 
 BUDGETS: dict[str, Budget] = {
-    # Minutes on two CPU cores: shows that everything runs, and little else.
+    # Minutes on one CPU core: shows that everything runs, and little else.
     "tiny": Budget(
         name="tiny",
-        steps=120,
+        steps=30,
+        points=(1, 2, 4),
         warmup_steps=10,
-        ema_decay=0.95,
-        pretrain_factor=1.0,
+        pretrain_clips=(200, 800),
         target_count=400,
         source_count=300,
         captions=1,
@@ -90,7 +98,7 @@ BUDGETS: dict[str, Budget] = {
         reference_clips=100,
         seeds=1,
     ),
-    # About an hour on two CPU cores.
+    # The first points take hours on a CPU core, all of them days.
     "small": Budget(),
     # For a GPU: the DFGN is the preset nano without its warp decoder.
     "full": Budget(
@@ -100,16 +108,13 @@ BUDGETS: dict[str, Budget] = {
         attention_head_dim=32,
         embedding_dim=256,
         text_dim=192,
-        steps=10_000,
+        steps=1000,
         batch_size=32,
-        warmup_steps=200,
-        ema_decay=0.998,
-        pretrain_factor=5.0,
+        warmup_steps=100,
         target_count=6000,
         source_count=12_000,
         captions=4,
         held_out=200,
-        reference_clips=1000,
         sampling_steps=8,
     ),
 }
@@ -167,10 +172,6 @@ def train_config(budget: Budget, seed: int, **changes: Any) -> TrainConfig:
         "data.subclip_probability": 0.0,
         "optimizer.warmup_steps": budget.warmup_steps,
         "optimizer.decay_share": 0.0,
-        "optimizer.ema_decays": (budget.ema_decay,),
     }
     own = {name.replace("__", "."): value for name, value in changes.items()}
     return override(preset("nano"), {**shared, **own})
-
-
-UNTRAINED, EQUAL_FLOPS, EQUAL_TIME = "untrained", "flops", "time"  # where runs are scored
