@@ -129,7 +129,7 @@ def test_duplicates_stay_on_request(tmp_path):
     for name in ("a", "b"):
         save_webp(tmp_path / "in" / f"{name}.webp", soft_disc())
     assert prepare(tmp_path / "in", tmp_path / "one", canvas=32).num_clips == 1
-    assert prepare(tmp_path / "in", tmp_path / "two", canvas=32, dedupe=False).num_clips == 2
+    assert prepare(tmp_path / "in", tmp_path / "two", canvas=32, duplicates="keep").num_clips == 2
 
 
 def test_synthetic_stickers_are_an_input_too(tmp_path):

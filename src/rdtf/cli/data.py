@@ -84,12 +84,16 @@ class Prepare:
     """Share of concepts held out for validation."""
     min_motion: float = 0.0
     """Skip animated stickers that move less than this (0 to 1)."""
-    keep_duplicates: bool = False
-    """Keep stickers whose pixels are equal."""
+    duplicates: Literal["near", "exact", "keep"] = "exact"
+    """Drop stickers that look like an earlier one, whose pixels are equal, or none."""
+    sprite: str | None = None
+    """Frame size of sprite sheets, as 32x48: stills that are sheets of it become clips."""
     seed: int = 0
     """Settles which concepts are held out."""
     workers: int | None = None
-    """Processes; default: one per processor."""
+    """Processes; default: one per processor. 0: this one, unprotected from files that crash it."""
+    engine: Literal["pool", "ray"] = "pool"
+    """Processes of this machine, or a Ray cluster (RAY_ADDRESS; else a local one is started)."""
     preset: str = "nano"
     """Also cache frames and text states for this preset ("none": on first training)."""
     overwrite: bool = False
@@ -114,7 +118,9 @@ class Prepare:
             keyframe_method=self.key_frames,
             val_fraction=self.val_fraction,
             min_motion=self.min_motion,
-            dedupe=not self.keep_duplicates,
+            duplicates=self.duplicates,
+            sprite=parse_size_px(self.sprite),
+            engine=self.engine,
             seed=self.seed,
             workers=self.workers,
             overwrite=self.overwrite,
@@ -294,6 +300,18 @@ class Bundle:
             overwrite=self.overwrite,
         )
         show(summary.to_dict(), self.json, describe(summary))
+
+
+def parse_size_px(text: str | None) -> tuple[int, int] | None:
+    """`32x48` -> (32, 48)."""
+    from rdtf.errors import UserError
+
+    if text is None:
+        return None
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise UserError(f"sprite {text!r} is no frame size; say for example 32x48")
+    return int(width), int(height)
 
 
 def parse_size(text: str) -> int:

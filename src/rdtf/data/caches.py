@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -23,7 +22,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from rdtf.data.dataset import Clip, PreparedDataset, read_clip_frames
+from rdtf.data.dataset import Clip, PreparedDataset, read_clip_frames, user_cache_folder
 from rdtf.data.pool import default_workers, ordered_map, track
 from rdtf.data.shards import CACHE_FOLDER, RowWriter, json_bytes, open_rows
 from rdtf.errors import DataError, UserError
@@ -60,11 +59,6 @@ def build_once(
             build(folder)
             write_json(folder / META_FILE, meta)
         return open_cache(parent / name)
-
-
-def user_cache_folder() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "rdtf"
 
 
 def _try_open(
@@ -167,19 +161,19 @@ def iterate_pixels(
     if workers is None:
         workers = default_workers(len(clips) // 8)  # reading a clip back costs little
     results = ordered_map(
-        partial(_load_reduced, folder=dataset.path, stored=dataset.canvas, canvas=canvas),
+        partial(_load_reduced, address=dataset.address, stored=dataset.canvas, canvas=canvas),
         clips,
         workers=workers,
-        crashed=_crashed,
+        failed=_failed,
     )
     return track(results, f"frames at {canvas} pixels", len(clips), show=progress)
 
 
-def _load_reduced(clip: Clip, folder: Path, stored: int, canvas: int) -> np.ndarray:
-    return reduce_premultiplied(read_clip_frames(folder, clip, stored), canvas)
+def _load_reduced(clip: Clip, address: str, stored: int, canvas: int) -> np.ndarray:
+    return reduce_premultiplied(read_clip_frames(address, clip, stored), canvas)
 
 
-def _crashed(clip: Clip) -> np.ndarray:
+def _failed(clip: Clip, _: str) -> np.ndarray:
     raise DataError(f"the decoder crashed on clip {clip.id}; prepare the training set again")
 
 
