@@ -61,7 +61,7 @@ def test_prepare_takes_what_it_can_and_names_the_rest(rdtf, tmp_path):
     clips = {clip.file.removeprefix("scraped/"): clip for clip in dataset.clips()}
     assert set(clips) == {
         *("red_disc.gif", "rolling_ball.webp", "small.png"),
-        *("one_frame.gif", "no_delay.gif", "long.webp"),
+        *("no_delay.gif", "long.webp"),
     }
     rows = [json.loads(line) for line in (dataset.path / "skipped.jsonl").open()]
     assert {row["file"].removeprefix("scraped/"): row["kind"] for row in rows} == {
@@ -69,12 +69,12 @@ def test_prepare_takes_what_it_can_and_names_the_rest(rdtf, tmp_path):
         "page.gif": "unreadable",
         "bomb.webp": "unreadable",
         "empty.webp": "unreadable",
+        "one_frame.gif": "near duplicate",
         "captions.jsonl:2": "caption line",
     }
-    assert ended.json["skipped"] == {"unreadable": 4, "caption line": 1}
+    assert ended.json["skipped"] == {"unreadable": 4, "caption line": 1, "near duplicate": 1}
     assert clips["red_disc.gif"].captions == ("a red disc moves", "red disc")
     assert clips["rolling_ball.webp"].captions == ("rolling ball",)
-    assert clips["one_frame.gif"].num_frames == 1
     assert min(clips["no_delay.gif"].durations_ms) >= 20
     long = clips["long.webp"]
     assert (long.native_frames, long.num_frames, long.total_ms) == (200, 6, 4000)
@@ -83,7 +83,8 @@ def test_prepare_takes_what_it_can_and_names_the_rest(rdtf, tmp_path):
 def test_prepare_tells_people_what_was_skipped(rdtf, tmp_path):
     folder = mixed_folder(tmp_path / "scraped")
     ended = rdtf("data", "prepare", folder, tmp_path / "set", *SMALL, "--preset", "none")
-    assert "6 clips" in ended.out and "skipped 5: 4 unreadable, 1 caption line" in ended.out
+    assert "5 clips" in ended.out
+    assert "skipped 6: 4 unreadable, 1 caption line, 1 near duplicate" in ended.out
 
 
 def test_prepare_caches_for_a_preset_unless_told_not_to(rdtf, tmp_path):

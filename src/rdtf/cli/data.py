@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
+    from rdtf.data.filters import FilterOptions
     from rdtf.training.config import TrainConfig
 
 
@@ -82,9 +83,13 @@ class Prepare:
     """Best approximation in time, or equal spacing."""
     val_fraction: float = 0.1
     """Share of concepts held out for validation."""
-    min_motion: float = 0.0
-    """Skip animated stickers that move less than this (0 to 1)."""
-    duplicates: Literal["near", "exact", "keep"] = "exact"
+    min_motion: float = 0.002
+    """Drop animated stickers that move less than this (0 to 1)."""
+    keep_all: bool = False
+    """Keep blank, nearly still, very long and text-heavy stickers too."""
+    cut_background: bool = False
+    """Make an even white or black background, or a drawn checkerboard, transparent."""
+    duplicates: Literal["near", "exact", "keep"] = "near"
     """Drop stickers that look like an earlier one, whose pixels are equal, or none."""
     sprite: str | None = None
     """Frame size of sprite sheets, as 32x48: stills that are sheets of it become clips."""
@@ -117,7 +122,7 @@ class Prepare:
             max_frames=self.max_frames,
             keyframe_method=self.key_frames,
             val_fraction=self.val_fraction,
-            min_motion=self.min_motion,
+            filters=self._filters(),
             duplicates=self.duplicates,
             sprite=parse_size_px(self.sprite),
             engine=self.engine,
@@ -130,6 +135,16 @@ class Prepare:
 
             open_stores(out, config)
         show(summary.to_dict(), self.json, describe_summary(summary))
+
+    def _filters(self) -> FilterOptions | None:
+        from rdtf.data.filters import FilterOptions
+        from rdtf.errors import UserError
+
+        if not self.keep_all:
+            return FilterOptions(min_motion=self.min_motion, cut_background=self.cut_background)
+        if self.cut_background:
+            raise UserError("--cut-background is one of the filters that --keep-all turns off")
+        return None
 
     def _preset_config(self) -> TrainConfig:
         """Refuses what could not be cached in the end, before hours of preparing."""

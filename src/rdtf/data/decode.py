@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rdtf.data.duplicates import fingerprint
+from rdtf.data.filters import FilterOptions, check, normalise, statistics, thumbnails
 from rdtf.data.keyframes import (
     FEATURE_SIZE,
     KeyFrames,
@@ -34,6 +36,14 @@ from rdtf.stickers.read import DURATIONS_FILE
 if TYPE_CHECKING:
     from rdtf.synthetic.characters import SyntheticStickers
 
+# Of `rdtf.data.filters.check`, with the limit.
+_WHY = {
+    "blank": "it shows one colour",
+    "extreme aspect": "what it shows is more than {max_aspect:g} times as long as wide",
+    "too little information": "its colours carry less than {min_entropy:g} bits a pixel",
+    "nearly still": "its motion is less than the limit of {min_motion:g}",
+    "text-heavy": "it shows more than {max_letters} letters",
+}
 _NAME = "the file"  # what errors call it, so that equal reasons can be counted
 
 
@@ -44,7 +54,7 @@ class ClipOptions:
     canvas: int
     max_frames: int
     keyframe_method: Method
-    min_motion: float
+    filters: FilterOptions | None
     budget: Budget
 
 
@@ -170,6 +180,8 @@ def _shorten(sticker: Sticker, options: ClipOptions) -> tuple[Sticker, KeyFrames
         features, durations_ms, options.max_frames, method=options.keyframe_method
     )
     chosen = sticker.select(candidates[keys.indices]).with_durations(keys.durations_ms)
+    if options.filters is not None and options.filters.cut_background:
+        chosen = chosen.replace(frames=normalise(chosen.frames, options.filters))
     return chosen.fit_canvas(options.canvas), keys, sticker.num_frames
 
 
@@ -200,12 +212,13 @@ def _finish(
         why = "every frame is fully transparent"
         reason = f"it needs {', '.join(missing)}" if missing else why
         return Skipped(item.file, "empty", reason, "filter")
-    if native_frames > 1 and keys.motion < options.min_motion:
-        limit = f"less than the limit of {options.min_motion:g}"
-        reason = f"motion is {keys.motion:.5f}, {limit}"
-        return Skipped(item.file, "little motion", reason, "filter")
     frames, durations_ms = _merge_equal(without_hidden_colour(sticker.frames), sticker.durations_ms)
     listed_ms = [int(duration) for duration in durations_ms]
+    small = thumbnails(frames)
+    if options.filters is not None:
+        kind = check(frames, listed_ms, options.filters, small)
+        if kind is not None:
+            return Skipped(item.file, kind, _WHY[kind].format(**asdict(options.filters)), "filter")
     return PreparedClip(
         item=item,
         durations_ms=tuple(listed_ms),
@@ -213,8 +226,8 @@ def _finish(
         motion=keys.motion,
         pixel_hash=hashlib.sha256(frames.tobytes()).hexdigest(),
         pixels=encode_frames(frames, durations_ms),
-        fingerprint=fingerprint(frames),
-        statistics=statistics(frames, listed_ms),
+        fingerprint=fingerprint(frames, small),
+        statistics=statistics(frames, listed_ms, small),
     )
 
 
@@ -223,8 +236,3 @@ def _merge_equal(frames: np.ndarray, durations_ms: np.ndarray) -> tuple[np.ndarr
     changed = np.any(frames[1:] != frames[:-1], axis=(1, 2, 3))
     first = np.flatnonzero(np.concatenate([[True], changed]))
     return frames[first], np.add.reduceat(durations_ms, first)
-
-
-# Until rdtf.data.filters and rdtf.data.duplicates are there.
-fingerprint: Callable[[np.ndarray], bytes] = lambda frames: b""  # noqa: E731
-statistics: Callable[[np.ndarray, list[int]], dict[str, float]] = lambda frames, ms: {}  # noqa: E731

@@ -23,6 +23,8 @@ import numpy as np
 
 from rdtf import __version__
 from rdtf.data.decode import ClipOptions, PreparedClip, prepare_item
+from rdtf.data.duplicates import FINGERPRINT_BYTES, clusters
+from rdtf.data.filters import FilterOptions
 from rdtf.data.keyframes import MAX_CANVAS, MAX_FRAMES, METHODS, Method
 from rdtf.data.listing import list_inputs
 from rdtf.data.pool import ENGINES, Engine, ordered_map, processors, track
@@ -97,7 +99,7 @@ def prepare(
     max_frames: int = 16,
     keyframe_method: Method = "piecewise",
     val_fraction: float = 0.1,
-    min_motion: float = 0.0,
+    filters: FilterOptions | None = None,
     duplicates: Duplicates = "exact",
     sprite: tuple[int, int] | None = None,
     seed: int = 0,
@@ -121,7 +123,7 @@ def prepare(
         max_frames: most key frames of a clip.
         keyframe_method: "piecewise" (best approximation) or "equal" (evenly in time).
         val_fraction: share of concepts for validation.
-        min_motion: animated clips that move less (root mean square, 0 to 1) are skipped.
+        filters: what is worth training on; None: all but clips that show nothing.
         duplicates: of clips that look alike keep the first ("near"), of clips whose pixels are
             equal ("exact"), or keep all ("keep").
         sprite: width and height in pixels of a frame: stills that are sheets of such frames are
@@ -138,7 +140,7 @@ def prepare(
     """
     started = time.monotonic()
     out = Path(out)
-    options = _check_options(canvas, max_frames, keyframe_method, min_motion, budget)
+    options = _check_options(canvas, max_frames, keyframe_method, filters, budget)
     split_concepts((), val_fraction, seed)  # refuses a fraction that makes no sense
     for name, value, known in (("duplicates", duplicates, DUPLICATES), ("engine", engine, ENGINES)):
         if value not in known:
@@ -150,7 +152,7 @@ def prepare(
         "inputs": source.names,
         "keyframe_method": keyframe_method,
         "val_fraction": val_fraction,
-        "min_motion": min_motion,
+        "filters": None if filters is None else asdict(filters),
         "duplicates": duplicates,
         "sprite": sprite,
         "seed": seed,
@@ -302,7 +304,25 @@ class _Run:
         self._forget_dropped()
 
     def _drop_near(self) -> None:
-        """Nothing until there is `rdtf.data.duplicates`."""
+        """Fingerprints go through a file: half a gigabyte for a million clips."""
+        assert self.work.folder is not None
+        numbers = np.array([n for (n,) in self.work.run("SELECT n FROM clips ORDER BY n")])
+        path = self.work.folder / "fingerprints"
+        with path.open("wb") as file:
+            rows = self.work.run("SELECT fingerprint FROM clips ORDER BY n")
+            file.writelines(print for (print,) in rows)
+        if not len(numbers):
+            return
+        prints = np.memmap(path, np.uint8, "r", shape=(len(numbers), FINGERPRINT_BYTES))
+        first_of = np.asarray(clusters(prints))
+        copies = np.flatnonzero(first_of != np.arange(len(numbers)))
+        self.work.run_many(
+            "INSERT INTO skipped SELECT 'dedupe', c.n, c.file, 'near duplicate', "
+            "'it looks like ' || first.file FROM clips c, clips first "
+            "WHERE c.n = ? AND first.n = ?",
+            zip(numbers[copies].tolist(), numbers[first_of[copies]].tolist(), strict=True),
+        )
+        self._forget_dropped()
 
     def _forget_dropped(self) -> None:
         self.work.run(
@@ -489,7 +509,11 @@ def _row(clip: PreparedClip) -> dict[str, Any]:
 
 
 def _check_options(
-    canvas: int, max_frames: int, method: Method, min_motion: float, budget: Budget
+    canvas: int,
+    max_frames: int,
+    method: Method,
+    filters: FilterOptions | None,
+    budget: Budget,
 ) -> ClipOptions:
     if not 8 <= canvas <= MAX_CANVAS:
         raise ConfigError(f"canvas is {canvas} pixels; it must be from 8 to {MAX_CANVAS}")
@@ -497,9 +521,9 @@ def _check_options(
         raise ConfigError(f"max_frames is {max_frames}; it must be from 1 to {MAX_FRAMES}")
     if method not in METHODS:
         raise ConfigError(f"key frame method {method!r} is unknown; use one of {METHODS}")
-    if not 0 <= min_motion < 1:
-        raise ConfigError(f"min_motion is {min_motion}; it must be at least 0 and below 1")
-    return ClipOptions(canvas, max_frames, method, min_motion, budget)
+    if filters is not None and not 0 <= filters.min_motion < 1:
+        raise ConfigError(f"min_motion is {filters.min_motion}; it must be at least 0 and below 1")
+    return ClipOptions(canvas, max_frames, method, filters, budget)
 
 
 def _check_output(out: Path, overwrite: bool) -> None:
