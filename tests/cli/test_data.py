@@ -69,10 +69,10 @@ def test_prepare_takes_what_it_can_and_names_the_rest(rdtf, tmp_path):
         "page.gif": "unreadable",
         "bomb.webp": "unreadable",
         "empty.webp": "unreadable",
-        "one_frame.gif": "near duplicate",
+        "one_frame.gif": "too little information",
         "captions.jsonl:2": "caption line",
     }
-    assert ended.json["skipped"] == {"unreadable": 4, "caption line": 1, "near duplicate": 1}
+    assert ended.json["skipped"] == {"unreadable": 4, "caption line": 1, "too little information": 1}
     assert clips["red_disc.gif"].captions == ("a red disc moves", "red disc")
     assert clips["rolling_ball.webp"].captions == ("rolling ball",)
     assert min(clips["no_delay.gif"].durations_ms) >= 20
@@ -84,7 +84,7 @@ def test_prepare_tells_people_what_was_skipped(rdtf, tmp_path):
     folder = mixed_folder(tmp_path / "scraped")
     ended = rdtf("data", "prepare", folder, tmp_path / "set", *SMALL, "--preset", "none")
     assert "5 clips" in ended.out
-    assert "skipped 6: 4 unreadable, 1 caption line, 1 near duplicate" in ended.out
+    assert "skipped 6: 4 unreadable, 1 caption line, 1 too little information" in ended.out
 
 
 def test_prepare_caches_for_a_preset_unless_told_not_to(rdtf, tmp_path):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 
@@ -39,6 +40,33 @@ def test_results_come_in_order(workers):
 def test_only_the_item_that_crashes_is_lost():
     results = ordered_map(die_at_five, range(20), workers=2, failed=lambda n, _: -n)
     assert list(results) == [0, 1, 2, 3, 4, -5, *range(6, 20)]
+
+
+def take(what: str) -> str:
+    if what == "time":
+        while True:
+            pass
+    if what == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    try:
+        bytearray(3 * 2**30 if what == "memory" else 1)
+    except MemoryError:
+        return "memory error"
+    return what
+
+
+def test_a_hang_a_crash_and_a_memory_hog_cost_one_item_each():
+    items = ["a", "time", "b", "crash", "c", "memory", "d"]
+    results = ordered_map(
+        take,
+        items,
+        workers=2,
+        failed=lambda item, kind: f"{item} failed: {kind}",
+        seconds=1.0,
+        memory_bytes=2 * 2**30,
+    )
+    made = ["a", "time failed: time", "b", "crash failed: crash", "c", "memory error", "d"]
+    assert list(results) == made
 
 
 def test_workers_do_without_torch_and_extra_threads():

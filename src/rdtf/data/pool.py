@@ -11,23 +11,19 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import functools
 import multiprocessing
+import multiprocessing.connection
 import os
+import secrets
 import signal
 import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import TimeoutError as TaskTimeoutError
-from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from rdtf.errors import UserError
-
-if TYPE_CHECKING:
-    from pebble import ProcessFuture, ProcessPool
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -35,9 +31,10 @@ Engine = Literal["pool", "ray"]
 ENGINES: tuple[Engine, ...] = ("pool", "ray")
 
 SMALL_JOB = 16  # starting processes takes longer than this many stickers
-_IN_FLIGHT = 24  # items per worker: enough to keep it busy, few enough to hold in memory
+_IN_FLIGHT = 64  # items per worker: one slow item holds up few, and few are held in memory
+_ITEMS_AT_ONCE = 8  # of a worker: it goes on while the caller is busy
 _RAY_BATCH = 16  # items of a Ray task: passing them on costs some milliseconds
-_TASKS_PER_WORKER = 10_000  # native decoders leak; a new worker starts afresh
+_RENEWED_AFTER = 10_000  # items: native decoders leak, a new worker starts afresh
 _LOG_SECONDS = 60.0
 
 
@@ -138,110 +135,153 @@ def ordered_map(
     elif workers == 0:
         yield from map(function, items)
     else:
-        pool = _Pool(workers, seconds, memory_bytes)
+        pool = _Pool(function, workers, seconds, memory_bytes)
         try:
-            yield from pool.map(function, items, failed)
+            yield from pool.map(items, failed)
         finally:
             pool.stop()
 
 
+class _Worker:
+    """A process and the items that it is at: it gets a few at once and answers one by one."""
+
+    def __init__(self, function: Callable[[Any], Any], memory_bytes: int | None) -> None:
+        # Spawned, not forked: the caller may hold threads (torch) whose locks a fork would copy.
+        context = multiprocessing.get_context("spawn")
+        self.connection, other_end = context.Pipe()
+        self._process = context.Process(
+            target=_work, args=(other_end, memory_bytes), daemon=True
+        )
+        self._process.start()
+        other_end.close()
+        with contextlib.suppress(OSError):
+            self.connection.send(function)
+        self.items: deque[tuple[int, Any]] = deque()
+        self.num_done = 0
+        self.since: float | None = None  # when it began its first item; None: it is starting
+
+    @property
+    def is_started(self) -> bool:
+        return self.since is not None
+
+    def give(self, items: list[tuple[int, Any]]) -> None:
+        # Only to a worker that waits: two that write to each other would wait for ever.
+        self.items.extend(items)
+        self.since = time.monotonic()
+        with contextlib.suppress(OSError):  # it died: its end of the pipe tells
+            self.connection.send([item for _, item in items])
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.join()
+        self.connection.close()
+
+
 class _Pool:
-    """A pebble pool that is started again when it breaks as a whole."""
+    """Processes that apply `function` to items, each of which may fail on its own."""
 
-    def __init__(self, workers: int, seconds: float | None, memory_bytes: int | None) -> None:
-        self._workers, self._seconds, self._memory_bytes = workers, seconds, memory_bytes
-        self._pool: ProcessPool | None = None
-
-    def map(
+    def __init__(
         self,
-        function: Callable[[Item], Result],
-        items: Iterable[Item],
-        failed: Callable[[Item, str], Result],
-    ) -> Iterator[Result]:
-        waiting = iter(items)
-        pending: deque[tuple[Item, ProcessFuture[Result]]] = deque()
+        function: Callable[[Any], Any],
+        workers: int,
+        seconds: float | None,
+        memory_bytes: int | None,
+    ) -> None:
+        self._function, self._memory_bytes = function, memory_bytes
+        self._limit, self._seconds = workers, seconds
+        self._workers: list[_Worker] = []
+
+    def map(self, items: Iterable[Any], failed: Callable[[Any, str], Any]) -> Iterator[Any]:
+        waiting = enumerate(items)
+        again: deque[tuple[int, Any]] = deque()
+        results: dict[int, Any] = {}
+        taken = following = 0
         while True:
-            for item in islice(waiting, _IN_FLIGHT * self._workers - len(pending)):
-                pending.append((item, self._schedule(function, item)))
-            if not pending:
+            while following in results:
+                yield results.pop(following)
+                following += 1
+            room = _IN_FLIGHT * self._limit - (taken - following)
+            fresh = list(islice(waiting, room))
+            again.extend(fresh)
+            taken += len(fresh)
+            if following == taken:
                 return
-            item, future = pending.popleft()
-            try:
-                yield self._result(future, item, failed)
-            except BrokenProcessPool:
-                # All workers died at once. One by one, it shows whose fault it was.
-                again = [item, *(other for other, _ in pending)]
-                pending.clear()
-                self.stop()
-                yield from self._one_by_one(function, again, failed)
+            for worker in self._idle():
+                share = -(-len(again) // self._limit)
+                given = [again.popleft() for _ in range(min(share, _ITEMS_AT_ONCE))]
+                if given:
+                    worker.give(given)
+            for index, result in self._next_results(again, failed):
+                results[index] = result
 
-    def _schedule(self, function: Callable[[Item], Result], item: Item) -> ProcessFuture[Result]:
-        from pebble import ProcessFuture
+    def _idle(self) -> list[_Worker]:
+        """Workers that wait for items, after those that are missing were started."""
+        for worker in [w for w in self._workers if not w.items and w.num_done >= _RENEWED_AFTER]:
+            self._drop(worker)
+        while len(self._workers) < self._limit:
+            self._workers.append(_Worker(self._function, self._memory_bytes))
+        return [worker for worker in self._workers if worker.is_started and not worker.items]
 
-        try:
-            return self._running().schedule(function, (item,), timeout=self._seconds)
-        except (RuntimeError, BrokenProcessPool):  # it broke since the last look
-            broken: ProcessFuture[Result] = ProcessFuture()
-            broken.set_exception(BrokenProcessPool())
-            return broken
-
-    def _result(
-        self,
-        future: ProcessFuture[Result],
-        item: Item,
-        failed: Callable[[Item, str], Result],
-    ) -> Result:
-        from pebble import ProcessExpired
-
-        try:
-            return future.result()
-        except TaskTimeoutError:
-            return failed(item, "time")
-        except ProcessExpired:
-            return failed(item, "crash")
-
-    def _one_by_one(
-        self,
-        function: Callable[[Item], Result],
-        items: list[Item],
-        failed: Callable[[Item, str], Result],
-    ) -> Iterator[Result]:
-        for item in items:
-            future = self._schedule(function, item)
-            try:
-                yield self._result(future, item, failed)
-            except BrokenProcessPool:
-                self.stop()
-                yield failed(item, "crash")
-
-    def _running(self) -> ProcessPool:
-        if self._pool is None:
-            from pebble import ProcessPool
-
-            # Spawned, not forked: the caller may hold threads (torch) whose locks a fork would
-            # copy.
-            self._pool = ProcessPool(
-                self._workers,
-                max_tasks=_TASKS_PER_WORKER,
-                initializer=_prepare_worker,
-                initargs=(self._memory_bytes,),
-                context=multiprocessing.get_context("spawn"),
-            )
-            try:
-                self._pool.schedule(os.getpid).result()
-            except BrokenProcessPool as error:
-                self.stop()
+    def _next_results(
+        self, again: deque[tuple[int, Any]], failed: Callable[[Any, str], Any]
+    ) -> Iterator[tuple[int, Any]]:
+        """Wait for a result or a failure. Items behind a failed one are put into `again`."""
+        busy = {w.connection: w for w in self._workers if w.items or not w.is_started}
+        started = [worker.since for worker in busy.values() if worker.since is not None]
+        timeout = None
+        if self._seconds is not None and started:
+            timeout = max(min(started) + self._seconds - time.monotonic(), 0)
+        ready = multiprocessing.connection.wait(list(busy), timeout)
+        for connection, worker in busy.items():
+            kind = ""
+            if connection in ready:
+                try:
+                    kind, value = worker.connection.recv()
+                except (EOFError, OSError):
+                    kind = "crash"
+            elif self._seconds is not None and worker.since is not None:
+                overdue = time.monotonic() - worker.since > self._seconds
+                kind = "time" if overdue else ""
+            if kind == "error":
+                raise value
+            if kind == "crash" and not worker.is_started:
                 raise UserError(
                     "worker processes can't be started; in a script, put the call below "
                     "`if __name__ == '__main__':`, or pass workers=0"
-                ) from error
-        return self._pool
+                )
+            if kind in ("crash", "time"):
+                index, item = worker.items.popleft()
+                again.extendleft(reversed(worker.items))
+                self._drop(worker)
+                yield index, failed(item, kind)
+            elif kind:
+                worker.since = time.monotonic()
+                if kind == "result":
+                    worker.num_done += 1
+                    yield worker.items.popleft()[0], value
+
+    def _drop(self, worker: _Worker) -> None:
+        worker.stop()
+        self._workers.remove(worker)
 
     def stop(self) -> None:
-        pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.stop()
-            pool.join()
+        for worker in self._workers[:]:
+            self._drop(worker)
+
+
+def _work(connection: Any, memory_bytes: int | None) -> None:
+    """A worker's life: lists of items in, ("result", ...) or ("error", ...) for each one out."""
+    _prepare_worker(memory_bytes)
+    with contextlib.suppress(EOFError, OSError):  # the caller has ended
+        function = connection.recv()  # imports numpy: after the threads were limited
+        connection.send(("started", None))
+        while True:
+            for item in connection.recv():
+                try:
+                    answer = ("result", function(item))
+                except Exception as error:
+                    answer = ("error", error)
+                connection.send(answer)
 
 
 def _prepare_worker(memory_bytes: int | None) -> None:
@@ -273,7 +313,7 @@ def _ray_map(
     ray = _start_ray()
     task = ray.remote(num_cpus=1, max_retries=-1)(_ray_task)
     # Told once and shared by all tasks.
-    job = ray.put((function, failed, seconds, memory_bytes))
+    job = ray.put((secrets.token_hex(8), function, failed, seconds, memory_bytes))
     waiting = iter(items)
     pending: deque[Any] = deque()
     in_flight = 3 * max(int(ray.cluster_resources().get("CPU", 1)), 1)
@@ -299,12 +339,15 @@ def _start_ray() -> Any:
     return ray
 
 
-def _ray_task(job: tuple[Any, Any, float | None, int | None], batch: list[Any]) -> list[Any]:
+def _ray_task(job: tuple[str, Any, Any, float | None, int | None], batch: list[Any]) -> list[Any]:
     """A batch in a worker of the cluster, which keeps a protected process of its own for it."""
-    function, failed, seconds, memory_bytes = job
-    return list(_ray_pool(seconds, memory_bytes).map(function, batch, failed))
+    name, function, failed, seconds, memory_bytes = job
+    if name not in _ray_pools:
+        for pool in _ray_pools.values():
+            pool.stop()
+        _ray_pools.clear()
+        _ray_pools[name] = _Pool(function, 1, seconds, memory_bytes)
+    return list(_ray_pools[name].map(batch, failed))
 
 
-@functools.cache
-def _ray_pool(seconds: float | None, memory_bytes: int | None) -> _Pool:
-    return _Pool(1, seconds, memory_bytes)
+_ray_pools: dict[str, _Pool] = {}  # one at most
