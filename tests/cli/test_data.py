@@ -72,7 +72,11 @@ def test_prepare_takes_what_it_can_and_names_the_rest(rdtf, tmp_path):
         "one_frame.gif": "too little information",
         "captions.jsonl:2": "caption line",
     }
-    assert ended.json["skipped"] == {"unreadable": 4, "caption line": 1, "too little information": 1}
+    assert ended.json["skipped"] == {
+        "unreadable": 4,
+        "caption line": 1,
+        "too little information": 1,
+    }
     assert clips["red_disc.gif"].captions == ("a red disc moves", "red disc")
     assert clips["rolling_ball.webp"].captions == ("rolling ball",)
     assert min(clips["no_delay.gif"].durations_ms) >= 20

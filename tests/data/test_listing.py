@@ -189,7 +189,7 @@ def test_sheets_of_sprites_become_clips(tmp_path):
 
 
 def test_names_that_point_outside_are_refused(tmp_path, files):
-    bad = {name: files["b.webp"] for name in ("../up.webp", "/etc/x.webp", "..\\w.webp", "c:/x.webp")}
+    bad = dict.fromkeys(("../up.webp", "/etc/x.webp", "..\\w.webp", "c:/x.webp"), files["b.webp"])
     write_zip(tmp_path / "bad.zip", bad | {"good.webp": files["b.webp"]})
     write_tar(tmp_path / "bad.tar", bad | {"good.webp": files["b.webp"]})
     with tarfile.open(tmp_path / "bad.tar", "a") as archive:

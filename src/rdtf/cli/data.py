@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
+    from rdtf.data.captions import CaptionOptions
     from rdtf.data.filters import FilterOptions
     from rdtf.training.config import TrainConfig
 
@@ -91,6 +92,16 @@ class Prepare:
     """Make an even white or black background, or a drawn checkerboard, transparent."""
     duplicates: Literal["near", "exact", "keep"] = "near"
     """Drop stickers that look like an earlier one, whose pixels are equal, or none."""
+    captioner: str | None = None
+    """Hugging Face image-text model that captions stickers of which only the name is known."""
+    trigger: str = ""
+    """Word in front of every caption."""
+    word_drop: float = 0.0
+    """Chance of each word to be missing in one more variant of each caption."""
+    paraphrases: Path | None = None
+    """JSON file as {"cat": ["kitten", "kitty"]}: one more variant of each caption."""
+    add_phrases: bool = False
+    """One more variant of each caption with what is known of motion and emotion."""
     sprite: str | None = None
     """Frame size of sprite sheets, as 32x48: stills that are sheets of it become clips."""
     seed: int = 0
@@ -124,6 +135,7 @@ class Prepare:
             val_fraction=self.val_fraction,
             filters=self._filters(),
             duplicates=self.duplicates,
+            captions=self._captions(),
             sprite=parse_size_px(self.sprite),
             engine=self.engine,
             seed=self.seed,
@@ -145,6 +157,14 @@ class Prepare:
         if self.cut_background:
             raise UserError("--cut-background is one of the filters that --keep-all turns off")
         return None
+
+    def _captions(self) -> CaptionOptions:
+        from rdtf.data.captions import CaptionOptions, read_paraphrases
+
+        paraphrases = {} if self.paraphrases is None else read_paraphrases(self.paraphrases)
+        return CaptionOptions(
+            self.captioner, self.trigger, self.word_drop, paraphrases, self.add_phrases
+        )
 
     def _preset_config(self) -> TrainConfig:
         """Refuses what could not be cached in the end, before hours of preparing."""

@@ -11,7 +11,6 @@ import bz2
 import gzip
 import hashlib
 import lzma
-import os
 import posixpath
 import shutil
 import tarfile
@@ -102,7 +101,7 @@ def _tar_members(path: Path) -> tuple[list[Member], list[Refused]]:
     refused: list[Refused] = []
     with tarfile.open(path, "r:") as archive:
         for number, info in enumerate(archive):
-            archive.members = []  # or it keeps them all
+            archive.members = []  # type: ignore[attr-defined]  # or it keeps them all
             if number >= _MAX_MEMBERS:
                 _check_total(path, number + 1, 0)
             if info.isdir():
@@ -165,7 +164,7 @@ def _unpacked_tar(path: Path, folder: Path | None) -> Path:
                 _check_total(path, 0, done)
                 raise StickerError(f"{path}: too little room to unpack it")
             sink.write(block)
-    os.replace(partial, target)
+    partial.replace(target)
     return target
 
 

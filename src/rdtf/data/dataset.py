@@ -176,7 +176,9 @@ class PreparedDataset:
                 while block := file.read(2**20):
                     digest.update(block)
             if digest.hexdigest() != shard["sha256"]:
-                raise DataError(f"shard {self.address}/{shard['file']} has changed; {_PREPARE_AGAIN}")
+                raise DataError(
+                    f"shard {self.address}/{shard['file']} has changed; {_PREPARE_AGAIN}"
+                )
 
     def _parse(self, index: int, line: bytes) -> Clip:
         try:
@@ -253,7 +255,8 @@ def _open(path: str) -> Any:
         import fsspec
 
         # A clip is one short stretch: reading ahead would fetch megabytes for each.
-        return fsspec.open(path, "rb", cache_type="none").open()
+        system, place = fsspec.url_to_fs(path)
+        return system.open(place, "rb", cache_type="none")
     except (OSError, ImportError, ValueError) as error:
         raise DataError(f"{path} can't be read: {error}") from error
 

@@ -129,9 +129,7 @@ def _read_frames(item: SourceItem, budget: Budget) -> Sticker:
         return read_sticker(folder, budget=budget)
 
 
-def _cut_sheet(
-    sheet: Sticker, sprite: tuple[Any, ...], attributes: Mapping[str, Any]
-) -> Sticker:
+def _cut_sheet(sheet: Sticker, sprite: tuple[Any, ...], attributes: Mapping[str, Any]) -> Sticker:
     """The frames of a sprite sheet; cells of a grid that are empty at its end are none."""
     picture = sheet.frames[0]
     height, width = picture.shape[:2]

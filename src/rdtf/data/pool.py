@@ -100,7 +100,9 @@ def _logged(items: Iterable[Item], description: str, total: int, done: int) -> I
         if (now := time.monotonic()) - told >= _LOG_SECONDS:
             told, speed = now, count / (now - started)
             minutes = (total - done - count) / speed / 60
-            text = f"{description}: {done + count} of {total}, {speed:.3g}/s, {minutes:.0f} min left"
+            text = (
+                f"{description}: {done + count} of {total}, {speed:.3g}/s, {minutes:.0f} min left"
+            )
             print(text, file=sys.stderr, flush=True)
 
 
@@ -149,9 +151,7 @@ class _Worker:
         # Spawned, not forked: the caller may hold threads (torch) whose locks a fork would copy.
         context = multiprocessing.get_context("spawn")
         self.connection, other_end = context.Pipe()
-        self._process = context.Process(
-            target=_work, args=(other_end, memory_bytes), daemon=True
-        )
+        self._process = context.Process(target=_work, args=(other_end, memory_bytes), daemon=True)
         self._process.start()
         other_end.close()
         with contextlib.suppress(OSError):
@@ -233,7 +233,7 @@ class _Pool:
             timeout = max(min(started) + self._seconds - time.monotonic(), 0)
         ready = multiprocessing.connection.wait(list(busy), timeout)
         for connection, worker in busy.items():
-            kind = ""
+            kind, value = "", None
             if connection in ready:
                 try:
                     kind, value = worker.connection.recv()
@@ -243,6 +243,7 @@ class _Pool:
                 overdue = time.monotonic() - worker.since > self._seconds
                 kind = "time" if overdue else ""
             if kind == "error":
+                assert isinstance(value, Exception)
                 raise value
             if kind == "crash" and not worker.is_started:
                 raise UserError(

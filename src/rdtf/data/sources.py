@@ -91,7 +91,16 @@ _OWN_KEYS = frozenset(
 )
 _SYNTHETIC_KEYS = frozenset(("durations_ms", "num_frames"))  # of the drawing, not of the clip
 _CLIP_KEYS = frozenset(  # of a row that an earlier training set wrote
-    "id split pixel_hash num_frames durations_ms native_frames motion statistics".split()
+    [
+        "id",
+        "split",
+        "pixel_hash",
+        "num_frames",
+        "durations_ms",
+        "native_frames",
+        "motion",
+        "statistics",
+    ]
 )
 
 

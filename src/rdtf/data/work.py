@@ -1,8 +1,8 @@
 """The work folder of a preparation: what is done so far, so that a run that was killed goes on.
 
-    OUT.work/work.sqlite   inputs, outcomes and counts; a slice of items is in it whole or not at all
-    OUT.work/pixels/       frames of the clips of each slice, before it is known which ones are kept
-    OUT.work/set/          the training set, until it is moved to OUT in one step
+OUT.work/work.sqlite   inputs, outcomes and counts; a slice of items is in it whole or not at all
+OUT.work/pixels/       frames of the clips of each slice, before it is known which ones are kept
+OUT.work/set/          the training set, until it is moved to OUT in one step
 """
 
 from __future__ import annotations
@@ -159,9 +159,7 @@ class Work:
     def number_items(self) -> int:
         """Settle the order of the items, by their names; returns how many there are."""
         self.run("DELETE FROM items")
-        self.run(
-            "INSERT INTO items SELECT row_number() OVER (ORDER BY file) - 1, item FROM found"
-        )
+        self.run("INSERT INTO items SELECT row_number() OVER (ORDER BY file) - 1, item FROM found")
         self.run("DELETE FROM found")
         self.run("DELETE FROM rows")
         return self.count("SELECT count(*) FROM items")
@@ -185,7 +183,9 @@ class Work:
 
     # ---------------------------------------------------------------------- clips
 
-    def add_slice(self, number: int, pixels: Sequence[bytes], rows: Iterable[Sequence[Any]]) -> None:
+    def add_slice(
+        self, number: int, pixels: Sequence[bytes], rows: Iterable[Sequence[Any]]
+    ) -> None:
         """Write the frames of a slice to disk, then its rows; call it in a `transaction`."""
         assert self.folder is not None
         with atomic_path(self._slice_file(number)) as path, path.open("wb") as file:
