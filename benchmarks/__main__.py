@@ -26,6 +26,7 @@ def main() -> None:
     from benchmarks.loading import Loading
     from benchmarks.memory import Memory
     from benchmarks.percentile import Percentile
+    from benchmarks.pile import Pile
     from benchmarks.sampling import Sampling
     from benchmarks.throughput import Throughput
     from benchmarks.words import Words
@@ -41,6 +42,7 @@ def main() -> None:
         "export": ExportTime,
         "ablations": Ablations,
         "words": Words,
+        "pile": Pile,
         "goals": Goals,
     }
     warnings.simplefilter("ignore")
@@ -49,7 +51,7 @@ def main() -> None:
     if arguments:
         chosen = [tyro.extras.subcommand_cli_from_dict(known, args=arguments, prog="benchmarks")]
     else:
-        slow = (Ablations, Words, Goals)  # they need data or minutes
+        slow = (Ablations, Words, Pile, Goals)  # they need data or minutes
         chosen = [kind() for kind in known.values() if kind not in slow]
     where, values = machine(default_device()), {}
     if not as_json:

@@ -191,6 +191,22 @@ _INDEX = np.dtype(
 )
 
 
+def describe_index(
+    folder: Path, canvas: int, shards: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What dataset.json says of the files of a training set and their hashes."""
+    hashes = [shard["sha256"] for shard in shards]
+    with (folder / INDEX_FILE).open("rb") as file:
+        index_hash = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "format": DATASET_FORMAT,
+        "version": DATASET_VERSION,
+        "fingerprint": content_fingerprint(canvas, folder / CLIPS_FILE, hashes),
+        "shards": list(shards),
+        "index_sha256": index_hash,
+    }
+
+
 def concept_key(concept: str) -> int:
     """A number for a concept's name; two concepts share one with a chance of 1 in 2**64."""
     return int.from_bytes(hashlib.sha256(concept.encode()).digest()[:8], "little")

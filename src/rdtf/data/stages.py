@@ -28,14 +28,12 @@ from rdtf.data.listing import list_inputs
 from rdtf.data.pool import Engine, ordered_map, track
 from rdtf.data.shards import (
     CLIPS_FILE,
-    DATASET_FORMAT,
-    DATASET_VERSION,
     HEAD_FILE,
     INDEX_FILE,
     MAX_SHARD_BYTES,
     MAX_SHARD_CLIPS,
     SKIPPED_FILE,
-    content_fingerprint,
+    describe_index,
     index_rows,
     is_dataset,
     write_lines,
@@ -294,7 +292,6 @@ class Run:
 
     def _describe(self, folder: Path, shards: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """The contents of dataset.json."""
-        hashes = [shard["sha256"] for shard in shards]
         counts = {split: Counter[str]() for split in SPLITS}
         concepts: dict[str, set[str]] = {split: set() for split in SPLITS}
         not_drawn: Counter[str] = Counter()
@@ -315,12 +312,8 @@ class Run:
             for split in SPLITS
         }
         skipped = self.work.run("SELECT kind, count(*) FROM skipped GROUP BY 1 ORDER BY 2 DESC, 1")
-        with (folder / INDEX_FILE).open("rb") as file:
-            index_hash = hashlib.file_digest(file, "sha256").hexdigest()
         return {
-            "format": DATASET_FORMAT,
-            "version": DATASET_VERSION,
-            "fingerprint": content_fingerprint(self.options.canvas, folder / CLIPS_FILE, hashes),
+            **describe_index(folder, self.options.canvas, shards),
             "canvas": self.options.canvas,
             "max_frames": self.options.max_frames,
             **{name: sum(by_split[split][name] for split in SPLITS) for name in by_split["val"]},
@@ -328,8 +321,6 @@ class Run:
             "skipped": dict(skipped),
             "stages": self._stages(),
             "not_drawn": dict(not_drawn),
-            "shards": list(shards),
-            "index_sha256": index_hash,
             "made": self.made | {"rdtf_version": __version__},
         }
 
