@@ -40,9 +40,9 @@ class FilterOptions:
     """
 
     min_motion: float = 0.002
-    max_aspect: float = 6.0
+    max_aspect: float = 8.0
     min_entropy: float = 0.25
-    max_letters: int = 11
+    max_letters: int = 14
     cut_background: bool = False
 
 
