@@ -100,12 +100,15 @@ def _planes(prints: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.
     )
 
 
-# Root mean square differences, in steps of 1/255, that copies may have; measured on known edits.
-_MAX_LUMA, _MAX_LUMA_BLOCK = 6.0, 12.0
-_MAX_CHROMA, _MAX_CHROMA_BLOCK = 3.0, 8.0
-_MAX_ALPHA, _MAX_SPREAD = 8.0, 6.0
+# Differences, in 1/255, that copies may have; measured on known edits. Those of single cells grow
+# with the spread there: where things move, another choice of frames shows them elsewhere.
+_MAX_LUMA, _LUMA_PER_SPREAD = 16.0, 0.3
+_MAX_SPREAD, _SPREAD_PER_SPREAD = 4.0, 0.5
+_MEAN_SHARE = 0.2  # root mean square of the luma's differences in units of what is allowed
+_MAX_CHROMA, _MAX_CHROMA_BLOCK, _MEAN_CHROMA = 14.0, 8.0, 2.5
+_MEAN_ALPHA = 8.0
 _MAX_ASPECT = 6  # of 32 steps for twice as wide
-_OPAQUE = 250.0
+_OPAQUE, _CONTRAST = 250.0, 6.0
 
 
 def are_copies(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -120,19 +123,24 @@ _Planes = tuple[np.ndarray, ...]
 
 
 def _match(ours: _Planes, theirs: _Planes) -> np.ndarray:
-    luma, chroma, alpha, spread = ((a - b) ** 2 for a, b in zip(ours, theirs, strict=True))
-    luma_blocks = luma.reshape(-1, 4, 4, 4, 4).mean(axis=(2, 4)).max(axis=(1, 2))
-    chroma_blocks = chroma.sum(axis=1).reshape(-1, 4, 2, 4, 2).mean(axis=(2, 4)).max(axis=(1, 2))
+    luma, chroma, alpha, spread = (a - b for a, b in zip(ours, theirs, strict=True))
+    least = np.minimum(ours[3], theirs[3])
+    moving = least.repeat(2, axis=1).repeat(2, axis=2)
+    luma = np.abs(luma) / (_MAX_LUMA + _LUMA_PER_SPREAD * moving)
+    spread = np.abs(spread) / (_MAX_SPREAD + _SPREAD_PER_SPREAD * least)
+    chroma = (chroma**2).sum(axis=1)
+    blocks = chroma.reshape(-1, 4, 2, 4, 2).mean(axis=(2, 4))
     # A copy without alpha is the picture on white, which says all where there is a picture on it.
     flattened = (ours[2].min(axis=(1, 2)) > _OPAQUE) | (theirs[2].min(axis=(1, 2)) > _OPAQUE)
-    flattened &= ours[0].std(axis=(1, 2)) > 2 * _MAX_LUMA
+    flattened &= ours[0].std(axis=(1, 2)) > _CONTRAST
     return (
-        (luma.mean(axis=(1, 2)) <= _MAX_LUMA**2)
-        & (luma_blocks <= _MAX_LUMA_BLOCK**2)
-        & (chroma.mean(axis=(1, 2, 3)) <= _MAX_CHROMA**2)
-        & (chroma_blocks <= _MAX_CHROMA_BLOCK**2)
-        & (spread.mean(axis=(1, 2)) <= _MAX_SPREAD**2)
-        & (flattened | (alpha.mean(axis=(1, 2)) <= _MAX_ALPHA**2))
+        (luma.max(axis=(1, 2)) <= 1)
+        & ((luma**2).mean(axis=(1, 2)) <= _MEAN_SHARE**2)
+        & (spread.max(axis=(1, 2)) <= 1)
+        & (chroma.max(axis=(1, 2)) <= _MAX_CHROMA**2)
+        & (blocks.max(axis=(1, 2)) <= _MAX_CHROMA_BLOCK**2)
+        & (chroma.mean(axis=(1, 2)) <= 2 * _MEAN_CHROMA**2)
+        & (flattened | ((alpha**2).mean(axis=(1, 2)) <= _MEAN_ALPHA**2))
     )
 
 
