@@ -13,7 +13,7 @@ picture that is symmetric from left to right, so that mirrored copies share them
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -149,7 +149,7 @@ def _match(ours: _Planes, theirs: _Planes) -> np.ndarray:
 _NUM_TABLES, _NUM_PROJECTIONS = 12, 10
 # Distances of coarse pictures, in 1/255: copies are 3 apart, 98 % of them at most 9 (measured on
 # known edits), and 99.9 % of distinct stickers at least 27.
-_STEP_WIDTH, _MAX_COARSE = 60.0, 24.0
+_STEP_WIDTH, _MAX_COARSE = 60.0, 16.0
 _WINDOW = 16  # neighbours in the order of a table that a fingerprint is compared with
 _CHUNK = 1 << 14
 
@@ -196,37 +196,41 @@ def _copies(prints: np.ndarray, active: np.ndarray) -> tuple[np.ndarray, np.ndar
         order = np.argsort(table)
         same = table[order] >> np.uint64(16)
         crowded[order[_WINDOW:][same[_WINDOW:] == same[:-_WINDOW]]] = True
-        found = np.concatenate(
-            [_codes(order, same, coarse, step) for step in range(1, _WINDOW + 1)]
-        )
-        fresh = np.setdiff1d(found, tested)
-        tested = np.union1d(tested, fresh)
-        pairs = active[np.stack(np.divmod(fresh, len(active)), axis=1)]
-        for start in range(0, len(pairs), _CHUNK):
-            some = pairs[start : start + _CHUNK]
-            copies.append(some[are_copies(prints[some[:, 0]], prints[some[:, 1]])])
+        fresh = _different(np.concatenate([*_codes(order, same, coarse)]))
+        fresh = fresh[~_contains(tested, fresh)]
+        tested = np.sort(np.concatenate([tested, fresh]))
+        for start in range(0, len(fresh), _CHUNK):
+            lower, higher = np.divmod(fresh[start : start + _CHUNK], len(active))
+            pairs = active[np.stack([lower, higher], axis=1)]
+            copies.append(pairs[are_copies(prints[pairs[:, 0]], prints[pairs[:, 1]])])
     return np.concatenate(copies), active[crowded]
 
 
-def _codes(order: np.ndarray, same: np.ndarray, coarse: np.ndarray, step: int) -> np.ndarray:
-    """Pairs `step` places apart that share a key and look alike, as lower * N + higher."""
-    at = np.flatnonzero(same[step:] == same[:-step])
-    first, second = order[at], order[at + step]
-    codes = np.minimum(first, second) * len(order) + np.maximum(first, second)
-    kept = [
-        codes[start : start + _CHUNK][_look_alike(coarse, first, second, start)]
-        for start in range(0, len(codes), _CHUNK)
-    ]
-    return np.unique(np.concatenate([np.empty(0, np.int64), *kept]))
+def _codes(order: np.ndarray, same: np.ndarray, coarse: np.ndarray) -> Iterator[np.ndarray]:
+    """Pairs near in the order of a table that share a key and look alike, as lower * N + higher."""
+    for step in range(1, _WINDOW + 1):
+        for start in range(0, len(order) - step, 16 * _CHUNK):
+            chunk = slice(start, min(start + 16 * _CHUNK, len(order) - step))
+            ahead = slice(chunk.start + step, chunk.stop + step)
+            at = np.flatnonzero(same[chunk] == same[ahead])
+            first, second = order[chunk][at], order[ahead][at]
+            alike = ((coarse[first] - coarse[second]) ** 2).sum(axis=1) <= _MAX_COARSE**2
+            first, second = first[alike], second[alike]
+            yield np.minimum(first, second) * len(order) + np.maximum(first, second)
 
 
-def _look_alike(
-    coarse: np.ndarray, first: np.ndarray, second: np.ndarray, start: int
-) -> np.ndarray:
-    """Whether the coarse pictures of a chunk of pairs are close."""
-    chunk = slice(start, start + _CHUNK)
-    distances = ((coarse[first[chunk]] - coarse[second[chunk]]) ** 2).sum(axis=1)
-    return distances <= _MAX_COARSE**2
+def _different(values: np.ndarray) -> np.ndarray:
+    """The different ones of `values`, sorted."""
+    ordered = np.sort(values)
+    return ordered[np.diff(ordered, prepend=-1) > 0]
+
+
+def _contains(ordered: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Which of `values` are in `ordered`, bool of the length of `values`."""
+    if not len(ordered):
+        return np.zeros(len(values), bool)
+    places = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)
+    return ordered[places] == values
 
 
 def _keys(prints: np.ndarray, active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
