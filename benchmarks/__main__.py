@@ -21,6 +21,7 @@ def main() -> None:
     from benchmarks.ablations import Ablations
     from benchmarks.common import machine
     from benchmarks.curriculum import CurriculumCost
+    from benchmarks.duplicates import Duplicates
     from benchmarks.export import ExportTime
     from benchmarks.goals import Goals
     from benchmarks.loading import Loading
@@ -38,6 +39,7 @@ def main() -> None:
         "sampling": Sampling,
         "loading": Loading,
         "curriculum": CurriculumCost,
+        "duplicates": Duplicates,
         "percentile": Percentile,
         "export": ExportTime,
         "ablations": Ablations,

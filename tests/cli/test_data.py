@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from rdtf.data.dataset import PreparedDataset
 from rdtf.stickers import Sticker
@@ -104,16 +103,20 @@ def test_prepare_caches_for_a_preset_unless_told_not_to(rdtf, tmp_path):
 # ----------------------------------------------------------------------------- inspect
 
 
-def test_inspect_reports_and_draws(rdtf, training_set, tmp_path):
-    sheet = tmp_path / "sheets" / "clips.png"
-    ended = rdtf("data", "inspect", training_set, "--json", "--sheet", sheet, "--verify")
+def test_inspect_writes_a_page(rdtf, training_set, tmp_path):
+    page = tmp_path / "pages" / "set.html"
+    ended = rdtf("data", "inspect", training_set, "--json", "-o", page, "--verify")
     assert ended.status == 0 and not ended.err
     report = json.dumps(ended.json)
-    assert "train" in report and "val" in report
-    with Image.open(sheet) as picture:
-        assert min(picture.size) > 64
-    people = rdtf("data", "inspect", training_set)
-    assert people.status == 0 and len(people.out.splitlines()) > 5
+    assert "train" in report and "val" in report and ended.json["page"] == str(page)
+    assert page.read_text().startswith("<!doctype html>")
+
+
+def test_inspect_writes_its_page_beside_the_set(rdtf, tmp_path):
+    rdtf("data", "synth", tmp_path / "set", "--count", 3, *SMALL)
+    people = rdtf("data", "inspect", tmp_path / "set")
+    assert people.status == 0 and len(people.out.splitlines()) >= 5
+    assert (tmp_path / "set.html").is_file()
 
 
 def test_inspect_finds_a_changed_shard(rdtf, refused, tmp_path):
@@ -159,8 +162,8 @@ MISTAKES = {
         *("data", "synth", "{file}/set", "--count", "2", "--files", "gif"),
     ),
     "holds no training set": ("data", "inspect", "{empty}"),
-    "must end with one of .png": ("data", "inspect", "{set}", "--sheet", "{tmp}/sheet.gif"),
-    "{file} can't be made": ("data", "inspect", "{set}", "--sheet", "{file}/sheet.png"),
+    "must end with one of .html": ("data", "inspect", "{set}", "-o", "{tmp}/page.png"),
+    "{file} can't be made": ("data", "inspect", "{set}", "-o", "{file}/page.html"),
 }
 
 

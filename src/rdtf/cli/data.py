@@ -186,38 +186,40 @@ class Prepare:
 
 @dataclass
 class Inspect:
-    """Show what is in a training set: counts, lengths, durations, what was skipped and why."""
+    """Show what is in a training set, as a page with pictures: DATA.html beside the folder.
+
+    Counts by stage, what was left out and why, histograms, colours, words of captions, duplicates,
+    contact sheets of concepts, and licences. The page is one file without scripts.
+
+    Example: rdtf data inspect DATA
+    """
 
     data: Positional[Path]
     """Folder made by `rdtf data prepare` or `rdtf data synth`."""
-    sheet: Annotated[Path | None, arg(aliases=["-o"])] = None
-    """Write a contact sheet of some clips to this PNG."""
-    clips: int = 8
-    """Clips of each split on the sheet."""
+    out: Annotated[Path | None, arg(aliases=["-o"])] = None
+    """The page (.html)."""
     seed: int = 0
     """Another seed shows other clips."""
     verify: bool = False
     """Check every shard against its hash."""
     json: bool = False
-    """Print the report as JSON."""
+    """Print the numbers as JSON."""
 
     def run(self) -> None:
         from rdtf.cli.output import check_output, show
         from rdtf.data.dataset import PreparedDataset
-        from rdtf.data.inspect import inspect_dataset, write_clip_sheet
+        from rdtf.data.inspect import inspect_dataset, write_page
 
-        if self.sheet is not None:
-            check_output(self.sheet, (".png",))
-        report = inspect_dataset(self.data, verify=self.verify)
-        if self.sheet is not None:
-            dataset = PreparedDataset(self.data)
-            write_clip_sheet(dataset, self.sheet, clips_per_split=self.clips, seed=self.seed)
-        if self.json:
-            show(report.to_dict(), True, "")
-            return
-        from rich.console import Console
-
-        Console().print(report.tables())
+        dataset = PreparedDataset(self.data)
+        folder = dataset.path.resolve()
+        page = self.out or folder.with_name(f"{folder.name}.html")
+        check_output(page, (".html",))
+        if self.verify:
+            dataset.verify()
+        report = inspect_dataset(dataset)
+        write_page(dataset, report, page, seed=self.seed)
+        values = {**report.to_dict(), "page": page}
+        show(values, self.json, f"{report.text()}\npage: {page}")
 
 
 def describe_summary(summary: object) -> str:

@@ -100,12 +100,15 @@ def _planes(prints: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.
     )
 
 
-# Root mean square differences, in steps of 1/255, that copies may have; measured on known edits.
-_MAX_LUMA, _MAX_LUMA_BLOCK = 6.0, 12.0
-_MAX_CHROMA, _MAX_CHROMA_BLOCK = 3.0, 8.0
-_MAX_ALPHA, _MAX_SPREAD = 8.0, 6.0
+# Differences, in 1/255, that copies may have; measured on known edits. Those of single cells grow
+# with the spread there: where things move, another choice of frames shows them elsewhere.
+_MAX_LUMA, _LUMA_PER_SPREAD = 16.0, 0.3
+_MAX_SPREAD, _SPREAD_PER_SPREAD = 4.0, 0.5
+_MEAN_SHARE = 0.2  # root mean square of the luma's differences in units of what is allowed
+_MAX_CHROMA, _MAX_CHROMA_BLOCK, _MEAN_CHROMA = 14.0, 8.0, 2.5
+_MEAN_ALPHA = 8.0
 _MAX_ASPECT = 6  # of 32 steps for twice as wide
-_OPAQUE = 250.0
+_OPAQUE, _CONTRAST = 250.0, 6.0
 
 
 def are_copies(first: np.ndarray, second: np.ndarray) -> np.ndarray:
@@ -120,19 +123,24 @@ _Planes = tuple[np.ndarray, ...]
 
 
 def _match(ours: _Planes, theirs: _Planes) -> np.ndarray:
-    luma, chroma, alpha, spread = ((a - b) ** 2 for a, b in zip(ours, theirs, strict=True))
-    luma_blocks = luma.reshape(-1, 4, 4, 4, 4).mean(axis=(2, 4)).max(axis=(1, 2))
-    chroma_blocks = chroma.sum(axis=1).reshape(-1, 4, 2, 4, 2).mean(axis=(2, 4)).max(axis=(1, 2))
+    luma, chroma, alpha, spread = (a - b for a, b in zip(ours, theirs, strict=True))
+    least = np.minimum(ours[3], theirs[3])
+    moving = least.repeat(2, axis=1).repeat(2, axis=2)
+    luma = np.abs(luma) / (_MAX_LUMA + _LUMA_PER_SPREAD * moving)
+    spread = np.abs(spread) / (_MAX_SPREAD + _SPREAD_PER_SPREAD * least)
+    chroma = (chroma**2).sum(axis=1)
+    blocks = chroma.reshape(-1, 4, 2, 4, 2).mean(axis=(2, 4))
     # A copy without alpha is the picture on white, which says all where there is a picture on it.
     flattened = (ours[2].min(axis=(1, 2)) > _OPAQUE) | (theirs[2].min(axis=(1, 2)) > _OPAQUE)
-    flattened &= ours[0].std(axis=(1, 2)) > 2 * _MAX_LUMA
+    flattened &= ours[0].std(axis=(1, 2)) > _CONTRAST
     return (
-        (luma.mean(axis=(1, 2)) <= _MAX_LUMA**2)
-        & (luma_blocks <= _MAX_LUMA_BLOCK**2)
-        & (chroma.mean(axis=(1, 2, 3)) <= _MAX_CHROMA**2)
-        & (chroma_blocks <= _MAX_CHROMA_BLOCK**2)
-        & (spread.mean(axis=(1, 2)) <= _MAX_SPREAD**2)
-        & (flattened | (alpha.mean(axis=(1, 2)) <= _MAX_ALPHA**2))
+        (luma.max(axis=(1, 2)) <= 1)
+        & ((luma**2).mean(axis=(1, 2)) <= _MEAN_SHARE**2)
+        & (spread.max(axis=(1, 2)) <= 1)
+        & (chroma.max(axis=(1, 2)) <= _MAX_CHROMA**2)
+        & (blocks.max(axis=(1, 2)) <= _MAX_CHROMA_BLOCK**2)
+        & (chroma.mean(axis=(1, 2)) <= 2 * _MEAN_CHROMA**2)
+        & (flattened | ((alpha**2).mean(axis=(1, 2)) <= _MEAN_ALPHA**2))
     )
 
 
@@ -141,7 +149,7 @@ def _match(ours: _Planes, theirs: _Planes) -> np.ndarray:
 _NUM_TABLES, _NUM_PROJECTIONS = 12, 10
 # Distances of coarse pictures, in 1/255: copies are 3 apart, 98 % of them at most 9 (measured on
 # known edits), and 99.9 % of distinct stickers at least 27.
-_STEP_WIDTH, _MAX_COARSE = 60.0, 24.0
+_STEP_WIDTH, _MAX_COARSE = 60.0, 16.0
 _WINDOW = 16  # neighbours in the order of a table that a fingerprint is compared with
 _CHUNK = 1 << 14
 
@@ -188,37 +196,41 @@ def _copies(prints: np.ndarray, active: np.ndarray) -> tuple[np.ndarray, np.ndar
         order = np.argsort(table)
         same = table[order] >> np.uint64(16)
         crowded[order[_WINDOW:][same[_WINDOW:] == same[:-_WINDOW]]] = True
-        found = np.concatenate(
-            [_codes(order, same, coarse, step) for step in range(1, _WINDOW + 1)]
-        )
-        fresh = np.setdiff1d(found, tested)
-        tested = np.union1d(tested, fresh)
-        pairs = active[np.stack(np.divmod(fresh, len(active)), axis=1)]
-        for start in range(0, len(pairs), _CHUNK):
-            some = pairs[start : start + _CHUNK]
-            copies.append(some[are_copies(prints[some[:, 0]], prints[some[:, 1]])])
+        fresh = _different(np.concatenate([*_codes(order, same, coarse)]))
+        fresh = fresh[~_contains(tested, fresh)]
+        tested = np.sort(np.concatenate([tested, fresh]))
+        for start in range(0, len(fresh), _CHUNK):
+            lower, higher = np.divmod(fresh[start : start + _CHUNK], len(active))
+            pairs = active[np.stack([lower, higher], axis=1)]
+            copies.append(pairs[are_copies(prints[pairs[:, 0]], prints[pairs[:, 1]])])
     return np.concatenate(copies), active[crowded]
 
 
-def _codes(order: np.ndarray, same: np.ndarray, coarse: np.ndarray, step: int) -> np.ndarray:
-    """Pairs `step` places apart that share a key and look alike, as lower * N + higher."""
-    at = np.flatnonzero(same[step:] == same[:-step])
-    first, second = order[at], order[at + step]
-    codes = np.minimum(first, second) * len(order) + np.maximum(first, second)
-    kept = [
-        codes[start : start + _CHUNK][_look_alike(coarse, first, second, start)]
-        for start in range(0, len(codes), _CHUNK)
-    ]
-    return np.unique(np.concatenate([np.empty(0, np.int64), *kept]))
+def _codes(order: np.ndarray, same: np.ndarray, coarse: np.ndarray) -> Iterator[np.ndarray]:
+    """Pairs near in the order of a table that share a key and look alike, as lower * N + higher."""
+    for step in range(1, _WINDOW + 1):
+        for start in range(0, len(order) - step, 16 * _CHUNK):
+            chunk = slice(start, min(start + 16 * _CHUNK, len(order) - step))
+            ahead = slice(chunk.start + step, chunk.stop + step)
+            at = np.flatnonzero(same[chunk] == same[ahead])
+            first, second = order[chunk][at], order[ahead][at]
+            alike = ((coarse[first] - coarse[second]) ** 2).sum(axis=1) <= _MAX_COARSE**2
+            first, second = first[alike], second[alike]
+            yield np.minimum(first, second) * len(order) + np.maximum(first, second)
 
 
-def _look_alike(
-    coarse: np.ndarray, first: np.ndarray, second: np.ndarray, start: int
-) -> np.ndarray:
-    """Whether the coarse pictures of a chunk of pairs are close."""
-    chunk = slice(start, start + _CHUNK)
-    distances = ((coarse[first[chunk]] - coarse[second[chunk]]) ** 2).sum(axis=1)
-    return distances <= _MAX_COARSE**2
+def _different(values: np.ndarray) -> np.ndarray:
+    """The different ones of `values`, sorted."""
+    ordered = np.sort(values)
+    return ordered[np.diff(ordered, prepend=-1) > 0]
+
+
+def _contains(ordered: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Which of `values` are in `ordered`, bool of the length of `values`."""
+    if not len(ordered):
+        return np.zeros(len(values), bool)
+    places = np.minimum(np.searchsorted(ordered, values), len(ordered) - 1)
+    return ordered[places] == values
 
 
 def _keys(prints: np.ndarray, active: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
