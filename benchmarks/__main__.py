@@ -21,11 +21,13 @@ def main() -> None:
     from benchmarks.ablations import Ablations
     from benchmarks.common import machine
     from benchmarks.curriculum import CurriculumCost
+    from benchmarks.duplicates import Duplicates
     from benchmarks.export import ExportTime
     from benchmarks.goals import Goals
     from benchmarks.loading import Loading
     from benchmarks.memory import Memory
     from benchmarks.percentile import Percentile
+    from benchmarks.pile import Pile
     from benchmarks.sampling import Sampling
     from benchmarks.throughput import Throughput
     from benchmarks.words import Words
@@ -37,10 +39,12 @@ def main() -> None:
         "sampling": Sampling,
         "loading": Loading,
         "curriculum": CurriculumCost,
+        "duplicates": Duplicates,
         "percentile": Percentile,
         "export": ExportTime,
         "ablations": Ablations,
         "words": Words,
+        "pile": Pile,
         "goals": Goals,
     }
     warnings.simplefilter("ignore")
@@ -49,7 +53,7 @@ def main() -> None:
     if arguments:
         chosen = [tyro.extras.subcommand_cli_from_dict(known, args=arguments, prog="benchmarks")]
     else:
-        slow = (Ablations, Words, Goals)  # they need data or minutes
+        slow = (Ablations, Words, Pile, Goals)  # they need data or minutes
         chosen = [kind() for kind in known.values() if kind not in slow]
     where, values = machine(default_device()), {}
     if not as_json:

@@ -74,7 +74,7 @@ class Words:
         )
 
     def _stills(self, canvas: int) -> tuple[Tensor, list[str]]:
-        from rdtf.data.sources import collect_folders
+        from rdtf.data.listing import collect_folders
         from rdtf.sampling.moving import to_pixels
         from rdtf.stickers import Sticker
         from rdtf.synthetic.characters import SyntheticStickers

@@ -84,9 +84,7 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
         temporary.mkdir(mode=0o700)
         yield temporary
         filled = True
-        _settle(temporary)
-        _replace_folder(path, temporary)
-        _fsync(path.parent)
+        publish_folder(temporary, path)
     except Exception as error:
         # In the block only a full disk is told like this: other errors may be about other files.
         if no_room(error) or (isinstance(error, OSError) and (filled or not temporary.exists())):
@@ -94,6 +92,14 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
         raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def publish_folder(folder: Path, path: Path) -> None:
+    """Rename the finished `folder` to `path` after all in it is on the disk; what was at `path`
+    is at `folder` then, or gone. Both must be on one file system."""
+    _settle(folder)
+    _replace_folder(path, folder)
+    _fsync(path.parent)
 
 
 def remove_leftovers(folder: Path, name: str = "") -> None:

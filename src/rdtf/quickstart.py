@@ -86,7 +86,10 @@ def quickstart(
     if not (data / "dataset.json").is_file():
         say(f"2/5 making {count} synthetic stickers")
         prepare(
-            SyntheticStickers(seed=seed, count=count, canvas=64, max_frames=12), data, canvas=64
+            SyntheticStickers(seed=seed, count=count, canvas=64, max_frames=12),
+            data,
+            canvas=64,
+            overwrite=True,  # what is left of a shorter or longer quickstart
         )
 
     # --------------------------------------------------------------------- train

@@ -4,7 +4,6 @@ import json
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from rdtf.data.dataset import PreparedDataset
 from rdtf.stickers import Sticker
@@ -61,7 +60,7 @@ def test_prepare_takes_what_it_can_and_names_the_rest(rdtf, tmp_path):
     clips = {clip.file.removeprefix("scraped/"): clip for clip in dataset.clips()}
     assert set(clips) == {
         *("red_disc.gif", "rolling_ball.webp", "small.png"),
-        *("one_frame.gif", "no_delay.gif", "long.webp"),
+        *("no_delay.gif", "long.webp"),
     }
     rows = [json.loads(line) for line in (dataset.path / "skipped.jsonl").open()]
     assert {row["file"].removeprefix("scraped/"): row["kind"] for row in rows} == {
@@ -69,12 +68,16 @@ def test_prepare_takes_what_it_can_and_names_the_rest(rdtf, tmp_path):
         "page.gif": "unreadable",
         "bomb.webp": "unreadable",
         "empty.webp": "unreadable",
+        "one_frame.gif": "too little information",
         "captions.jsonl:2": "caption line",
     }
-    assert ended.json["skipped"] == {"unreadable": 4, "caption line": 1}
+    assert ended.json["skipped"] == {
+        "unreadable": 4,
+        "caption line": 1,
+        "too little information": 1,
+    }
     assert clips["red_disc.gif"].captions == ("a red disc moves", "red disc")
     assert clips["rolling_ball.webp"].captions == ("rolling ball",)
-    assert clips["one_frame.gif"].num_frames == 1
     assert min(clips["no_delay.gif"].durations_ms) >= 20
     long = clips["long.webp"]
     assert (long.native_frames, long.num_frames, long.total_ms) == (200, 6, 4000)
@@ -83,7 +86,8 @@ def test_prepare_takes_what_it_can_and_names_the_rest(rdtf, tmp_path):
 def test_prepare_tells_people_what_was_skipped(rdtf, tmp_path):
     folder = mixed_folder(tmp_path / "scraped")
     ended = rdtf("data", "prepare", folder, tmp_path / "set", *SMALL, "--preset", "none")
-    assert "6 clips" in ended.out and "skipped 5: 4 unreadable, 1 caption line" in ended.out
+    assert "5 clips" in ended.out
+    assert "skipped 6: 4 unreadable, 1 caption line, 1 too little information" in ended.out
 
 
 def test_prepare_caches_for_a_preset_unless_told_not_to(rdtf, tmp_path):
@@ -99,16 +103,20 @@ def test_prepare_caches_for_a_preset_unless_told_not_to(rdtf, tmp_path):
 # ----------------------------------------------------------------------------- inspect
 
 
-def test_inspect_reports_and_draws(rdtf, training_set, tmp_path):
-    sheet = tmp_path / "sheets" / "clips.png"
-    ended = rdtf("data", "inspect", training_set, "--json", "--sheet", sheet, "--verify")
+def test_inspect_writes_a_page(rdtf, training_set, tmp_path):
+    page = tmp_path / "pages" / "set.html"
+    ended = rdtf("data", "inspect", training_set, "--json", "-o", page, "--verify")
     assert ended.status == 0 and not ended.err
     report = json.dumps(ended.json)
-    assert "train" in report and "val" in report
-    with Image.open(sheet) as picture:
-        assert min(picture.size) > 64
-    people = rdtf("data", "inspect", training_set)
-    assert people.status == 0 and len(people.out.splitlines()) > 5
+    assert "train" in report and "val" in report and ended.json["page"] == str(page)
+    assert page.read_text().startswith("<!doctype html>")
+
+
+def test_inspect_writes_its_page_beside_the_set(rdtf, tmp_path):
+    rdtf("data", "synth", tmp_path / "set", "--count", 3, *SMALL)
+    people = rdtf("data", "inspect", tmp_path / "set")
+    assert people.status == 0 and len(people.out.splitlines()) >= 5
+    assert (tmp_path / "set.html").is_file()
 
 
 def test_inspect_finds_a_changed_shard(rdtf, refused, tmp_path):
@@ -154,8 +162,8 @@ MISTAKES = {
         *("data", "synth", "{file}/set", "--count", "2", "--files", "gif"),
     ),
     "holds no training set": ("data", "inspect", "{empty}"),
-    "must end with one of .png": ("data", "inspect", "{set}", "--sheet", "{tmp}/sheet.gif"),
-    "{file} can't be made": ("data", "inspect", "{set}", "--sheet", "{file}/sheet.png"),
+    "must end with one of .html": ("data", "inspect", "{set}", "-o", "{tmp}/page.png"),
+    "{file} can't be made": ("data", "inspect", "{set}", "-o", "{file}/page.html"),
 }
 
 

@@ -29,7 +29,7 @@ def edit_head(folder: Path, change: Callable[[dict], object]) -> None:
 def test_clips_are_counted_by_split(dataset):
     train, val = dataset.clips("train"), dataset.clips("val")
     assert len(train) + len(val) == len(dataset) == len(dataset.clips()) == 5
-    assert [clip.index for clip in train + val] == list(range(5))
+    assert [clip.index for clip in [*train, *val]] == list(range(5))
     assert dataset.num_frames == sum(clip.num_frames for clip in dataset.clips())
     assert dataset.frame_offsets.tolist()[0] == 0 and len(dataset.frame_offsets) == 6
     assert len({clip.id for clip in dataset.clips()}) == 5

@@ -8,6 +8,7 @@ import pytest
 from webdataset.compat import WebDataset
 
 from rdtf.data.dataset import PreparedDataset
+from rdtf.data.filters import FilterOptions
 from rdtf.data.keyframes import decode_frames, encode_frames
 from rdtf.data.prepare import prepare
 from rdtf.errors import DataError, UserError
@@ -121,15 +122,16 @@ def test_little_motion_is_skipped_on_request_and_stills_are_not(tmp_path):
     save_gif(tmp_path / "in" / "square.gif", moving_square(4))
     kept = prepare(tmp_path / "in", tmp_path / "all", canvas=32, workers=0)
     assert kept.num_clips == 3
-    some = prepare(tmp_path / "in", tmp_path / "some", canvas=32, min_motion=0.05, workers=0)
-    assert some.num_clips == 2 and some.skipped == {"little motion": 1}
+    limit = FilterOptions(min_motion=0.05)
+    some = prepare(tmp_path / "in", tmp_path / "some", canvas=32, filters=limit, workers=0)
+    assert some.num_clips == 2 and some.skipped == {"nearly still": 1}
 
 
 def test_duplicates_stay_on_request(tmp_path):
     for name in ("a", "b"):
         save_webp(tmp_path / "in" / f"{name}.webp", soft_disc())
     assert prepare(tmp_path / "in", tmp_path / "one", canvas=32).num_clips == 1
-    assert prepare(tmp_path / "in", tmp_path / "two", canvas=32, dedupe=False).num_clips == 2
+    assert prepare(tmp_path / "in", tmp_path / "two", canvas=32, duplicates="keep").num_clips == 2
 
 
 def test_synthetic_stickers_are_an_input_too(tmp_path):
@@ -201,13 +203,15 @@ def test_nothing_is_left_behind_when_nothing_can_be_used(tmp_path):
         {"max_frames": 100_000},
         {"keyframe_method": "random"},
         {"val_fraction": 1.5},
-        {"min_motion": -1},
+        {"filters": FilterOptions(min_motion=-1)},
         {"workers": -2},
     ],
     ids=str,
 )
 def test_options_that_make_no_sense_are_refused(sticker_folder, tmp_path, options):
-    with pytest.raises(UserError, match=next(iter(options)).removeprefix("keyframe_")):
+    named = {"keyframe_method": "method", "filters": "min_motion"}
+    (name,) = options
+    with pytest.raises(UserError, match=named.get(name, name)):
         prepare(sticker_folder, tmp_path / "out", **options)
     assert not (tmp_path / "out").exists()
 

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdtf.data.sources import caption_from_name, clean_captions, collect_folders, split_concepts
+from rdtf.data.listing import collect_folders
+from rdtf.data.sources import caption_from_name, clean_captions, split_concepts
 from rdtf.errors import ConfigError, UserError
 
 from .stickers import moving_square, save_webp, soft_disc, write_rows

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
+    from rdtf.data.captions import CaptionOptions
+    from rdtf.data.filters import FilterOptions
     from rdtf.training.config import TrainConfig
 
 
@@ -82,14 +84,32 @@ class Prepare:
     """Best approximation in time, or equal spacing."""
     val_fraction: float = 0.1
     """Share of concepts held out for validation."""
-    min_motion: float = 0.0
-    """Skip animated stickers that move less than this (0 to 1)."""
-    keep_duplicates: bool = False
-    """Keep stickers whose pixels are equal."""
+    min_motion: float = 0.002
+    """Drop animated stickers that move less than this (0 to 1)."""
+    keep_all: bool = False
+    """Keep blank, nearly still, very long and text-heavy stickers too."""
+    cut_background: bool = False
+    """Make an even white or black background, or a drawn checkerboard, transparent."""
+    duplicates: Literal["near", "exact", "keep"] = "near"
+    """Drop stickers that look like an earlier one, whose pixels are equal, or none."""
+    captioner: str | None = None
+    """Hugging Face image-text model that captions stickers of which only the name is known."""
+    trigger: str = ""
+    """Word in front of every caption."""
+    word_drop: float = 0.0
+    """Chance of each word to be missing in one more variant of each caption."""
+    paraphrases: Path | None = None
+    """JSON file as {"cat": ["kitten", "kitty"]}: one more variant of each caption."""
+    add_phrases: bool = False
+    """One more variant of each caption with what is known of motion and emotion."""
+    sprite: str | None = None
+    """Frame size of sprite sheets, as 32x48: stills that are sheets of it become clips."""
     seed: int = 0
     """Settles which concepts are held out."""
     workers: int | None = None
-    """Processes; default: one per processor."""
+    """Processes; default: one per processor. 0: this one, unprotected from files that crash it."""
+    engine: Literal["pool", "ray"] = "pool"
+    """Processes of this machine, or a Ray cluster (RAY_ADDRESS; else a local one is started)."""
     preset: str = "nano"
     """Also cache frames and text states for this preset ("none": on first training)."""
     overwrite: bool = False
@@ -113,8 +133,11 @@ class Prepare:
             max_frames=self.max_frames,
             keyframe_method=self.key_frames,
             val_fraction=self.val_fraction,
-            min_motion=self.min_motion,
-            dedupe=not self.keep_duplicates,
+            filters=self._filters(),
+            duplicates=self.duplicates,
+            captions=self._captions(),
+            sprite=parse_size_px(self.sprite),
+            engine=self.engine,
             seed=self.seed,
             workers=self.workers,
             overwrite=self.overwrite,
@@ -124,6 +147,24 @@ class Prepare:
 
             open_stores(out, config)
         show(summary.to_dict(), self.json, describe_summary(summary))
+
+    def _filters(self) -> FilterOptions | None:
+        from rdtf.data.filters import FilterOptions
+        from rdtf.errors import UserError
+
+        if not self.keep_all:
+            return FilterOptions(min_motion=self.min_motion, cut_background=self.cut_background)
+        if self.cut_background:
+            raise UserError("--cut-background is one of the filters that --keep-all turns off")
+        return None
+
+    def _captions(self) -> CaptionOptions:
+        from rdtf.data.captions import CaptionOptions, read_paraphrases
+
+        paraphrases = {} if self.paraphrases is None else read_paraphrases(self.paraphrases)
+        return CaptionOptions(
+            self.captioner, self.trigger, self.word_drop, paraphrases, self.add_phrases
+        )
 
     def _preset_config(self) -> TrainConfig:
         """Refuses what could not be cached in the end, before hours of preparing."""
@@ -145,38 +186,40 @@ class Prepare:
 
 @dataclass
 class Inspect:
-    """Show what is in a training set: counts, lengths, durations, what was skipped and why."""
+    """Show what is in a training set, as a page with pictures: DATA.html beside the folder.
+
+    Counts by stage, what was left out and why, histograms, colours, words of captions, duplicates,
+    contact sheets of concepts, and licences. The page is one file without scripts.
+
+    Example: rdtf data inspect DATA
+    """
 
     data: Positional[Path]
     """Folder made by `rdtf data prepare` or `rdtf data synth`."""
-    sheet: Annotated[Path | None, arg(aliases=["-o"])] = None
-    """Write a contact sheet of some clips to this PNG."""
-    clips: int = 8
-    """Clips of each split on the sheet."""
+    out: Annotated[Path | None, arg(aliases=["-o"])] = None
+    """The page (.html)."""
     seed: int = 0
     """Another seed shows other clips."""
     verify: bool = False
     """Check every shard against its hash."""
     json: bool = False
-    """Print the report as JSON."""
+    """Print the numbers as JSON."""
 
     def run(self) -> None:
         from rdtf.cli.output import check_output, show
         from rdtf.data.dataset import PreparedDataset
-        from rdtf.data.inspect import inspect_dataset, write_clip_sheet
+        from rdtf.data.inspect import inspect_dataset, write_page
 
-        if self.sheet is not None:
-            check_output(self.sheet, (".png",))
-        report = inspect_dataset(self.data, verify=self.verify)
-        if self.sheet is not None:
-            dataset = PreparedDataset(self.data)
-            write_clip_sheet(dataset, self.sheet, clips_per_split=self.clips, seed=self.seed)
-        if self.json:
-            show(report.to_dict(), True, "")
-            return
-        from rich.console import Console
-
-        Console().print(report.tables())
+        dataset = PreparedDataset(self.data)
+        folder = dataset.path.resolve()
+        page = self.out or folder.with_name(f"{folder.name}.html")
+        check_output(page, (".html",))
+        if self.verify:
+            dataset.verify()
+        report = inspect_dataset(dataset)
+        write_page(dataset, report, page, seed=self.seed)
+        values = {**report.to_dict(), "page": page}
+        show(values, self.json, f"{report.text()}\npage: {page}")
 
 
 def describe_summary(summary: object) -> str:
@@ -294,6 +337,18 @@ class Bundle:
             overwrite=self.overwrite,
         )
         show(summary.to_dict(), self.json, describe(summary))
+
+
+def parse_size_px(text: str | None) -> tuple[int, int] | None:
+    """`32x48` -> (32, 48)."""
+    from rdtf.errors import UserError
+
+    if text is None:
+        return None
+    width, _, height = text.lower().partition("x")
+    if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+        raise UserError(f"sprite {text!r} is no frame size; say for example 32x48")
+    return int(width), int(height)
 
 
 def parse_size(text: str) -> int:

@@ -10,10 +10,12 @@ from typing import Any, SupportsIndex
 
 import numpy as np
 
-from rdtf.data.sources import Skipped, SourceItem, clean_captions, collect_folders
+from rdtf.data.decode import open_item
+from rdtf.data.listing import collect_folders
+from rdtf.data.sources import Skipped, SourceItem, clean_captions
 from rdtf.errors import ConfigError, StickerError, UserError
 from rdtf.fileio import atomic_folder
-from rdtf.stickers import Sticker, probe, read_sticker
+from rdtf.stickers import DEFAULT_BUDGET, LottieFile, Sticker
 from rdtf.synthetic import (
     animate,
     as_shown,
@@ -156,12 +158,14 @@ class AnimatedStills:
         if number in self._unusable:
             return None
         item = self.items[number]
-        assert item.path is not None
         try:
-            frames = probe(item.path).num_frames
-            if frames > 1:
+            opened = open_item(item, DEFAULT_BUDGET)
+            if (frames := opened.num_frames) > 1:
                 raise _NoStillError("animated", f"{frames} frames; only stills are set in motion")
-            still = read_sticker(item.path).fit_canvas(self.canvas)
+            if isinstance(opened, LottieFile):
+                still = Sticker(opened.render(0, self.canvas)[None], np.array([100]))
+            else:
+                still = opened.fit_canvas(self.canvas)
             if not still.frames[..., 3].any():
                 raise _NoStillError("empty", "nothing but transparent pixels")
         except _NoStillError as error:

@@ -220,25 +220,25 @@ def _encoded(
     from rdtf.data.pool import track
 
     results = ordered_map(
-        partial(_encode_clip, dataset.path, dataset.canvas, canvas),
+        partial(_encode_clip, dataset.address, dataset.canvas, canvas),
         clips,
         workers=default_workers(len(clips)) if workers is None else workers,
-        crashed=_crashed,
+        failed=_failed,
     )
     return track(results, "bundling", len(clips))
 
 
-def _crashed(clip: Clip) -> list[tuple[bytes, float | None]]:
+def _failed(clip: Clip, _: str) -> list[tuple[bytes, float | None]]:
     raise DataError(f"the codec crashed on clip {clip.id}; prepare the training set without it")
 
 
 def _encode_clip(
-    path: Path, from_canvas: int, canvas: int, clip: Clip
+    address: str, from_canvas: int, canvas: int, clip: Clip
 ) -> list[tuple[bytes, float | None]]:
     from rdtf.data.dataset import read_clip_frames
     from rdtf.stickers.canvas import fit_frame
 
-    frames = read_clip_frames(path, clip, from_canvas)
+    frames = read_clip_frames(address, clip, from_canvas)
     if from_canvas != canvas:
         frames = np.stack(
             [fit_frame(f, canvas, canvas, crisp=canvas > from_canvas) for f in frames]

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -23,9 +22,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from rdtf.data.dataset import Clip, PreparedDataset, read_clip_frames
+from rdtf.data.dataset import Clip, PreparedDataset, read_clip_frames, user_cache_folder
 from rdtf.data.pool import default_workers, ordered_map, track
-from rdtf.data.shards import CACHE_FOLDER, RowWriter, json_bytes, open_rows
+from rdtf.data.shards import CACHE_FOLDER, RowWriter, open_rows
 from rdtf.errors import DataError, UserError
 from rdtf.fileio import atomic_folder, ensure_folder, read_json, write_json
 
@@ -60,11 +59,6 @@ def build_once(
             build(folder)
             write_json(folder / META_FILE, meta)
         return open_cache(parent / name)
-
-
-def user_cache_folder() -> Path:
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "rdtf"
 
 
 def _try_open(
@@ -167,19 +161,19 @@ def iterate_pixels(
     if workers is None:
         workers = default_workers(len(clips) // 8)  # reading a clip back costs little
     results = ordered_map(
-        partial(_load_reduced, folder=dataset.path, stored=dataset.canvas, canvas=canvas),
+        partial(_load_reduced, address=dataset.address, stored=dataset.canvas, canvas=canvas),
         clips,
         workers=workers,
-        crashed=_crashed,
+        failed=_failed,
     )
     return track(results, f"frames at {canvas} pixels", len(clips), show=progress)
 
 
-def _load_reduced(clip: Clip, folder: Path, stored: int, canvas: int) -> np.ndarray:
-    return reduce_premultiplied(read_clip_frames(folder, clip, stored), canvas)
+def _load_reduced(clip: Clip, address: str, stored: int, canvas: int) -> np.ndarray:
+    return reduce_premultiplied(read_clip_frames(address, clip, stored), canvas)
 
 
-def _crashed(clip: Clip) -> np.ndarray:
+def _failed(clip: Clip, _: str) -> np.ndarray:
     raise DataError(f"the decoder crashed on clip {clip.id}; prepare the training set again")
 
 
@@ -306,16 +300,24 @@ if TYPE_CHECKING:
 
 _STATES_FILE = "states.safetensors"
 _OFFSETS_FILE = "offsets.safetensors"
-_CAPTIONS_FILE = "captions.json"
+_KEYS_FILE = "keys.safetensors"
+_ROWS_FILE = "rows.safetensors"
 
 
 class TextCache:
-    """Token states of captions, float16, without padding."""
+    """Token states of captions, float16, without padding.
 
-    def __init__(self, captions: list[str], states: np.ndarray, offsets: np.ndarray) -> None:
-        if len(offsets) != len(captions) + 1 or offsets[-1] != len(states):
+    Captions are found by a 64-bit hash, in a file that is mapped into memory: a table of millions
+    of texts would take gigabytes.
+    """
+
+    def __init__(
+        self, keys: np.ndarray, rows: np.ndarray, states: np.ndarray, offsets: np.ndarray
+    ) -> None:
+        if not len(offsets) - 1 == len(rows) == len(keys) or offsets[-1] != len(states):
             raise DataError("text cache holds another number of captions than it says")
-        self._rows = {caption: row for row, caption in enumerate(captions)}
+        self._keys = keys
+        self._rows = rows
         self._states = states
         self._offsets = offsets
 
@@ -323,7 +325,13 @@ class TextCache:
         return len(self._rows)
 
     def __contains__(self, caption: str) -> bool:
-        return caption in self._rows
+        return self._row(caption) is not None
+
+    def _row(self, caption: str) -> int | None:
+        key = _caption_key(caption)
+        place = int(np.searchsorted(self._keys, key))
+        found = place < len(self._keys) and self._keys[place] == key
+        return int(self._rows[place]) if found else None
 
     @property
     def width(self) -> int:
@@ -340,9 +348,8 @@ class TextCache:
         Raises:
             DataError: the training set has no such caption.
         """
-        if caption not in self._rows:
+        if (row := self._row(caption)) is None:
             raise DataError(f"caption {caption!r} is not in the text cache")
-        row = self._rows[caption]
         return self._states[self._offsets[row] : self._offsets[row + 1]]
 
 
@@ -369,14 +376,23 @@ def ensure_text_cache(
                     lengths.append(len(tokens))
         with RowWriter(folder / _OFFSETS_FILE, (), "int64") as writer:
             writer.append(np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
-        (folder / _CAPTIONS_FILE).write_bytes(json_bytes(captions))
+        keys = np.array([_caption_key(caption) for caption in captions], np.int64)
+        for name, values in ((_KEYS_FILE, np.sort(keys)), (_ROWS_FILE, np.argsort(keys))):
+            with RowWriter(folder / name, (), "int64") as writer:
+                writer.append(values)
 
     def open_cache(folder: Path) -> TextCache:
-        captions = read_json(folder / _CAPTIONS_FILE, "captions of the text cache")
-        states, offsets = open_rows(folder / _STATES_FILE), open_rows(folder / _OFFSETS_FILE)
-        return TextCache(captions, states, offsets)
+        names = (_KEYS_FILE, _ROWS_FILE, _STATES_FILE, _OFFSETS_FILE)
+        return TextCache(*(open_rows(folder / name) for name in names))
 
-    return build_once(dataset, "text", {"encoder": encoder.fingerprint}, build, open_cache)
+    identity = {"encoder": encoder.fingerprint, "lookup": "sha256"}
+    return build_once(dataset, "text", identity, build, open_cache)
+
+
+def _caption_key(caption: str) -> int:
+    """int64; two captions share one with a chance of 1 in 2**64."""
+    digest = hashlib.sha256(caption.encode("utf-8", "replace")).digest()
+    return int.from_bytes(digest[:8], "little", signed=True)
 
 
 def _encode(encoder: TextEncoder, captions: list[str]) -> list[np.ndarray]:

@@ -1,154 +1,44 @@
-"""A prepared training set, opened and checked."""
+"""A prepared training set, opened and checked: on a local disk, or at any fsspec address.
+
+Opening reads an index of fixed-size records (`rdtf.data.shards.index_rows`, mapped into memory);
+what else is known of a clip is read from `clips.jsonl` when it is asked for. So a million clips are
+open in a second and take little memory.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, overload
 
 import numpy as np
 
-from rdtf.data.keyframes import (
-    FEATURE_SIZE,
-    MAX_CANVAS,
-    MAX_FRAMES,
-    KeyFrames,
-    Method,
-    candidate_frames,
-    choose_key_frames,
-    decode_frames,
-    encode_frames,
-    frame_feature,
-    without_hidden_colour,
-)
+from rdtf.data.keyframes import MAX_CANVAS, MAX_FRAMES, decode_frames
 from rdtf.data.shards import (
     CLIPS_FILE,
     DATASET_FORMAT,
     DATASET_VERSION,
     HEAD_FILE,
+    INDEX_FILE,
     SHARDS_FOLDER,
     Location,
     content_fingerprint,
+    index_rows,
 )
-from rdtf.data.sources import SPLITS, Skipped, SourceItem, Split, describe_synthetic
+from rdtf.data.sources import SPLITS, Split
 from rdtf.errors import DataError, UserError
-from rdtf.fileio import read_json
-from rdtf.stickers import Budget, LottieFile, Sticker, read_sticker
+from rdtf.fileio import ensure_folder, read_json, write_bytes
+from rdtf.stickers import Sticker
 
-if TYPE_CHECKING:
-    from rdtf.synthetic.characters import SyntheticStickers
-
-_LOTTIE_SUFFIXES = (".tgs", ".json")
-
-
-@dataclass(frozen=True)
-class ClipOptions:
-    """How a sticker becomes a clip; see `rdtf.data.prepare.prepare`."""
-
-    canvas: int
-    max_frames: int
-    keyframe_method: Method
-    min_motion: float
-    budget: Budget
-
-
-@dataclass(frozen=True)
-class PreparedClip:
-    """A sticker as it goes into a shard; `pixels` is its frames as an animated lossless WebP."""
-
-    item: SourceItem
-    durations_ms: tuple[int, ...]
-    native_frames: int
-    motion: float
-    pixel_hash: str
-    pixels: bytes
-
-
-def prepare_item(
-    item: SourceItem, options: ClipOptions, synthetic: SyntheticStickers | None = None
-) -> PreparedClip | Skipped:
-    """Prepare one sticker, or say why it is left out."""
-    try:
-        if item.path is None:
-            assert synthetic is not None
-            sticker = synthetic[int(item.file.rpartition("/")[2])]
-            return _finish(describe_synthetic(item, sticker), *_shorten(sticker, options), options)
-        if item.path.suffix.lower() in _LOTTIE_SUFFIXES:
-            file = LottieFile.open(item.path, options.budget)
-            item = _with_missing(item, file.info.not_drawn)
-            return _finish(item, *_render_lottie(file, options), options)
-        sticker = read_sticker(item.path, budget=options.budget)
-        return _finish(item, *_shorten(sticker, options), options)
-    except Exception as error:  # a stranger's file must never end a run over a million others
-        return Skipped(item.file, "unreadable", _reason(error, item))
-
-
-def _reason(error: Exception, item: SourceItem) -> str:
-    """What went wrong, without the name of the file, so that equal reasons can be counted."""
-    if not isinstance(error, UserError):
-        return f"{type(error).__name__}: {error}"
-    return str(error).removeprefix(f"{item.path}: ")
-
-
-def _shorten(sticker: Sticker, options: ClipOptions) -> tuple[Sticker, KeyFrames, int]:
-    """The key frames of `sticker`, how they were chosen, and how many frames it had."""
-    candidates, durations_ms = candidate_frames(sticker.durations_ms)
-    features = np.stack([frame_feature(sticker.frames[index]) for index in candidates])
-    keys = choose_key_frames(
-        features, durations_ms, options.max_frames, method=options.keyframe_method
-    )
-    chosen = sticker.select(candidates[keys.indices]).with_durations(keys.durations_ms)
-    return chosen.fit_canvas(options.canvas), keys, sticker.num_frames
-
-
-def _with_missing(item: SourceItem, not_drawn: tuple[str, ...]) -> SourceItem:
-    """`item` that names what of it is not drawn, if there is anything."""
-    if not not_drawn:
-        return item
-    return replace(item, attributes={**item.attributes, "not_drawn": list(not_drawn)})
-
-
-def _render_lottie(file: LottieFile, options: ClipOptions) -> tuple[Sticker, KeyFrames, int]:
-    """As `_shorten`; only the key frames of vector graphics are drawn at full size."""
-    candidates, durations_ms = candidate_frames(file.info.durations_ms)
-    small = (file.render(int(index), FEATURE_SIZE) for index in candidates)
-    features = np.stack([frame_feature(frame) for frame in small])
-    keys = choose_key_frames(
-        features, durations_ms, options.max_frames, method=options.keyframe_method
-    )
-    frames = [file.render(int(index), options.canvas) for index in candidates[keys.indices]]
-    return Sticker(np.stack(frames), keys.durations_ms), keys, file.num_frames
-
-
-def _finish(
-    item: SourceItem, sticker: Sticker, keys: KeyFrames, native_frames: int, options: ClipOptions
-) -> PreparedClip | Skipped:
-    if not sticker.frames[..., 3].any():
-        missing = item.attributes.get("not_drawn")
-        why = "every frame is fully transparent"
-        return Skipped(item.file, "empty", f"it needs {', '.join(missing)}" if missing else why)
-    if native_frames > 1 and keys.motion < options.min_motion:
-        limit = f"less than the limit of {options.min_motion:g}"
-        return Skipped(item.file, "little motion", f"motion is {keys.motion:.5f}, {limit}")
-    frames, durations_ms = _merge_equal(without_hidden_colour(sticker.frames), sticker.durations_ms)
-    return PreparedClip(
-        item=item,
-        durations_ms=tuple(int(duration) for duration in durations_ms),
-        native_frames=native_frames,
-        motion=keys.motion,
-        pixel_hash=hashlib.sha256(frames.tobytes()).hexdigest(),
-        pixels=encode_frames(frames, durations_ms),
-    )
-
-
-def _merge_equal(frames: np.ndarray, durations_ms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Equal neighbours become one frame that is shown as long as both."""
-    changed = np.any(frames[1:] != frames[:-1], axis=(1, 2, 3))
-    first = np.flatnonzero(np.concatenate([[True], changed]))
-    return frames[first], np.add.reduceat(durations_ms, first)
+# Up to this size clips.jsonl is hashed whenever the set is opened; beyond, by `verify` alone.
+_ALWAYS_HASHED_BYTES = 64 * 2**20
+_PREPARE_AGAIN = "prepare the training set again"
+_ADDRESS = re.compile(r"([A-Za-z][\w+.-]+):/+(.*)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -162,6 +52,7 @@ class Clip:
         durations_ms: one per key frame, each >= 1.
         native_frames: frames that the file had.
         motion: root mean square change about the best single frame, 0 to 1.
+        statistics: measures of difficulty, see `rdtf.data.filters.statistics`.
     """
 
     index: int
@@ -178,6 +69,7 @@ class Clip:
     attribution: str | None
     attributes: Mapping[str, Any]
     location: Location
+    statistics: Mapping[str, float]
 
     @property
     def num_frames(self) -> int:
@@ -188,59 +80,85 @@ class Clip:
         return sum(self.durations_ms)
 
 
-_PREPARE_AGAIN = "prepare the training set again"
-
-
 class PreparedDataset:
     """Read a training set that `prepare` has made. Small, and safe to send to other processes.
+
+    Args:
+        path: its folder, or an address that fsspec opens, such as `s3://bucket/set`: the index is
+            copied into the user's cache folder then, and clips are read where they are.
 
     Raises:
         DataError: the folder is missing, of another version, or damaged.
     """
 
     def __init__(self, path: Path | str) -> None:
-        self.path = Path(path)
-        self.head = _read_head(self.path)
+        # A `Path` has made one slash of two.
+        match = _ADDRESS.fullmatch(str(path))
+        #: Folder or address of the shards.
+        self.address = str(path) if match is None else f"{match[1]}://{match[2]}"
+        #: Folder of dataset.json and clips.jsonl.
+        self.path = Path(path) if match is None else _mirrored(self.address)
+        self.head = _read_head(self.path, is_local=match is None)
         self.canvas: int = self.head["canvas"]
         self.max_frames: int = self.head["max_frames"]
         self.fingerprint: str = self.head["fingerprint"]
-        self._clips = _read_clips(self.path, self.head)
-        counts = [clip.num_frames for clip in self._clips]
+        self._index = _open_index(self.path, self.head)
         # Frames of clip i are rows frame_offsets[i] to frame_offsets[i + 1] of the caches.
+        counts = self._index["num_frames"]
         self.frame_offsets: np.ndarray = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return PreparedDataset, (self.address,)
+
     def __len__(self) -> int:
-        return len(self._clips)
+        return len(self._index)
 
     def __repr__(self) -> str:
-        return f"PreparedDataset({str(self.path)!r}, {len(self)} clips, canvas {self.canvas})"
+        return f"PreparedDataset({self.address!r}, {len(self)} clips, canvas {self.canvas})"
 
     @property
     def num_frames(self) -> int:
         return int(self.frame_offsets[-1])
 
     def clip(self, index: int) -> Clip:
-        return self._clips[index]
+        with (self.path / CLIPS_FILE).open("rb") as file:
+            file.seek(int(self._index["line"][index]))
+            return self._parse(index, file.readline())
 
-    def clips(self, split: Split | None = None) -> list[Clip]:
+    def clips(self, split: Split | None = None) -> Clips:
         """The clips of one split, or all, in a fixed order."""
         if split is not None and split not in SPLITS:
             raise DataError(f"split {split!r} is unknown; use one of {SPLITS}")
-        return [clip for clip in self._clips if split in (None, clip.split)]
+        if split is None:
+            return Clips(self, np.arange(len(self)))
+        return Clips(self, np.flatnonzero(self._index["split"] == SPLITS.index(split)))
+
+    def concepts(self, split: Split) -> tuple[np.ndarray, np.ndarray]:
+        """Clips grouped by concept, to draw a concept first and then one of its clips.
+
+        Returns:
+            indices: int64 [N], the clips of `split`, those of a concept one after another.
+            edges: int64 [C + 1]: concept c has the clips `indices[edges[c]:edges[c + 1]]`.
+        """
+        indices = self.clips(split).indices
+        keys = self._index["concept"][indices]
+        order = np.argsort(keys, kind="stable")
+        starts = np.flatnonzero(np.diff(keys[order], prepend=keys[order[:1]] ^ np.uint64(1)))
+        return indices[order], np.append(starts, len(indices))
 
     def captions(self) -> list[str]:
         """All different captions, in a fixed order."""
-        return list(dict.fromkeys(text for clip in self._clips for text in clip.captions))
+        return list(dict.fromkeys(text for clip in self.clips() for text in clip.captions))
 
     def read_frames(self, index: int) -> np.ndarray:
         """Straight RGBA uint8 [F,S,S,4] of one clip."""
-        return read_clip_frames(self.path, self._clips[index], self.canvas)
+        return read_clip_frames(self.address, self.clip(index), self.canvas)
 
     def read_sticker(self, index: int) -> Sticker:
         """One clip as a `Sticker`, with its captions and licence."""
-        clip = self._clips[index]
+        clip = self.clip(index)
         return Sticker(
-            frames=self.read_frames(index),
+            frames=read_clip_frames(self.address, clip, self.canvas),
             durations_ms=np.array(clip.durations_ms),
             captions=clip.captions,
             source=clip.source,
@@ -250,27 +168,117 @@ class PreparedDataset:
         )
 
     def verify(self) -> None:
-        """Hash every shard: a `DataError` names the first that is not as it was written."""
+        """Hash everything: a `DataError` names the first file that is not as it was written."""
+        _check_rows(self.path, self.head)
         for shard in self.head["shards"]:
-            path = self.path / shard["file"]
-            with path.open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != shard["sha256"]:
-                    raise DataError(f"shard {path} has changed; {_PREPARE_AGAIN}")
+            with _open(f"{self.address}/{shard['file']}") as file:
+                digest = hashlib.sha256()
+                while block := file.read(2**20):
+                    digest.update(block)
+            if digest.hexdigest() != shard["sha256"]:
+                raise DataError(
+                    f"shard {self.address}/{shard['file']} has changed; {_PREPARE_AGAIN}"
+                )
+
+    def _parse(self, index: int, line: bytes) -> Clip:
+        try:
+            return _parse_clip(index, json.loads(line))
+        except (KeyError, TypeError, ValueError) as error:
+            where = f"{self.path / CLIPS_FILE}:{index + 1}"
+            raise DataError(f"{where} is damaged: {error}; {_PREPARE_AGAIN}") from error
+
+    def _read(self, indices: np.ndarray) -> Iterator[Clip]:
+        """The clips of ascending numbers, in one pass through the file."""
+        with (self.path / CLIPS_FILE).open("rb") as file:
+            following = -1
+            for index in indices.tolist():
+                if index != following:
+                    file.seek(int(self._index["line"][index]))
+                yield self._parse(index, file.readline())
+                following = index + 1
 
 
-def read_clip_frames(folder: Path, clip: Clip, canvas: int) -> np.ndarray:
-    """Straight RGBA uint8 [F,S,S,4] of one clip of the training set in `folder`."""
-    path = folder / clip.location.shard
-    try:
-        with path.open("rb") as file:
+class Clips(Sequence[Clip]):
+    """Some clips of a training set, read when they are asked for.
+
+    Attributes:
+        indices: int64 [N], their numbers in the training set, ascending.
+        num_frames: int64 [N], frames of each.
+    """
+
+    def __init__(self, dataset: PreparedDataset, indices: np.ndarray) -> None:
+        self._dataset = dataset
+        self.indices = indices
+        self.num_frames = np.diff(dataset.frame_offsets)[indices]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def __iter__(self) -> Iterator[Clip]:
+        return self._dataset._read(self.indices)
+
+    @overload
+    def __getitem__(self, place: int) -> Clip: ...
+    @overload
+    def __getitem__(self, place: slice) -> Clips: ...
+    def __getitem__(self, place: int | slice) -> Clip | Clips:
+        if isinstance(place, slice):
+            return Clips(self._dataset, self.indices[place])
+        return self._dataset.clip(int(self.indices[place]))
+
+
+def read_clip_frames(address: Path | str, clip: Clip, canvas: int) -> np.ndarray:
+    """Straight RGBA uint8 [F,S,S,4] of one clip of the training set at `address`."""
+    path = f"{address}/{clip.location.shard}"
+    with _open(path) as file:
+        try:
             file.seek(clip.location.offset)
             data = file.read(clip.location.num_bytes)
-    except OSError as error:
-        raise DataError(f"shard {path} can't be read: {error.strerror}") from error
+        except OSError as error:
+            raise DataError(f"shard {path} can't be read: {error.strerror or error}") from error
     return decode_frames(data, clip.num_frames, canvas, f"clip {clip.id} in {path}")
 
 
-def _read_head(path: Path) -> dict[str, Any]:
+def user_cache_folder() -> Path:
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "rdtf"
+
+
+# ------------------------------------------------------------------------ other addresses
+
+
+def _open(path: str) -> Any:
+    """A file of a folder or of an address, for reading bytes of any part of it."""
+    try:
+        if "://" not in path:
+            return Path(path).open("rb")
+        import fsspec
+
+        # A clip is one short stretch: reading ahead would fetch megabytes for each.
+        system, place = fsspec.url_to_fs(path)
+        return system.open(place, "rb", cache_type="none")
+    except (OSError, ImportError, ValueError) as error:
+        raise DataError(f"{path} can't be read: {error}") from error
+
+
+def _mirrored(address: str) -> Path:
+    """A local folder with all but the shards of a training set elsewhere, as it is now."""
+    name = hashlib.sha256(address.encode()).hexdigest()[:16]
+    folder = ensure_folder(user_cache_folder() / "remote" / name, "cache folder")
+    with _open(f"{address}/{HEAD_FILE}") as file:
+        head = file.read()
+    if not (folder / HEAD_FILE).is_file() or (folder / HEAD_FILE).read_bytes() != head:
+        for file_name in (CLIPS_FILE, INDEX_FILE):
+            with _open(f"{address}/{file_name}") as file:
+                write_bytes(folder / file_name, file.read())
+        write_bytes(folder / HEAD_FILE, head)  # last: it tells that the others are there
+    return folder
+
+
+# ------------------------------------------------------------------------ checks
+
+
+def _read_head(path: Path, is_local: bool) -> dict[str, Any]:
     """dataset.json, after checks of everything that the rest relies on."""
     if not (path / HEAD_FILE).is_file():
         raise DataError(f"{path} holds no training set ({HEAD_FILE} is missing); prepare one there")
@@ -286,52 +294,63 @@ def _read_head(path: Path) -> dict[str, Any]:
             f"version {DATASET_VERSION}; {_PREPARE_AGAIN}"
         )
     try:
-        _check_head(path, head)
+        _check_head(path, head, is_local)
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path / HEAD_FILE} is damaged: {error}; {_PREPARE_AGAIN}") from error
     return head
 
 
-def _check_head(path: Path, head: dict[str, Any]) -> None:
+def _check_head(path: Path, head: dict[str, Any], is_local: bool) -> None:
     for key in ("splits", "skipped", "made"):
         if not isinstance(head[key], dict):
             raise TypeError(f"{key} is no object")
     if not 1 <= head["canvas"] <= MAX_CANVAS or not 1 <= head["max_frames"] <= MAX_FRAMES:
         raise ValueError("canvas or max_frames is out of range")
-    hashes = [shard["sha256"] for shard in head["shards"]]
-    if content_fingerprint(head["canvas"], path / CLIPS_FILE, hashes) != head["fingerprint"]:
-        raise ValueError(f"{CLIPS_FILE} does not fit to it")
+    if not isinstance(head["fingerprint"], str):
+        raise TypeError("fingerprint is no text")
+    is_long = (path / CLIPS_FILE).stat().st_size > _ALWAYS_HASHED_BYTES
+    if not is_long or not (path / INDEX_FILE).is_file():
+        _check_rows(path, head)
     for shard in head["shards"]:
         file = path / shard["file"]
         if file.parent != path / SHARDS_FOLDER or file.suffix != ".tar":
             raise ValueError(f"shard {shard['file']} lies elsewhere")
-        if not file.is_file() or file.stat().st_size != shard["num_bytes"]:
+        if is_local and (not file.is_file() or file.stat().st_size != shard["num_bytes"]):
             raise ValueError(f"shard {shard['file']} is missing or cut off")
 
 
-def _read_clips(path: Path, head: dict[str, Any]) -> list[Clip]:
-    sizes = {shard["file"]: shard["num_bytes"] for shard in head["shards"]}
-    clips: list[Clip] = []
+def _check_rows(path: Path, head: dict[str, Any]) -> None:
+    hashes = [shard["sha256"] for shard in head["shards"]]
+    if content_fingerprint(head["canvas"], path / CLIPS_FILE, hashes) != head["fingerprint"]:
+        raise DataError(f"{path / CLIPS_FILE} does not fit to {HEAD_FILE}; {_PREPARE_AGAIN}")
+
+
+def _open_index(path: Path, head: dict[str, Any]) -> np.ndarray:
+    """The index, mapped into memory; made from clips.jsonl for a set that has none."""
+    shards = [shard["file"] for shard in head["shards"]]
     try:
-        with (path / CLIPS_FILE).open(encoding="utf-8") as lines:
-            for line in lines:
-                clips.append(_parse_clip(len(clips), json.loads(line), sizes))
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        where = f"{path / CLIPS_FILE}:{len(clips) + 1}"
-        raise DataError(f"{where} is damaged: {error}; {_PREPARE_AGAIN}") from error
-    if not clips:
+        if (path / INDEX_FILE).is_file():
+            with (path / INDEX_FILE).open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+            if digest != head.get("index_sha256"):
+                raise DataError(f"{path / INDEX_FILE} has changed; {_PREPARE_AGAIN}")
+            index = np.load(path / INDEX_FILE, mmap_mode="r", allow_pickle=False)
+        else:
+            index = index_rows(path / CLIPS_FILE, shards, SPLITS)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path / CLIPS_FILE} is damaged: {error}; {_PREPARE_AGAIN}") from error
+    if not len(index):
         raise DataError(f"{path} holds no clip; {_PREPARE_AGAIN}")
-    return clips
+    sizes = np.array([shard["num_bytes"] for shard in head["shards"]], np.uint64)
+    ends = index["offset"] + index["num_bytes"]
+    counts = index["num_frames"]
+    is_inside = (index["num_bytes"] > 0) & (ends <= sizes[index["shard"]])
+    if not is_inside.all() or counts.min() < 1 or counts.max() > MAX_FRAMES:
+        raise DataError(f"{path}: clips lie outside of their shards; {_PREPARE_AGAIN}")
+    return index
 
 
-def _parse_clip(index: int, row: dict[str, Any], shard_sizes: Mapping[str, int]) -> Clip:
-    location = Location(row["shard"], int(row["offset"]), int(row["num_bytes"]))
-    end = location.offset + location.num_bytes
-    if location.offset < 0 or location.num_bytes < 1 or end > shard_sizes[location.shard]:
-        raise ValueError("its bytes lie outside of the shard")
-    durations_ms = tuple(int(duration) for duration in row["durations_ms"])
-    if not 1 <= len(durations_ms) <= MAX_FRAMES or min(durations_ms) < 1:
-        raise ValueError("its durations make no sense")
+def _parse_clip(index: int, row: dict[str, Any]) -> Clip:
     if row["split"] not in SPLITS:
         raise ValueError(f"split {row['split']!r} is unknown")
     return Clip(
@@ -340,7 +359,7 @@ def _parse_clip(index: int, row: dict[str, Any], shard_sizes: Mapping[str, int])
         split=row["split"],
         concept=str(row["concept"]),
         captions=tuple(str(text) for text in row["captions"]),
-        durations_ms=durations_ms,
+        durations_ms=tuple(int(duration) for duration in row["durations_ms"]),
         native_frames=int(row["native_frames"]),
         motion=float(row["motion"]),
         file=str(row["file"]),
@@ -348,5 +367,6 @@ def _parse_clip(index: int, row: dict[str, Any], shard_sizes: Mapping[str, int])
         license=row["license"],
         attribution=row["attribution"],
         attributes=dict(row["attributes"]),
-        location=location,
+        location=Location(row["shard"], int(row["offset"]), int(row["num_bytes"])),
+        statistics=dict(row.get("statistics", {})),
     )

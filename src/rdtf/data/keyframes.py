@@ -137,7 +137,7 @@ def choose_key_frames(
     durations = _check(features, durations_ms, max_frames, method)
     distances = _pairwise_distances(np.asarray(features, np.float64).reshape(len(features), -1))
     costs, medoids = _segment_costs(distances, durations)
-    single = costs[0, -1] / durations.sum()
+    single = _single_frame_error(distances, durations)
     if method == "equal":
         indices, kept = _equal_spacing(durations, max_frames)
     else:
@@ -147,6 +147,17 @@ def choose_key_frames(
         kept = np.add.reduceat(durations, edges[:-1])
     error = _approximation_error(distances, durations, indices, kept)
     return KeyFrames(indices, kept, error, float(np.sqrt(single)))
+
+
+def clip_motion(features: np.ndarray, durations_ms: Sequence[int] | np.ndarray) -> float:
+    """`KeyFrames.motion` of float features [N, ...], one row a frame."""
+    distances = _pairwise_distances(np.asarray(features, np.float64).reshape(len(features), -1))
+    return float(np.sqrt(_single_frame_error(distances, np.asarray(durations_ms, np.int64))))
+
+
+def _single_frame_error(distances: np.ndarray, durations: np.ndarray) -> float:
+    """Mean over time of the squared distance from the best single frame."""
+    return float((distances @ durations).min() / durations.sum())
 
 
 def _check(

@@ -1,8 +1,7 @@
-"""An ordered parallel map over worker processes that survives a crashing decoder.
+"""Ordered maps over worker processes, here or on a Ray cluster, that survive a bad file.
 
-Decoders are native code that is fed files from strangers. When one takes its process down, the
-items in flight are tried again one by one, each in a process of its own, and only the guilty one
-is given up.
+Decoders are native code that is fed files from strangers. A worker that crashes, hangs or takes too
+much memory costs the item that it was at, and is replaced.
 
 This module imports nothing heavy: it is the first thing that a new worker loads, and it limits the
 threads of the numerical libraries before they start.
@@ -11,32 +10,61 @@ threads of the numerical libraries before they start.
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import ctypes
 import multiprocessing
+import multiprocessing.connection
 import os
-import re
+import secrets
 import signal
+import sys
+import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
-from pathlib import Path
-from typing import IO, Any, TypeVar
+from typing import Any, Literal, TypeVar
 
-from rdtf.data.dataset import PreparedClip
-from rdtf.data.shards import ShardInfo, ShardWriter
-from rdtf.data.sources import SPLITS, Skipped, SourceItem, Split
 from rdtf.errors import UserError
 
 Item = TypeVar("Item")
+Result = TypeVar("Result")
+Engine = Literal["pool", "ray"]
+ENGINES: tuple[Engine, ...] = ("pool", "ray")
+
+SMALL_JOB = 16  # starting processes takes longer than this many stickers
+_IN_FLIGHT = 64  # items per worker: one slow item holds up few, and few are held in memory
+_ITEMS_AT_ONCE = 8  # of a worker: it goes on while the caller is busy
+_RAY_BATCH = 16  # items of a Ray task: passing them on costs some milliseconds
+_RENEWED_AFTER = 10_000  # items: native decoders leak, a new worker starts afresh
+_LOG_SECONDS = 60.0
+
+
+def processors() -> int:
+    """Processors that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def default_workers(num_items: int) -> int:
+    """0 (this process) for a small job, else one worker per processor."""
+    return 0 if num_items <= SMALL_JOB else processors()
 
 
 def track(
-    items: Iterable[Item], description: str, total: int, *, show: bool | None = None
+    items: Iterable[Item],
+    description: str,
+    total: int,
+    *,
+    done: int = 0,
+    show: bool | None = None,
 ) -> Iterator[Item]:
-    """Yield `items` and draw a bar. `show` None: if stderr is a terminal."""
+    """Yield `items` and tell how far it is, how fast, and how long it will take.
+
+    On a terminal that is a bar; elsewhere a line a minute on stderr. `show` True draws the bar
+    anywhere, False nothing. `done` items of `total` were ready before.
+    """
+    if show is None and not sys.stderr.isatty():
+        yield from _logged(items, description, total, done)
+        return
     # Not above: a rented machine that trains on a bundle has no rich.
     from rich.console import Console
     from rich.progress import (
@@ -48,31 +76,34 @@ def track(
         TimeRemainingColumn,
     )
 
-    console = Console(stderr=True)
-    visible = console.is_terminal if show is None else show
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, disable=not visible) as progress:
-        yield from progress.track(items, total=total, description=description)
+    started = time.monotonic()
+    with Progress(*columns, console=Console(stderr=True), disable=show is False) as progress:
+        task = progress.add_task(description, total=total, completed=done, rate="")
+        for count, item in enumerate(items, start=1):
+            yield item
+            speed = count / max(time.monotonic() - started, 1e-9)
+            progress.update(task, completed=done + count, rate=f"{speed:.3g}/s")
 
 
-Result = TypeVar("Result")
-
-SMALL_JOB = 16  # starting processes takes longer than this many stickers
-_BATCHES_IN_FLIGHT = 3  # per worker: enough to keep it busy, few enough to hold in memory
-
-
-def default_workers(num_items: int) -> int:
-    """0 (this process) for a small job, else one worker per processor."""
-    if num_items <= SMALL_JOB:
-        return 0
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+def _logged(items: Iterable[Item], description: str, total: int, done: int) -> Iterator[Item]:
+    started = told = time.monotonic()
+    for count, item in enumerate(items, start=1):
+        yield item
+        if (now := time.monotonic()) - told >= _LOG_SECONDS:
+            told, speed = now, count / (now - started)
+            minutes = (total - done - count) / speed / 60
+            text = (
+                f"{description}: {done + count} of {total}, {speed:.3g}/s, {minutes:.0f} min left"
+            )
+            print(text, file=sys.stderr, flush=True)
 
 
 def ordered_map(
@@ -80,199 +111,244 @@ def ordered_map(
     items: Iterable[Item],
     *,
     workers: int,
-    crashed: Callable[[Item], Result],
-    batch_size: int = 8,
+    failed: Callable[[Item, str], Result],
+    seconds: float | None = None,
+    memory_bytes: int | None = None,
+    engine: Engine = "pool",
 ) -> Iterator[Result]:
     """Yield `function(item)` for each item, in order.
 
     Args:
         function: a function of a module or a partial of one (it travels to the workers).
-        workers: number of processes; 0 works in this one, without protection from crashes.
-        crashed: makes the result of an item whose process died.
-        batch_size: items sent at once.
+        workers: number of processes; 0 works in this one, without any protection.
+        failed: makes the result of an item whose worker crashed ("crash") or took too long
+            ("time").
+        seconds: that one item may take.
+        memory_bytes: address space that a worker may use; what needs more gets a `MemoryError`.
+        engine: "ray" runs tasks of a Ray cluster (`workers` is up to it then), see RAY_ADDRESS.
 
     Raises:
         UserError: workers can't be started.
     """
-    if workers < 0:
+    if engine == "ray":
+        yield from _ray_map(function, items, failed, seconds, memory_bytes)
+    elif workers < 0:
         raise UserError(f"workers is {workers}; it must be 0 (this process) or more")
-    if workers == 0:
+    elif workers == 0:
         yield from map(function, items)
-        return
-    batches = _batches(items, batch_size)
-    pending: deque[tuple[list[Item], Future[list[Result]]]] = deque()
-    pool = _start_pool(workers)
-    try:
+    else:
+        pool = _Pool(function, workers, seconds, memory_bytes)
+        try:
+            yield from pool.map(items, failed)
+        finally:
+            pool.stop()
+
+
+class _Worker:
+    """A process and the items that it is at: it gets a few at once and answers one by one."""
+
+    def __init__(self, function: Callable[[Any], Any], memory_bytes: int | None) -> None:
+        # Spawned, not forked: the caller may hold threads (torch) whose locks a fork would copy.
+        context = multiprocessing.get_context("spawn")
+        self.connection, other_end = context.Pipe()
+        self._process = context.Process(target=_work, args=(other_end, memory_bytes), daemon=True)
+        self._process.start()
+        other_end.close()
+        with contextlib.suppress(OSError):
+            self.connection.send(function)
+        self.items: deque[tuple[int, Any]] = deque()
+        self.num_done = 0
+        self.since: float | None = None  # when it began its first item; None: it is starting
+
+    @property
+    def is_started(self) -> bool:
+        return self.since is not None
+
+    def give(self, items: list[tuple[int, Any]]) -> None:
+        # Only to a worker that waits: two that write to each other would wait for ever.
+        self.items.extend(items)
+        self.since = time.monotonic()
+        with contextlib.suppress(OSError):  # it died: its end of the pipe tells
+            self.connection.send([item for _, item in items])
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.join()
+        self.connection.close()
+
+
+class _Pool:
+    """Processes that apply `function` to items, each of which may fail on its own."""
+
+    def __init__(
+        self,
+        function: Callable[[Any], Any],
+        workers: int,
+        seconds: float | None,
+        memory_bytes: int | None,
+    ) -> None:
+        self._function, self._memory_bytes = function, memory_bytes
+        self._limit, self._seconds = workers, seconds
+        self._workers: list[_Worker] = []
+
+    def map(self, items: Iterable[Any], failed: Callable[[Any, str], Any]) -> Iterator[Any]:
+        waiting = enumerate(items)
+        again: deque[tuple[int, Any]] = deque()
+        results: dict[int, Any] = {}
+        taken = following = 0
         while True:
-            wanted = _BATCHES_IN_FLIGHT * workers - len(pending)
-            pending.extend(
-                (batch, _submit(pool, function, batch)) for batch in islice(batches, wanted)
-            )
-            if not pending:
+            while following in results:
+                yield results.pop(following)
+                following += 1
+            room = _IN_FLIGHT * self._limit - (taken - following)
+            fresh = list(islice(waiting, room))
+            again.extend(fresh)
+            taken += len(fresh)
+            if following == taken:
                 return
-            batch, future = pending.popleft()
-            try:
-                results = future.result()
-            except BrokenProcessPool:
-                in_flight = [batch, *(other for other, _ in pending)]
-                pending.clear()
-                pool.shutdown(wait=False, cancel_futures=True)
-                yield from _one_by_one(function, in_flight, crashed)
-                pool = _start_pool(workers)
-                continue
-            yield from results
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+            for worker in self._idle():
+                share = -(-len(again) // self._limit)
+                given = [again.popleft() for _ in range(min(share, _ITEMS_AT_ONCE))]
+                if given:
+                    worker.give(given)
+            for index, result in self._next_results(again, failed):
+                results[index] = result
+
+    def _idle(self) -> list[_Worker]:
+        """Workers that wait for items, after those that are missing were started."""
+        for worker in [w for w in self._workers if not w.items and w.num_done >= _RENEWED_AFTER]:
+            self._drop(worker)
+        while len(self._workers) < self._limit:
+            self._workers.append(_Worker(self._function, self._memory_bytes))
+        return [worker for worker in self._workers if worker.is_started and not worker.items]
+
+    def _next_results(
+        self, again: deque[tuple[int, Any]], failed: Callable[[Any, str], Any]
+    ) -> Iterator[tuple[int, Any]]:
+        """Wait for a result or a failure. Items behind a failed one are put into `again`."""
+        busy = {w.connection: w for w in self._workers if w.items or not w.is_started}
+        started = [worker.since for worker in busy.values() if worker.since is not None]
+        timeout = None
+        if self._seconds is not None and started:
+            timeout = max(min(started) + self._seconds - time.monotonic(), 0)
+        ready = multiprocessing.connection.wait(list(busy), timeout)
+        for connection, worker in busy.items():
+            kind, value = "", None
+            if connection in ready:
+                try:
+                    kind, value = worker.connection.recv()
+                except (EOFError, OSError):
+                    kind = "crash"
+            elif self._seconds is not None and worker.since is not None:
+                overdue = time.monotonic() - worker.since > self._seconds
+                kind = "time" if overdue else ""
+            if kind == "error":
+                assert isinstance(value, Exception)
+                raise value
+            if kind == "crash" and not worker.is_started:
+                raise UserError(
+                    "worker processes can't be started; in a script, put the call below "
+                    "`if __name__ == '__main__':`, or pass workers=0"
+                )
+            if kind in ("crash", "time"):
+                index, item = worker.items.popleft()
+                again.extendleft(reversed(worker.items))
+                self._drop(worker)
+                yield index, failed(item, kind)
+            elif kind:
+                worker.since = time.monotonic()
+                if kind == "result":
+                    worker.num_done += 1
+                    yield worker.items.popleft()[0], value
+
+    def _drop(self, worker: _Worker) -> None:
+        worker.stop()
+        self._workers.remove(worker)
+
+    def stop(self) -> None:
+        for worker in self._workers[:]:
+            self._drop(worker)
 
 
-def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
+def _work(connection: Any, memory_bytes: int | None) -> None:
+    """A worker's life: lists of items in, ("result", ...) or ("error", ...) for each one out."""
+    _prepare_worker(memory_bytes)
+    with contextlib.suppress(EOFError, OSError):  # the caller has ended
+        function = connection.recv()  # imports numpy: after the threads were limited
+        connection.send(("started", None))
+        while True:
+            for item in connection.recv():
+                try:
+                    answer = ("result", function(item))
+                except Exception as error:
+                    answer = ("error", error)
+                connection.send(answer)
 
 
-def _submit(
-    pool: ProcessPoolExecutor, function: Callable[[Item], Result], batch: list[Item]
-) -> Future[list[Result]]:
-    try:
-        return pool.submit(_apply, function, batch)
-    except BrokenProcessPool as error:  # it broke since the last look; found when its turn comes
-        failed: Future[list[Result]] = Future()
-        failed.set_exception(error)
-        return failed
-
-
-def _apply(function: Callable[[Item], Result], batch: list[Item]) -> list[Result]:
-    return [function(item) for item in batch]
-
-
-def _one_by_one(
-    function: Callable[[Item], Result],
-    batches: list[list[Item]],
-    crashed: Callable[[Item], Result],
-) -> Iterator[Result]:
-    with contextlib.ExitStack() as stack:
-        pool: ProcessPoolExecutor | None = None
-        for item in (item for batch in batches for item in batch):
-            pool = pool or stack.enter_context(_start_pool(1))
-            try:
-                yield pool.submit(function, item).result()
-            except BrokenProcessPool:
-                pool = None
-                yield crashed(item)
-
-
-def _start_pool(workers: int) -> ProcessPoolExecutor:
-    # Spawned, not forked: the caller may hold threads (torch) whose locks a fork would copy.
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_prepare_worker)
-    try:
-        pool.submit(os.getpid).result()
-    except BrokenProcessPool as error:
-        pool.shutdown(wait=False)
-        raise UserError(
-            "worker processes can't be started; in a script, put the call below "
-            "`if __name__ == '__main__':`, or pass workers=0"
-        ) from error
-    return pool
-
-
-def _prepare_worker() -> None:
+def _prepare_worker(memory_bytes: int | None) -> None:
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = "1"  # one process per processor is parallel enough
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the caller, which ends the workers
+    if sys.platform == "linux":
+        die_with_parent = 1  # PR_SET_PDEATHSIG: a killed caller leaves no worker behind
+        ctypes.CDLL(None).prctl(die_with_parent, signal.SIGKILL)
+    if memory_bytes is not None:
+        with contextlib.suppress(ImportError):  # not on Windows
+            import resource
+
+            _, most = resource.getrlimit(resource.RLIMIT_AS)
+            limit = memory_bytes if most == resource.RLIM_INFINITY else min(memory_bytes, most)
+            resource.setrlimit(resource.RLIMIT_AS, (limit, most))
 
 
-@dataclass(frozen=True)
-class SpooledClip:
-    """A prepared clip whose pixels wait in the spool file."""
-
-    item: SourceItem
-    durations_ms: tuple[int, ...]
-    native_frames: int
-    motion: float
-    pixel_hash: str
-    offset: int
-    num_bytes: int
-
-    @property
-    def clip_id(self) -> str:
-        """Readable, and the same however many other stickers there are."""
-        stem = self.item.file.rpartition("/")[2].rpartition(".")[0] or "sticker"
-        slug = re.sub(r"[^a-z0-9]+", "-", stem.lower()).strip("-")[:40]
-        return f"{slug or 'sticker'}-{_sha256(self.item.file)[:12]}"
+# ------------------------------------------------------------------------------------ Ray
 
 
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+def _ray_map(
+    function: Callable[[Item], Result],
+    items: Iterable[Item],
+    failed: Callable[[Item, str], Result],
+    seconds: float | None,
+    memory_bytes: int | None,
+) -> Iterator[Result]:
+    ray = _start_ray()
+    task = ray.remote(num_cpus=1, max_retries=-1)(_ray_task)
+    # Told once and shared by all tasks.
+    job = ray.put((secrets.token_hex(8), function, failed, seconds, memory_bytes))
+    waiting = iter(items)
+    pending: deque[Any] = deque()
+    in_flight = 3 * max(int(ray.cluster_resources().get("CPU", 1)), 1)
+    while True:
+        while len(pending) < in_flight and (batch := list(islice(waiting, _RAY_BATCH))):
+            pending.append(task.remote(job, batch))
+        if not pending:
+            return
+        yield from ray.get(pending.popleft())
 
 
-def spool_results(
-    results: Iterable[PreparedClip | Skipped], spool: IO[bytes], dedupe: bool
-) -> tuple[list[SpooledClip], list[Skipped]]:
-    """Append the pixels of clips to `spool`; with `dedupe`, of the first of equal ones only."""
-    clips: list[SpooledClip] = []
-    skipped: list[Skipped] = []
-    owner_of: dict[str, str] = {}
-    for result in results:
-        if isinstance(result, Skipped):
-            skipped.append(result)
-            continue
-        owner = owner_of.setdefault(result.pixel_hash, result.item.file)
-        if dedupe and owner != result.item.file:
-            reason = f"its pixels equal those of {owner}"
-            skipped.append(Skipped(result.item.file, "duplicate", reason))
-            continue
-        place = (spool.tell(), spool.write(result.pixels))
-        about = (result.item, result.durations_ms, result.native_frames, result.motion)
-        clips.append(SpooledClip(*about, result.pixel_hash, *place))
-    return clips, skipped
+def _start_ray() -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise UserError("engine ray needs Ray: pip install 'rdtf[scale]'") from error
+    if not ray.is_initialized():
+        # RAY_ADDRESS joins a cluster; without it a Ray starts on this machine.
+        try:
+            ray.init(log_to_driver=False, configure_logging=False, include_dashboard=None)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise UserError(f"Ray can't be started or joined: {error}") from error
+    return ray
 
 
-def write_shards(
-    folder: Path,
-    clips: Sequence[SpooledClip],
-    spool: IO[bytes],
-    sides: dict[str, Split],
-    seed: int,
-) -> tuple[list[dict[str, Any]], list[ShardInfo]]:
-    """Move the clips from the spool into shards; one row a clip, in the order of the shards.
-
-    They are shuffled once, because a reader that streams shards sees neighbours together.
-    """
-    rows: list[dict[str, Any]] = []
-    shards: list[ShardInfo] = []
-    shuffled = sorted(clips, key=lambda clip: _sha256(f"{seed}:{clip.item.file}"))
-    for split in SPLITS:
-        writer = ShardWriter(folder, split)
-        chosen = [clip for clip in shuffled if sides[clip.item.concept] == split]
-        for clip in chosen:
-            spool.seek(clip.offset)
-            writer.write(clip.clip_id, spool.read(clip.num_bytes), _row(clip, split))
-        writer.close()
-        places = (writer.locations[clip.clip_id] for clip in chosen)
-        rows += [
-            _row(clip, split) | asdict(place) for clip, place in zip(chosen, places, strict=True)
-        ]
-        shards += writer.shards
-    return rows, shards
+def _ray_task(job: tuple[str, Any, Any, float | None, int | None], batch: list[Any]) -> list[Any]:
+    """A batch in a worker of the cluster, which keeps a protected process of its own for it."""
+    name, function, failed, seconds, memory_bytes = job
+    if name not in _ray_pools:
+        for pool in _ray_pools.values():
+            pool.stop()
+        _ray_pools.clear()
+        _ray_pools[name] = _Pool(function, 1, seconds, memory_bytes)
+    return list(_ray_pools[name].map(batch, failed))
 
 
-def _row(clip: SpooledClip, split: Split) -> dict[str, Any]:
-    item = clip.item
-    return {
-        "id": clip.clip_id,
-        "split": split,
-        "concept": item.concept,
-        "captions": list(item.captions),
-        "durations_ms": list(clip.durations_ms),
-        "num_frames": len(clip.durations_ms),
-        "native_frames": clip.native_frames,
-        "motion": round(clip.motion, 6),
-        "pixel_hash": clip.pixel_hash,
-        "file": item.file,
-        "source": item.source,
-        "license": item.license,
-        "attribution": item.attribution,
-        "attributes": dict(item.attributes),
-    }
+_ray_pools: dict[str, _Pool] = {}  # one at most

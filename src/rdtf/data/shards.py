@@ -6,18 +6,20 @@ Any WebDataset reader can stream them; this package reads single clips by their 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import struct
 import tarfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
 from rdtf.errors import DataError
+from rdtf.fileio import atomic_path
 
 DATASET_FORMAT = "rdtf-dataset"
 DATASET_VERSION = 1
@@ -27,7 +29,10 @@ CLIPS_FILE = "clips.jsonl"
 SKIPPED_FILE = "skipped.jsonl"
 SHARDS_FOLDER = "shards"
 CACHE_FOLDER = "cache"
-DATASET_NAMES = frozenset((HEAD_FILE, CLIPS_FILE, SKIPPED_FILE, SHARDS_FOLDER, CACHE_FOLDER))
+INDEX_FILE = "index.npy"
+DATASET_NAMES = frozenset(
+    (HEAD_FILE, CLIPS_FILE, SKIPPED_FILE, INDEX_FILE, SHARDS_FOLDER, CACHE_FOLDER)
+)
 
 
 def json_bytes(value: Any) -> bytes:
@@ -147,65 +152,98 @@ class Location:
     num_bytes: int
 
 
-class ShardWriter:
-    """Write clips into `folder/shards/SPLIT-000000.tar`, ... of bounded size, byte for byte equal
-    for equal clips."""
-
-    def __init__(self, folder: Path, split: str) -> None:
-        self.folder = folder
-        self.split = split
-        self.shards: list[ShardInfo] = []
-        self.locations: dict[str, Location] = {}
-        self._writer: Any = None
-        self._file: IO[bytes] | None = None
-        self._clips = 0
-        self._bytes = 0
-
-    def write(self, clip_id: str, pixels: bytes, row: dict[str, Any]) -> None:
-        full = self._clips >= MAX_SHARD_CLIPS or self._bytes + len(pixels) > MAX_SHARD_BYTES
-        if self._clips and full:
-            self.close()
-        if self._file is None:
-            self._open()
-        sample = {"__key__": clip_id, "webp": pixels, "json": json_bytes(row)}
-        self._bytes += self._writer.write(sample)
-        self._clips += 1
-
-    def close(self) -> None:
-        """Finish the open shard, if any; `locations` then holds its clips."""
-        if self._file is None:
-            return
-        self._writer.close()
-        self._file.close()
-        path = self._path()
-        for name, location in _index(path, self._name()).items():
-            self.locations[name] = location
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, "sha256").hexdigest()
-        self.shards.append(ShardInfo(self._name(), self._clips, path.stat().st_size, digest))
-        self._file, self._clips, self._bytes = None, 0, 0
-
-    def _open(self) -> None:
-        from webdataset.writer import (
-            TarWriter,
-        )  # loads torch, which workers and `--help` do without
-
-        self._path().parent.mkdir(exist_ok=True)
-        self._file = self._path().open("wb")
-        owner = {"user": "rdtf", "group": "rdtf", "mode": 0o644, "mtime": 0}
-        self._writer = TarWriter(self._file, encoder=False, **owner)
-
-    def _name(self) -> str:
-        return f"{SHARDS_FOLDER}/{self.split}-{len(self.shards):06d}.tar"
-
-    def _path(self) -> Path:
-        return self.folder / self._name()
+def write_shard(
+    folder: Path, name: str, clips: Iterable[tuple[str, bytes, Mapping[str, Any]]]
+) -> tuple[ShardInfo, list[Location]]:
+    """Write (id, frames, row) of each clip to `folder/shards/NAME.tar`, byte for byte equal for
+    equal clips; the shard appears whole or not at all."""
+    file = f"{SHARDS_FOLDER}/{name}.tar"
+    locations: list[Location] = []
+    with atomic_path(folder / file) as path:
+        with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as archive:
+            for clip_id, pixels, row in clips:
+                offset = archive.offset + tarfile.BLOCKSIZE
+                locations.append(Location(file, offset, len(pixels)))
+                for suffix, data in (("webp", pixels), ("json", json_bytes(row))):
+                    member = tarfile.TarInfo(f"{clip_id}.{suffix}")
+                    member.size, member.uname, member.gname = len(data), "rdtf", "rdtf"
+                    archive.addfile(member, io.BytesIO(data))
+        with path.open("rb") as shard:
+            digest = hashlib.file_digest(shard, "sha256").hexdigest()
+        num_bytes = path.stat().st_size
+    return ShardInfo(file, len(locations), num_bytes, digest), locations
 
 
-def _index(path: Path, name: str) -> dict[str, Location]:
-    with tarfile.open(path) as archive:
-        return {
-            member.name.removesuffix(".webp"): Location(name, member.offset_data, member.size)
-            for member in archive
-            if member.name.endswith(".webp")
-        }
+# ------------------------------------------------------------------------------- the index
+
+_INDEX = np.dtype(
+    [
+        ("line", "<u8"),  # where the clip's row starts in clips.jsonl
+        ("offset", "<u8"),  # of its frames in its shard
+        ("num_bytes", "<u4"),
+        ("shard", "<u4"),
+        ("concept", "<u8"),  # a hash of its name
+        ("total_ms", "<u4"),
+        ("motion", "<f4"),
+        ("num_frames", "<u2"),
+        ("split", "u1"),
+    ]
+)
+
+
+def describe_index(
+    folder: Path, canvas: int, shards: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """What dataset.json says of the files of a training set and their hashes."""
+    hashes = [shard["sha256"] for shard in shards]
+    with (folder / INDEX_FILE).open("rb") as file:
+        index_hash = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "format": DATASET_FORMAT,
+        "version": DATASET_VERSION,
+        "fingerprint": content_fingerprint(canvas, folder / CLIPS_FILE, hashes),
+        "shards": list(shards),
+        "index_sha256": index_hash,
+    }
+
+
+def concept_key(concept: str) -> int:
+    """A number for a concept's name; two concepts share one with a chance of 1 in 2**64."""
+    return int.from_bytes(hashlib.sha256(concept.encode()).digest()[:8], "little")
+
+
+def index_rows(clips_file: Path, shards: Sequence[str], splits: Sequence[str]) -> np.ndarray:
+    """What training must know of every clip at once, one record each, from `clips.jsonl`.
+
+    Raises:
+        KeyError, TypeError, ValueError: a row is damaged; the message starts with its line.
+    """
+    number_of = {file: number for number, file in enumerate(shards)}
+    split_of = {split: number for number, split in enumerate(splits)}
+    records = np.zeros(1024, _INDEX)
+    count = line = 0
+    with clips_file.open("rb") as lines:
+        for text in lines:
+            if count == len(records):
+                records = np.concatenate([records, np.zeros_like(records)])
+            try:
+                row = json.loads(text)
+                durations_ms = row["durations_ms"]
+                if not durations_ms or min(durations_ms) < 1:
+                    raise ValueError("its durations make no sense")
+                records[count] = (
+                    line,
+                    row["offset"],
+                    row["num_bytes"],
+                    number_of[row["shard"]],
+                    concept_key(row["concept"]),
+                    sum(durations_ms),
+                    row["motion"],
+                    len(durations_ms),
+                    split_of[row["split"]],
+                )
+            except (KeyError, TypeError, ValueError, OverflowError) as error:
+                raise ValueError(f"{count + 1}: {type(error).__name__} {error}") from error
+            count += 1
+            line += len(text)
+    return records[:count]

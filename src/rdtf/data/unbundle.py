@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import io
+import multiprocessing
 from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
@@ -27,7 +29,7 @@ from rdtf.data.bundle import (
 )
 from rdtf.data.clip_store import CLIPS_FILE, FRAMES_FILE, ClipStore
 from rdtf.data.keyframes import without_hidden_colour
-from rdtf.data.pool import default_workers, ordered_map
+from rdtf.data.pool import default_workers
 from rdtf.errors import DataError, UserError
 from rdtf.fileio import atomic_folder, read_json, write_text
 
@@ -116,11 +118,13 @@ class Bundle:
                 part = offsets[at : at + _CHUNK + 1]
                 jobs.append((self.files[file["name"]], file["first"] + at, part))
         count = default_workers(len(sizes)) if workers is None else workers
-        done = ordered_map(
-            partial(_decode_chunk, target), jobs, workers=count, crashed=_crashed, batch_size=1
-        )
-        for _ in done:
-            pass
+        if count == 0:
+            for job in jobs:
+                _decode_chunk(target, job)
+            return
+        # The standard library's pool: a rented machine has no other.
+        with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
+            list(pool.map(partial(_decode_chunk, target), jobs))
 
 
 def _decode_chunk(target: Path, job: tuple[Path, int, np.ndarray]) -> None:
@@ -137,10 +141,6 @@ def _decode_chunk(target: Path, job: tuple[Path, int, np.ndarray]) -> None:
             except OSError as error:
                 raise DataError(f"frame {first + number} in {path} is damaged: {error}") from error
             frames[first + number] = without_hidden_colour(pixels)
-
-
-def _crashed(job: tuple[Path, int, np.ndarray]) -> None:
-    raise DataError(f"the decoder crashed on frames of {job[0]}; copy the bundle again")
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Pixel arithmetic with transparency: premultiplying, compositing, letterboxing.
+"""Pixel arithmetic with transparency: premultiplying, compositing, letterboxing, cutting out.
 
 Everything that averages colours does it premultiplied: the colour of a transparent pixel means
 nothing and must not reach its neighbours.
@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from PIL import Image
@@ -120,3 +120,56 @@ def in_threads(work: Callable[[T], R], items: Sequence[T]) -> list[R]:
         return [work(item) for item in items]
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(work, items))
+
+
+def cut_background(frame: np.ndarray, like: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """What is joined to the border and `like` the background becomes transparent, with a soft edge.
+
+    Pixels of the edge, mixed of picture and background, get the part that is picture as their
+    alpha, and its colour: a pixel is as much picture as its colour has gone from the background's
+    towards that of the picture behind the edge.
+
+    Args:
+        frame: uint8 [H, W, 4], straight RGBA.
+        like: bool [H, W], pixels that may be background.
+        palette: float [N, 3], the colours of the background.
+    """
+    from scipy import ndimage
+
+    labels: Any = ndimage.label(like)[0]  # type: ignore[index]
+    edges = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+    background = np.isin(labels, np.unique(edges[edges > 0]))
+    rim = ndimage.binary_dilation(background, np.ones((3, 3), bool)) & ~background
+    inside = ~background & ~rim
+    alpha = np.where(background, 0.0, 1.0)
+    made = frame.copy()
+    if inside.any() and rim.any():
+        colors = frame[..., :3].astype(np.float32)
+        behind = _nearest_color(colors, background, palette)[rim]
+        picture = colors[_nearest(inside)][rim]
+        whole = np.maximum(np.linalg.norm(picture - behind, axis=-1), 1.0)
+        share = np.clip(np.linalg.norm(colors[rim] - behind, axis=-1) / whole, 0.0, 1.0)
+        kept = np.maximum(share, 1 / 255)[:, None]
+        made[rim, :3] = np.rint(np.clip((colors[rim] - (1 - kept) * behind) / kept, 0, 255))
+        alpha[rim] = share
+    made[..., 3] = np.rint(frame[..., 3] * alpha)
+    made[made[..., 3] == 0] = 0
+    return made
+
+
+def _nearest(pixels: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Index arrays [H, W] of the nearest of `pixels`, bool [H, W], to each pixel."""
+    from scipy import ndimage
+
+    found: Any = ndimage.distance_transform_edt(
+        ~pixels, return_distances=False, return_indices=True
+    )
+    return tuple(found)
+
+
+def _nearest_color(colors: np.ndarray, background: np.ndarray, palette: np.ndarray) -> np.ndarray:
+    """The colour of `palette` [H, W, 3] that the nearest pixel of the background is most like."""
+    if len(palette) == 1:
+        return np.broadcast_to(palette[0], colors.shape)
+    distances = np.linalg.norm(colors[..., None, :] - palette, axis=-1)
+    return palette[distances.argmin(axis=-1)][_nearest(background)]

@@ -193,7 +193,7 @@ def _on_white(frames: Tensor) -> Tensor:
 
 def _frame_rows(dataset: PreparedDataset, split: Any) -> np.ndarray:
     offsets = dataset.frame_offsets
-    rows = [np.arange(offsets[c.index], offsets[c.index + 1]) for c in dataset.clips(split)]
+    rows = [np.arange(offsets[i], offsets[i + 1]) for i in dataset.clips(split).indices]
     return np.concatenate(rows) if rows else np.empty(0, dtype=np.int64)
 
 

@@ -258,7 +258,8 @@ def _clip_statistics(data: Path, config: TrainConfig) -> dict[str, float]:
     from rdtf.data.dataset import PreparedDataset
 
     lengths = Counter(
-        min(clip.num_frames, config.max_frames) for clip in PreparedDataset(data).clips("train")
+        min(int(frames), config.max_frames)
+        for frames in PreparedDataset(data).clips("train").num_frames
     )
     stills = lengths.pop(1, 0)
     moving = sum(lengths.values())

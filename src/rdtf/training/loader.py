@@ -65,9 +65,8 @@ class PreparedStore:
         self.clips = dataset.clips(split)
         if not self.clips:
             raise DataError(f"training set {dataset.path} has no clips in its {split} split")
-        self.num_frames = np.array([clip.num_frames for clip in self.clips])
+        self.num_frames = self.clips.num_frames
         self.representation = representation
-        self._captions = [clip.captions or ("",) for clip in self.clips]
         self._text = [
             ensure_text_cache(dataset, encoder, device=device) for encoder in text_encoders.encoders
         ]
@@ -92,7 +91,7 @@ class PreparedStore:
 
         Only pixels can be flipped.
         """
-        index = self.clips[clip].index
+        index = int(self.clips.indices[clip])
         if self._pixels is not None:
             pixels = self._pixels.frames(index)[frames]
             return {"pixels": np.ascontiguousarray(pixels[:, :, ::-1] if flip else pixels)}
@@ -114,14 +113,17 @@ class PreparedStore:
         return self.clips[clip].id
 
     def caption(self, clip: int) -> str:
-        return self._captions[clip][0]
+        return self._captions(clip)[0]
+
+    def _captions(self, clip: int) -> tuple[str, ...]:
+        return self.clips[clip].captions or ("",)
 
     def durations_ms(self, clip: int) -> np.ndarray:
         return np.array(self.clips[clip].durations_ms)
 
     def text(self, clip: int, choice: float) -> list[Tensor]:
         """Token states `[T, D]` per encoder; an empty list if the clip has no caption."""
-        captions = self._captions[clip]
+        captions = self._captions(clip)
         caption = captions[int(choice * len(captions))]
         if not caption.strip():
             return []

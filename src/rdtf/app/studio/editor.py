@@ -10,6 +10,7 @@ import numpy as np
 from rdtf.errors import UserError
 from rdtf.sampling.requests import ClipRequest, fill_request
 from rdtf.stickers import Sticker
+from rdtf.stickers.canvas import cut_background
 from rdtf.stickers.export.options import parse_color
 from rdtf.stickers.export.shapes import trim_to_content
 
@@ -201,8 +202,6 @@ def without_background(clip: Sticker, tolerance: int = 40) -> Sticker:
 
 def _cut_out(frame: np.ndarray, tolerance: int) -> np.ndarray:
     """uint8 [H, W, 4] without its background."""
-    from scipy import ndimage
-
     border = np.concatenate([frame[0], frame[-1], frame[:, 0], frame[:, -1]])
     border = border[border[:, 3] > 127, :3].astype(np.float32)
     if not len(border):
@@ -211,40 +210,7 @@ def _cut_out(frame: np.ndarray, tolerance: int) -> np.ndarray:
     if (np.linalg.norm(border - color, axis=1) <= tolerance).mean() < 0.6:
         raise UserError("the border has many colours; this removes a background of one colour only")
     distance = np.linalg.norm(frame[..., :3] - color, axis=-1)
-    labels: Any = ndimage.label((distance <= tolerance) | (frame[..., 3] < 128))[0]  # type: ignore[index]
-    edges = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
-    background = np.isin(labels, np.unique(edges[edges > 0]))
-    return _softened(frame, background, distance, color)
-
-
-def _softened(
-    frame: np.ndarray, background: np.ndarray, distance: np.ndarray, color: np.ndarray
-) -> np.ndarray:
-    """`frame` without `background`; the pixels beside it are unmixed from its colour.
-
-    A pixel of the rim is as much picture as its colour has gone from the background's towards that
-    of the picture behind the rim.
-    """
-    from scipy import ndimage
-
-    rim = ndimage.binary_dilation(background, np.ones((3, 3), bool)) & ~background
-    inside = ~background & ~rim
-    share = np.where(background, 0.0, 1.0)
-    colors = frame[..., :3].astype(np.float32)
-    if inside.any() and rim.any():
-        nearest: Any = ndimage.distance_transform_edt(
-            ~inside, return_distances=False, return_indices=True
-        )
-        whole = np.maximum(distance[tuple(nearest)], 1.0)
-        share[rim] = np.clip(distance / whole, 0.0, 1.0)[rim]
-        kept = np.maximum(share, 1 / 255)[..., None]
-        unmixed = (colors - (1 - kept) * color) / kept
-        colors[rim] = np.clip(unmixed, 0, 255)[rim]
-    made = frame.copy()
-    made[rim, :3] = np.rint(colors[rim])
-    made[..., 3] = np.rint(frame[..., 3] * share)
-    made[made[..., 3] == 0] = 0
-    return made
+    return cut_background(frame, (distance <= tolerance) | (frame[..., 3] < 128), color[None])
 
 
 _LEAST_TEXT_PX = 9.0
