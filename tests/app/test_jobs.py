@@ -427,6 +427,7 @@ def test_jobs_go_on_after_an_orderly_restart(pipeline, tmp_path):
     first.close()
 
     second = started()
+    assert second.queue.num_waiting + second.queue.num_running == 2
     again = second.queue.get(finished.id, "me")
     assert (again.state, again.expires_s) == (JobState.COMPLETED, finished.expires_s)
     assert again.results == finished.results

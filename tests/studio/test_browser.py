@@ -232,6 +232,47 @@ def test_the_main_job(browser, served, tmp_path, shots, pipeline):
     assert page.complaints == []
 
 
+_SEEDS = "`${document.querySelector('#variants').innerText.match(/seed \\d+/g)}`"
+
+
+@pytest.mark.parametrize("by", ["mouse", "keyboard"])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [DESK, PHONE], ids=["desk", "phone"])
+def test_the_tasks(browser, served, tmp_path, shots, pipeline, viewport, scheme, by):
+    """Animate a still; then make a clip smoother, extend it, and make a frame of it again."""
+    core, address = served
+    page = visit(browser, address, viewport, color_scheme=scheme)
+    still_path = still(pipeline.canvas, 1).save(tmp_path / "still.png")
+    clip_path = moving_disc(pipeline.canvas, 4).save(tmp_path / "disc.webp")
+    page.click("button:has-text('Size, seed, steps')")
+    set_number(page, "Steps", 1)
+
+    def do(selector: str) -> None:
+        if by == "mouse":
+            page.click(selector)
+        else:
+            page.locator(selector).first.focus()
+            page.keyboard.press("Enter")
+
+    tasks = [("Animate", 8), ("Smooth ×2", 7), ("Smooth ×3", 10), ("Extend", 8), ("Fix frames", 4)]
+    for number, (task, num_frames) in enumerate(tasks):
+        if number < 2:
+            drop(page, clip_path if number else still_path)
+            page.wait_for_selector("#strip-summary :text('kept')")
+        do(f"#task button:has-text('{task}')")
+        page.wait_for_selector(f"#task [aria-pressed=true]:has-text('{task}')")
+        if task == "Fix frames":
+            do("#frame-strip .frame >> nth=1")
+        page.wait_for_selector(f"#strip-summary :text('of {num_frames} frames kept')")
+        before = page.evaluate(_SEEDS)
+        do("#go")
+        page.wait_for_function(f"before => {_SEEDS} !== before", arg=before)
+        job = list(core.queue._jobs.values())[-1]
+        assert [result.num_frames for result in job.results] == [num_frames] * 2
+        page.screenshot(path=shots / f"{task}-{viewport['width']}-{scheme}.png", full_page=True)
+    assert page.complaints == []
+
+
 def test_a_reload_keeps_what_is_on_the_desk_and_tabs_are_apart(browser, served, tmp_path, pipeline):
     _, address = served
     page = visit(browser, address, DESK)

@@ -8,7 +8,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from rdtf.app.errors import BusyError, Limits, NotFoundError, ServiceError, UnavailableError
 from rdtf.app.job import FRAMES_FILE, Job, JobCancelledError, JobState, frames_bytes
@@ -16,7 +16,9 @@ from rdtf.app.spec import JobSpec, check_spec
 from rdtf.app.store import Store, finish
 from rdtf.errors import UserError
 from rdtf.fileio import no_room
-from rdtf.stickers import Sticker
+
+if TYPE_CHECKING:
+    from rdtf.app.runner import PipelineRunner
 
 _SWEEP_S = 5.0
 _MAX_RETRY_S = 600
@@ -46,32 +48,18 @@ class Watch:
         self._changed()
 
 
-class Runner(Protocol):
-    """What makes clips; called by one thread at a time."""
-
-    def load(self) -> None:
-        """Get ready; may take long. Called once, by the worker, before the first job."""
-
-    def check(self, spec: JobSpec) -> None:
-        """Raise `ServiceError` at once for what the model is known not to do."""
-
-    def run(self, spec: JobSpec, watch: Watch) -> list[Sticker]:
-        """One clip for each seed of `spec`."""
-        ...
-
-
 class JobQueue:
     """Jobs of all clients and their one worker.
 
     Args:
-        runner: makes the clips.
+        runner: makes the clips; called by one thread at a time.
         store: where results lie until they expire.
         clock: seconds since 1970; replaced in tests.
     """
 
     def __init__(
         self,
-        runner: Runner,
+        runner: PipelineRunner,
         store: Store,
         limits: Limits | None = None,
         clock: Callable[[], float] = time.time,
@@ -304,10 +292,7 @@ class JobQueue:
     def _settle(self, job: Job, state: JobState, error: ServiceError | None = None) -> None:
         """Under the lock: the end of a job. Its pixels are let go."""
         if self._is_closed and state is JobState.CANCELLED and job.is_durable:
-            job.state, job.steps_done = (
-                JobState.QUEUED,
-                0,
-            )  # what its row says: it is taken up again
+            job.state, job.steps_done = JobState.QUEUED, 0  # its row: it is taken up again
             self._save(job)
             job.is_durable = False
         job.state, job.error = state, error

@@ -30,6 +30,7 @@ from rdtf.stickers import Sticker, decode_sticker
 from rdtf.stickers.export.containers import hidden_parts
 
 _DATA_URL = re.compile(r"data:[\w.+-]*/?[\w.+-]*(?:;[\w=.+-]+)*;base64,", re.ASCII)
+_PICTURES = "input_reference"  # the field that errors name
 _NAME_CHARACTERS = 48
 _DEFAULT_FRAMES = 8
 _LEAST_SIDE = 16  # pixels; smaller pictures are enlarged to the model's canvas
@@ -38,16 +39,13 @@ _LEAST_SIDE = 16  # pixels; smaller pictures are enlarged to the model's canvas
 # ------------------------------------------------------------------------------ pictures
 
 
-def decode_upload(
-    data: bytes, name: str | None, limits: Limits, *, param: str = "input_reference"
-) -> Sticker:
+def decode_upload(data: bytes, name: str | None, limits: Limits) -> Sticker:
     """The clip (or still) in an uploaded file.
 
     Args:
         data: content of the file.
         name: what the client calls it; used in messages only, never as a path.
         limits: `limits.upload` is checked against headers, before any pixel is decoded.
-        param: the field that an error names.
 
     Raises:
         TooLargeError: more bytes than the budget.
@@ -58,7 +56,7 @@ def decode_upload(
     budget = limits.upload
     if len(data) > budget.max_bytes:
         message = f"{shown} has {len(data)} bytes; the limit is {budget.max_bytes}"
-        raise TooLargeError(message, param=param)
+        raise TooLargeError(message, param=_PICTURES)
     try:
         if found := hidden_parts(data):
             message = f"{shown} is not only a picture: it holds {'; '.join(found)}; refused"
@@ -66,7 +64,7 @@ def decode_upload(
         return decode_sticker(data, shown, budget=budget)
     except UserError as error:
         message = str(error).replace("raise Budget.", "see the server's limit ")
-        raise ServiceError(message, code="bad_picture", param=param) from error
+        raise ServiceError(message, code="bad_picture", param=_PICTURES) from error
 
 
 def shown_name(name: str | None) -> str:
@@ -76,7 +74,7 @@ def shown_name(name: str | None) -> str:
     return printable.strip(" .") or "the upload"
 
 
-def decode_data_url(url: str, limits: Limits, *, param: str = "input_reference") -> bytes:
+def decode_data_url(url: str, limits: Limits) -> bytes:
     """The bytes of a `data:…;base64,…` URL; nothing is ever fetched.
 
     Raises:
@@ -85,17 +83,17 @@ def decode_data_url(url: str, limits: Limits, *, param: str = "input_reference")
     """
     if len(url) > limits.max_data_url_chars:
         message = f"a picture has {len(url)} characters; the limit is {limits.max_data_url_chars}"
-        raise TooLargeError(message, param=param)
+        raise TooLargeError(message, param=_PICTURES)
     match = _DATA_URL.match(url[:256])
     if match is None:
         message = (
             "a picture in JSON must be a data URL (data:image/png;base64,...); URLs are not fetched"
         )
-        raise ServiceError(message, param=param)
+        raise ServiceError(message, param=_PICTURES)
     try:
         return base64.b64decode(url[match.end() :], validate=True)
     except (binascii.Error, ValueError) as error:
-        raise ServiceError("a picture's data URL is not valid base64", param=param) from error
+        raise ServiceError("a picture's data URL is not valid base64", param=_PICTURES) from error
 
 
 @dataclass(frozen=True)
@@ -113,7 +111,7 @@ def given_of(asked: CreateVideo | CreateVideoForm, core: Core, owner: str) -> li
     references = asked.references() if isinstance(asked, CreateVideo) else []
     if len(files) + len(references) > limits.max_references:
         message = f"at most {limits.max_references} pictures are accepted"
-        raise ServiceError(message, param="input_reference")
+        raise ServiceError(message, param=_PICTURES)
     if isinstance(asked, CreateVideo):
         return [_referenced(reference, core, owner) for reference in references]
     frames = asked.input_reference_frame or [None] * len(files)
@@ -126,7 +124,7 @@ def given_of(asked: CreateVideo | CreateVideoForm, core: Core, owner: str) -> li
 def _referenced(reference: Reference, core: Core, owner: str) -> Given:
     if (reference.image_url is None) == (reference.video_id is None):
         message = "a reference has one of image_url and video_id"
-        raise ServiceError(message, param="input_reference")
+        raise ServiceError(message, param=_PICTURES)
     if reference.video_id is not None:
         return Given(clip_of(core.queue.get(reference.video_id, owner)), reference.frame)
     data = decode_data_url(reference.image_url or "", core.limits)
@@ -237,9 +235,9 @@ def _length(asked: VideoFields, otherwise: int) -> tuple[int, int]:
 def _clip(given: list[Given]) -> Sticker:
     """The clip that a task works on: one clip, or several stills in their order."""
     if not given:
-        raise ServiceError("this task needs a clip in input_reference", param="input_reference")
+        raise ServiceError("this task needs a clip in input_reference", param=_PICTURES)
     if any(g.frame is not None for g in given):
-        raise ServiceError("only generate takes frame positions", param="input_reference")
+        raise ServiceError("only generate takes frame positions", param=_PICTURES)
     if len(given) == 1:
         return given[0].sticker
     return _stacked([g.sticker.select([0]) for g in given])

@@ -18,7 +18,6 @@ from pydantic import (
 )
 
 from rdtf.app.job import Job, JobState
-from rdtf.app.spec import seconds_text
 from rdtf.sampling.options import (
     MAX_SEED,
     NETWORK,
@@ -263,7 +262,7 @@ def to_video(job: Job, model: str, position: int) -> Video:
         expires_at=int(job.expires_s) if job.expires_s else None,
         model=model,
         prompt=spec.prompt,
-        seconds=seconds_text(spec.request.durations_ms),
+        seconds=f"{int(spec.request.durations_ms.sum()) / 1000:g}",
         size=f"{result.width}x{result.height}" if result else _size_text(job),
         seed=spec.seeds[0],
         task=spec.task,

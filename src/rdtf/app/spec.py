@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -115,8 +114,3 @@ def new_seeds(seed: int | None, count: int) -> tuple[int, ...]:
     """`seed` and the numbers behind it; a random one if None."""
     first = secrets.randbelow(2**31) if seed is None else seed
     return tuple(first + index for index in range(count))
-
-
-def seconds_text(durations_ms: Sequence[int] | np.ndarray) -> str:
-    """Total time as clients of this interface expect it: a text, in seconds."""
-    return f"{int(np.sum(durations_ms)) / 1000:g}"

@@ -12,13 +12,16 @@ import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rdtf.app.errors import DiskFullError
 from rdtf.app.spec import JobSpec
 from rdtf.errors import UserError
 from rdtf.fileio import ensure_folder, no_room, write_bytes
 from rdtf.stickers import Sticker, decode_sticker, encode_sticker
+
+if TYPE_CHECKING:
+    from rdtf.stickers.export import Export
 
 _LOCK = "rdtf-studio.lock"
 _DATABASE = "jobs.sqlite"
@@ -227,36 +230,25 @@ def finish(
     results = []
     for index, (seed, sticker) in enumerate(zip(spec.seeds, stickers, strict=True)):
         check()
-        sticker = at_output_size(sticker, spec)
+        if isinstance(spec.output, tuple):
+            sticker = sticker.fit_canvas(spec.output)
         clip = encode_sticker(sticker, ".webp", exact=True)
         path = store.save("jobs", job_id, f"clip-{index}.webp", clip)
-        result = Result(
-            seed=seed,
-            clip_path=path,
-            path=path,
-            media_type=media_type(".webp"),
-            suffix=".webp",
-            num_frames=sticker.num_frames,
-            total_ms=sticker.total_ms,
-            width=sticker.width,
-            height=sticker.height,
-            num_bytes=len(clip),
-            num_bytes_stored=len(clip),
-        )
+        shape = (sticker.num_frames, sticker.total_ms, sticker.width, sticker.height)
+        sizes = (len(clip), len(clip))
+        result = Result(seed, path, path, media_type(".webp"), ".webp", *shape, *sizes)
         if spec.platform != CLIP_PLATFORM:
             result = _exported(store, job_id, index, sticker, spec.platform, result)
         results.append(result)
     return tuple(results)
 
 
-def at_output_size(sticker: Sticker, spec: JobSpec) -> Sticker:
-    return sticker.fit_canvas(spec.output) if isinstance(spec.output, tuple) else sticker
-
-
 def _exported(
     store: Store, job_id: str, index: int, sticker: Sticker, platform: str, result: Result
 ) -> Result:
-    data, suffix = export_bytes(sticker, platform)
+    from rdtf.stickers.export import export_sticker
+
+    data, suffix = one_file(export_sticker(sticker, platform))
     path = store.save("jobs", job_id, f"file-{index}{suffix}", data)
     return replace(
         result,
@@ -268,21 +260,14 @@ def _exported(
     )
 
 
-def export_bytes(sticker: Sticker, platform: str) -> tuple[bytes, str]:
-    """The export as one file and its suffix; several files become a ZIP archive.
-
-    Raises:
-        ExportError: the clip can't comply with the platform.
-    """
-    from rdtf.stickers.export import export_sticker
-
-    export = export_sticker(sticker, platform)
+def one_file(export: Export) -> tuple[bytes, str]:
+    """An export as one file and its suffix; several files become a ZIP archive."""
     if len(export.files) == 1 and not export.suffix.startswith("/"):
         return export.data, export.suffix
     from rdtf.stickers.export.packs import zipped
 
-    return zipped({_file_name(name): data for name, data in export.files.items()}), ".zip"
-
-
-def _file_name(ending: str) -> str:
-    return ending.removeprefix("/") if ending.startswith("/") else f"sticker{ending}"
+    names = {
+        ending.removeprefix("/") if ending.startswith("/") else f"sticker{ending}": data
+        for ending, data in export.files.items()
+    }
+    return zipped(names), ".zip"

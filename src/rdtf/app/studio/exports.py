@@ -7,13 +7,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from rdtf.app.store import media_type
+from rdtf.app.store import media_type, one_file
 from rdtf.app.studio.session import Session
 from rdtf.errors import UserError
 from rdtf.fileio import size_text
 from rdtf.stickers import Sticker
 from rdtf.stickers.export import (
-    Export,
     ExportOptions,
     PackItem,
     Platform,
@@ -21,7 +20,6 @@ from rdtf.stickers.export import (
     export_sticker,
 )
 from rdtf.stickers.export.options import parse_color
-from rdtf.stickers.export.packs import zipped
 from rdtf.stickers.export.platforms import platforms
 from rdtf.stickers.export.shapes import outline, trim_to_content
 
@@ -102,7 +100,7 @@ def export_for(
     platform = platforms()[line.platform]
     try:
         export = export_sticker(clip, platform, options)
-        data, suffix = _one_file(export)
+        data, suffix = one_file(export)
         stem = f"{(clip.captions or ('sticker',))[0]}-{platform.id}"
         token = session.visitor.library.put(session.owner, data, stem, suffix)
     except UserError as error:
@@ -143,17 +141,6 @@ def preview(clip: Sticker, options: ExportOptions) -> np.ndarray:
         frame[..., :3], frame[..., 3] = still.on_background(options.background), 255
         return frame[0]
     return still.frames[0]
-
-
-def _one_file(export: Export) -> tuple[bytes, str]:
-    """The export as one download; several files become a ZIP archive."""
-    if len(export.files) == 1 and not export.suffix.startswith("/"):
-        return export.data, export.suffix
-    names = {
-        ending.removeprefix("/") if ending.startswith("/") else f"sticker{ending}": data
-        for ending, data in export.files.items()
-    }
-    return zipped(names), ".zip"
 
 
 def pack_platforms() -> list[tuple[str, str]]:

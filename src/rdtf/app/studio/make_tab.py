@@ -13,13 +13,14 @@ import gradio as gr
 from rdtf.app.studio import html
 from rdtf.app.studio.handlers import Handlers
 from rdtf.app.studio.make_handlers import MOVING_TASKS, View
+from rdtf.sampling.options import NETWORK, option_range
 from rdtf.synthetic import VERBS
 
 _UPLOADS = [".gif", ".webp", ".png", ".apng", ".jpg", ".jpeg", ".webm", ".tgs", ".json"]
 _MOST_ON_SLIDERS = 64  # frames
 _MOTIONS = [
     ("from the text", ""),
-    ("free (motion network)", "network"),
+    ("free (motion network)", NETWORK),
     *((name.capitalize(), name) for name in VERBS),
 ]
 
@@ -265,6 +266,12 @@ def make_tab(handlers: Handlers, token: gr.Textbox) -> MakeFields:
 
 def _guidance(label: str) -> gr.Number:
     """A number that may stay empty: then the model's own for the task is taken."""
+    least, most = option_range("guidance_scale")
     return gr.Number(
-        None, label=label, placeholder="default for the task", minimum=0, maximum=30, step=0.1
+        None,
+        label=label,
+        placeholder="default for the task",
+        minimum=least,
+        maximum=most,
+        step=0.1,
     )
