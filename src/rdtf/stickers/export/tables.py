@@ -7,13 +7,7 @@ from collections.abc import Mapping
 from rdtf.stickers.export.platforms import Limit, Platform, platforms
 
 #: How sure a limit is.
-LETTERS = {
-    "official": "o",
-    "secondary": "s",
-    "conflict": "c",
-    "recalled": "r",
-    "unconfirmed": "u",
-}
+LETTERS = {"official": "o", "secondary": "s", "conflict": "c", "recalled": "r", "unconfirmed": "u"}
 
 
 HEADER = ["--to", "writes", "canvas", "bytes", "time", "frames", "plays", "pack"]
