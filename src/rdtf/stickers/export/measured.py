@@ -84,7 +84,7 @@ def _measure_by_ffmpeg(data: bytes, container: str, name: str, budget: Budget) -
     with av.open(io.BytesIO(data), format="mov") as file:
         videos: list[Any] = [track for track in file.streams.video if track.codec_context]
         has_sound = len(file.streams.audio) > 0
-        codec = videos[0].codec_context.name if videos else ""
+        codec = videos[0].codec_context.name.removeprefix("libvpx-") if videos else ""
         for track in videos:
             size = (track.codec_context.width, track.codec_context.height)
             budget.check_clip(name, max(track.frames, 1), *size)
