@@ -84,7 +84,7 @@ def _measure_by_ffmpeg(data: bytes, container: str, name: str, budget: Budget) -
     if container == "avif":
         image = open_image(data, "AVIF")  # states frames and size without decoding any
         budget.check_clip(name, getattr(image, "n_frames", 1), *image.size)
-    with av.open(io.BytesIO(data), format="mov", metadata_errors="replace") as file:
+    with _opened(data, "mov") as file:
         videos: list[Any] = [track for track in file.streams.video if track.codec_context]
         has_sound = len(file.streams.audio) > 0
         codec = videos[0].codec_context.name.removeprefix("libvpx-") if videos else ""
@@ -160,26 +160,31 @@ def _by_pillow(data: bytes, format: str, budget: Budget) -> tuple[np.ndarray, np
 
 def _pictures_by_ffmpeg(data: bytes, format: str, budget: Budget) -> tuple[np.ndarray, np.ndarray]:
     """GIF, PNG and APNG; `IndexError` if it holds no picture."""
-    frames, durations = [], []
+    pictures, durations = [], []
     options = {"min_delay": "0", "default_delay": "0"} if format == "gif" else {}
-    with av.open(
-        io.BytesIO(data), format=format, options=options, metadata_errors="replace"
-    ) as file:
-        track: Any = file.streams.video[0]
+    with _opened(data, format, options) as file:
+        track = file.streams.video[0]
         track.codec_context.options = {"max_pixels": str(budget.max_total_pixels)}
         for count, frame in enumerate(file.decode(track), start=1):
             budget.check_clip("picture", count, frame.width, frame.height)
-            frames.append(frame.to_ndarray(format="rgba"))
+            pictures.append(frame.to_ndarray(format="rgba"))
             durations.append(float((frame.duration or 0) * frame.time_base * 1000))
-    frames.reverse()
-    joined = np.empty((len(frames), *frames[0].shape), np.uint8)
-    for picture in joined:  # each is let go at once: a clip may take a gigabyte
-        picture[:] = frames.pop()
-    return joined, np.asarray(durations)
+    pictures.reverse()
+    frames = np.empty((len(pictures), *pictures[0].shape), np.uint8)
+    for index in range(len(frames)):  # each is let go at once: a clip may take a gigabyte
+        frames[index] = pictures.pop()
+    return frames, np.asarray(durations)
+
+
+def _opened(data: bytes, format: str, options: dict[str, str] | None = None) -> Any:
+    """The container, by FFmpeg's name of its format; texts in it may be in any coding."""
+    return av.open(
+        io.BytesIO(data), mode="r", format=format, options=options or {}, metadata_errors="replace"
+    )
 
 
 def _by_ffmpeg(data: bytes, container: str, budget: Budget) -> tuple[np.ndarray, np.ndarray]:
-    with av.open(io.BytesIO(data), format="mov", metadata_errors="replace") as file:
+    with _opened(data, "mov") as file:
         tracks: list[Any] = [track for track in file.streams.video if track.codec_context]
         if not tracks:
             raise StickerError(f"the {container} holds no picture that can be decoded")
@@ -206,7 +211,7 @@ def _by_ffmpeg(data: bytes, container: str, budget: Budget) -> tuple[np.ndarray,
 
 
 def _decode_track(data: bytes, index: int, budget: Budget) -> Iterator[av.VideoFrame]:
-    with av.open(io.BytesIO(data), format="mov", metadata_errors="replace") as file:
+    with _opened(data, "mov") as file:
         track: Any = file.streams[index]
         track.codec_context.options = {"max_pixels": str(budget.max_canvas**2)}
         for count, frame in enumerate(file.decode(track), start=1):
