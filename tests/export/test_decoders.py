@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from rdtf.stickers import Sticker
+from rdtf.stickers import Budget, Sticker
 from rdtf.stickers.export import Export, export_sticker
+from rdtf.stickers.export.measured import decode_by_others
 
 from .clips import ball, noise
 
@@ -139,6 +140,18 @@ def test_ffmpeg_reads_it(clip, name, format, least):
     if name == "gif":  # half transparency is lost, as the report says
         seen = np.where(clip.frames[..., 3:] == 128, clip.frames, seen)
     assert decibels(on_white(seen), on_white(clip.frames)) > least
+
+
+@pytest.mark.parametrize(("name", "num_frames"), [("gif", 6), ("apng", 6), ("apng", 1)])
+def test_an_export_is_read_again_without_the_library_that_wrote_it(
+    clip, name, num_frames, monkeypatch
+):
+    """GIF, PNG and APNG are coded by Pillow."""
+    export = export_sticker(clip.select(range(num_frames)), name)
+    monkeypatch.setattr(Image, "open", None)
+    frames, durations_ms = decode_by_others(export.data, name.replace("apng", "png"), Budget())
+    assert len(frames) == num_frames and frames.shape[1:] == clip.frames.shape[1:]
+    assert num_frames == 1 or durations_ms.tolist() == clip.durations_ms.tolist()
 
 
 @pytest.mark.parametrize(

@@ -104,3 +104,18 @@ def test_a_frame_larger_than_the_header_says():
 
 def test_a_whole_number_of_plays_is_not_part_of_webm():
     assert decode_sticker(encode_sticker(clip().replace(loop_count=2), ".webm")).loop_count == 0
+
+
+def test_a_title_that_is_no_utf8():
+    """It is of no interest, so it is no damage."""
+    stream = io.BytesIO(encode_sticker(clip(), ".webm"))
+    titled = io.BytesIO()
+    with av.open(stream) as old, av.open(titled, "w", format="webm") as new:
+        new.metadata["title"] = "abcd"
+        track = new.add_stream_from_template(old.streams.video[0])
+        for packet in old.demux(video=0):
+            if packet.size:
+                packet.stream = track
+                new.mux(packet)
+    data = titled.getvalue().replace(b"abcd", b"\xff\xfe\xfd\xfc")
+    assert decode_sticker(data).num_frames == 3

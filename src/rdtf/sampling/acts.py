@@ -27,7 +27,7 @@ from rdtf.sampling.sampling import Sampled, own_precision, sample_traced
 from rdtf.sampling.windows import Window
 from rdtf.sampling.work import Work
 from rdtf.synthetic.grammar import MotionDraw
-from rdtf.synthetic.parse import motion_of
+from rdtf.synthetic.phrases import motion_of
 from rdtf.synthetic.verbs import find_verb
 
 # What drawing and moving take of the sampling options.

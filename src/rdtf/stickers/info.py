@@ -72,7 +72,6 @@ def checked_info(
     end: int = 0,
     ignored_ms: float = 0,
     is_animated: bool | None = None,
-    has_hidden_picture: bool = False,
     turned: int = 1,
 ) -> StickerInfo:
     """A `StickerInfo` for a clip that the budget allows.
@@ -94,9 +93,8 @@ def checked_info(
         loop_count,
         tuple(rounded_durations(stored_ms).tolist()),
         len(durations) > 1 if is_animated is None else is_animated,
-        has_hidden_picture,
-        turned,
-        end,
+        turned=turned,
+        end=end,
     )
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import re
 import struct
 import sys
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ FRAME_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg")
 DURATIONS_FILE = "durations.json"
 
 
-def frame_files(folder: Path, budget: Budget) -> list[Path]:
+def _frame_files(folder: Path, budget: Budget) -> list[Path]:
     """The pictures of a folder, frame2 before frame10; `StickerError` if there is none."""
     try:
         files = [path for path in folder.iterdir() if path.suffix.lower() in FRAME_SUFFIXES]
@@ -47,8 +46,9 @@ def _natural(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts]
 
 
-def folder_info(folder: Path, frames: list[StickerInfo], budget: Budget) -> StickerInfo:
-    """The clip that `frames` make: each still, all of one size, with the folder's durations."""
+def _folder_info(folder: Path, files: list[Path], budget: Budget) -> StickerInfo:
+    """The clip that `files` make: each still, all of one size, with the folder's durations."""
+    frames = [probe(file, budget) for file in files]
     sizes = {(frame.width, frame.height) for frame in frames}
     if len(sizes) > 1:
         listed = " and ".join(f"{width} x {height}" for width, height in sorted(sizes)[:2])
@@ -77,21 +77,7 @@ def _durations(folder: Path, num_frames: int) -> np.ndarray:
 #: File name endings of the formats that can be read; a folder of frames can be read too.
 SUPPORTED_SUFFIXES = (".gif", ".webp", ".apng", ".png", ".jpg", ".jpeg", ".webm", ".tgs", ".json")
 
-_INSPECTORS: dict[str, Callable[[bytes, str, Budget], StickerInfo]] = {
-    "gif": gif.inspect,
-    "webp": webp.inspect,
-    "png": png.inspect,
-    "jpeg": jpeg.inspect,
-    "webm": webm.inspect,
-    "lottie": lottie.inspect,
-}
-_DECODERS: dict[str, Callable[[bytes, str, Budget], Sticker]] = {
-    "gif": gif.decode,
-    "webp": webp.decode,
-    "png": png.decode,
-    "jpeg": jpeg.decode,
-    "webm": webm.decode,
-}
+_FORMATS = {"gif": gif, "webp": webp, "png": png, "jpeg": jpeg, "webm": webm}
 #: What parsers and decoders raise on damaged files, PyAV's errors apart.
 _DAMAGE = (
     OSError,
@@ -141,9 +127,10 @@ def decode_sticker(
     """Like `read_sticker`, from the bytes of a file; `name` is what errors call it."""
     budget.check_bytes(name, len(data))
     format = recognise(data, name)
-    decoders = {**_DECODERS, "lottie": functools.partial(lottie.decode, size=lottie_size)}
     with damage_as_sticker_error(name, format):
-        return _reduced(decoders[format](data, name, budget), budget.max_canvas)
+        if format == "lottie":
+            return lottie.decode(data, name, budget, lottie_size)
+        return _reduced(_FORMATS[format].decode(data, name, budget), budget.max_canvas)
 
 
 def _reduced(sticker: Sticker, max_side: int) -> Sticker:
@@ -167,8 +154,7 @@ def probe(path: Path | str, budget: Budget = DEFAULT_BUDGET) -> StickerInfo:
     """
     path = Path(path)
     if path.is_dir():
-        files = frame_files(path, budget)
-        return folder_info(path, [probe(file, budget) for file in files], budget)
+        return _folder_info(path, _frame_files(path, budget), budget)
     return inspect(read_bytes(path, budget), str(path), budget)
 
 
@@ -176,12 +162,12 @@ def inspect(data: bytes, name: str, budget: Budget) -> StickerInfo:
     """Like `probe`, from the bytes of a file; `name` is what errors call it."""
     format = recognise(data, name)
     with damage_as_sticker_error(name, format):
-        return _INSPECTORS[format](data, name, budget)
+        return {**_FORMATS, "lottie": lottie}[format].inspect(data, name, budget)
 
 
 def _read_folder(folder: Path, budget: Budget) -> Sticker:
-    files = frame_files(folder, budget)
-    info = folder_info(folder, [probe(file, budget) for file in files], budget)
+    files = _frame_files(folder, budget)
+    info = _folder_info(folder, files, budget)
     first = read_sticker(files[0], budget=budget).frames[0]
     frames = np.empty((info.num_frames, *first.shape), np.uint8)
     frames[0] = first

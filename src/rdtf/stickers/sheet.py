@@ -24,10 +24,7 @@ _PAPER, _INK = (255, 255, 255), (32, 32, 32)
 
 
 def contact_sheet(
-    rows: Sticker | Sequence[Row],
-    labels: Sequence[str] | None = None,
-    *,
-    cell: int | None = None,
+    rows: Sticker | Sequence[Row], labels: Sequence[str] | None = None, *, cell: int | None = None
 ) -> Image.Image:
     """Draw one row of frames for each clip, over a checkerboard where they are transparent.
 

@@ -10,8 +10,7 @@ from rdtf.synthetic.grammar import (
     draw_motion,
     motion_parameters,
 )
-from rdtf.synthetic.parse import motion_of
-from rdtf.synthetic.phrases import draw_action, draw_caption
+from rdtf.synthetic.phrases import draw_action, draw_caption, motion_of
 from rdtf.synthetic.verbs import find_verb
 
 __all__ = [

@@ -1,7 +1,8 @@
 """A still set in motion by the grammar, at its own resolution (numpy only).
 
 The motion is exact: each frame looks backwards at the still, premultiplied and bilinear, and sees
-nothing beyond its canvas. `models/affine.py` and `training/motion_batch.py` do the same in torch.
+nothing outside its canvas. Positions are normalised: -1 to 1 over the longer side.
+`models/affine.py` and `training/motion_batch.py` do the same in torch.
 """
 
 from __future__ import annotations
@@ -20,12 +21,7 @@ _MOST_SAMPLES = 4  # a side of a pixel, where things become smaller
 
 
 def animate(
-    still: Sticker,
-    draw: MotionDraw,
-    num_frames: int,
-    duration_ms: int,
-    *,
-    deform_seed: float = 0.0,
+    still: Sticker, draw: MotionDraw, num_frames: int, duration_ms: int, *, deform_seed: float = 0.0
 ) -> Sticker:
     """The still in motion; its first frame is the still, bit for bit.
 
@@ -111,8 +107,8 @@ def _samples(affine: np.ndarray) -> int:
 def alpha_box(alpha: np.ndarray) -> np.ndarray:
     """Centre and box of what is there: alpha `[H, W]` in [0, 1] → float `[6]`.
 
-    (centre x, centre y, left, top, right, bottom) in halves of the longer side from the middle;
-    the whole canvas if it is empty. On a square canvas that is `models.motion_latents.alpha_box`.
+    (centre x, centre y, left, top, right, bottom) in normalised coordinates; the whole canvas if
+    it is empty. On a square canvas that is `models.motion_latents.alpha_box`.
     """
     x, y = grid_positions(*alpha.shape)
     mass = float(alpha.sum())
@@ -126,7 +122,7 @@ def alpha_box(alpha: np.ndarray) -> np.ndarray:
 
 
 def grid_positions(height: int, width: int, samples: int = 1) -> np.ndarray:
-    """Positions (x, y) in halves of the longer side from the middle, `[2, h, w]`.
+    """Normalised positions (x, y), `[2, h, w]`.
 
     `samples` places a side of each pixel: h = height · samples.
     """
@@ -194,10 +190,7 @@ def deformation(
 
 
 def look(picture: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """A float picture `[H, W, c]` at places `[2, h, w]`, bilinear, as `[h, w, c]`.
-
-    Beyond its canvas it is 0.
-    """
+    """A float picture `[H, W, c]` at places `[2, h, w]`, bilinear, as `[h, w, c]`; 0 outside."""
     height, width = picture.shape[:2]
     side = max(height, width)
     padded = np.pad(picture, ((1, 1), (1, 1), (0, 0)))

@@ -12,16 +12,6 @@ import numpy as np
 
 from rdtf.synthetic.verbs import VERBS, Parameters, Verb
 
-__all__ = [
-    "VERBS",
-    "MotionDraw",
-    "Verb",
-    "as_shown",
-    "draw_duration_ms",
-    "draw_motion",
-    "motion_parameters",
-]
-
 # Words for how much and how fast, and the factors that they stand for.
 AMOUNTS: dict[str, tuple[float, float]] = {
     "little": (0.4, 0.6),
@@ -143,7 +133,7 @@ def motion_parameters(
             the mean of its alpha.
 
     Returns:
-        (affine parameters float `[F, 6]`: shift x, shift y of the centre in halves of the canvas,
+        (affine parameters float `[F, 6]`: shift x, shift y of the centre in normalised coordinates,
         turn in radians, log-scale x, log-scale y, shear; strength of the deformation `[F]`).
     """
     affine = np.zeros((len(times_ms), 6))

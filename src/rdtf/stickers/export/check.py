@@ -171,10 +171,9 @@ def _findings(found: Measured, foreign: list[str], platform: Platform) -> Iterat
         yield Finding("playback", False, shown, "20 ms or more for each frame", True)
     for limits, is_advice in ((platform.limits, False), (platform.advice, True)):
         for name, limit in limits.items():
-            if name in RULES:
-                rule, test = RULES[name]
-                passed, value, asked = test(found, limit)
-                yield Finding(rule, passed, value, asked, is_advice, limit.source, limit.confidence)
+            if rule := RULES.get(name):
+                said = (*rule.test(found, limit), rule.asked(limit))
+                yield Finding(rule.title, *said, is_advice, limit.source, limit.confidence)
 
 
 def _motion(found: Measured, platform: Platform) -> Finding | None:
@@ -188,124 +187,144 @@ def _motion(found: Measured, platform: Platform) -> Finding | None:
     return Finding("animated", not equal, words, "motion")
 
 
-# ------------------------------------------------------------------- one function a limit
+# ------------------------------------------------------------ one function a limit: passed, found
 
-_Verdict = tuple[bool, str, str]
+_Verdict = tuple[bool, str]
 
 
 def _canvas(found: Measured, limit: Limit) -> _Verdict:
     wide, high = limit.value
-    size = (found.info.width, found.info.height)
-    if limit.rule == "exact":
-        passed, asked = size == (wide, high), f"exactly {wide} x {high}"
-    elif limit.rule == "one side":
-        passed = max(size) == wide
-        asked = f"longer side exactly {wide}"
-    elif limit.rule == "height":
-        passed = found.info.height == high and found.info.width <= wide
-        asked = f"{high} high, at most {wide} wide"
-    else:
-        passed = size[0] == size[1] and limit.min <= size[0] <= wide
-        asked = f"square, {limit.min} to {wide}"
-    return passed, f"{found.info.width} x {found.info.height}", asked
+    width, height = found.info.width, found.info.height
+    passed = {
+        "exact": (width, height) == (wide, high),
+        "one side": max(width, height) == wide,
+        "height": height == high and width <= wide,
+        "square up to": width == height and limit.min <= width <= wide,
+    }
+    return passed[limit.rule], f"{width} x {height}"
 
 
-def _bytes(found: Measured, limit: Limit) -> _Verdict:
-    return found.num_bytes <= limit.value, f"{found.num_bytes:,}", f"at most {limit.value:,}"
+def _canvas_words(limit: Limit) -> str:
+    wide, high = limit.value
+    words = {
+        "exact": f"exactly {wide} x {high}",
+        "one side": f"longer side exactly {wide}",
+        "height": f"{high} high, at most {wide} wide",
+        "square up to": f"square, {limit.min} to {wide}",
+    }
+    return words[limit.rule]
 
 
 def _fps(found: Measured, limit: Limit) -> _Verdict:
-    if found.info.num_frames == 1:
-        return True, "one frame", f"at most {limit.value}"
-    if not found.total_ms:
-        return False, "no durations", f"at most {limit.value} a second"
-    rate = found.info.num_frames * 1000 / found.total_ms
+    count, total_ms = found.info.num_frames, found.total_ms
+    if count == 1:
+        return True, "one frame"
+    if not total_ms:
+        return False, "no durations"
     # Times are whole milliseconds, so one more or less is no higher rate.
-    passed = found.info.num_frames * 1000 <= limit.value * (found.total_ms + 1)
-    return passed, f"{rate:.4g} a second", f"at most {limit.value} a second"
+    passed = count * 1000 <= limit.value * (total_ms + 1)
+    return passed, f"{count * 1000 / total_ms:.4g} a second"
 
 
 def _total(found: Measured, limit: Limit) -> _Verdict:
     plays = max(found.info.loop_count, 1) if "all plays" in limit.note else 1
     total = found.total_ms * plays if found.info.num_frames > 1 else 0
     words = f"{plays} x {found.total_ms / 1000:g} s" if plays > 1 else f"{total / 1000:g} s"
-    return total <= limit.value, words, f"at most {limit.value / 1000:g} s"
-
-
-def _whole(found: Measured, limit: Limit) -> _Verdict:
-    asked = f"a multiple of {limit.value / 1000:g} s"
-    passed = found.total_ms > 0 and found.total_ms % limit.value == 0
-    return passed, f"{found.total_ms / 1000:g} s", asked
-
-
-def _min_frames(found: Measured, limit: Limit) -> _Verdict:
-    return (
-        found.info.num_frames >= limit.value,
-        str(found.info.num_frames),
-        f"at least {limit.value}",
-    )
-
-
-def _max_frames(found: Measured, limit: Limit) -> _Verdict:
-    return (
-        found.info.num_frames <= limit.value,
-        str(found.info.num_frames),
-        f"at most {limit.value}",
-    )
-
-
-def _min_frame(found: Measured, limit: Limit) -> _Verdict:
-    shortest = min(found.info.stored_ms)
-    passed = shortest >= limit.value or found.info.num_frames == 1
-    return passed, f"{shortest} ms", f"at least {limit.value} ms"
+    return total <= limit.value, words
 
 
 def _plays(found: Measured, limit: Limit) -> _Verdict:
     least, most = limit.value
-    asked = "forever" if most == 0 else f"{least} to {most} times"
-    value = "forever" if found.info.loop_count == 0 else f"{found.info.loop_count} times"
-    passed = least <= found.info.loop_count <= most or not found.info.is_animated
-    return passed, value, asked
+    count = found.info.loop_count
+    passed = least <= count <= most or not found.info.is_animated
+    return passed, "forever" if count == 0 else f"{count} times"
 
 
-def _no_sound(found: Measured, limit: Limit) -> _Verdict:
-    return not found.has_sound, "sound" if found.has_sound else "none", "none"
+def _plays_words(limit: Limit) -> str:
+    least, most = limit.value
+    return "forever" if most == 0 else f"{least} to {most} times"
 
 
-def _codec(found: Measured, limit: Limit) -> _Verdict:
-    codec = found.codec.removeprefix("libvpx-")
-    return codec == limit.value, codec or "none", limit.value
-
-
-def _animated_format(found: Measured, limit: Limit) -> _Verdict:
-    passed = found.info.format == limit.value or found.info.num_frames == 1
-    return passed, found.info.format, f"{limit.value} for animations"
-
-
-def _first_frame_shown(found: Measured, limit: Limit) -> _Verdict:
-    hidden = found.info.has_hidden_picture
-    return not hidden, "another default picture" if hidden else "shown", "the first frame shown"
+def _min_frame(found: Measured, limit: Limit) -> _Verdict:
+    shortest = min(found.info.stored_ms)
+    return shortest >= limit.value or found.info.num_frames == 1, f"{shortest} ms"
 
 
 def _full_first_frame(found: Measured, limit: Limit) -> _Verdict:
     shares = visible_shares(Sticker(found.frames, np.ones(len(found.frames), np.int64)))
     share = float(shares[0] / max(shares.max(), 1e-9))
-    return share >= _FULL_ENOUGH, f"shows {share:.0%} of the fullest frame", "the complete picture"
+    return share >= _FULL_ENOUGH, f"shows {share:.0%} of the fullest frame"
 
 
-RULES: dict[str, tuple[str, Callable[[Measured, Limit], _Verdict]]] = {
-    "canvas": ("canvas", _canvas),
-    "max_bytes": ("bytes", _bytes),
-    "max_fps": ("frame rate", _fps),
-    "max_total_ms": ("duration", _total),
-    "whole_ms": ("whole seconds", _whole),
-    "min_frames": ("fewest frames", _min_frames),
-    "max_frames": ("most frames", _max_frames),
-    "min_frame_ms": ("shortest frame", _min_frame),
-    "plays": ("plays", _plays),
-    "no_sound": ("sound", _no_sound),
-    "codec": ("video codec", _codec),
-    "animated_format": ("animated format", _animated_format),
-    "first_frame_shown": ("first frame", _first_frame_shown),
-    "full_first_frame": ("first frame", _full_first_frame),
+@dataclass(frozen=True)
+class Rule:
+    """How a limit is judged.
+
+    Attributes:
+        title: its name in a finding.
+        words: what is asked for: a form that takes the value, or a function of the limit.
+        test: of a file: whether it keeps to the limit, and what it has, in words.
+    """
+
+    title: str
+    words: str | Callable[[Limit], str]
+    test: Callable[[Measured, Limit], _Verdict]
+
+    def asked(self, limit: Limit) -> str:
+        if isinstance(self.words, str):
+            return self.words.format(limit.value)
+        return self.words(limit)
+
+
+#: By the name of the limit in the data file.
+RULES: dict[str, Rule] = {
+    "canvas": Rule("canvas", _canvas_words, _canvas),
+    "max_bytes": Rule(
+        "bytes", "at most {:,}", lambda f, limit: (f.num_bytes <= limit.value, f"{f.num_bytes:,}")
+    ),
+    "max_fps": Rule("frame rate", "at most {} a second", _fps),
+    "max_total_ms": Rule("duration", lambda limit: f"at most {limit.value / 1000:g} s", _total),
+    "whole_ms": Rule(
+        "whole seconds",
+        lambda limit: f"a multiple of {limit.value / 1000:g} s",
+        lambda f, limit: (
+            f.total_ms > 0 and f.total_ms % limit.value == 0,
+            f"{f.total_ms / 1000:g} s",
+        ),
+    ),
+    "min_frames": Rule(
+        "fewest frames",
+        "at least {}",
+        lambda f, limit: (f.info.num_frames >= limit.value, str(f.info.num_frames)),
+    ),
+    "max_frames": Rule(
+        "most frames",
+        "at most {}",
+        lambda f, limit: (f.info.num_frames <= limit.value, str(f.info.num_frames)),
+    ),
+    "min_frame_ms": Rule("shortest frame", "each {} ms or more", _min_frame),
+    "plays": Rule("plays", _plays_words, _plays),
+    "no_sound": Rule(
+        "sound", "none", lambda f, limit: (not f.has_sound, "sound" if f.has_sound else "none")
+    ),
+    "codec": Rule(
+        "video codec", "{}", lambda f, limit: (f.codec == limit.value, f.codec or "none")
+    ),
+    "animated_format": Rule(
+        "animated format",
+        "{} for animations",
+        lambda f, limit: (
+            f.info.format == limit.value or f.info.num_frames == 1,
+            f.info.format,
+        ),
+    ),
+    "first_frame_shown": Rule(
+        "first frame",
+        "the first frame shown",
+        lambda f, limit: (
+            not f.info.has_hidden_picture,
+            "another default picture" if f.info.has_hidden_picture else "shown",
+        ),
+    ),
+    "full_first_frame": Rule("first frame", "the complete picture", _full_first_frame),
 }

@@ -77,10 +77,7 @@ class Export:
 
 
 def export_sticker(
-    sticker: Sticker,
-    platform: str | Platform,
-    options: ExportOptions | None = None,
-    **changes: Any,
+    sticker: Sticker, platform: str | Platform, options: ExportOptions | None = None, **changes: Any
 ) -> Export:
     """Make the file that `platform` takes, or refuse with the reason.
 

@@ -14,12 +14,14 @@ from rdtf.errors import StickerError
 from rdtf.stickers.budget import Budget
 from rdtf.stickers.export.containers import boxes_end, container_of
 from rdtf.stickers.formats import webm
-from rdtf.stickers.formats.pillow import open_image, orientation, to_rgba, upright
+from rdtf.stickers.formats.pillow import open_image, to_rgba, upright
 from rdtf.stickers.formats.video import full_luma, join_alpha
 from rdtf.stickers.info import StickerInfo, checked_info
 from rdtf.stickers.read import decode_sticker, inspect
 
-_PILLOW = {"gif": "GIF", "png": "PNG", "webp": "WEBP", "jpeg": "JPEG"}
+# Ours are coded and read by Pillow, so FFmpeg is the other decoder; it reads no animated WebP.
+_FFMPEG = {"gif": "gif", "png": "apng"}
+_PILLOW = {"webp": "WEBP", "jpeg": "JPEG"}
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,7 @@ def measure(data: bytes, name: str, budget: Budget) -> Measured:
     budget = replace(budget, max_canvas=max(budget.max_canvas, info.width, info.height))
     frames = decode_sticker(data, name, budget=budget).frames
     seen, seen_ms = decode_by_others(data, container, budget)
+    seen = upright(seen, info.turned)
     problem = _disagreement(info, seen, seen_ms)
     return Measured(info, len(data), frames, seen, problem, codec, has_sound)
 
@@ -81,10 +84,10 @@ def _measure_by_ffmpeg(data: bytes, container: str, name: str, budget: Budget) -
     if container == "avif":
         image = open_image(data, "AVIF")  # states frames and size without decoding any
         budget.check_clip(name, getattr(image, "n_frames", 1), *image.size)
-    with av.open(io.BytesIO(data), format="mov") as file:
+    with _opened(data, "mov") as file:
         videos: list[Any] = [track for track in file.streams.video if track.codec_context]
         has_sound = len(file.streams.audio) > 0
-        codec = videos[0].codec_context.name if videos else ""
+        codec = videos[0].codec_context.name.removeprefix("libvpx-") if videos else ""
         for track in videos:
             size = (track.codec_context.width, track.codec_context.height)
             budget.check_clip(name, max(track.frames, 1), *size)
@@ -111,7 +114,8 @@ def _disagreement(info: StickerInfo, frames: np.ndarray, durations_ms: np.ndarra
     if (width, height) != (info.width, info.height):
         return f"{info.width} x {info.height} expected, but {width} x {height} in a second decoder"
     total, stated = float(durations_ms.sum()), sum(info.stored_ms)
-    if info.num_frames > 1 and total and abs(total - stated) > 10:
+    # Frames of no duration are played differently everywhere.
+    if info.num_frames > 1 and total and all(info.stored_ms) and abs(total - stated) > 10:
         return f"{stated} ms expected, but {total:.0f} ms in a second decoder"
     return ""
 
@@ -124,12 +128,15 @@ def decode_by_others(data: bytes, container: str, budget: Budget) -> tuple[np.nd
         budget: checked again here where the container was not inspected before (AVIF, MP4).
 
     Returns:
-        uint8 [F, H, W, 4], straight RGBA, and float64 [F], milliseconds as stored, not rounded;
-        zeros for a plain picture.
+        uint8 [F, H, W, 4], straight RGBA, not turned upright, and float64 [F], milliseconds as
+        stored, not rounded; zeros for a plain picture.
 
     Raises:
         StickerError, OSError, ValueError, av.FFmpegError, ...: it can't be decoded.
     """
+    if container in _FFMPEG:
+        is_still = container == "png" and b"acTL" not in data[: data.find(b"IDAT")]
+        return _pictures_by_ffmpeg(data, "png_pipe" if is_still else _FFMPEG[container], budget)
     if container in _PILLOW:
         return _by_pillow(data, _PILLOW[container], budget)
     if container == "webm":
@@ -140,23 +147,44 @@ def decode_by_others(data: bytes, container: str, budget: Budget) -> tuple[np.nd
 
 def _by_pillow(data: bytes, format: str, budget: Budget) -> tuple[np.ndarray, np.ndarray]:
     image = open_image(data, format)
-    # Of an APNG, Pillow counts a picture that is not part of the animation as the first.
-    hidden = int(getattr(image, "default_image", False))
-    count = getattr(image, "n_frames", 1) - hidden
-    height, width = image.height, image.width
-    budget.check_clip("picture", count, width, height)
-    frames = np.empty((count, height, width, 4), np.uint8)
+    count = getattr(image, "n_frames", 1)
+    budget.check_clip("picture", count, *image.size)
+    frames = np.empty((count, image.height, image.width, 4), np.uint8)
     durations = np.zeros(count)
     for index, frame in enumerate(frames):
-        image.seek(index + hidden)
-        # A later frame of a GIF that reaches beyond the screen enlarges it for Pillow alone.
-        frame[:] = to_rgba(image)[:height, :width]
+        image.seek(index)
+        frame[:] = to_rgba(image)
         durations[index] = image.info.get("duration", 0)
-    return upright(frames, orientation(image.info.get("exif"))), durations
+    return frames, durations
+
+
+def _pictures_by_ffmpeg(data: bytes, format: str, budget: Budget) -> tuple[np.ndarray, np.ndarray]:
+    """GIF, PNG and APNG; `IndexError` if it holds no picture."""
+    pictures, durations = [], []
+    options = {"min_delay": "0", "default_delay": "0"} if format == "gif" else {}
+    with _opened(data, format, options) as file:
+        track = file.streams.video[0]
+        track.codec_context.options = {"max_pixels": str(budget.max_total_pixels)}
+        for count, frame in enumerate(file.decode(track), start=1):
+            budget.check_clip("picture", count, frame.width, frame.height)
+            pictures.append(frame.to_ndarray(format="rgba"))
+            durations.append(float((frame.duration or 0) * frame.time_base * 1000))
+    pictures.reverse()
+    frames = np.empty((len(pictures), *pictures[0].shape), np.uint8)
+    for index in range(len(frames)):  # each is let go at once: a clip may take a gigabyte
+        frames[index] = pictures.pop()
+    return frames, np.asarray(durations)
+
+
+def _opened(data: bytes, format: str, options: dict[str, str] | None = None) -> Any:
+    """The container, by FFmpeg's name of its format; texts in it may be in any coding."""
+    return av.open(
+        io.BytesIO(data), mode="r", format=format, options=options or {}, metadata_errors="replace"
+    )
 
 
 def _by_ffmpeg(data: bytes, container: str, budget: Budget) -> tuple[np.ndarray, np.ndarray]:
-    with av.open(io.BytesIO(data), mode="r", format="mov") as file:
+    with _opened(data, "mov") as file:
         tracks: list[Any] = [track for track in file.streams.video if track.codec_context]
         if not tracks:
             raise StickerError(f"the {container} holds no picture that can be decoded")
@@ -183,7 +211,7 @@ def _by_ffmpeg(data: bytes, container: str, budget: Budget) -> tuple[np.ndarray,
 
 
 def _decode_track(data: bytes, index: int, budget: Budget) -> Iterator[av.VideoFrame]:
-    with av.open(io.BytesIO(data), mode="r", format="mov") as file:
+    with _opened(data, "mov") as file:
         track: Any = file.streams[index]
         track.codec_context.options = {"max_pixels": str(budget.max_canvas**2)}
         for count, frame in enumerate(file.decode(track), start=1):

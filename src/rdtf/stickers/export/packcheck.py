@@ -21,13 +21,7 @@ from rdtf.errors import StickerError
 from rdtf.stickers import DEFAULT_BUDGET, Budget
 from rdtf.stickers.budget import read_bytes
 from rdtf.stickers.export.check import CheckReport, Finding, check_bytes
-from rdtf.stickers.export.platforms import (
-    Limit,
-    Platform,
-    dated,
-    find_platform,
-    image_platform,
-)
+from rdtf.stickers.export.platforms import Limit, Platform, dated, find_platform, image_platform
 
 MANIFEST = "manifest.json"
 _MAX_FILES = 500
@@ -102,10 +96,7 @@ def check_pack(
 
 
 def check_pack_files(
-    files: Mapping[str, bytes],
-    platform: Platform,
-    name: str,
-    budget: Budget = DEFAULT_BUDGET,
+    files: Mapping[str, bytes], platform: Platform, name: str, budget: Budget = DEFAULT_BUDGET
 ) -> PackReport:
     """Like `check_pack`, for files by their path inside the pack."""
     limit = platform.pack_rules.limits["count"]

@@ -122,20 +122,20 @@ def _search_chain(attempts: _Attempts, first: int, max_bytes: int) -> Found:
 def _sample(size: Callable[[int], float], first: int, last: int, goal: float) -> dict[int, float]:
     """Sizes at some steps, enough to tell where they fall below `goal`.
 
-    Every other guess is where a straight line between the logarithms of the known sizes meets the
-    goal, which is mostly near; the others halve what is left. A size near the goal ends it.
+    Interpolation and bisection in turn: where a straight line between the logarithms of the known
+    sizes meets the goal, which is mostly near, or the middle. A size near the goal ends it.
     """
     sizes = {first: size(first)}
     low, high = first, last + 1  # too large at `low`; small enough at `high`, which may not exist
     low_size = math.log(sizes[first])
     high_size = low_size - math.log(_SHRINKS)
-    guesses = True
+    is_interpolated = True
     while high - low > 1 and sizes[first] > goal:
         middle = (low + high) // 2
-        if guesses and low_size > high_size:
+        if is_interpolated and low_size > high_size:
             share = (low_size - math.log(goal)) / (low_size - high_size)
             middle = min(max(low + math.ceil(share * (high - low)), low + 1), high - 1)
-        guesses = not guesses
+        is_interpolated = not is_interpolated
         sizes[middle] = size(middle)
         if sizes[middle] > goal:
             low, low_size = middle, math.log(sizes[middle])
@@ -177,9 +177,9 @@ class _Attempts:
     def estimate(self, step: int) -> float:
         """About its size; the size itself where the encoder has no quicker way."""
         if step not in self._estimates:
-            guess = self._encoder.estimate(*self._choose(step))
-            self.tries += guess is not None
-            self._estimates[step] = len(self.encode(step).data) if guess is None else guess
+            size = self._encoder.estimate(*self._choose(step))
+            self.tries += size is not None
+            self._estimates[step] = len(self.encode(step).data) if size is None else size
         return self._estimates[step]
 
     def _choose(self, step: int) -> tuple[np.ndarray, np.ndarray, QualityStep]:

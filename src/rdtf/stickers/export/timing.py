@@ -62,10 +62,11 @@ class TimeRules:
         )
 
     def takes(self, total_ms: int) -> bool:
-        longest = total_ms if self.max_total_ms is None else self.max_total_ms
-        return 0 < total_ms <= longest and total_ms % self.whole_ms == 0
+        is_short = self.max_total_ms is None or total_ms <= self.max_total_ms
+        return total_ms > 0 and is_short and total_ms % self.whole_ms == 0
 
-    def _totals(self) -> str:
+    def totals(self) -> str:
+        """The lengths that are taken, in words."""
         if self.whole_ms > 1 and self.max_total_ms:
             values = range(self.whole_ms, self.max_total_ms + 1, self.whole_ms)
             return "exactly " + ", ".join(f"{value / 1000:g}" for value in values) + " s"
@@ -90,20 +91,15 @@ def settle_total(
         return sticker, ""
     if near is not None and abs(near - total) <= TOTAL_TOLERANCE_MS:
         return _trim(sticker, near) if near < total else _hold(sticker, near), ""
-    if policy == "refuse":
-        ways = "trim, hold or speed" if rules.whole_ms > 1 else "trim or speed"
-        raise ExportError(
-            "duration",
-            f"{title}: the clip lasts {total / 1000:g} s, but must last {rules._totals()}; "
-            f"choose how to change it with --time {ways}",
-        )
     chooser, change, words = _POLICIES[policy]
     target = chooser(rules, total)
     if target is None:
+        ways = "trim, hold or speed" if rules.whole_ms > 1 else "trim or speed"
+        advice = f"choose how to change it with --time {ways}"
         raise ExportError(
             "duration",
-            f"{title}: the clip lasts {total / 1000:g} s, but must last {rules._totals()}; "
-            f"--time {policy} can't do that",
+            f"{title}: the clip lasts {total / 1000:g} s, but must last {rules.totals()}; "
+            + (advice if policy == "refuse" else f"--time {policy} can't do that"),
         )
     done = words.format(total=total / 1000, target=target / 1000, factor=total / target)
     return change(sticker, target), done
@@ -111,9 +107,8 @@ def settle_total(
 
 def _nearest(rules: TimeRules, total: int) -> int | None:
     """The allowed length nearest in proportion."""
-    options = [_below(rules, total), _above(rules, total)]
-    known = [option for option in options if option]
-    return min(known, key=lambda option: max(option / total, total / option), default=None)
+    known = [near for near in (_below(rules, total), _above(rules, total)) if near]
+    return min(known, key=lambda near: max(near / total, total / near), default=None)
 
 
 def _below(rules: TimeRules, total: int) -> int | None:
@@ -141,6 +136,7 @@ def _hold(sticker: Sticker, total: int) -> Sticker:
 
 _Chooser = Callable[[TimeRules, int], int | None]
 _POLICIES: dict[str, tuple[_Chooser, Callable[[Sticker, int], Sticker], str]] = {
+    "refuse": (lambda rules, total: None, _trim, ""),
     "trim": (_below, _trim, "cut from {total:g} s to {target:g} s"),
     "hold": (_above, _hold, "last frame shown longer: {total:g} s to {target:g} s"),
     "speed": (_nearest, fit_time, "played {factor:.3g} times as fast: {total:g} s to {target:g} s"),
@@ -232,7 +228,7 @@ _FEATURE_SIDE = 48  # pixels; enough to see a blink
 
 
 class FrameMerger:
-    """Leaves frames out one by one; what a frame leaves behind, a neighbour fills.
+    """Leaves frames out one by one; a neighbour is shown in their time.
 
     The next to go is the frame whose time, times the squared difference from the neighbour that is
     shown instead, is the least. So repeats go first, and what goes for a smaller number of frames
@@ -240,16 +236,17 @@ class FrameMerger:
     """
 
     def __init__(self, sticker: Sticker) -> None:
-        self._features = np.stack([_feature(frame) for frame in sticker.frames])
+        features = np.stack([_feature(frame) for frame in sticker.frames])
         indices, durations = np.arange(sticker.num_frames), sticker.durations_ms
-        steps = np.mean(np.square(np.diff(self._features, axis=0)), axis=1)
+        steps = np.mean(np.square(np.diff(features, axis=0)), axis=1)
         self._states = {sticker.num_frames: (indices, durations)}
         while len(indices) > 1:
             gone, heir = _cheapest(steps, durations)
             durations = durations.copy()
             durations[heir] += durations[gone]
             if gone + 1 < len(indices):
-                steps[gone] = self._step(indices[gone - 1], indices[gone + 1])
+                change = features[indices[gone - 1]] - features[indices[gone + 1]]
+                steps[gone] = np.mean(np.square(change))
             steps = np.delete(steps, gone - 1)
             indices, durations = np.delete(indices, gone), np.delete(durations, gone)
             self._states[len(indices)] = indices, durations
@@ -257,9 +254,6 @@ class FrameMerger:
     def keep(self, num_frames: int) -> tuple[np.ndarray, np.ndarray]:
         """The `num_frames` frames that stay, int64 [K], and their durations, int64 [K]."""
         return self._states[num_frames]
-
-    def _step(self, first: int, second: int) -> float:
-        return float(np.mean(np.square(self._features[first] - self._features[second])))
 
 
 def _cheapest(steps: np.ndarray, durations: np.ndarray) -> tuple[int, int]:

@@ -39,11 +39,20 @@ class _Renderer:
         self._loaded: bytes | None = None
 
     def render(self, animation: bytes, index: int, width: int, height: int) -> bytes:
-        """See `render_lottie`."""
+        """One frame of Lottie JSON: premultiplied BGRA bytes, height x width x 4.
+
+        Raises:
+            StickerError: rlottie rejects the animation, crashes on it or takes too long.
+        """
         with self._lock:
             try:
-                self._load(animation)
-                pixels = self._ask(_RENDER, index, width, height)
+                if self._process is None or self._loaded != animation:
+                    self._loaded = None
+                    if not self._request(_LOAD, len(animation), 0, 0, body=animation):
+                        message = "the Lottie animation can't be read by the renderer"
+                        raise StickerError(f"{message}; export it again")
+                    self._loaded = animation
+                pixels = self._request(_RENDER, index, width, height)
             except (OSError, EOFError) as error:
                 self.stop()
                 raise StickerError(
@@ -54,23 +63,13 @@ class _Renderer:
             raise StickerError("the Lottie animation can't be rendered; export it again")
         return pixels
 
-    def _load(self, animation: bytes) -> None:
-        if self._process is not None and self._loaded == animation:
-            return
-        self._loaded = None
-        if not self._ask(_LOAD, len(animation), 0, 0, animation):
-            raise StickerError(
-                "the Lottie animation can't be read by the renderer; export it again"
-            )
-        self._loaded = animation
-
-    def _ask(self, operation: int, first: int, second: int, third: int, body: bytes = b"") -> bytes:
+    def _request(self, operation: int, *numbers: int, body: bytes = b"") -> bytes:
         process = self._running()
         assert process.stdin is not None and process.stdout is not None
         timer = threading.Timer(_TIMEOUT_S, process.kill)  # ends the reads below with EOFError
         timer.start()
         try:
-            process.stdin.write(struct.pack("<4I", operation, first, second, third) + body)
+            process.stdin.write(struct.pack("<4I", operation, *numbers) + body)
             process.stdin.flush()
             (length,) = struct.unpack("<I", _read(process, 4))
             return _read(process, length)
@@ -107,15 +106,6 @@ def _read(process: subprocess.Popen[bytes], count: int) -> bytes:
 _renderer = _Renderer()
 
 
-def render_lottie(animation: bytes, index: int, width: int, height: int) -> bytes:
-    """One frame of Lottie JSON: premultiplied BGRA bytes, height x width x 4.
-
-    Raises:
-        StickerError: rlottie rejects the animation, crashes on it or takes too long.
-    """
-    return _renderer.render(animation, index, width, height)
-
-
 def _start_afresh() -> None:
     """A forked child must not talk through its parent's pipes."""
     global _renderer
@@ -127,7 +117,6 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_start_afresh)
 
 
-GZIP_MAGIC = b"\x1f\x8b"
 _MAX_JSON_BYTES = 8 * 2**20  # ten times the largest sticker seen; Python needs 20 bytes for each
 _MAX_NOMINAL_SIDE = 65535
 _MAX_SECONDS = 300  # for all frames; a sticker takes one or two
@@ -148,11 +137,10 @@ class LottieFile:
     def __init__(self, data: bytes, name: str, budget: Budget = DEFAULT_BUDGET) -> None:
         """Check `data`, Lottie JSON that may be gzip-compressed; nothing is rendered yet."""
         self.name = name
-        document = _parse(_unpack(data, name, budget), name)
+        document, self._animation, not_drawn = _parse(_unpack(data, name, budget), name)
         width, height, self.fps, first, end = _header(document, name)
         self.num_frames = max(1, round(end - first))
         budget.check_clip(name, self.num_frames, 1, 1)
-        not_drawn = _settle_parts(document)
         durations = whole_durations(np.full(self.num_frames, 1000 / self.fps))
         self.duration_ms = int(durations.sum())
         budget.check_duration(name, self.duration_ms)
@@ -167,7 +155,6 @@ class LottieFile:
             is_animated=self.num_frames > 1,
             not_drawn=not_drawn,
         )
-        self._animation = _serialise(document, name)
 
     @classmethod
     def open(cls, path: Path | str, budget: Budget = DEFAULT_BUDGET) -> LottieFile:
@@ -188,7 +175,7 @@ class LottieFile:
         height, width = fitted_size(*self._size, size, size)
         scale = _SUPERSAMPLING
         try:
-            drawn = render_lottie(self._animation, index, width * scale, height * scale)
+            drawn = _renderer.render(self._animation, index, width * scale, height * scale)
         except StickerError as error:
             raise StickerError(f"{self.name}: {error}") from error
         pixels = np.frombuffer(drawn, np.uint8).reshape(height, scale, width, scale, 4)
@@ -221,7 +208,7 @@ def decode(data: bytes, name: str, budget: Budget, size: int) -> Sticker:
 def _unpack(data: bytes, name: str, budget: Budget) -> bytes:
     """Undo gzip, never producing more than one byte above the limit."""
     limit = min(budget.max_bytes, _MAX_JSON_BYTES)
-    if data.startswith(GZIP_MAGIC):
+    if data.startswith(b"\x1f\x8b"):
         unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
         data = unpacker.decompress(data, limit + 1)
         if not unpacker.eof and len(data) <= limit:
@@ -231,22 +218,23 @@ def _unpack(data: bytes, name: str, budget: Budget) -> bytes:
     return data
 
 
-def _parse(text: bytes, name: str) -> dict[str, Any]:
+def _parse(text: bytes, name: str) -> tuple[dict[str, Any], bytes, tuple[str, ...]]:
+    """The document, its JSON settled for rlottie, and what is not drawn of it.
+
+    Written again from what was checked: of doubled keys, C++ might see the other one.
+    """
     try:
         document = json.loads(text, parse_constant=_no_constant)
+        if not isinstance(document, dict) or not isinstance(document.get("layers"), list):
+            message = "this JSON is not a Lottie animation (it has no layers)"
+            raise StickerError(f"{name}: {message}")
+        not_drawn = _settle_parts(document)
+        settled = json.dumps(document, separators=(",", ":"), allow_nan=False)
+    except StickerError:
+        raise
     except (ValueError, RecursionError) as error:
         raise StickerError(f"{name}: no readable Lottie JSON ({error}); export it again") from error
-    if not isinstance(document, dict) or not isinstance(document.get("layers"), list):
-        raise StickerError(f"{name}: this JSON is not a Lottie animation (it has no layers)")
-    return document
-
-
-def _serialise(document: dict[str, Any], name: str) -> bytes:
-    """Written again from what was checked: of doubled keys, C++ might see the other one."""
-    try:
-        return json.dumps(document, separators=(",", ":"), allow_nan=False).encode("ascii")
-    except (ValueError, RecursionError) as error:
-        raise StickerError(f"{name}: no readable Lottie JSON ({error}); export it again") from error
+    return document, settled.encode("ascii"), not_drawn
 
 
 def _no_constant(text: str) -> None:

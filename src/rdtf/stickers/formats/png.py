@@ -10,7 +10,7 @@ import itertools
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -52,17 +52,9 @@ class _Picture:
     data: list[bytes] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class _Png:
-    info: StickerInfo
-    header: bytes  # IHDR without the size
-    shared: bytes  # colour profile, palette and transparency
-    pictures: list[_Picture]
-
-
 def inspect(data: bytes, name: str, budget: Budget) -> StickerInfo:
     """Frames, canvas and durations of a PNG or APNG, without its pixels."""
-    return _parse(data, name, budget).info
+    return _parse(data, name, budget)[0]
 
 
 def decode(data: bytes, name: str, budget: Budget) -> Sticker:
@@ -70,9 +62,8 @@ def decode(data: bytes, name: str, budget: Budget) -> Sticker:
 
     A default image that is not part of the animation is left out.
     """
-    png = _parse(data, name, budget)
-    info = png.info
-    regions = (_region(png, picture) for picture in png.pictures)
+    info, header, shared, pictures = _parse(data, name, budget)
+    regions = (_region(header, shared, picture) for picture in pictures)
     frames = compose(regions, info.num_frames, *info.stored_size)
     return Sticker(upright(frames, info.turned), info.durations, info.loop_count)
 
@@ -95,7 +86,10 @@ def chunks(data: bytes, name: str) -> Iterator[tuple[bytes, bytes, int]]:
         at = end
 
 
-def _parse(data: bytes, name: str, budget: Budget) -> _Png:
+def _parse(
+    data: bytes, name: str, budget: Budget
+) -> tuple[StickerInfo, bytes, bytes, list[_Picture]]:
+    """What it is, IHDR without the size, profile, palette and transparency, and the pictures."""
     walk = chunks(data, name)
     kind, header, end = next(walk)
     if kind != b"IHDR" or len(header) != 13:
@@ -122,22 +116,13 @@ def _parse(data: bytes, name: str, budget: Budget) -> _Png:
             pictures[-1].data.append(content[4:])
     if not animation or not animation[0] or not pictures:  # none that browsers play
         info = checked_info("png", name, budget, size, [still.exact_ms], end=end, turned=turned)
-        return _Png(info, header[8:], shared, [still])
+        return info, header[8:], shared, [still]
     if animation[0] != len(pictures):
         raise damaged(name, "PNG", f"{len(pictures)} of {animation[0]} frames")
-    info = checked_info(
-        "png",
-        name,
-        budget,
-        size,
-        [picture.exact_ms for picture in pictures],
-        animation[1],
-        end=end,
-        is_animated=True,
-        has_hidden_picture=is_hidden,
-        turned=turned,
-    )
-    return _Png(info, header[8:], shared, pictures)
+    exact_ms = [picture.exact_ms for picture in pictures]
+    info = checked_info("png", name, budget, size, exact_ms, animation[1], end=end, turned=turned)
+    info = replace(info, is_animated=True, has_hidden_picture=is_hidden)
+    return info, header[8:], shared, pictures
 
 
 def _control(content: bytes, size: tuple[int, int], name: str) -> _Picture:
@@ -151,10 +136,10 @@ def _control(content: bytes, size: tuple[int, int], name: str) -> _Picture:
     return _Picture((left, top, width, height), delay * 1000 / (per_second or 100), dispose, blend)
 
 
-def _region(png: _Png, picture: _Picture) -> Region:
+def _region(header: bytes, shared: bytes, picture: _Picture) -> Region:
     left, top, width, height = picture.place
-    header = struct.pack(">II", width, height) + png.header
-    body = _chunk(b"IHDR", header) + png.shared + _chunk(b"IDAT", b"".join(picture.data))
+    header = struct.pack(">II", width, height) + header
+    body = _chunk(b"IHDR", header) + shared + _chunk(b"IDAT", b"".join(picture.data))
     image = open_image(_SIGNATURE + body + _chunk(b"IEND", b""), "PNG")
     blend = "over" if picture.blend else "source"
     return Region(to_rgba(image), left, top, blend, _DISPOSE[picture.dispose])

@@ -121,7 +121,9 @@ def demux(data: bytes, name: str, budget: Budget) -> Video:
     import av
 
     doctype, end = _outline(data, name)
-    with av.open(io.BytesIO(data), mode="r", format="matroska") as container:
+    with av.open(
+        io.BytesIO(data), mode="r", format="matroska", metadata_errors="replace"
+    ) as container:
         if not container.streams.video:
             raise StickerError(f"{name}: the WebM holds no video; give one with a VP9 picture")
         stream = container.streams.video[0]

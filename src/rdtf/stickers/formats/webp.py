@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -26,6 +25,9 @@ from rdtf.stickers.formats.pillow import (
 )
 from rdtf.stickers.info import DEFAULT_DURATION_MS, StickerInfo, checked_info, cut_off, damaged
 from rdtf.stickers.sticker import Sticker
+
+#: One frame as it is stored: its place, and flags and pixels; its time goes in between.
+Picture = tuple[bytes, bytes]
 
 _ANIMATED, _ALPHA = 0x02, 0x10
 _REPLACE = 0x02  # ANMF flag: do not blend
@@ -138,24 +140,14 @@ def encode(
     return assemble(sticker, pictures)
 
 
-@dataclass(frozen=True)
-class Picture:
-    """One frame as it is stored, without its time: `place` is four numbers of three bytes."""
-
-    place: bytes
-    flags: int
-    pixels: bytes
-
-
 def assemble(sticker: Sticker, pictures: Sequence[Picture]) -> bytes:
     """The file of `pictures`, one a frame, with the size, times and loops of `sticker`."""
     _check_limits(sticker)
     canvas = _pack_uint24(sticker.width - 1, sticker.height - 1)
     parts = [_chunk(b"VP8X", struct.pack("<I", _ANIMATED | _ALPHA) + canvas)]
     parts.append(_chunk(b"ANIM", struct.pack("<IH", 0, sticker.loop_count)))
-    for picture, duration_ms in zip(pictures, sticker.durations_ms.tolist(), strict=True):
-        head = picture.place + _pack_uint24(duration_ms) + bytes([picture.flags])
-        parts.append(_chunk(b"ANMF", head + picture.pixels))
+    for (place, pixels), duration_ms in zip(pictures, sticker.durations_ms.tolist(), strict=True):
+        parts.append(_chunk(b"ANMF", place + _pack_uint24(duration_ms) + pixels))
     body = b"WEBP" + b"".join(parts)
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
@@ -187,7 +179,7 @@ def encode_picture(
         for kind, content in chunks(picture, "WebP")
         if kind in (b"ALPH", b"VP8 ", b"VP8L")
     ]
-    return Picture(place, flags, b"".join(pixels))
+    return place, b"".join([bytes([flags]), *pixels])
 
 
 def _changes(previous: np.ndarray | None, frame: np.ndarray, *, whole: bool) -> Box | None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 from rdtf.synthetic.characters import shapes as s
 from rdtf.synthetic.characters.character import Character
 from rdtf.synthetic.characters.faces import Face
-from rdtf.synthetic.characters.look import Look
 from rdtf.synthetic.characters.painter import Glow, Painter
-from rdtf.synthetic.characters.palette import BEAK, NIGHT, Colour, mix
+from rdtf.synthetic.characters.palette import BEAK, NIGHT, Colour, Look, mix
 from rdtf.synthetic.characters.pose import Pose
 from rdtf.synthetic.characters.props import Spot
 
@@ -260,9 +259,4 @@ class Owl(Bird):
         p.fill(discs, self.look.light, outline=False)
 
 
-BIRDS: dict[str, type[Character]] = {
-    "frog": Frog,
-    "penguin": Penguin,
-    "chick": Chick,
-    "owl": Owl,
-}
+BIRDS: dict[str, type[Character]] = {"frog": Frog, "penguin": Penguin, "chick": Chick, "owl": Owl}

@@ -7,13 +7,28 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rdtf.stickers.info import DEFAULT_DURATION_MS
+from rdtf.synthetic.characters.animal import BIRDS
 from rdtf.synthetic.characters.captions import write_captions
+from rdtf.synthetic.characters.character import Character
+from rdtf.synthetic.characters.creatures import CREATURES, MAMMALS
 from rdtf.synthetic.characters.draws import Draws
-from rdtf.synthetic.characters.kinds import KINDS, MOTIONS, motion_named
-from rdtf.synthetic.characters.motion import Motion
+from rdtf.synthetic.characters.motions_acting import ACTING
+from rdtf.synthetic.characters.motions_feeling import FEELING
+from rdtf.synthetic.characters.motions_moving import MOVING, still
 from rdtf.synthetic.characters.palette import COLOURS
-from rdtf.synthetic.characters.pose import Beat, Pose
+from rdtf.synthetic.characters.pose import Beat, Motion, Pose, forms
 from rdtf.synthetic.characters.props import PROPS
+from rdtf.synthetic.characters.things import NATURE, OBJECTS
+
+KINDS: dict[str, type[Character]] = {**MAMMALS, **BIRDS, **CREATURES, **NATURE, **OBJECTS}
+MOTIONS: dict[str, Motion] = {**MOVING, **ACTING, **FEELING}
+STILL = Motion(still, forms("poses/posing", "stays/staying still", "looks/looking at you"))
+"""The only motion of stickers with one frame."""
+
+
+def motion_named(name: str) -> Motion:
+    return STILL if name == "still" else MOTIONS[name]
+
 
 FRAME_WEIGHTS: Mapping[int, float] = {
     1: 5, 2: 4, 3: 5, 4: 7, 5: 8, 6: 12, 7: 12, 8: 15, 9: 9, 10: 8, 11: 4, 12: 4, 13: 2.5,

@@ -6,9 +6,8 @@ import math
 
 from rdtf.synthetic.characters import shapes as s
 from rdtf.synthetic.characters.animal import Animal
-from rdtf.synthetic.characters.character import Character
+from rdtf.synthetic.characters.character import Character, Thing
 from rdtf.synthetic.characters.faces import Face
-from rdtf.synthetic.characters.look import Look
 from rdtf.synthetic.characters.painter import Glow, Painter
 from rdtf.synthetic.characters.palette import (
     BLUSH,
@@ -19,6 +18,7 @@ from rdtf.synthetic.characters.palette import (
     WHITE,
     WOOD,
     Colour,
+    Look,
     deepen,
     from_hex,
     is_dark,
@@ -28,7 +28,6 @@ from rdtf.synthetic.characters.palette import (
 )
 from rdtf.synthetic.characters.pose import Pose
 from rdtf.synthetic.characters.props import Spot
-from rdtf.synthetic.characters.thing import Thing
 
 
 class Ghost(Thing):

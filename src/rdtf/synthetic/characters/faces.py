@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from rdtf.synthetic.characters import shapes as s
-from rdtf.synthetic.characters.look import Look
 from rdtf.synthetic.characters.painter import Painter
 from rdtf.synthetic.characters.palette import (
     BEAK,
@@ -18,6 +17,7 @@ from rdtf.synthetic.characters.palette import (
     TONGUE,
     WHITE,
     Colour,
+    Look,
     is_dark,
     shade,
     similar,
@@ -321,10 +321,7 @@ def _smile(pen: _Pen) -> None:
 def _small(pen: _Pen) -> None:
     w = pen.face.width
     pen.p.line(
-        s.arc(pen.face.x, _mouth_base(pen), 0.2 * w, 0.07 * w),
-        pen.ink,
-        pen.line,
-        outline=False,
+        s.arc(pen.face.x, _mouth_base(pen), 0.2 * w, 0.07 * w), pen.ink, pen.line, outline=False
     )
 
 

@@ -5,8 +5,18 @@ from __future__ import annotations
 import math
 
 from rdtf.synthetic.characters.effects import burst, rising
-from rdtf.synthetic.characters.motion import ANY_MOOD, GOOD_MOOD, OPEN_EYES, Motion
-from rdtf.synthetic.characters.pose import Beat, Effect, Pose, ease, hop
+from rdtf.synthetic.characters.pose import (
+    ANY_MOOD,
+    GOOD_MOOD,
+    OPEN_EYES,
+    Beat,
+    Effect,
+    Motion,
+    Pose,
+    ease,
+    forms,
+    hop,
+)
 
 _HANDS = frozenset({"hand"})
 _EYES = frozenset({"eyes"})
@@ -21,9 +31,7 @@ def _with_arms(pose: Pose, side: int, near: float, far: float) -> Pose:
 def wave(beat: Beat) -> Pose:
     swing, side = beat.swing, beat.side
     pose = Pose(
-        rotation=-3 * side + 1.5 * side * swing,
-        head_tilt=4 * side + 2 * swing,
-        tail=10 * swing,
+        rotation=-3 * side + 1.5 * side * swing, head_tilt=4 * side + 2 * swing, tail=10 * swing
     )
     return _with_arms(pose, side, 121 + 34 * swing, 20)
 
@@ -284,10 +292,7 @@ def conjure(beat: Beat) -> Pose:
         "sparkle", beat.u, 6, x=1.05 * side, y=0.72, reach=0.55, size=0.75, seed=beat.seed
     )
     pose = Pose(
-        rotation=3 * side * beat.swing,
-        head_turn=16 * side,
-        gaze=(0.6 * side, -0.2),
-        effects=magic,
+        rotation=3 * side * beat.swing, head_turn=16 * side, gaze=(0.6 * side, -0.2), effects=magic
     )
     return _with_arms(pose, side, 62 + 58 * flick, 24)
 
@@ -295,70 +300,49 @@ def conjure(beat: Beat) -> Pose:
 ACTING: dict[str, Motion] = {
     "wave": Motion(
         wave,
-        (
-            ("waves", "waving"),
-            ("waves hello", "waving hello"),
-            ("waves its hand", "waving its hand"),
-            ("waves goodbye", "waving goodbye"),
+        forms(
+            "waves/waving", "waves/waving hello", "waves/waving its hand", "waves/waving goodbye"
         ),
         2.0,
         busy=_HANDS,
     ),
     "nod": Motion(
         nod,
-        (("nods", "nodding"), ("nods its head", "nodding its head"), ("nods yes", "nodding yes")),
+        forms("nods/nodding", "nods/nodding its head", "nods/nodding yes"),
         1.3,
         min_frames=3,
         moods=OPEN_EYES,
     ),
     "shake": Motion(
-        shake,
-        (
-            ("shakes its head", "shaking its head"),
-            ("says no", "saying no"),
-            ("shakes its head no", "shaking its head no"),
-        ),
-        1.3,
+        shake, forms("shakes/shaking its head", "says/saying no", "shakes/shaking its head no"), 1.3
     ),
     "look around": Motion(
         look_around,
-        (
-            ("looks around", "looking around"),
-            ("looks left and right", "looking left and right"),
-            ("glances around", "glancing around"),
-        ),
+        forms("looks/looking around", "looks/looking left and right", "glances/glancing around"),
         frames_per_beat=5,
         moods=OPEN_EYES,
         busy=_EYES,
     ),
     "clap": Motion(
         clap,
-        (
-            ("claps its hands", "clapping its hands"),
-            ("claps", "clapping"),
-            ("applauds", "applauding"),
-        ),
+        forms("claps/clapping its hands", "claps/clapping", "applauds/applauding"),
         1.2,
         moods=GOOD_MOOD,
         busy=_HANDS,
     ),
     "dance": Motion(
         dance,
-        (
-            ("dances", "dancing"),
-            ("dances to the music", "dancing to the music"),
-            ("grooves", "grooving"),
-        ),
+        forms("dances/dancing", "dances/dancing to the music", "grooves/grooving"),
         1.4,
         min_frames=3,
         moods={**GOOD_MOOD, "calm": 1},
     ),
     "cheer": Motion(
         cheer,
-        (
-            ("cheers", "cheering"),
-            ("celebrates with confetti", "celebrating with confetti"),
-            ("throws its arms up and cheers", "throwing its arms up and cheering"),
+        forms(
+            "cheers/cheering",
+            "celebrates/celebrating with confetti",
+            "throws/throwing its arms up and cheers/cheering",
         ),
         1.1,
         min_frames=3,
@@ -367,25 +351,21 @@ ACTING: dict[str, Motion] = {
     ),
     "bow": Motion(
         bow,
-        (("bows", "bowing"), ("bows politely", "bowing politely"), ("takes a bow", "taking a bow")),
+        forms("bows/bowing", "bows/bowing politely", "takes/taking a bow"),
         0.9,
         min_frames=3,
         moods={"happy": 3, "shy": 2, "calm": 2, "sad": 1},
     ),
     "sing": Motion(
         sing,
-        (
-            ("sings", "singing"),
-            ("sings a song", "singing a song"),
-            ("sings along", "singing along"),
-        ),
+        forms("sings/singing", "sings/singing a song", "sings/singing along"),
         1.1,
         min_frames=3,
         moods=GOOD_MOOD,
     ),
     "throw": Motion(
         throw,
-        (("throws a ball", "throwing a ball"), ("tosses a ball", "tossing a ball")),
+        forms("throws/throwing a ball", "tosses/tossing a ball"),
         1.1,
         loops=False,
         min_frames=4,
@@ -394,11 +374,7 @@ ACTING: dict[str, Motion] = {
     ),
     "juggle": Motion(
         juggle,
-        (
-            ("juggles", "juggling"),
-            ("juggles three balls", "juggling three balls"),
-            ("juggles balls", "juggling balls"),
-        ),
+        forms("juggles/juggling", "juggles/juggling three balls", "juggles/juggling balls"),
         0.9,
         min_frames=4,
         frames_per_beat=6,
@@ -407,14 +383,14 @@ ACTING: dict[str, Motion] = {
     ),
     "think": Motion(
         think,
-        (("thinks", "thinking"), ("thinks hard", "thinking hard"), ("wonders", "wondering")),
+        forms("thinks/thinking", "thinks/thinking hard", "wonders/wondering"),
         min_frames=3,
         moods={"calm": 1, "happy": 2, "grumpy": 1, "surprised": 1},
         busy=_HANDS,
     ),
     "startle": Motion(
         startle,
-        (("gets a fright", "getting a fright"), ("is startled", "being startled")),
+        forms("gets/getting a fright", "is/being startled"),
         0.9,
         loops=False,
         min_frames=4,
@@ -424,11 +400,7 @@ ACTING: dict[str, Motion] = {
     ),
     "conjure": Motion(
         conjure,
-        (
-            ("casts a spell", "casting a spell"),
-            ("does magic", "doing magic"),
-            ("conjures up sparkles", "conjuring up sparkles"),
-        ),
+        forms("casts/casting a spell", "does/doing magic", "conjures/conjuring up sparkles"),
         0.8,
         min_frames=4,
         moods={**ANY_MOOD, "dizzy": 0, "sleepy": 0},

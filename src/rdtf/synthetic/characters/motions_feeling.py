@@ -5,8 +5,16 @@ from __future__ import annotations
 import math
 
 from rdtf.synthetic.characters.effects import burst, rising
-from rdtf.synthetic.characters.motion import OPEN_EYES, Motion
-from rdtf.synthetic.characters.pose import CENTRE, Beat, Effect, Pose, ease
+from rdtf.synthetic.characters.pose import (
+    CENTRE,
+    OPEN_EYES,
+    Beat,
+    Effect,
+    Motion,
+    Pose,
+    ease,
+    forms,
+)
 
 _EYES = frozenset({"eyes"})
 _HANDS = frozenset({"hand"})
@@ -289,7 +297,7 @@ def dazzle(beat: Beat) -> Pose:
 FEELING: dict[str, Motion] = {
     "blink": Motion(
         blink,
-        (("blinks", "blinking"), ("blinks its eyes", "blinking its eyes")),
+        forms("blinks/blinking", "blinks/blinking its eyes"),
         1.2,
         min_frames=3,
         frames_per_beat=5,
@@ -298,11 +306,7 @@ FEELING: dict[str, Motion] = {
     ),
     "wink": Motion(
         wink,
-        (
-            ("winks", "winking"),
-            ("winks at you", "winking at you"),
-            ("gives a wink", "giving a wink"),
-        ),
+        forms("winks/winking", "winks/winking at you", "gives/giving a wink"),
         1.1,
         min_frames=3,
         moods={"happy": 2, "cheeky": 1},
@@ -310,7 +314,7 @@ FEELING: dict[str, Motion] = {
     ),
     "cry": Motion(
         cry,
-        (("cries", "crying"), ("sheds tears", "shedding tears"), ("weeps", "weeping")),
+        forms("cries/crying", "sheds/shedding tears", "weeps/weeping"),
         1.4,
         min_frames=3,
         moods={"sad": 1},
@@ -318,19 +322,14 @@ FEELING: dict[str, Motion] = {
     ),
     "laugh": Motion(
         laugh,
-        (("laughs", "laughing"), ("laughs out loud", "laughing out loud"), ("giggles", "giggling")),
+        forms("laughs/laughing", "laughs/laughing out loud", "giggles/giggling"),
         1.5,
         moods={"joyful": 3, "happy": 1},
         busy=_EYES,
     ),
     "sleep": Motion(
         sleep,
-        (
-            ("sleeps", "sleeping"),
-            ("snores", "snoring"),
-            ("takes a nap", "taking a nap"),
-            ("dozes", "dozing"),
-        ),
+        forms("sleeps/sleeping", "snores/snoring", "takes/taking a nap", "dozes/dozing"),
         1.4,
         min_frames=3,
         moods={"sleepy": 1},
@@ -338,10 +337,8 @@ FEELING: dict[str, Motion] = {
     ),
     "love": Motion(
         love,
-        (
-            ("sends hearts", "sending hearts"),
-            ("is surrounded by floating hearts", "surrounded by floating hearts"),
-            ("gushes with love", "gushing with love"),
+        forms(
+            "sends/sending hearts", "is/ surrounded by floating hearts", "gushes/gushing with love"
         ),
         1.4,
         min_frames=3,
@@ -351,11 +348,7 @@ FEELING: dict[str, Motion] = {
     ),
     "stomp": Motion(
         stomp,
-        (
-            ("stomps its feet", "stomping its feet"),
-            ("throws a tantrum", "throwing a tantrum"),
-            ("stamps around", "stamping around"),
-        ),
+        forms("stomps/stomping its feet", "throws/throwing a tantrum", "stamps/stamping around"),
         1.1,
         min_frames=3,
         moods={"angry": 3, "grumpy": 1},
@@ -363,22 +356,14 @@ FEELING: dict[str, Motion] = {
     ),
     "shiver": Motion(
         shiver,
-        (
-            ("shivers", "shivering"),
-            ("trembles", "trembling"),
-            ("shakes with fear", "shaking with fear"),
-        ),
+        forms("shivers/shivering", "trembles/trembling", "shakes/shaking with fear"),
         moods={"scared": 1},
         busy=_HANDS | _EYES,
         frames_per_beat=2,
     ),
     "brighten": Motion(
         brighten,
-        (
-            ("cheers up", "cheering up"),
-            ("brightens up", "brightening up"),
-            ("goes from sad to happy", "going from sad to happy"),
-        ),
+        forms("cheers/cheering up", "brightens/brightening up", "goes/going from sad to happy"),
         0.9,
         loops=False,
         min_frames=4,
@@ -388,10 +373,8 @@ FEELING: dict[str, Motion] = {
     ),
     "blush": Motion(
         blush,
-        (
-            ("blushes", "blushing"),
-            ("blushes and wiggles", "blushing and wiggling"),
-            ("wiggles shyly", "wiggling shyly"),
+        forms(
+            "blushes/blushing", "blushes/blushing and wiggles/wiggling", "wiggles/wiggling shyly"
         ),
         0.9,
         adverbs=False,
@@ -400,11 +383,7 @@ FEELING: dict[str, Motion] = {
     ),
     "sigh": Motion(
         sigh,
-        (
-            ("sighs", "sighing"),
-            ("lets out a sigh", "letting out a sigh"),
-            ("sighs deeply", "sighing deeply"),
-        ),
+        forms("sighs/sighing", "lets/letting out a sigh", "sighs/sighing deeply"),
         0.8,
         min_frames=3,
         moods={"sad": 2, "sleepy": 1, "grumpy": 1},
@@ -412,11 +391,7 @@ FEELING: dict[str, Motion] = {
     ),
     "dazzle": Motion(
         dazzle,
-        (
-            ("sparkles with joy", "sparkling with joy"),
-            ("beams", "beaming"),
-            ("shines with excitement", "shining with excitement"),
-        ),
+        forms("sparkles/sparkling with joy", "beams/beaming", "shines/shining with excitement"),
         0.9,
         min_frames=3,
         adverbs=False,

@@ -5,8 +5,19 @@ from __future__ import annotations
 import math
 
 from rdtf.synthetic.characters.effects import burst
-from rdtf.synthetic.characters.motion import ANY_MOOD, GOOD_MOOD, Motion
-from rdtf.synthetic.characters.pose import CENTRE, Beat, Effect, Pose, ease, hop, overshoot
+from rdtf.synthetic.characters.pose import (
+    ANY_MOOD,
+    CENTRE,
+    GOOD_MOOD,
+    Beat,
+    Effect,
+    Motion,
+    Pose,
+    ease,
+    forms,
+    hop,
+    overshoot,
+)
 
 _HANDS = frozenset({"hand"})
 
@@ -317,11 +328,7 @@ def faint(beat: Beat) -> Pose:
 MOVING: dict[str, Motion] = {
     "jump": Motion(
         jump,
-        (
-            ("jumps", "jumping"),
-            ("jumps up and down", "jumping up and down"),
-            ("leaps into the air", "leaping into the air"),
-        ),
+        forms("jumps/jumping", "jumps/jumping up and down", "leaps/leaping into the air"),
         1.5,
         min_frames=4,
         frames_per_beat=5,
@@ -329,74 +336,45 @@ MOVING: dict[str, Motion] = {
     ),
     "bounce": Motion(
         bounce,
-        (
-            ("bounces", "bouncing"),
-            ("bounces up and down", "bouncing up and down"),
-            ("bounces like a ball", "bouncing like a ball"),
-        ),
+        forms("bounces/bouncing", "bounces/bouncing up and down", "bounces/bouncing like a ball"),
         1.2,
         min_frames=4,
         frames_per_beat=6,
     ),
     "spin": Motion(
         spin,
-        (
-            ("spins around", "spinning around"),
-            ("turns around in a circle", "turning around in a circle"),
-            ("twirls", "twirling"),
-        ),
+        forms("spins/spinning around", "turns/turning around in a circle", "twirls/twirling"),
         min_frames=4,
         frames_per_beat=7,
         busy=_HANDS,
     ),
     "flip": Motion(
         flip,
-        (("does a flip", "doing a flip"), ("somersaults", "somersaulting")),
+        forms("does/doing a flip", "somersaults/somersaulting"),
         min_frames=6,
         frames_per_beat=8,
         moods=GOOD_MOOD,
         busy=_HANDS,
     ),
     "sway": Motion(
-        sway,
-        (
-            ("sways from side to side", "swaying from side to side"),
-            ("sways", "swaying"),
-            ("rocks gently", "rocking gently"),
-        ),
-        1.2,
+        sway, forms("sways/swaying from side to side", "sways/swaying", "rocks/rocking gently"), 1.2
     ),
     "float": Motion(
         floating,
-        (
-            ("floats", "floating"),
-            ("hovers in the air", "hovering in the air"),
-            ("floats up and down", "floating up and down"),
-        ),
+        forms("floats/floating", "hovers/hovering in the air", "floats/floating up and down"),
     ),
     "run": Motion(
         run,
-        (("runs", "running"), ("runs fast", "running fast"), ("dashes along", "dashing along")),
+        forms("runs/running", "runs/running fast", "dashes/dashing along"),
         1.2,
         frames_per_beat=4,
         busy=_HANDS,
         moods={**ANY_MOOD, "sleepy": 0, "calm": 0, "dizzy": 0},
     ),
-    "walk": Motion(
-        walk,
-        (
-            ("walks", "walking"),
-            ("waddles along", "waddling along"),
-            ("takes a walk", "taking a walk"),
-        ),
-    ),
+    "walk": Motion(walk, forms("walks/walking", "waddles/waddling along", "takes/taking a walk")),
     "fly": Motion(
         fly,
-        (
-            ("flies", "flying"),
-            ("flaps and flies", "flapping and flying"),
-            ("flutters about", "fluttering about"),
-        ),
+        forms("flies/flying", "flaps/flapping and flies/flying", "flutters/fluttering about"),
         0.9,
         min_frames=4,
         frames_per_beat=4,
@@ -404,79 +382,54 @@ MOVING: dict[str, Motion] = {
         moods=GOOD_MOOD,
     ),
     "wobble": Motion(
-        wobble,
-        (
-            ("wobbles like jelly", "wobbling like jelly"),
-            ("wobbles", "wobbling"),
-            ("jiggles", "jiggling"),
-        ),
+        wobble, forms("wobbles/wobbling like jelly", "wobbles/wobbling", "jiggles/jiggling")
     ),
     "pulse": Motion(
         pulse,
-        (
-            ("pulses like a heartbeat", "pulsing like a heartbeat"),
-            ("throbs", "throbbing"),
-            ("pulses", "pulsing"),
-        ),
+        forms("pulses/pulsing like a heartbeat", "throbs/throbbing", "pulses/pulsing"),
         0.8,
         min_frames=3,
         frames_per_beat=5,
     ),
     "grow": Motion(
         grow,
-        (
-            ("grows", "growing"),
-            ("grows bigger and bigger", "growing bigger and bigger"),
-            ("gets bigger", "getting bigger"),
-        ),
+        forms("grows/growing", "grows/growing bigger and bigger", "gets/getting bigger"),
         loops=False,
         min_frames=3,
     ),
     "shrink": Motion(
         shrink,
-        (("shrinks", "shrinking"), ("gets smaller and smaller", "getting smaller and smaller")),
+        forms("shrinks/shrinking", "gets/getting smaller and smaller"),
         0.8,
         loops=False,
         min_frames=3,
     ),
     "fade": Motion(
         fade,
-        (
-            ("fades away", "fading away"),
-            ("dissolves", "dissolving"),
-            ("vanishes", "vanishing"),
-        ),
+        forms("fades/fading away", "dissolves/dissolving", "vanishes/vanishing"),
         loops=False,
         min_frames=3,
     ),
     "appear": Motion(
         appear,
-        (
-            ("fades in", "fading in"),
-            ("comes into view", "coming into view"),
-            ("appears", "appearing"),
-        ),
+        forms("fades/fading in", "comes/coming into view", "appears/appearing"),
         0.8,
         loops=False,
         min_frames=3,
     ),
     "pop": Motion(
         pop,
-        (
-            ("pops up", "popping up"),
-            ("pops into view", "popping into view"),
-            ("bursts in", "bursting in"),
-        ),
+        forms("pops/popping up", "pops/popping into view", "bursts/bursting in"),
         loops=False,
         min_frames=4,
         moods={**GOOD_MOOD, "surprised": 2},
     ),
     "peek": Motion(
         peek,
-        (
-            ("peeks out from below", "peeking out from below"),
-            ("pops up and hides again", "popping up and hiding again"),
-            ("plays peekaboo", "playing peekaboo"),
+        forms(
+            "peeks/peeking out from below",
+            "pops/popping up and hides/hiding again",
+            "plays/playing peekaboo",
         ),
         0.9,
         min_frames=4,
@@ -486,7 +439,7 @@ MOVING: dict[str, Motion] = {
     ),
     "faint": Motion(
         faint,
-        (("faints", "fainting"), ("falls over", "falling over"), ("topples over", "toppling over")),
+        forms("faints/fainting", "falls/falling over", "topples/toppling over"),
         0.9,
         loops=False,
         min_frames=4,

@@ -1,8 +1,12 @@
-"""What a motion says about one frame: positions, squash, limbs, eyes, mouth and effects."""
+"""What a motion is, a pose for every moment and words for it, and what a pose says of one frame:
+positions, squash, limbs, eyes, mouth and effects.
+"""
 
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 CENTRE = 1
@@ -121,3 +125,45 @@ def overshoot(x: float) -> float:
 def hop(x: float) -> float:
     """0..1..0 parabola of a ballistic jump on [0, 1]; 0 outside."""
     return max(0.0, 4 * x * (1 - x))
+
+
+ANY_MOOD: Mapping[str, float] = {
+    "happy": 5, "joyful": 2, "sad": 1.5, "angry": 1.5, "surprised": 1.5, "sleepy": 1,
+    "in love": 0.8, "winking": 1.2, "silly": 1, "shy": 1, "scared": 0.8, "calm": 1.2,
+    "excited": 1.2, "dizzy": 0.4, "grumpy": 1, "cheeky": 1,
+}  # fmt: skip
+GOOD_MOOD: Mapping[str, float] = {
+    "happy": 5, "joyful": 3, "excited": 2, "winking": 1.5, "silly": 1, "cheeky": 1, "calm": 0.5,
+}  # fmt: skip
+OPEN_EYES: Mapping[str, float] = {
+    "happy": 4, "sad": 1.5, "angry": 1.5, "grumpy": 1, "cheeky": 1, "surprised": 1, "scared": 1,
+}  # fmt: skip
+
+
+def forms(*phrases: str) -> tuple[tuple[str, str], ...]:
+    """Third person and gerund: "waves/waving hello" -> ("waves hello", "waving hello")."""
+    both = re.compile(r"(\S*)/(\S*)")
+    return tuple((both.sub(r"\1", text), both.sub(r"\2", text).strip()) for text in phrases)
+
+
+@dataclass(frozen=True)
+class Motion:
+    """One way to move.
+
+    `pose(beat)` gives the key pose of a moment; `phrases` are its `forms`.
+    """
+
+    pose: Callable[[Beat], Pose]
+    phrases: tuple[tuple[str, str], ...]
+    weight: float = 1.0
+    loops: bool = True
+    min_frames: int = 2
+    frames_per_beat: int = 4
+    """Fewest frames that show one repetition; longer clips may repeat."""
+    moods: Mapping[str, float] = field(default_factory=lambda: ANY_MOOD)
+    busy: frozenset[str] = frozenset()
+    """Places where no prop may be: hands that clap, eyes that blink."""
+    adverbs: bool = True
+    """Whether the mood can be said as an adverb: "waves happily", but not "faints happily"."""
+    grounded: bool = True
+    """Whether a shadow on the ground makes sense."""

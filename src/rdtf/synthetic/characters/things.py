@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 
 from rdtf.synthetic.characters import shapes as s
-from rdtf.synthetic.characters.character import Character
+from rdtf.synthetic.characters.character import Character, Thing
 from rdtf.synthetic.characters.faces import Face
-from rdtf.synthetic.characters.look import Look
 from rdtf.synthetic.characters.painter import Glow, Painter
 from rdtf.synthetic.characters.palette import (
     CREAM,
@@ -19,6 +18,7 @@ from rdtf.synthetic.characters.palette import (
     WATER,
     WHITE,
     WOOD,
+    Look,
     from_hex,
     mix,
     shade,
@@ -26,7 +26,6 @@ from rdtf.synthetic.characters.palette import (
     tint,
 )
 from rdtf.synthetic.characters.pose import Pose
-from rdtf.synthetic.characters.thing import Thing
 
 _STEM = mix(CREAM, WOOD, 0.08)
 
