@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-import re
+import shlex
 
 import pytest
 import torch
+import tyro
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -14,7 +15,7 @@ from fixtures_runs import tiny_config
 from rdtf.data.dataset import PreparedDataset
 from rdtf.models.conditions import Conditions
 from rdtf.models.motion import MOTION_CHANNELS
-from rdtf.training.config import TrainConfig, from_dict, override, to_dict
+from rdtf.training.config import TrainConfig, from_dict, to_dict
 from rdtf.training.cost import (
     describe_run,
     forward_flops,
@@ -93,14 +94,12 @@ def test_values_and_text_say_the_same():
     assert "120 (4 a step)" in text and "all clips 4 frames long" in text
 
 
-def test_settings_are_printed_as_set_takes_them():
+def test_settings_are_printed_as_options():
     config = tiny_config(optimizer__ema_decays=(0.9, 0.99), engine__offload_ema=True)
     text = describe_run(config, device=CPU)["text"].split("\n\n")[0]
-    rows = [line.strip() for line in text.splitlines()[1:]]
-    assert len(rows) > 50
-    pairs = [re.split(r" {2,}", row, maxsplit=1) for row in rows]
-    settings = {name: value for name, value, *_ in ([*pair, ""] for pair in pairs)}
-    assert override(TrainConfig(), settings) == config
+    words = shlex.split(text.removeprefix("Settings"))
+    assert len(words) > 100
+    assert tyro.cli(TrainConfig, args=words) == config
 
 
 def test_what_is_too_large_for_a_cpu_is_not_run():

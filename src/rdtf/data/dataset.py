@@ -200,7 +200,7 @@ class PreparedDataset:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
-        self.head = _read_head(self.path)
+        self.head = read_head(self.path)
         self.canvas: int = self.head["canvas"]
         self.max_frames: int = self.head["max_frames"]
         self.fingerprint: str = self.head["fingerprint"]
@@ -270,7 +270,7 @@ def read_clip_frames(folder: Path, clip: Clip, canvas: int) -> np.ndarray:
     return decode_frames(data, clip.num_frames, canvas, f"clip {clip.id} in {path}")
 
 
-def _read_head(path: Path) -> dict[str, Any]:
+def read_head(path: Path) -> dict[str, Any]:
     """dataset.json, after checks of everything that the rest relies on."""
     if not (path / HEAD_FILE).is_file():
         raise DataError(f"{path} holds no training set ({HEAD_FILE} is missing); prepare one there")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import shlex
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +25,7 @@ from rdtf.models.dfgn import DFGN
 from rdtf.models.representation import as_representation
 from rdtf.models.text import TextEncoders
 from rdtf.training.batches import Batch
-from rdtf.training.config import TrainConfig, settings_text, to_dict
+from rdtf.training.config import TrainConfig, settings, to_dict
 from rdtf.training.device import (
     autocast,
     default_device,
@@ -289,7 +290,7 @@ def _text(config: TrainConfig, values: Mapping[str, Any]) -> str:
         lengths = f"all clips {frames} frames long" if data is None else "lengths as in data"
         schedule["measured on"] = f"{step['device']}; {lengths}; no data loading, no validation"
     sections = {
-        "Settings (change any: --set name=value)": settings_text(config),
+        "Settings": _options(config),
         f"Parameters: {values['parameters'] / 1e6:.1f} M": {
             part: f"{count / 1e6:.1f} M" for part, count in values["parameters_by_part"].items()
         },
@@ -301,6 +302,19 @@ def _text(config: TrainConfig, values: Mapping[str, Any]) -> str:
         "Schedule": schedule,
     }
     return "\n\n".join("\n".join([title, *_aligned(rows)]) for title, rows in sections.items())
+
+
+def _options(config: TrainConfig) -> dict[str, str]:
+    """Every setting as `rdtf train` takes it."""
+    rows = {}
+    for name, _, value in settings(config):
+        section, dot, option = name.replace("_", "-").rpartition(".")
+        if isinstance(value, bool):
+            rows[f"--{section}{dot}{'' if value else 'no-'}{option}"] = ""
+        elif name != "preset":
+            words = map(str, value if isinstance(value, tuple) else [value])
+            rows[f"--{section}{dot}{option}"] = shlex.join(words)
+    return rows
 
 
 def _aligned(rows: Mapping[str, str]) -> list[str]:
