@@ -11,7 +11,7 @@ READY  := $(VENV)/.ready
 export OMP_WAIT_POLICY := PASSIVE
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup quickstart test test-slow lint types unit docs clean
+.PHONY: help setup quickstart test test-slow coverage lint types unit docs clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,15 @@ unit: $(READY)
 
 test-slow: $(READY)  ## the tests that take minutes
 	$(BIN)/python -m pytest -m slow
+
+# Statements that the tests run. The slow tests of a package count for it too.
+COVERED := method models training sampling stickers
+
+coverage: $(READY)  ## the share of statements that the tests run, by package
+	$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-report= -m "slow or not slow"
+	@for package in $(COVERED); do \
+		echo "$$package: $$($(BIN)/coverage report --format=total --include="src/rdtf/$$package/*") %"; \
+	done
 
 docs: $(READY)  ## the documentation as a site in out/site
 	$(BIN)/python -m pip install -q -e ".[docs]"

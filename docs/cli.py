@@ -38,7 +38,7 @@ class Option:
     @property
     def spellings(self) -> list[str]:
         """`-o` and `--out`; nothing for what has no name."""
-        return re.findall(r"(?<!\S)--?[a-z][a-z0-9-]*", self.name)
+        return re.findall(r"(?<!\S)--?[a-z][a-z0-9.-]*", self.name)
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,12 @@ class Help:
 def read_help(command: tuple[str, ...] = ()) -> Help:
     """Run `rdtf COMMAND --help` in this process and take it apart."""
     lines = _run([*command, "--help"]).splitlines()
-    description, rows, box = [], [], ""
+    description, rows, box, start = [], [], "", 0
     for line in lines[1:]:
         if line.startswith("╭"):
-            box = line
+            box, start = line, len(rows)
+        elif line.startswith("│ ──"):  # what was above tells of the box
+            del rows[start:]
         elif line.startswith("│") and "subcommands" not in box:
             rows.append((line[2:].rstrip("│ "), "positional" in box))
         elif not line.startswith("╰"):
@@ -75,7 +77,7 @@ def _run(arguments: list[str]) -> str:
 
     columns = os.environ.get("COLUMNS")
     printed = io.TextIOWrapper(io.BytesIO(), "utf-8")  # with an encoding, boxes have borders
-    os.environ["COLUMNS"] = "2000"  # or texts are wrapped
+    os.environ["COLUMNS"] = "120"  # wider, and boxes stand side by side
     try:
         with contextlib.redirect_stdout(printed), contextlib.suppress(SystemExit):
             main(arguments)
@@ -112,6 +114,8 @@ def all_helps(command: tuple[str, ...] = ()) -> Iterator[Help]:
     """The help of the program, then of every command, in the program's order."""
     help_ = read_help(command)
     yield help_
+    if command == ("train",):
+        help_.subcommands[1:] = []  # all presets have the same options
     for name in help_.subcommands:
         yield from all_helps((*command, name))
 

@@ -61,12 +61,14 @@ def _dotted(settings: dict[str, Any]) -> dict[str, Any]:
 
 def tiny_arguments(**settings: Any) -> list[str]:
     """The same as arguments of `rdtf train nano`."""
-    pairs = [f"{name}={_text(value)}" for name, value in {**TINY, **_dotted(settings)}.items()]
-    return ["--set", *pairs]
+    return [word for pair in {**TINY, **_dotted(settings)}.items() for word in _option(*pair)]
 
 
-def _text(value: Any) -> str:
-    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
+def _option(name: str, value: Any) -> list[str]:
+    section, dot, name = name.replace("_", "-").rpartition(".")
+    if isinstance(value, bool):
+        return [f"--{section}{dot}{'' if value else 'no-'}{name}"]
+    return [f"--{section}{dot}{name}", *map(str, value if isinstance(value, tuple) else [value])]
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,14 @@
 from __future__ import annotations
 
+import re
+import subprocess
+import sys
+
 import pytest
 
 from fixtures_runs import tiny_arguments
+from rdtf.training.config import settings
+from rdtf.training.presets import preset
 from rdtf.training.run import load_config, load_pipeline
 
 from .conftest import content
@@ -30,7 +36,7 @@ def test_options_reach_the_config(rdtf, training_set, tmp_path):
     run = tmp_path / "run"
     ended = rdtf(
         *("train", "nano", "--data", training_set, "--out", run, "--steps", 1, "--seed", 4),
-        *("--curriculum", "static"),
+        *("--curriculum.mode", "static"),
         *tiny_arguments(optimizer__betas=(0.8, 0.95), model__compose=False),
     )
     assert ended.status == 0
@@ -91,17 +97,12 @@ def test_autoencoder(rdtf, refused, training_set, tmp_path):
 # ----------------------------------------------------------------------------- mistakes
 
 MISTAKES = {
-    "preset 'nanoo' is unknown": ("nanoo",),
-    "there is no setting 'optimiser.rate'": ("nano", "--set", "optimiser.rate=1"),
-    "there is no setting 'foo'": ("nano", "--set", "foo=1"),
-    "takes NAME=VALUE": ("nano", "--set", "batch_size"),
-    "setting batch_size takes int": ("nano", "--set", "batch_size=many"),
-    "setting batch_size is 0": ("nano", "--set", "batch_size=0"),
+    "there is no command 'nanoo'; did you mean nano?": ("nanoo",),
+    "setting batch_size is 0": ("nano", "--batch-size", "0"),
     "setting steps is 0": ("nano", "--steps", "0"),
     "setting seed is -1": ("nano", "--seed", "-1"),
-    "betas takes 2 values": ("nano", "--set", "optimizer.betas=0.9"),
-    "choose from auto, bf16, fp32": ("nano", "--set", "precision=fp8"),
-    "learning_rate is nan": ("nano", "--set", "optimizer.learning_rate=nan"),
+    "learning_rate is nan": ("nano", "--optimizer.learning-rate", "nan"),
+    "switch it off by --model.no-compose": ("nano", "--objective.prediction", "v"),
     "needs a folder with its weights": ("paper",),
 }
 
@@ -110,6 +111,68 @@ MISTAKES = {
 def test_mistakes_of_config(refused, training_set, tmp_path, message):
     line = refused("train", *MISTAKES[message], "--data", training_set, "--out", tmp_path / "run")
     assert message in line and not list(tmp_path.iterdir())
+
+
+UNPARSED = {
+    "Perhaps you meant:": ("--optimizer.learning-rat", "1"),
+    "--optimizer.learning-rate FLOAT": ("--learning-rate", "1"),
+    "Error parsing --batch-size": ("--batch-size", "many"),
+    "Expected 2 values": ("--optimizer.betas", "0.9"),
+    "Expected one of ('auto', 'bf16', 'fp32')": ("--engine.precision", "fp8"),
+}
+
+
+@pytest.mark.parametrize("message", UNPARSED)
+def test_settings_that_do_not_parse(rdtf, tmp_path, monkeypatch, message):
+    monkeypatch.setenv("COLUMNS", "200")
+    ended = rdtf("train", "nano", *UNPARSED[message], "--out", tmp_path / "run")
+    assert (ended.status, ended.out) == (2, "") and message in ended.err
+
+
+@pytest.mark.parametrize("name", ["nano", "paper"])
+def test_every_setting_has_help_and_the_default_of_its_preset(rdtf, monkeypatch, name):
+    monkeypatch.setenv("COLUMNS", "120")
+    text = re.sub(r"[│╭╮╰╯─]|\n", " ", rdtf("train", name, "--help").out)
+    text = re.sub(r" +", " ", text).partition("-h, --help")[2]
+    for setting, _, value in settings(preset(name)):
+        if setting == "preset":
+            assert "--preset" not in text
+            continue
+        option = "--" + setting.replace("_", "-")
+        if isinstance(value, bool):  # `--engine.deterministic, --engine.no-deterministic`
+            option = "no-".join(re.split(r"(?<=\.)", option, maxsplit=1))
+        told = text.split(f"{option} ")[1].split(" --")[0]
+        words = value if isinstance(value, tuple) else (value,)
+        default = " ".join(str(word) or "''" for word in words)
+        assert f"(default: {default})" in told, setting
+        assert re.search(r"[a-z]{2,}.*\(default", told), setting
+
+
+def test_a_warm_start_decides_the_defaults(rdtf, tiny_run):
+    for source in (("--start-from", tiny_run), (f"--start-from={tiny_run}",)):
+        text = rdtf("train", "nano", *source, "--model.embedding-dim", 48, "--dry-run").out
+        assert re.search(r"--canvas +32\n", text) and re.search(r"--model.channels +16 32\n", text)
+        assert re.search(r"--model.embedding-dim +48\n", text)
+
+
+def test_mistakes_are_told_before_torch_is_loaded(tmp_path):
+    code = """
+import sys
+from rdtf.cli.main import main
+try:
+    main(sys.argv[1:])
+finally:
+    print("heavy:", sorted({"torch", "diffusers", "transformers"} & set(sys.modules)))
+"""
+    for words in (
+        ("nano", "--help"),
+        ("nano", "--batch-size", "0"),
+        ("nano", "--data", "no/such/folder", "--out", str(tmp_path / "run")),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", code, "train", *words], capture_output=True, text=True
+        )
+        assert "heavy: []" in done.stdout, done
 
 
 def test_mistakes_of_folders(refused, training_set, tmp_path):

@@ -158,7 +158,6 @@ def test_timesteps_are_drawn_evenly():
     [
         ("flow", "eps", "flow predicts 'x' or 'v', not 'eps'"),
         ("ddpm", "score", "not 'score'"),
-        ("score", "x", "objective 'score' is unknown; choose flow or ddpm"),
     ],
 )
 def test_unknown_objectives(kind, prediction, message):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -38,7 +39,7 @@ def explained(error: BaseException, **settings: object) -> str:
 def test_a_gpu_is_full():
     told = explained(torch.OutOfMemoryError(CUDA_TEXT), batch_size=16)
     assert told.startswith("out of memory on cpu at step 41, which asked for 2.50 GiB more; ")
-    assert "engine.micro_batch_size=8 (now 16; the result stays the same)" in told
+    assert "--engine.micro-batch-size 8 (now 16; the result stays the same)" in told
 
 
 @pytest.mark.parametrize(
@@ -88,31 +89,32 @@ def test_other_errors_pass(error):
 
 
 def names(advice: list[str]) -> list[str]:
-    return [text.split("=")[0].split(" (")[0] for text in advice]
+    """The options, without their values."""
+    return [re.split(r" (?:\d|fsdp|\()", text)[0] for text in advice]
 
 
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"batch_size": 8}, ["engine.micro_batch_size", "engine.gradient_checkpointing"]),
-        ({"batch_size": 8, "micro_batch_size": 1}, ["engine.gradient_checkpointing"]),
-        ({"batch_size": 1}, ["engine.gradient_checkpointing"]),
-        ({"batch_size": 2, "gradient_checkpointing": True}, ["engine.micro_batch_size"]),
+        ({"batch_size": 8}, ["--engine.micro-batch-size", "--engine.gradient-checkpointing"]),
+        ({"batch_size": 8, "micro_batch_size": 1}, ["--engine.gradient-checkpointing"]),
+        ({"batch_size": 1}, ["--engine.gradient-checkpointing"]),
+        ({"batch_size": 2, "gradient_checkpointing": True}, ["--engine.micro-batch-size"]),
         ({"batch_size": 1, "gradient_checkpointing": True}, []),
     ],
 )
 def test_only_what_has_not_been_done(settings, expected):
     advice = what_to_lower(tiny_config(precision="bf16", **settings), CPU)
-    assert names(advice) == [*expected, "in another run max_frames"]
-    assert advice[-1] == "in another run max_frames (now 4) or canvas (now 32)"
+    assert names(advice) == [*expected, "in another run --max-frames"]
+    assert advice[-1] == "in another run --max-frames (now 4) or --canvas (now 32)"
 
 
 @pytest.mark.parametrize(
-    ("micro_batch_size", "expected"), [(0, "=6 (now 12;"), (5, "=2 (now 5;"), (99, "=6 (now 12;")]
+    ("micro_batch_size", "expected"), [(0, " 6 (now 12;"), (5, " 2 (now 5;"), (99, " 6 (now 12;")]
 )
 def test_half_of_what_it_is_now(micro_batch_size, expected):
     config = tiny_config(batch_size=12, micro_batch_size=micro_batch_size)
-    assert f"engine.micro_batch_size{expected}" in what_to_lower(config, CPU)[0]
+    assert f"--engine.micro-batch-size{expected}" in what_to_lower(config, CPU)[0]
 
 
 @pytest.fixture
@@ -132,18 +134,18 @@ def test_on_several_gpus_in_order(two_ranks):
     config = tiny_config(batch_size=8, precision="bf16")
     advice = what_to_lower(config, gpu)
     assert names(advice) == [
-        "engine.micro_batch_size",
-        "engine.gradient_checkpointing",
-        "engine.offload_ema",
-        "engine.parallel",
-        "in another run max_frames",
+        "--engine.micro-batch-size",
+        "--engine.gradient-checkpointing",
+        "--engine.offload-ema",
+        "--engine.parallel",
+        "in another run --max-frames",
     ]
-    assert "=2 (now 4;" in advice[0]  # a rank's share is half of the batch
+    assert " 2 (now 4;" in advice[0]  # a rank's share is half of the batch
     sharded = what_to_lower(tiny_config(batch_size=8, precision="bf16", parallel="fsdp"), gpu)
     assert names(sharded) == [
-        "engine.micro_batch_size",
-        "engine.gradient_checkpointing",
-        "in another run max_frames",
+        "--engine.micro-batch-size",
+        "--engine.gradient-checkpointing",
+        "in another run --max-frames",
     ]
 
 
@@ -218,7 +220,7 @@ def test_a_step_that_finds_no_memory_wherever_it_is():
     assert len(told) == 5, ran.stderr
     for line in told:
         assert line.startswith("out of memory on cpu at step 0"), line
-        assert "engine.micro_batch_size=48 (now 96; the result stays the same)" in line
+        assert "--engine.micro-batch-size 48 (now 96; the result stays the same)" in line
 
 
 @needs_proc
@@ -231,4 +233,4 @@ def test_the_program_says_it_in_one_line(training_set, tmp_path):
     assert ran.returncode == 2, ran.stderr
     (line,) = ran.stderr.splitlines()
     assert line.startswith("rdtf: out of memory on cpu at step 0")
-    assert "engine.micro_batch_size=80 (now 160; the result stays the same)" in line
+    assert "--engine.micro-batch-size 80 (now 160; the result stays the same)" in line

@@ -38,7 +38,7 @@ EXACT = {
     "save_every": 2,
     "optimizer__ema_decays": (0.998, 0.9),
 }
-_CLOCKED = ("seconds", "clips_per_second", "flops_per_second", "memory_bytes", "eta_seconds")
+_CLOCKED = ("seconds", "clips_per_second", "memory_bytes", "eta_seconds")
 
 
 class StopAt:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import sys
+from dataclasses import make_dataclass
 from importlib.metadata import version
 from typing import Annotated, Any, Union
 
@@ -24,19 +25,19 @@ from rdtf.cli.train import (
     Train,
     TrainAutoencoder,
     TrainNetwork,
+    train_commands,
 )
 from rdtf.errors import UserError
 
-_DATA_COMMANDS = {
-    "synth": Synth,
-    "animate": Animate,
-    "prepare": Prepare,
-    "inspect": Inspect,
-    "bundle": Bundle,
-}
-_COMMANDS = {
+_COMMANDS: dict[str, Any] = {
     "quickstart": Quickstart,
-    "data": _DATA_COMMANDS,
+    "data": {
+        "synth": Synth,
+        "animate": Animate,
+        "prepare": Prepare,
+        "inspect": Inspect,
+        "bundle": Bundle,
+    },
     "train": Train,
     "train-autoencoder": TrainAutoencoder,
     "train-network": TrainNetwork,
@@ -54,14 +55,18 @@ _DATA_HELP = "Make, prepare and look at training sets: synth, animate, prepare, 
 
 
 def _choice(commands: dict[str, Any], chosen: list[str]) -> Any:
-    """The commands as a union for tyro. A list shows their first lines, their own help all."""
+    """The commands as a union for tyro: the chosen one with its options, the others by name."""
     options = []
     for name, command in commands.items():
-        if isinstance(command, dict):
-            option, help_line = _choice(command, chosen[1:]), _DATA_HELP
-        else:
-            option, help_line = command, None if chosen[:1] == [name] else _first_line(command)
-        options.append(Annotated[option, tyro.conf.subcommand(name, description=help_line)])
+        description = _DATA_HELP if isinstance(command, dict) else _first_line(command)
+        option: Any = make_dataclass("Unchosen", [])
+        if chosen[:1] == [name]:
+            if name == "train":
+                command, description = train_commands(chosen), _first_line(Train)
+            is_group = isinstance(command, dict)
+            option = _choice(command, chosen[1:]) if is_group else command
+            description = description if is_group else None  # its own help, in full
+        options.append(Annotated[option, tyro.conf.subcommand(name, description=description)])
     return Union[tuple(options)]  # noqa: UP007 (built at run time)
 
 
@@ -77,7 +82,7 @@ Start with: rdtf quickstart. The version: rdtf --version"""
 
 def _unknown(arguments: list[str]) -> str | None:
     """What to say of a mistyped command; None if it is one of ours, or an option."""
-    known = _COMMANDS
+    known: Any = _COMMANDS
     for word in arguments[:2]:
         if word.startswith("-"):
             return None
@@ -85,9 +90,9 @@ def _unknown(arguments: list[str]) -> str | None:
             close = difflib.get_close_matches(word, known, n=1)
             hint = f"; did you mean {close[0]}?" if close else f"; choose {', '.join(known)}"
             return f"there is no command {word!r}{hint}"
-        if not isinstance(known[word], dict):
+        known = train_commands([]) if word == "train" else known[word]
+        if not isinstance(known, dict):
             return None
-        known = known[word]
     return None
 
 
@@ -100,18 +105,19 @@ def main(arguments: list[str] | None = None) -> None:
     if problem := _unknown(arguments):
         print(f"rdtf: {problem}", file=sys.stderr)
         sys.exit(2)
-    command: Any = tyro.cli(
-        _choice(_COMMANDS, arguments),
-        prog="rdtf",
-        args=arguments,
-        description=_DESCRIPTION,
-        config=(
-            tyro.conf.OmitSubcommandPrefixes,
-            tyro.conf.OmitArgPrefixes,
-            tyro.conf.FlagCreatePairsOff,
-        ),
-    )
+    # The settings of `train` keep the names of their sections, and both forms of their flags.
+    plain = () if arguments[:1] == ["train"] else (
+        tyro.conf.OmitArgPrefixes,
+        tyro.conf.FlagCreatePairsOff,
+    )  # fmt: skip
     try:
+        command: Any = tyro.cli(
+            _choice(_COMMANDS, arguments),
+            prog="rdtf",
+            args=arguments,
+            description=_DESCRIPTION,
+            config=(tyro.conf.OmitSubcommandPrefixes, *plain),
+        )
         sys.exit(command.run() or 0)
     except UserError as error:
         print(f"rdtf: {error}", file=sys.stderr)

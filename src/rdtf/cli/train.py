@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import math
 import os
-from dataclasses import dataclass
+from argparse import ArgumentParser
+from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import Positional, arg
+from tyro.conf import FlagCreatePairsOff, Positional, arg
+
+if TYPE_CHECKING:
+    from rdtf.training.config import TrainConfig
 
 INTERRUPTED = 75
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Train:
     """Train a model from scratch. The same command again resumes, bit for bit.
-
-    Presets: nano (6 M parameters, 64 px, up to 8 frames: a CPU is enough), mini (34 M, 128 px,
-    16 frames), base (150 M, 256 px), paper (0.92 B, the paper's Table 6; needs a public
-    autoencoder and two text encoders by --set).
 
     Time: --max-seconds is what the run gets in all, over all calls, and its schedule is planned for
     it; --stop-after is what this call gets. A run of half an hour in slices of ten minutes is the
@@ -27,60 +27,40 @@ class Train:
 
     Ends with status 0 when the steps are done or the time is up, and with 75 after SIGINT or
     SIGTERM; everything is saved in each case. What is short of memory needs a smaller
-    `--set micro_batch_size=N`: the result is the same.
+    `--engine.micro-batch-size`: the result is the same.
 
     Example: rdtf train nano --data DATA --out RUN --max-seconds 1800
 
     Your own stickers, from the model that ships:
-    rdtf train nano --start-from shipped --data DATA --out RUN --steps 500 --set learning_rate=2e-4
+    rdtf train nano --start-from shipped --data DATA --out RUN --steps 500
 
     Several GPUs: torchrun --nproc-per-node 4 -m rdtf.cli.main train mini --data DATA --out RUN
-    (add `--set parallel=fsdp` where a model does not fit). The same config is the same run on any
-    number of them, and a run may change it when it resumes.
+    (add `--engine.parallel fsdp` where a model does not fit). The same config is the same run on
+    any number of them, and a run may change it when it resumes.
     """
 
-    preset: Positional[str]
-    """nano, mini, base or paper."""
     data: Path | None = None
     """Training set made by `rdtf data prepare` or `rdtf data synth`."""
     out: Path | None = None
     """Run directory; made, or resumed if it is there."""
-    steps: int | None = None
-    """Optimizer steps of the whole schedule; default: the preset's."""
     max_seconds: float | None = None
     """Training time of the whole run, over all calls: warm-up, decay and curriculum end with it,
     or with the steps if those are done before. A run keeps it until another is given; inf: none."""
     stop_after: float | None = None
     """Seconds after which this call saves and stops; the same command goes on later."""
-    seed: int = 0
-    """Settles weights, order, tasks and noise."""
-    start_from: str | None = None
-    """Start with the weights of this model (a run, a saved pipeline, or "shipped") and take its
-    shape and canvas: to teach it your own stickers, or to go on with only a model brought along."""
-    curriculum: Literal["adaptive", "static", "linear", "none"] = "adaptive"
-    """How task weights move over the run."""
-    set: Annotated[tuple[str, ...], arg(metavar="NAME=VALUE")] = ()
-    """Any setting of the config, e.g. optimizer.learning_rate=3e-4 micro_batch_size=4."""
-    dry_run: bool = False
+    dry_run: FlagCreatePairsOff[bool] = False
     """Print the config, parameters by part, FLOPs, memory and time of one measured step; leave."""
-    json: bool = False
+    json: FlagCreatePairsOff[bool] = False
     """Print the result as JSON."""
+    if TYPE_CHECKING:
+        config: TrainConfig  # a field of the classes that `train_commands` makes
 
     def run(self) -> int:
         from rdtf.cli.output import show
+        from rdtf.data.dataset import check_dataset
         from rdtf.errors import ConfigError
-        from rdtf.training.config import TrainConfig, override
-        from rdtf.training.presets import preset
 
-        config: TrainConfig = preset(self.preset)
-        if self.start_from is not None:
-            from rdtf.training.presets import warm_start_config
-
-            config = warm_start_config(config, self.start_from)
-        settings: dict[str, object] = {"seed": self.seed, "curriculum.mode": self.curriculum}
-        if self.steps is not None:
-            settings["steps"] = self.steps
-        config = override(config, {**settings, **_assignments(self.set)})
+        config = self.config
         if self.dry_run:
             from rdtf.training.cost import describe_run
 
@@ -90,6 +70,7 @@ class Train:
         if self.data is None or self.out is None:
             missing = "--data" if self.data is None else "--out"
             raise ConfigError(f"rdtf train needs {missing}; only --dry-run goes without")
+        check_dataset(self.data)  # a wrong folder is told before torch is loaded
         from rdtf.training.train import train
 
         result = train(
@@ -113,7 +94,7 @@ class Train:
 class TrainAutoencoder:
     """Train an RGBA autoencoder (8× down) from scratch on a training set's frames.
 
-    Use it with: rdtf train mini --set representation.kind=rgba-autoencoder representation.path=OUT
+    Use it with: rdtf train mini --representation.kind rgba-autoencoder --representation.path OUT
     """
 
     data: Path
@@ -162,16 +143,23 @@ class TrainAutoencoder:
         show({**vars(result), "out": self.out}, self.json, text)
 
 
-def _assignments(pairs: tuple[str, ...]) -> dict[str, str]:
-    from rdtf.errors import ConfigError
+def train_commands(arguments: list[str]) -> dict[str, type[Train]]:
+    """`Train` with the settings of each preset; `--start-from` decides their defaults too."""
+    from rdtf.training.config import TrainConfig
+    from rdtf.training.presets import PRESETS, SUMMARIES, warm_start_config
 
-    settings = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals:
-            raise ConfigError(f"--set takes NAME=VALUE, got {pair!r}")
-        settings[name] = value
-    return settings
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--start-from", "--start_from")
+    source = parser.parse_known_args(arguments)[0].start_from
+    commands = {}
+    for name, config in PRESETS.items():
+        if source and name in arguments:
+            config = warm_start_config(config, source)
+        settings = ("config", Annotated[TrainConfig, arg(name="")], field(default=config))
+        command = make_dataclass("Train", [settings], bases=(Train,), kw_only=True)
+        command.__doc__ = f"{SUMMARIES[name]}\n\n{Train.__doc__}"
+        commands[name] = command
+    return commands
 
 
 @dataclass

@@ -278,6 +278,16 @@ def _mirrored(address: str) -> Path:
 # ------------------------------------------------------------------------ checks
 
 
+def check_dataset(path: Path | str) -> None:
+    """Refuses a local folder that is no training set, before anything heavy is loaded.
+
+    Raises:
+        DataError: what is wrong with it.
+    """
+    if not _ADDRESS.fullmatch(str(path)):
+        _read_head(Path(path), is_local=True)
+
+
 def _read_head(path: Path, is_local: bool) -> dict[str, Any]:
     """dataset.json, after checks of everything that the rest relies on."""
     if not (path / HEAD_FILE).is_file():

@@ -16,14 +16,14 @@ import math
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from rdtf.errors import ConfigError
 from rdtf.method.tasks import FAMILIES, FAMILY, TASKS
 
-MODES = ("none", "linear", "static", "adaptive")
+CurriculumMode = Literal["adaptive", "static", "linear", "none"]
 NUM_NOISE_BINS = 10
 # How fast what is smoothed forgets: the mean of a (family, noise level) per sample that falls into
 # it, the level of the loss per step.
@@ -33,20 +33,26 @@ _LEVEL_DECAY = 1 - 1 / 100
 
 @dataclass(frozen=True)
 class CurriculumConfig:
-    """Knots of the static part at start, middle and end of training, and the PID's gains.
+    """How the weights of the task families move over a run."""
 
-    leave_out: tasks that are never drawn, such as t2v for a network too small to draw from nothing.
-    """
-
-    mode: str = "adaptive"
+    mode: CurriculumMode = "adaptive"
+    """Static and adaptive part, static part, straight line between the outer knots, or equal."""
     leave_out: tuple[str, ...] = ()
+    """Tasks that are never drawn, such as t2v for a network too small to draw from nothing."""
     generation: tuple[float, float, float] = (0.1, 0.5, 0.9)
+    """Static weight of t2v, i2v and it2v at start, middle and end of training."""
     interpolation: tuple[float, float, float] = (0.9, 0.5, 0.1)
+    """The same of interpolation."""
     prediction: tuple[float, float, float] = (0.7, 0.5, 0.3)
+    """The same of pre- and post-frame prediction."""
     proportional_gain: float = 5.0
+    """Of the PID signal: the smoothed loss."""
     integral_gain: float = 3.0
+    """Of the PID signal: its mean over the window."""
     derivative_gain: float = 1.3
+    """Of the PID signal: its change since the last step."""
     window: int = 1000
+    """Steps that the signal's mean and percentile look back."""
 
 
 def static_weight(knots: Sequence[float], progress: float) -> float:
@@ -124,10 +130,6 @@ class Curriculum:
 
     def __init__(self, config: CurriculumConfig | None = None) -> None:
         self.config = config or CurriculumConfig()
-        if self.config.mode not in MODES:
-            raise ConfigError(
-                f"curriculum mode {self.config.mode!r} is unknown; choose from {', '.join(MODES)}"
-            )
         unknown = sorted(set(self.config.leave_out) - set(TASKS))
         if unknown or set(self.config.leave_out) == set(TASKS):
             raise ConfigError(

@@ -8,37 +8,40 @@ to 1 (noise); for the DDPM objectives `t` is the timestep over their number.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from rdtf.errors import ConfigError
+
+if TYPE_CHECKING:  # settings are read without torch
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
 class ObjectiveConfig:
-    """Which objective, what the network predicts, and how noise levels are drawn.
+    """Which objective, what the network predicts, and how t is drawn."""
 
-    kind: "flow" (rectified flow) or "ddpm" (the paper's scaled-linear schedule).
-    prediction: "x" (clean latents), "v" (velocity), or "eps" (noise; ddpm only).
-    logit_mean, logit_std: logit-normal density of the noise level (flow).
-    shift: moves noise levels up for larger canvases, as in diffusers' flow schedulers.
-    min_level: x-prediction weighs its error by (min_level / max(t, min_level))²: the velocity's
-        error, x error / t, with a floor. Where frames are given, what is decided at high noise
-        (where things go) matters more than the last touch, so the floor is high.
-    """
-
-    kind: str = "flow"
-    prediction: str = "x"
+    kind: Literal["flow", "ddpm"] = "flow"
+    """Rectified flow, or the paper's scaled-linear schedule."""
+    prediction: Literal["x", "v", "eps"] = "x"
+    """Clean latents, velocity, or noise (ddpm only)."""
     logit_mean: float = 0.8
+    """Logit-normal density of t (flow)."""
     logit_std: float = 1.2
+    """The same."""
     shift: float = 1.0
+    """Moves t up for larger canvases, as in diffusers' flow schedulers."""
     min_level: float = 0.5
+    """x-prediction weighs its error by (min_level / max(t, min_level))²: the velocity's error,
+    x error / t, with a floor. Where frames are given, what is decided at high noise (where things
+    go) matters more than the last touch, so the floor is high."""
     num_train_timesteps: int = 1000
+    """Timesteps of the schedule."""
     beta_start: float = 0.00085
+    """First beta (ddpm)."""
     beta_end: float = 0.012
+    """Last beta (ddpm)."""
 
 
 class Objective(Protocol):
@@ -85,7 +88,7 @@ class FlowObjective:
     def loss_weight(self, t: Tensor) -> Tensor:
         """Weight per sample `[B]`: makes the x-loss the v-loss (v error = x error / t), floored."""
         if self.config.prediction == "v":
-            return torch.ones_like(t)
+            return t.new_ones(t.shape)
         return (self.config.min_level / t.clamp(min=self.config.min_level)).square()
 
     def model_output(self, prediction: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
@@ -101,6 +104,8 @@ class DDPMObjective:
     def __init__(self, config: ObjectiveConfig) -> None:
         if config.prediction not in ("x", "v", "eps"):
             raise ConfigError(f"ddpm predicts 'eps', 'v' or 'x', not {config.prediction!r}")
+        import torch
+
         self.config = config
         roots = np.linspace(
             config.beta_start**0.5, config.beta_end**0.5, config.num_train_timesteps
@@ -133,7 +138,7 @@ class DDPMObjective:
         return clean if self.config.prediction == "x" else alpha * noise - sigma * clean
 
     def loss_weight(self, t: Tensor) -> Tensor:
-        return torch.ones_like(t)
+        return t.new_ones(t.shape)
 
     def model_output(self, prediction: Tensor, noisy: Tensor, t: Tensor) -> Tensor:
         """eps, v or x as predicted: the scheduler's `prediction_type` says which."""
@@ -142,8 +147,4 @@ class DDPMObjective:
 
 def build_objective(config: ObjectiveConfig) -> Objective:
     """The objective named by `config.kind`."""
-    if config.kind == "flow":
-        return FlowObjective(config)
-    if config.kind == "ddpm":
-        return DDPMObjective(config)
-    raise ConfigError(f"objective {config.kind!r} is unknown; choose flow or ddpm")
+    return FlowObjective(config) if config.kind == "flow" else DDPMObjective(config)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
+import shlex
 import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -24,7 +24,7 @@ from rdtf.models.dfgn import DFGN
 from rdtf.models.representation import as_representation
 from rdtf.models.text import TextEncoders
 from rdtf.training.batches import Batch
-from rdtf.training.config import TrainConfig, settings_text, to_dict
+from rdtf.training.config import TrainConfig, settings, to_dict
 from rdtf.training.device import (
     autocast,
     default_device,
@@ -59,41 +59,17 @@ _CPU_FLOPS_LIMIT = 500e9  # of a clip; more would take a CPU minutes
 # ------------------------------------------------------------------------ FLOPs
 
 
-def forward_flops(config: TrainConfig, frames: int, batch: int = 1) -> int:
-    """Floating-point operations of one forward pass over `batch` clips of `frames` frames.
+def training_flops(config: TrainConfig, frames: int, batch: int = 1) -> int:
+    """Floating-point operations of a training step on `batch` clips of `frames` frames.
 
     Multiplications and additions of convolutions, matrix products and attention, captions at full
-    length. The first call for a config takes a second or two; layers work per clip, per frame or on
-    pairs of frames, so three counts give all lengths.
+    length; the backward pass counts twice the forward pass, without recomputation.
     """
-    fixed = TrainConfig()  # settings without influence on the model, so that cached counts are hit
-    shape = dataclasses.replace(
-        config, seed=0, steps=1, batch_size=1, data=fixed.data, curriculum=fixed.curriculum,
-        optimizer=fixed.optimizer, engine=fixed.engine,
-    )  # fmt: skip
-    one, two, three = _flops_of_three_lengths(shape)
-    bend = (one - 2 * two + three) // 2
-    slope = two - one - 3 * bend
-    return batch * (one - slope - bend + slope * frames + bend * frames**2)
-
-
-def training_flops(config: TrainConfig, frames: int, batch: int = 1) -> int:
-    """The forward pass and twice as much for the backward pass, without recomputation."""
-    return 3 * forward_flops(config, frames, batch)
-
-
-@functools.lru_cache(maxsize=16)
-def _flops_of_three_lengths(config: TrainConfig) -> tuple[int, int, int]:
-    model = build_for_costs(config)
-
-    def count(frames: int) -> int:
-        counter = FlopCounterMode(display=False)
-        # Fused attention has no operations that the counter knows on every device; this form has.
-        with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
-            model(*_inputs(model, config, frames, 1, "meta"))
-        return counter.get_total_flops()
-
-    return count(1), count(2), count(3)
+    model, counter = build_for_costs(config), FlopCounterMode(display=False)
+    # Fused attention has no operations that the counter knows on every device; this form has.
+    with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
+        model(*_inputs(model, config, frames, 1, "meta"))
+    return 3 * batch * counter.get_total_flops()
 
 
 def build_for_costs(config: TrainConfig, device: torch.device | str = "meta") -> DFGN:
@@ -212,7 +188,7 @@ def describe_run(
     """Size, cost and time of a run that is not started.
 
     Args:
-        data: a training set; with it the time is that of its clips, else that of the longest.
+        data: a training set, to tell how often it is passed.
         device: what to train on; default: the GPU if there is one.
 
     Returns:
@@ -224,8 +200,6 @@ def describe_run(
     parameters = sum(parts.values())
     flops = training_flops(config, config.max_frames)
     step, problem = _try_step(config, device)
-    known = None if data is None else _clip_statistics(data, config)
-    seconds = None if step is None else step.seconds * (known["mean_flops"] / flops if known else 1)
     values = {
         "config": to_dict(config),
         "parameters": parameters,
@@ -238,9 +212,9 @@ def describe_run(
         "problem": problem,
         "steps": config.steps,
         "samples": config.steps * config.batch_size,
-        "data": known,
-        "seconds_per_step": seconds,
-        "seconds": None if seconds is None else seconds * config.steps,
+        "data": None if data is None else _clip_counts(data),
+        "seconds_per_step": None if step is None else step.seconds,
+        "seconds": None if step is None else step.seconds * config.steps,
     }
     return {**values, "text": _text(config, values)}
 
@@ -253,20 +227,12 @@ def _parameters_by_part(config: TrainConfig) -> Counter[str]:
     return parts
 
 
-def _clip_statistics(data: Path, config: TrainConfig) -> dict[str, float]:
-    """Clips and stills of the training split, and the training FLOPs of a mean sample."""
+def _clip_counts(data: Path) -> dict[str, int]:
+    """Clips and stills of the training split."""
     from rdtf.data.dataset import PreparedDataset
 
-    lengths = Counter(
-        min(int(frames), config.max_frames)
-        for frames in PreparedDataset(data).clips("train").num_frames
-    )
-    stills = lengths.pop(1, 0)
-    moving = sum(lengths.values())
-    still_share = config.data.still_share if stills and moving else float(stills > 0)
-    total = sum(training_flops(config, frames) * n for frames, n in lengths.items())
-    mean = still_share * training_flops(config, 1) + (1 - still_share) * total / max(moving, 1)
-    return {"clips": stills + moving, "stills": stills, "mean_flops": mean}
+    lengths = PreparedDataset(data).clips("train").num_frames
+    return {"clips": len(lengths), "stills": int((lengths == 1).sum())}
 
 
 def _text(config: TrainConfig, values: Mapping[str, Any]) -> str:
@@ -287,10 +253,11 @@ def _text(config: TrainConfig, values: Mapping[str, Any]) -> str:
         memory[f"peak of one step, {clips} (measured)"] = size_text(step["memory_bytes"])
         schedule["time per step"] = f"{seconds:.2g} s" if seconds < 10 else eta_text(seconds)
         schedule["time in all"] = eta_text(values["seconds"])
-        lengths = f"all clips {frames} frames long" if data is None else "lengths as in data"
-        schedule["measured on"] = f"{step['device']}; {lengths}; no data loading, no validation"
+        schedule["measured on"] = (
+            f"{step['device']}; all clips {frames} frames long; no data loading, no validation"
+        )
     sections = {
-        "Settings (change any: --set name=value)": settings_text(config),
+        "Settings": _options(config),
         f"Parameters: {values['parameters'] / 1e6:.1f} M": {
             part: f"{count / 1e6:.1f} M" for part, count in values["parameters_by_part"].items()
         },
@@ -304,6 +271,19 @@ def _text(config: TrainConfig, values: Mapping[str, Any]) -> str:
     return "\n\n".join("\n".join([title, *_aligned(rows)]) for title, rows in sections.items())
 
 
+def _options(config: TrainConfig) -> dict[str, str]:
+    """Every setting as `rdtf train` takes it."""
+    rows = {}
+    for name, _, value in settings(config):
+        section, dot, option = name.replace("_", "-").rpartition(".")
+        if isinstance(value, bool):
+            rows[f"--{section}{dot}{'' if value else 'no-'}{option}"] = ""
+        elif name != "preset":
+            words = map(str, value if isinstance(value, tuple) else [value])
+            rows[f"--{section}{dot}{option}"] = shlex.join(words)
+    return rows
+
+
 def _aligned(rows: Mapping[str, str]) -> list[str]:
     width = max(map(len, rows))
     return [f"  {name:<{width}}  {value}" for name, value in rows.items()]
@@ -313,18 +293,16 @@ def _aligned(rows: Mapping[str, str]) -> list[str]:
 
 
 class Meter:
-    """Counts clips, padding and model FLOPs between two log lines."""
+    """Counts steps and padding between two log lines."""
 
     def __init__(self, trainer: Trainer) -> None:
         self._trainer = trainer
         self.loss = float("nan")
-        # The first call counts for a second or two: before the clock starts.
-        forward_flops(trainer.config, 1)
         self._restart()
 
     def _restart(self) -> None:
         self._started, self._steps = time.monotonic(), 0
-        self._slots = self._padded = self._flops = 0
+        self._slots = self._padded = 0
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:
@@ -340,7 +318,6 @@ class Meter:
             count, slots = batch.conditions.valid.shape
             self._slots += count * slots
             self._padded += count * slots - sum(batch.info.num_frames)
-            self._flops += training_flops(self._trainer.config, slots, count)
 
     def describe(self, result: StepResult) -> dict[str, Any]:
         """The row to log, and a new interval. All ranks must call; the host waits for the step."""
@@ -361,7 +338,6 @@ class Meter:
             "clips": trainer.step * config.batch_size,
             "clips_per_second": self._steps * config.batch_size / seconds,
             "padding_share": self._padded / max(self._slots, 1),
-            "flops_per_second": self._flops / seconds,
             "memory_bytes": memory_in_use(trainer.device),
             "eta_seconds": left,
             "seconds": trainer.seconds,

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
-from rdtf.errors import ConfigError, UserError
+from rdtf.errors import UserError
 from rdtf.fileio import size_text
 from rdtf.training.config import TrainConfig
 
@@ -46,8 +46,6 @@ def resolve_precision(precision: str, device: torch.device) -> str:
 
     A CPU without AVX512-BF16 or AMX emulates bf16, several times slower than fp32.
     """
-    if precision not in ("auto", "bf16", "fp32"):
-        raise ConfigError(f"precision {precision!r} is unknown; choose auto, bf16 or fp32")
     if precision != "auto":
         return precision
     if device.type == "cuda":
@@ -131,24 +129,24 @@ def what_to_lower(config: TrainConfig, device: torch.device) -> list[str]:
     advice = []
     if clips > 1:
         advice.append(
-            f"engine.micro_batch_size={clips // 2} (now {clips}; the result stays the same)"
+            f"--engine.micro-batch-size {clips // 2} (now {clips}; the result stays the same)"
         )
     if not engine.gradient_checkpointing:
-        advice.append("engine.gradient_checkpointing=true (now false; slower)")
+        advice.append("--engine.gradient-checkpointing (slower)")
     full = resolve_precision(engine.precision, device) == "fp32"
     if full and resolve_precision("auto", device) == "bf16":
-        advice.append("engine.precision=bf16 (now fp32)")
+        advice.append("--engine.precision bf16 (now fp32)")
     if (
         device.type != "cpu"
         and not engine.offload_ema
         and (engine.parallel == "ddp" or world_size == 1)
     ):
-        advice.append("engine.offload_ema=true (now false)")
+        advice.append("--engine.offload-ema")
     if world_size > 1 and engine.parallel == "ddp":
-        advice.append("engine.parallel=fsdp (now ddp)")
+        advice.append("--engine.parallel fsdp (now ddp)")
     return [
         *advice,
-        f"in another run max_frames (now {config.max_frames}) or canvas (now {config.canvas})",
+        f"in another run --max-frames (now {config.max_frames}) or --canvas (now {config.canvas})",
     ]
 
 

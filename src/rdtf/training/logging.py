@@ -182,7 +182,7 @@ def _open_backend(name: str, start: _Start, may_fail: bool) -> _Backend | None:
         if may_fail:
             print(f"tracker {name} can't start and is left out: {error}", file=sys.stderr)
             return None
-        raise ConfigError(f"tracker {name} can't start: {error}; or set engine.track=none") from (
+        raise ConfigError(f"tracker {name} can't start: {error}; or --engine.track none") from (
             error
         )
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rdtf.data.clip_store import StoredClip
-from rdtf.method.curriculum import Curriculum, CurriculumConfig
+from rdtf.method.curriculum import Curriculum, CurriculumConfig, CurriculumMode
 from rdtf.method.tasks import draw_task
 from rdtf.models.affine import DEFORMS
 from rdtf.synthetic.grammar import (
@@ -42,7 +42,7 @@ class MotionMix:
     sources: Mapping[str, float] | None = None
     text_dropout: float = 0.12
     reverse: float = 0.15
-    curriculum: str = "static"
+    curriculum: CurriculumMode = "static"
     given_noise: float = 0.05
     tasks: Mapping[str, float] | None = None
     whole_share: float = 0.3

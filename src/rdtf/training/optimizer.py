@@ -118,7 +118,7 @@ def flat_views(named: Mapping[str, nn.Parameter]) -> dict[str, nn.Parameter]:
         if parameter.ndim < 2 or not name.startswith(_MUON_PARTS):
             continue
         if local(parameter) is not parameter:
-            raise ConfigError("optimizer.name muon needs whole matrices; use parallel=ddp")
+            raise ConfigError("optimizer.name muon needs whole matrices; use --engine.parallel ddp")
         views[name] = nn.Parameter(parameter.detach().flatten(1), requires_grad=False)
     return views
 

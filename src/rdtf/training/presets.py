@@ -4,26 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import torch
-from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
-from diffusers.schedulers.scheduling_ddim import DDIMScheduler
-from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
-    FlowMatchEulerDiscreteScheduler,
-)
-from safetensors import SafetensorError
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Any
 
 from rdtf.errors import CheckpointError, ConfigError
 from rdtf.fileio import read_json
 from rdtf.method.curriculum import CurriculumConfig
 from rdtf.method.objective import ObjectiveConfig
-from rdtf.models.dfgn import DFGN
-from rdtf.models.loading import load_pretrained
-from rdtf.models.representation import PixelPatches, RGBAAutoencoder, as_representation
-from rdtf.models.text import TextEncoders
-from rdtf.models.warp import possible_widths
 from rdtf.training.config import (
     DataConfig,
     EngineConfig,
@@ -35,6 +21,12 @@ from rdtf.training.config import (
     from_dict,
     to_dict,
 )
+
+if TYPE_CHECKING:  # the settings of a preset are read without torch
+    from torch import Tensor, nn
+
+    from rdtf.models.dfgn import DFGN
+    from rdtf.models.text import TextEncoders
 
 PRESETS: dict[str, TrainConfig] = {
     "nano": TrainConfig(
@@ -51,7 +43,7 @@ PRESETS: dict[str, TrainConfig] = {
         relative_loss_floor=0.02,
         representation=RepresentationConfig(patch=8),
         model=ModelConfig(
-            channels=(176, 256, 320),
+            channels=(96, 192, 384),
             layers_per_level=1,
             attention_head_dim=32,
             embedding_dim=512,
@@ -131,6 +123,13 @@ PRESETS: dict[str, TrainConfig] = {
         engine=EngineConfig(gradient_checkpointing=True, save_every=1000),
     ),
 }
+SUMMARIES = {
+    "nano": "6 M parameters, 64 px, up to 8 frames: a CPU is enough.",
+    "mini": "37 M parameters, 128 px, up to 16 frames: one GPU.",
+    "base": "150 M parameters, 256 px, up to 16 frames: one GPU for days.",
+    "paper": "0.92 B parameters, the paper's Table 6; needs --representation.path VAE, a public "
+    "autoencoder, and --text.encoders CLIP T5.",
+}
 PAPER_LATENT_CHANNELS = 4
 PAPER_TEXT_WIDTHS = (1024, 768)
 
@@ -144,25 +143,22 @@ def preset(name: str) -> TrainConfig:
 
 def build_autoencoder(config: TrainConfig) -> nn.Module:
     """The module behind the representation; learned ones are loaded from their folder."""
+    from rdtf.models.loading import load_pretrained
+    from rdtf.models.representation import PixelPatches, RGBAAutoencoder
+
     representation = config.representation
     if representation.kind == "pixels":
         return PixelPatches(patch=representation.patch)
-    kinds: dict[str, Any] = {
-        "rgba-autoencoder": RGBAAutoencoder,
-        "public-autoencoder": AutoencoderKL,
-    }
-    if representation.kind not in kinds:
-        raise ConfigError(
-            f"representation {representation.kind!r} is unknown; "
-            f"choose from pixels, {', '.join(kinds)}"
-        )
     if not (Path(representation.path) / "config.json").is_file():
         raise ConfigError(
             f"representation {representation.kind} needs a folder with its weights: "
-            f"--set representation.path=FOLDER (now {representation.path!r})"
+            f"--representation.path FOLDER (now {representation.path!r})"
         )
+    kind: Any = RGBAAutoencoder
+    if representation.kind == "public-autoencoder":
+        from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL as kind  # noqa: N813
     try:
-        return load_pretrained(kinds[representation.kind], representation.path)
+        return load_pretrained(kind, representation.path)
     except (OSError, TypeError, ValueError) as error:
         raise ConfigError(
             f"representation {representation.kind} can't be loaded from {representation.path}: "
@@ -178,6 +174,9 @@ def build_denoiser(
     text_widths: tuple[int, ...],
 ) -> DFGN:
     """The denoiser of a config over the given latents and text states."""
+    from rdtf.models.dfgn import DFGN
+    from rdtf.models.warp import possible_widths
+
     patch = config.representation.patch if config.representation.kind == "pixels" else 1
     if config.canvas % downsampling:
         raise ConfigError(f"canvas {config.canvas} must be a multiple of {downsampling} pixels")
@@ -197,6 +196,9 @@ def build_denoiser(
 
 def build_models(config: TrainConfig) -> tuple[DFGN, nn.Module, TextEncoders]:
     """Denoiser, autoencoder module and text encoders of a config."""
+    from rdtf.models.representation import as_representation
+    from rdtf.models.text import TextEncoders
+
     autoencoder = build_autoencoder(config)
     representation = as_representation(autoencoder)
     text_encoders = TextEncoders(config.text.encoders, config.text.max_tokens)
@@ -211,6 +213,11 @@ def build_models(config: TrainConfig) -> tuple[DFGN, nn.Module, TextEncoders]:
 
 def build_scheduler(config: TrainConfig) -> Any:
     """The diffusers scheduler that matches the objective."""
+    from diffusers.schedulers.scheduling_ddim import DDIMScheduler
+    from diffusers.schedulers.scheduling_flow_match_euler_discrete import (
+        FlowMatchEulerDiscreteScheduler,
+    )
+
     objective = config.objective
     if objective.kind == "flow":
         return FlowMatchEulerDiscreteScheduler(
@@ -266,6 +273,8 @@ def warm_start_config(config: TrainConfig, source: str) -> TrainConfig:
 
 def load_warm_start(model: nn.Module, source: str) -> None:
     """Copy the weights of `source` into a model of the same shape."""
+    from safetensors import SafetensorError
+
     from rdtf.models.loading import load_weights_of
     from rdtf.training.checkpoint import load_weights
 
@@ -287,7 +296,7 @@ def _without_motion(model: nn.Module, weights: dict[str, Tensor]) -> dict[str, T
     is learned anew, for extrapolated frames come about in another way now.
     """
     mine = model.state_dict()
-    grown = torch.zeros_like(mine["conv_in.weight"])
+    grown = mine["conv_in.weight"].new_zeros(mine["conv_in.weight"].shape)
     grown[:, : weights["conv_in.weight"].shape[1]] = weights["conv_in.weight"]
     new = {
         n: x for n, x in mine.items() if n.startswith(("composer.", "norm_motion", "conv_motion"))

@@ -96,7 +96,7 @@ class Trainer:
         self.quiet = quiet or not self.ranks.is_main
         engine = config.engine
         if engine.offload_ema and engine.parallel == "fsdp" and self.ranks.several:
-            raise ConfigError("engine.offload_ema needs whole averages; use engine.parallel=ddp")
+            raise ConfigError("engine.offload_ema needs whole averages; use --engine.parallel ddp")
 
         check_trackers(engine.track)
 
