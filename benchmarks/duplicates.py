@@ -167,7 +167,7 @@ def _judge(
 def _seconds_a_clip() -> dict[str, float]:
     """Processor time of the filters and the fingerprint, 16 frames of 128 pixels."""
     stickers = SyntheticStickers(0, 400, _SIDE, _FRAMES)
-    clips = [sticker for sticker in map(stickers.__getitem__, range(60)) if sticker.num_frames > 12]
+    clips = [sticker for sticker in map(stickers.__getitem__, range(30)) if sticker.num_frames > 12]
     options = FilterOptions()
     started = time.process_time()
     for _ in range(5):
