@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import resource
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,22 +56,23 @@ class Duplicates:
         seconds = _seconds_a_clip()
         say(f"searching {self.entries} fingerprints")
         started = time.perf_counter()
-        clusters(_spread(np.stack(prints), self.entries))
+        clusters(_spread(prints, self.entries))
         searched = time.perf_counter() - started
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
         if self.sheet is not None:
             self._write_pairs(found, names, origins)
         timing = {f"{name}_ms": 1000 * value for name, value in seconds.items()}
         return Table(
-            f"Near duplicates among {names.count('original')} stickers, one of {self.edited} edited",
+            f"Near duplicates: {names.count('original')} stickers, one of {self.edited} edited",
             ("edit", "copies", "found"),
             rows,
             {**values, **timing, "search_seconds": searched, "peak_gib": peak},
             (
-                f"precision {values['precision']:.4f}; {values['merged']} stickers taken for a copy "
-                "of another file",
+                f"precision {values['precision']:.4f}",
+                f"{values['merged']} stickers taken for copies of other files",
                 *(f"{name}: {1000 * value:.2f} ms a clip" for name, value in seconds.items()),
-                f"search of {self.entries} fingerprints: {searched:.1f} s; peak memory {peak:.2f} GiB",
+                f"{self.entries} fingerprints searched in {searched:.1f} s",
+                f"peak memory {peak:.2f} GiB",
             ),
         )
 
@@ -89,7 +90,7 @@ class Duplicates:
             except UserError:
                 continue
 
-    def _read(self) -> tuple[list[str], list[np.ndarray], list[str]]:
+    def _read(self) -> tuple[list[str], list[bytes], list[str]]:
         """Edit, fingerprint and file of each sticker and of each copy."""
         say("reading and editing stickers")
         names, prints, origins = [], [], []
@@ -99,7 +100,7 @@ class Duplicates:
                 made += edits(frames, durations_ms, np.random.default_rng(number))
             for name, copy, shown_ms in made:
                 names.append(name)
-                prints.append(np.frombuffer(_fingerprint(copy, shown_ms), np.uint8))
+                prints.append(_fingerprint(copy, shown_ms))
                 origins.append(path)
         return names, prints, origins
 
@@ -177,8 +178,9 @@ def _seconds_a_clip() -> dict[str, float]:
     return {"filters and fingerprint": (time.process_time() - started) / (5 * len(clips))}
 
 
-def _spread(prints: np.ndarray, entries: int) -> np.ndarray:
+def _spread(fingerprints: Sequence[bytes], entries: int) -> np.ndarray:
     """Many fingerprints like the real ones: mixtures of two each, and a copy of every tenth."""
+    prints = np.frombuffer(b"".join(fingerprints), np.uint8).reshape(-1, FINGERPRINT_BYTES)
     draws = np.random.default_rng(0)
     made = np.empty((entries, FINGERPRINT_BYTES), np.uint8)
     for start in range(0, entries, 10_000):
@@ -243,7 +245,9 @@ def _as_gif(frames: np.ndarray, colors: int = 64) -> np.ndarray:
     for frame in frames:
         picture = Image.fromarray(frame[..., :3]).quantize(colors).convert("RGB")
         visible = frame[..., 3:] > 127
-        made.append(np.dstack([picture, np.full_like(visible, 255, np.uint8)]) * visible)
+        made.append(
+            np.dstack([np.asarray(picture), np.full_like(visible, 255, np.uint8)]) * visible
+        )
     return np.stack(made)
 
 
@@ -255,4 +259,4 @@ def _turned_hue(frame: np.ndarray, degrees: int) -> np.ndarray:
     turned = np.array(Image.fromarray(frame[..., :3]).convert("HSV"))
     turned[..., 0] += np.uint8(round(degrees / 360 * 256))
     picture = Image.fromarray(turned, "HSV").convert("RGB")
-    return np.dstack([picture, frame[..., 3]])
+    return np.dstack([np.asarray(picture), frame[..., 3]])

@@ -198,7 +198,7 @@ class Inspect:
     data: Positional[Path]
     """Folder made by `rdtf data prepare` or `rdtf data synth`."""
     out: Annotated[Path | None, arg(aliases=["-o"])] = None
-    """The page (.html)."""
+    """The page (.html); default: named as the folder, beside it."""
     seed: int = 0
     """Another seed shows other clips."""
     verify: bool = False

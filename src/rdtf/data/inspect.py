@@ -388,6 +388,10 @@ def _strip(frames: np.ndarray, num_frames: int = 1) -> str:
     strip = Image.new("RGBA", (count * _CELL, _CELL))
     for at, place in enumerate(places):
         cell = Image.fromarray(frames[place])
+        if (factor := _CELL // max(cell.size)) > 1:
+            cell = cell.resize(
+                (cell.width * factor, cell.height * factor), Image.Resampling.NEAREST
+            )
         cell.thumbnail((_CELL, _CELL), Image.Resampling.LANCZOS)
         strip.paste(cell, (at * _CELL + (_CELL - cell.width) // 2, (_CELL - cell.height) // 2))
     buffer = io.BytesIO()

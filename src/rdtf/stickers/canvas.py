@@ -122,7 +122,8 @@ def cut_background(frame: np.ndarray, like: np.ndarray, palette: np.ndarray) -> 
     labels: Any = ndimage.label(like)[0]  # type: ignore[index]
     edges = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
     background = np.isin(labels, np.unique(edges[edges > 0]))
-    rim = ndimage.binary_dilation(background, np.ones((3, 3), bool)) & ~background
+    grown: Any = ndimage.binary_dilation(background, np.ones((3, 3), bool))
+    rim = grown & ~background
     inside = ~background & ~rim
     alpha = np.where(background, 0.0, 1.0)
     made = frame.copy()
