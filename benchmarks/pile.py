@@ -65,7 +65,7 @@ class Pile:
     def run(self) -> Table:
         rows: list[tuple[str, ...]] = []
         values: dict[str, float] = {}
-        with tempfile.TemporaryDirectory(dir=".") as folder:
+        with tempfile.TemporaryDirectory() as folder:
             for count in self.counts:
                 say(f"preparing {count} stickers")
                 source = Path(folder) / f"{count}.tar"

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 from collections.abc import Callable
@@ -7,9 +8,11 @@ from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 
+from rdtf.data.caches import ensure_pixels_cache
 from rdtf.data.dataset import PreparedDataset
 from rdtf.errors import DataError
 
@@ -126,3 +129,50 @@ def test_changed_pixels_are_found(copy, dataset):
 def test_unknown_split_is_refused(dataset):
     with pytest.raises(DataError, match="unknown"):
         dataset.clips("test")
+
+
+def test_a_set_without_an_index_is_read_as_it_is(copy, dataset):
+    """As earlier versions wrote it."""
+    (copy / "index.npy").unlink()
+    edit_head(copy, lambda head: [head.pop(key) for key in ("index_sha256", "stages")])
+    old = PreparedDataset(copy)
+    assert list(old.clips()) == list(dataset.clips())
+    assert np.array_equal(old.frame_offsets, dataset.frame_offsets)
+    path = copy / "clips.jsonl"
+    path.write_text(path.read_text().replace('"durations_ms": [', '"durations_ms": [0, ', 1))
+    with pytest.raises(DataError, match="does not fit"):
+        PreparedDataset(copy)
+
+
+def test_a_changed_index_is_refused(copy):
+    data = bytearray((copy / "index.npy").read_bytes())
+    data[-1] ^= 1
+    (copy / "index.npy").write_bytes(bytes(data))
+    with pytest.raises(DataError, match="has changed"):
+        PreparedDataset(copy)
+
+
+def test_clips_are_found_by_concept(dataset):
+    indices, edges = dataset.concepts("train")
+    assert sorted(indices) == list(dataset.clips("train").indices)
+    groups = [indices[start:end] for start, end in itertools.pairwise(edges)]
+    assert [len({dataset.clip(int(i)).concept for i in group}) for group in groups] == [1] * len(
+        groups
+    )
+    assert len(groups) == dataset.head["splits"]["train"]["num_concepts"]
+
+
+def test_a_set_elsewhere_is_read_where_it_is(copy, dataset, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    fsspec.filesystem("memory").put(str(dataset.path), "/bucket/set", recursive=True)
+    for address in ("memory://bucket/set", Path("memory://bucket/set")):
+        remote = PreparedDataset(address)
+        remote.verify()
+        assert remote.fingerprint == dataset.fingerprint
+        assert np.array_equal(remote.read_frames(3), dataset.read_frames(3))
+    assert not list(remote.path.rglob("*.tar"))  # clips stay where they are
+    pixels = ensure_pixels_cache(remote, workers=0)
+    assert np.array_equal(pixels.rows, ensure_pixels_cache(PreparedDataset(copy), workers=0).rows)
+    fsspec.filesystem("memory").rm("/bucket/set/shards", recursive=True)
+    with pytest.raises(DataError, match="can't be read"):
+        remote.read_frames(3)

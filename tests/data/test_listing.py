@@ -188,6 +188,13 @@ def test_sheets_of_sprites_become_clips(tmp_path):
 # ----------------------------------------------------------------- what must not be trusted
 
 
+def test_a_name_that_is_no_text_is_a_file_like_others(tmp_path, files):
+    names = [os.fsdecode(name) for name in (b"\xff.webp", b"\xfe.webp")]
+    write_folder(tmp_path / "in", {names[0]: files["b.webp"], names[1]: b"RIFF"})
+    summary = prepare(tmp_path / "in", tmp_path / "set", canvas=32, workers=0)
+    assert summary.num_clips == 1 and summary.skipped == {"unreadable": 1}
+
+
 def test_names_that_point_outside_are_refused(tmp_path, files):
     bad = dict.fromkeys(("../up.webp", "/etc/x.webp", "..\\w.webp", "c:/x.webp"), files["b.webp"])
     write_zip(tmp_path / "bad.zip", bad | {"good.webp": files["b.webp"]})

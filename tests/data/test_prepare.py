@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -179,9 +180,12 @@ def test_what_lies_beside_a_set_is_never_deleted(sticker_folder, tmp_path):
 
 def test_a_set_inside_of_its_input_is_not_read_again(tmp_path):
     save_webp(tmp_path / "x.webp", soft_disc())
-    first = prepare(tmp_path, tmp_path / "set", canvas=16)
-    again = prepare(tmp_path, tmp_path / "set", canvas=16, overwrite=True)
+    with tarfile.open(tmp_path / "more.tar.gz", "w:gz") as archive:
+        archive.add(save_webp(tmp_path / "y" / "y.webp", moving_square(3)), "y.webp")
+    first = prepare(tmp_path, tmp_path / "set", canvas=16, workers=0)
+    again = prepare(tmp_path, tmp_path / "set", canvas=16, overwrite=True, workers=0)
     assert first.fingerprint == again.fingerprint
+    assert first.skipped == again.skipped == {"duplicate": 1}
 
 
 def test_nothing_is_left_behind_when_nothing_can_be_used(tmp_path):

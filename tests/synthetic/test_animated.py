@@ -84,7 +84,7 @@ def test_animate_then_prepare_reads_the_captions(rdtf, stills, tmp_path):
     assert made.json["skipped"] == {"animated": 1, "empty": 1, "unreadable": 1}
     assert len(list(clips.glob("*.webp"))) == 7
     rows = {row["file"]: row for row in map(json.loads, (clips / "captions.jsonl").open())}
-    options = ("--canvas", 24, "--preset", "none", "--keep-duplicates", "--json")
+    options = ("--canvas", 24, "--preset", "none", "--duplicates", "keep", "--keep-all", "--json")
     prepared = rdtf("data", "prepare", clips, data, *options)
     assert prepared.json["num_clips"] == 7 and prepared.json["skipped"] == {}
     for clip in PreparedDataset(data).clips():

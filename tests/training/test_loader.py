@@ -92,7 +92,7 @@ def test_the_curriculum_moves_the_tasks_of_the_test():
 def test_an_error_in_a_worker_reaches_the_trainer(training_set):
     config = tiny_config(steps=5, num_workers=2)
     store = open_stores(training_set, config)[1]
-    store.clips = []
+    store.clips = store.clips[:0]
     builder = BatchBuilder(store, config, build_objective(config.objective))
     foresight = CurriculumLookahead(Curriculum(config.curriculum), 5)
     loader = StepLoader(

@@ -65,17 +65,18 @@ class Synth:
 
 @dataclass
 class Prepare:
-    """Turn folders of sticker files into a training set.
+    """Turn folders of sticker files into a training set. The same command again goes on.
 
-    Reads GIF, WebP, APNG, PNG, Lottie .json, Telegram .tgs and WebM, at any depth. Captions come
-    from *.jsonl files beside the stickers (rows with `file` and `captions`), else from file names.
+    Reads GIF, WebP, APNG, PNG, JPEG, Lottie .json, Telegram .tgs and WebM, at any depth, in zip and
+    tar files, packs (.wastickers) and WebDataset shards too. Captions come from *.jsonl, *.csv and
+    *.parquet files beside the stickers (rows with `file` and `captions`), else from file names.
     Files that can't be used are skipped and counted.
 
     Example: rdtf data prepare my-stickers more-stickers DATA
     """
 
     paths: Positional[tuple[Path, ...]]
-    """Folders or files with stickers, and last the folder to make."""
+    """Folders, archives, tables or files with stickers, and last the folder to make."""
     canvas: int = 256
     """Side in pixels that stickers are fitted to."""
     max_frames: int = 16

@@ -231,6 +231,7 @@ def _finish(
 
 def _merge_equal(frames: np.ndarray, durations_ms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Equal neighbours become one frame that is shown as long as both."""
-    changed = np.any(frames[1:] != frames[:-1], axis=(1, 2, 3))
+    pixels = frames.reshape(len(frames), -1).view(np.uint32)
+    changed = (pixels[1:] != pixels[:-1]).any(axis=1)
     first = np.flatnonzero(np.concatenate([[True], changed]))
     return frames[first], np.add.reduceat(durations_ms, first)

@@ -13,7 +13,7 @@ picture that is symmetric from left to right, so that mirrored copies share them
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 

@@ -24,10 +24,10 @@ from rdtf.errors import ConfigError, DataError
 
 MAX_CANVAS = 4096
 MAX_FRAMES = 256
-# Measured on emoji at 256 pixels: 2.7 ms and 7 kB a frame. Less effort makes 9.5 kB of it; more
-# saves 2 % for a third more time. Key frames (of the codec) would cost 60 % more time: a clip is
-# short and read from its start.
-_EFFORT = {"lossless": True, "method": 1, "quality": 20, "exact": True}
+# Measured on emoji and sprites at 128 pixels: 0.34 ms and 11.7 kB a frame; method 1 takes 1.35 ms
+# for 10.5 kB. Key frames (of the codec) would cost 60 % more time: a clip is short and read from
+# its start.
+_EFFORT = {"lossless": True, "method": 0, "quality": 0, "exact": True}
 _NO_CODEC_KEY_FRAMES = {"kmin": 0, "kmax": 0}
 
 
@@ -72,7 +72,8 @@ def decode_frames(data: bytes, num_frames: int, canvas: int, what: str) -> np.nd
 
 def without_hidden_colour(frames: np.ndarray) -> np.ndarray:
     """Pixels of alpha 0 have no colour: the one form of a picture, whatever hid below."""
-    return np.where(frames[..., 3:] > 0, frames, np.uint8(0))
+    pixels = np.ascontiguousarray(frames).view(np.uint32)[..., 0]  # whole pixels: four times faster
+    return np.where(frames[..., 3] > 0, pixels, np.uint32(0))[..., None].view(np.uint8)
 
 
 FEATURE_SIZE = 32  # pixels; enough to see a blink, small enough for 240 x 240 distances

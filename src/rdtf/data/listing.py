@@ -29,7 +29,7 @@ from rdtf.data.sources import (
     SourceItem,
     clean_captions,
     describe,
-    valid_text,
+    valid_name,
 )
 from rdtf.data.tables import (
     TABLE_SUFFIXES,
@@ -44,7 +44,7 @@ from rdtf.data.tables import (
     text_lines,
     text_row,
 )
-from rdtf.data.work import Work
+from rdtf.data.work import WORK_FILE, Work
 from rdtf.errors import StickerError, UserError
 from rdtf.stickers import DEFAULT_BUDGET, SUPPORTED_SUFFIXES, probe
 from rdtf.stickers.read import DURATIONS_FILE, FRAME_SUFFIXES
@@ -90,7 +90,7 @@ def list_inputs(
         elif root.is_dir():
             listing.folder(root, labels[folder])
         else:
-            listing.file(Entry(f"{labels[folder]}/{valid_text(root.name)}", root))
+            listing.file(Entry(f"{labels[folder]}/{valid_name(root.name)}", root))
     if not (found := work.number_items()):
         where = ", ".join(str(name) for name in inputs) or "no input"
         raise UserError(
@@ -123,13 +123,13 @@ class _Listing:
     # ------------------------------------------------------------------ where files are
 
     def folder(self, root: Path, label: str) -> None:
-        """Hidden files and prepared training sets are left out."""
+        """Hidden files, training sets and unfinished work on them are left out."""
         for parent, folders, files in os.walk(root):
-            if is_dataset(Path(parent)):
+            if is_dataset(Path(parent)) or WORK_FILE in files:
                 folders.clear()
                 continue
             below = Path(parent).relative_to(root).as_posix()
-            name = valid_text(label if below == "." else f"{label}/{below}")
+            name = valid_name(label if below == "." else f"{label}/{below}")
             if DURATIONS_FILE in files:  # a clip as a folder of frames
                 folders.clear()
                 if any(Path(file).suffix.lower() in FRAME_SUFFIXES for file in files):
@@ -137,7 +137,7 @@ class _Listing:
                 continue
             folders[:] = sorted(n for n in folders if not n.startswith(".") and n != "__MACOSX")
             visible = sorted(file for file in files if not file.startswith("."))
-            entries = [Entry(f"{name}/{valid_text(n)}", Path(parent, n)) for n in visible]
+            entries = [Entry(f"{name}/{valid_name(n)}", Path(parent, n)) for n in visible]
             self._directory(name, entries, Path(parent))
 
     def archive(self, archive: Entry) -> None:
@@ -148,12 +148,12 @@ class _Listing:
         except (StickerError, OSError) as error:
             return self.skip(archive.label, "archive", str(error).removeprefix(f"{archive.path}: "))
         for name, reason in refused:
-            self.skip(f"{archive.label}/{valid_text(name)}", "archive", reason)
+            self.skip(f"{archive.label}/{valid_name(name)}", "archive", reason)
         folders: dict[str, list[Entry]] = {}
         for member in sorted(members, key=lambda member: member.name):
             parts = PurePosixPath(member.name).parts
             if not any(part.startswith(".") or part == "__MACOSX" for part in parts):
-                entry = Entry(f"{archive.label}/{valid_text(member.name)}", path, member)
+                entry = Entry(f"{archive.label}/{valid_name(member.name)}", path, member)
                 folders.setdefault(posixpath.dirname(entry.label), []).append(entry)
         known = {entry.label: entry for entries in folders.values() for entry in entries}
         for name in sorted(folders):  # a parent comes before its children
@@ -344,7 +344,7 @@ class _Listing:
             path = Path(os.path.normpath(tree / name))
             if not path.exists():
                 raise ValueError("file named by the line does not exist")
-            entry = Entry(valid_text(path.as_posix().lstrip("/") if is_outside else below), path)
+            entry = Entry(valid_name(path.as_posix().lstrip("/") if is_outside else below), path)
         elif below in tree:
             entry = tree[below]
         elif any(label.startswith(f"{below}/") for label in tree):  # a folder of frames

@@ -134,8 +134,9 @@ def prepare(
         "sprite": sprite,
         "seed": seed,
     }
-    identity = {"options": asdict(options), "made": made, "version": __version__}
-    work_folder = out.with_name(f"{out.name}.work")
+    paths = [str(path.resolve()) for path in source.paths]
+    identity = {"options": asdict(options), "made": made, "paths": paths, "version": __version__}
+    work_folder = out.absolute().with_name(f"{out.absolute().name}.work")
     if not work_folder.exists():
         _check_output(out, overwrite)
     with Work(work_folder, identity, replace=overwrite) as work:

@@ -43,6 +43,11 @@ def valid_text(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
+def valid_name(name: str) -> str:
+    """As `valid_text`, for names of files: different ones stay different."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def caption_from_name(stem: str) -> str:
     """`cat_waving-01` -> `cat waving`; a name that is only a number, code or hash -> ``."""
     name = unicodedata.normalize("NFC", stem)

@@ -15,10 +15,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rdtf.data.sources import Skipped, SourceItem
+from rdtf.data.sources import Skipped, SourceItem, valid_text
 from rdtf.errors import UserError
 from rdtf.fileio import atomic_path, ensure_folder
 
+WORK_FILE = "work.sqlite"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS done (name TEXT PRIMARY KEY, value TEXT);
 CREATE TABLE IF NOT EXISTS rows (file TEXT PRIMARY KEY, row TEXT) WITHOUT ROWID;
@@ -69,7 +70,7 @@ class Work:
             ensure_folder(self.folder / "pixels", "work folder")
             self._hold(self.folder)
         # "" is a temporary file that SQLite deletes.
-        where = "" if self.folder is None else self.folder / "work.sqlite"
+        where = "" if self.folder is None else self.folder / WORK_FILE
         self._database = sqlite3.connect(where)
         self._database.execute("PRAGMA journal_mode=WAL")
         self._database.execute("PRAGMA synchronous=NORMAL")
@@ -148,12 +149,13 @@ class Work:
         """One file may be below two inputs: the first counts."""
         place = item.file
         if item.path is not None:
-            place = f"{item.path}:{item.members[0].offset if item.members else ''}"
+            place = json.dumps([str(item.path), *(member.offset for member in item.members[:1])])
         values = (place, item.file, item.to_json())
         self.run("INSERT OR IGNORE INTO found VALUES (?, ?, ?)", values)
 
     def skip(self, skipped: Skipped, n: int = -1) -> None:
-        values = (skipped.stage, n, skipped.file, skipped.kind, skipped.reason)
+        file, reason = valid_text(skipped.file), valid_text(skipped.reason)
+        values = (skipped.stage, n, file, skipped.kind, reason)
         self.run("INSERT INTO skipped VALUES (?, ?, ?, ?, ?)", values)
 
     def number_items(self) -> int:
