@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils.flop_counter import FlopCounterMode
 
 from rdtf.method.curriculum import Curriculum, CurriculumConfig
 from rdtf.method.objective import ObjectiveConfig, build_objective
@@ -25,7 +26,6 @@ from rdtf.research.comparison.networks import (
     SingleTask,
     clip_inputs,
     count_flops,
-    flop_counter,
     linear_estimate_scale,
 )
 from rdtf.research.comparison.settings import BUDGETS
@@ -105,7 +105,7 @@ def test_the_same_seed_gives_the_same_network(bases):
 def counted(network: torch.nn.Module, frames: int, tokens: int) -> tuple[int, int]:
     """Forward and both passes of two clips, counted by torch."""
     inputs = clip_inputs(2, CHANNELS, frames, SIZE, tokens, WIDTH)
-    with sdpa_kernel(SDPBackend.MATH), flop_counter() as counter:
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         loss = network(*inputs).sum()
         forward = counter.get_total_flops()
         loss.backward()
