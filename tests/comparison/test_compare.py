@@ -113,15 +113,17 @@ def test_the_page_is_rendered_from_the_results(rdtf, finished, tmp_path):
     """By a command, from a copy; text outside of the markers stays."""
     page = (finished / "report.html").read_text("utf-8")
     assert "<script" not in page and not re.search(r'(src|href)="(?!data:|#)', page)
-    kept, target = tmp_path / "results", tmp_path / "page.md"
+    kept, target = tmp_path / "results", tmp_path / "new" / "page.md"
     shutil.copytree(finished / "results", kept)
     assert rdtf("compare", "--out", kept, "--page", target).status == 0
     text = target.read_text("utf-8")
     for words in ("### Crossover, synthetic", "### Differences", "### Cost", "### Validity",
                   "### Pre-training", METHODS["dfgn"].label, "Holm", "nearest frame"):  # fmt: skip
         assert words in text and (words.removeprefix("### ") in page), words
-    for name in re.findall(r"\]\((page/.*?)\)", text):
-        assert ElementTree.parse(tmp_path / name).getroot().tag.endswith("svg")
+    pictures = re.findall(r'<img src="(page/.*?)" alt="[^"]+"', text)
+    assert len(pictures) == 3 * 5 + 1
+    for name in pictures:
+        assert ElementTree.parse(target.parent / name).getroot().tag.endswith("svg")
     target.write_text("# Mine\n\n" + text[text.index("<!--") :] + "\nAgainst us.\n")
     assert rdtf("compare", "--out", finished, "--page", target).status == 0
     again = target.read_text("utf-8")

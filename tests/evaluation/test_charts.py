@@ -1,13 +1,22 @@
 from __future__ import annotations
 
 import re
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rdtf.evaluation.charts import Curve, Line, line_chart, linear_ticks, log_ticks, tick_label
+from rdtf.evaluation.charts import (
+    Curve,
+    Line,
+    line_chart,
+    linear_ticks,
+    log_ticks,
+    svg_chart,
+    tick_label,
+)
 
 numbers = st.floats(-1e6, 1e6, allow_nan=False, width=32)
 
@@ -60,6 +69,26 @@ def test_log_axis_spaces_by_ratio_and_leaves_out_what_has_no_logarithm():
     assert len(heights) == 3
     assert heights[0] - heights[1] == pytest.approx(heights[1] - heights[2], abs=0.2)
     assert "log scale" in chart
+
+
+def test_budgets_that_double_are_evenly_spaced():
+    chart = line_chart(Curve("t", [Line("a", [0, 1, 2, 4, 8], [1, 2, 3, 4, 5])], log_x=True))
+    places = [x for x, _ in points(chart)]
+    assert len(places) == 4 and np.ptp(np.diff(places)) < 0.2
+
+
+def test_no_two_of_many_lines_look_alike():
+    lines = [Line(str(index), [1, 2], [index, index]) for index in range(36)]
+    drawn = re.findall(r'<path class="line (c\d)"([^>]*) d="M66', svg_chart(Curve("t", lines)))
+    assert len(drawn) == 72 and len(set(drawn)) == 36  # each in the chart and in the legend
+
+
+def test_a_chart_is_an_svg_file_of_its_own():
+    curve = Curve("a < b & c", [Line("one <", [1, 2], [3, 4])], x_label="x", smooth=False)
+    root = ElementTree.fromstring(svg_chart(curve))
+    texts = [node.text for node in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert {"a < b & c", "one <", "x"} <= set(texts)
+    assert "http" not in svg_chart(curve).replace("http://www.w3.org/2000/svg", "")
 
 
 def test_smooth_line_is_calmer_than_the_raw_one():

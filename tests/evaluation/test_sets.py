@@ -9,9 +9,10 @@ import pytest
 from scipy.ndimage import gaussian_filter, map_coordinates
 from scipy.stats import spearmanr
 
-from rdtf.errors import ConfigError
+from rdtf.errors import ConfigError, DataError
 from rdtf.evaluation.sets import (
     FeatureScale,
+    WordClassifier,
     clip_features,
     clip_maps,
     nearest_distances,
@@ -259,3 +260,36 @@ def test_it_notices_a_set_that_repeats_a_few_clips(clips, scale):
     truth = scale(features(clips))
     found = [float(set_distance(pair_terms(truth[np.arange(COUNT) % n], truth))) for n in (2, 6)]
     assert found[0] > found[1] > 0.5
+
+
+def test_motion_features_do_not_see_how_still_frames_look(clips):
+    """Another colour all along is another look and the same motion, but for its contrast."""
+    still = clips[0].select([0, 0, 0, 0])
+    other = clips[1].select([0, 0, 0, 0])
+    looks = [clip_features(clip_maps(clip)) for clip in (still, other)]
+    motion = [clip_features(clip_maps(clip), motion_only=True) for clip in (still, other)]
+    assert np.abs(looks[0] - looks[1]).max() > 0.1
+    assert not motion[0].any() and not motion[1].any()
+    moving = clip_features(clip_maps(clips[0]), motion_only=True)
+    assert moving.any() and len(moving) < len(looks[0])
+    np.testing.assert_array_equal(np.setdiff1d(moving, clip_features(clip_maps(clips[0]))), [])
+
+
+# -------------------------------------------------------------------------------- words
+
+
+def test_the_classifier_tells_the_words_of_captions(scale):
+    """Of clips that it has not seen: far above chance with their own captions, else at chance."""
+    train, test = draw(2000, 150), draw(0, 30)
+    classifier = WordClassifier.of(scale(features(train)), [clip.captions for clip in train])
+    rows, captions = scale(features(test)), [clip.captions for clip in test]
+    own = classifier.agreement(rows, captions)
+    others = classifier.agreement(rows, captions[15:] + captions[:15])
+    assert np.nanmean(own) > 0.75 and abs(np.nanmean(others) - 0.5) < 0.12
+    assert np.nanmin(own) >= 0 and np.nanmax(own) <= 1
+    unknown = classifier.agreement(rows, [("qqq",), *captions[1:]])
+    assert np.isnan(unknown[0]) and np.isfinite(unknown[1:]).any()
+    same = classifier.agreement(rows, [captions[0]] * len(rows))
+    assert np.isnan(same).all()  # no other caption to prefer
+    with pytest.raises(DataError, match="share no words"):
+        WordClassifier.of(rows, [()] * len(rows))

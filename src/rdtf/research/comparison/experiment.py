@@ -196,13 +196,12 @@ class Experiment:
             self.clips, representation, text.widths, budget, self.device, watch.check
         )
         self._tables: dict[str, dict[str, FlopTable]] = {}
-        self.unit = self._flops_of_steps(METHODS[REFERENCE], self.budget.steps)
+        self.unit = self._describe_target()
 
     # -------------------------------------------------------------------------- jobs
 
     def run(self, jobs: Sequence[Job]) -> None:
         """Do what is not done. Raises `Stopped` when asked to, with everything saved."""
-        self._describe_target()
         for number, job in enumerate(jobs, start=1):
             if self.is_done(job):
                 continue
@@ -219,14 +218,15 @@ class Experiment:
     def is_done(self, job: Job) -> bool:
         return str(job.point) in self.result(job).get("points", {})
 
-    def _describe_target(self) -> None:
-        """Score what costs nothing, and the metrics."""
+    def _describe_target(self) -> float:
+        """Score what costs nothing, and the metrics, once; returns the FLOPs of the budget 1 ×."""
         path = self.results / "target.json"
         if path.is_file():
-            return
+            return read_json(path, "target")["unit_flops"]
         self.say("scoring the baselines, and the metrics on known corruptions")
         rows = {**BASELINES, **optical_flow_rows()}
         baselines = {name: self.judge(make_baseline(self.clips, row)) for name, row in rows.items()}
+        unit = self._flops_of_steps(METHODS[REFERENCE], self.budget.steps)
         _write(
             path,
             {
@@ -234,11 +234,12 @@ class Experiment:
                 "target": self.domains.target_text,
                 "source": self.domains.source_text,
                 "clips": [clip.name for clip in self.clips],
-                "unit_flops": self.unit,
+                "unit_flops": unit,
                 "baselines": baselines,
                 "validity": check_metrics(self.judge),
             },
         )
+        return unit
 
     def _run_job(self, job: Job, say: Say) -> None:
         base = self._base(job.method.pretrained_base, job.base_clips) if job.base_clips else None

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +81,6 @@ class Fit:
         step, clips, flops, seconds: what was used until now. `seconds` are those of training
             steps, loading included.
         losses: of each step, weighted by noise level, on the run's own mix of tasks.
-        shapes: (frames, tokens) of a batch → number of steps.
         before: spent before the last step.
         decay: from and up to how much spent the rate falls to zero; None = it stays constant.
     """
@@ -104,7 +102,6 @@ class Fit:
         self.step = self.clips = self.stage = self.stage_start = 0
         self.flops = self.seconds = self.before = 0.0
         self.losses: list[float] = []
-        self.shapes: Counter[tuple[int, int]] = Counter()
         self._saved_at = self._said_at = time.monotonic()
         checkpoint = load_latest(folder) or (load_latest(start) if start else None)
         if checkpoint is None:
@@ -178,7 +175,6 @@ class Fit:
             frames = batch.valid.shape[1]
             tokens = max(mask.shape[1] for mask in batch.text_mask)
             self.clips += len(batch.valid)
-            self.shapes[frames, tokens] += 1
             self.flops += table.per_batch(frames, tokens)
 
     def _look_back(self) -> None:
@@ -264,7 +260,6 @@ class Fit:
             "stage": self.stage,
             "stage_start": self.stage_start,
             "losses": self.losses,
-            "shapes": [[*shape, count] for shape, count in self.shapes.items()],
             "curriculum": self.curriculum.state_dict(),
             "foresight": self.lookahead.state_dict(),
             "pending": self.pending.state_dict() if self.pending is not None else None,
@@ -291,7 +286,6 @@ class Fit:
         if state["pending"] is not None:
             self.pending = StepResult.from_state(state["pending"])
         self.losses = list(state["losses"])
-        self.shapes = Counter({(a, b): count for a, b, count in state["shapes"]})
 
     @staticmethod
     def remove(folder: Path) -> None:

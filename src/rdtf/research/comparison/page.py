@@ -20,7 +20,7 @@ from rdtf.evaluation.results import (
     score_cells,
 )
 from rdtf.evaluation.tasks import TASK_LABELS
-from rdtf.fileio import read_json, write_text
+from rdtf.fileio import ensure_folder, read_json, write_text
 from rdtf.research.comparison.clips import TASKS
 from rdtf.research.comparison.curve import (
     Row,
@@ -83,12 +83,13 @@ def _write_markdown(
     path: Path, verdicts: str, tables: Sequence[Table], curves: Sequence[Curve]
 ) -> Path:
     folder = path.with_suffix("")
-    folder.mkdir(exist_ok=True)
+    ensure_folder(folder, "folder for charts")
     pictures = []
     for number, curve in enumerate(curves, start=1):
         write_text(folder / f"curve-{number}.svg", svg_chart(curve) + "\n")
-        pictures.append(f"![{curve.title}]({folder.name}/curve-{number}.svg)")
-    parts = [verdicts, *pictures, *(table.markdown() for table in tables)]
+        name = f"{folder.name}/curve-{number}.svg"
+        pictures.append(f'<img src="{name}" alt="{curve.title}" width="49%">')
+    parts = [verdicts, "\n".join(pictures), *(table.markdown() for table in tables)]
     block = "\n\n".join([_START, *parts, _END])
     old = path.read_text("utf-8") if path.is_file() else f"# {_TITLE}\n\n{_START}{_END}\n"
     before, start, rest = old.partition(_START)
