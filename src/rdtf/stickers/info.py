@@ -91,7 +91,7 @@ def checked_info(
         *upright_size(size, turned),
         tuple(durations.tolist()),
         loop_count,
-        tuple(rounded_durations(stored_ms).tolist()),
+        tuple(_rounded_durations(stored_ms).tolist()),
         len(durations) > 1 if is_animated is None else is_animated,
         turned=turned,
         end=end,
@@ -101,14 +101,14 @@ def checked_info(
 def whole_durations(exact_ms: Sequence[float] | np.ndarray, *, ignored_ms: float = 0) -> np.ndarray:
     """What players show: integer milliseconds, int64 [F], each >= 1.
 
-    Frames of at most `ignored_ms` last `DEFAULT_DURATION_MS`; otherwise as `rounded_durations`.
+    Frames of at most `ignored_ms` last `DEFAULT_DURATION_MS`; otherwise as `_rounded_durations`.
     """
     exact = np.asarray(exact_ms, dtype=np.float64)
     exact = np.where(exact > ignored_ms, exact, DEFAULT_DURATION_MS)
-    return np.maximum(rounded_durations(exact), 1)
+    return np.maximum(_rounded_durations(exact), 1)
 
 
-def rounded_durations(exact_ms: Sequence[float] | np.ndarray) -> np.ndarray:
+def _rounded_durations(exact_ms: Sequence[float] | np.ndarray) -> np.ndarray:
     """Integer milliseconds, int64 [F], whose sum is the rounded sum of `exact_ms`.
 
     The running total is rounded, not each frame, so 60 frames a second stay 60 a second.

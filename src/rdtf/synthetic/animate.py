@@ -66,14 +66,14 @@ def _frame(
     """One frame of a premultiplied float picture `[H, W, 4]`."""
     height, width = picture.shape[:2]
     samples = _samples(affine)
-    here = grid_positions(height, width, samples)
+    here = _grid_positions(height, width, samples)
     frame = np.zeros_like(picture)
     rows, columns = (
         (slice(0, height), slice(0, width)) if deform else _reached(picture, affine, box)
     )
     here = here[:, _finer(rows, samples), _finer(columns, samples)]
-    places = backward_places(here, affine, box[:2])
-    places = places + deformation(places, deform, strength, seed, box)
+    places = _backward_places(here, affine, box[:2])
+    places = places + _deformation(places, deform, strength, seed, box)
     seen = look(picture, places)
     size = (rows.stop - rows.start, samples, columns.stop - columns.start, samples, 4)
     frame[rows, columns] = seen.reshape(size).mean(axis=(1, 3))
@@ -87,7 +87,7 @@ def _reached(picture: np.ndarray, affine: np.ndarray, box: np.ndarray) -> tuple[
     # A pixel more on each side: the outermost one is seen half a pixel beyond its edge.
     far = np.array([width + 2, height + 2]) / side
     corners = np.array([[-1, -1], [1, -1], [-1, 1], [1, 1]]) * far
-    reached = box[:2] + affine[:2] + (corners - box[:2]) @ linear_part(affine).T
+    reached = box[:2] + affine[:2] + (corners - box[:2]) @ _linear_part(affine).T
     pixels = (reached * side + [width, height]) / 2
     low = np.floor(pixels.min(axis=0)).clip(0, [width, height]).astype(int)
     high = np.ceil(pixels.max(axis=0)).clip(0, [width, height]).astype(int)
@@ -100,7 +100,7 @@ def _finer(pixels: slice, samples: int) -> slice:
 
 def _samples(affine: np.ndarray) -> int:
     """Samples a side of a pixel, so that what becomes smaller is averaged."""
-    stretch = np.linalg.norm(_inverse(linear_part(affine)), ord=2)
+    stretch = np.linalg.norm(_inverse(_linear_part(affine)), ord=2)
     return min(max(1, round(float(stretch))), _MOST_SAMPLES)
 
 
@@ -110,7 +110,7 @@ def alpha_box(alpha: np.ndarray) -> np.ndarray:
     (centre x, centre y, left, top, right, bottom) in normalised coordinates; the whole canvas if
     it is empty. On a square canvas that is `models.motion_latents.alpha_box`.
     """
-    x, y = grid_positions(*alpha.shape)
+    x, y = _grid_positions(*alpha.shape)
     mass = float(alpha.sum())
     present = alpha > 0.1
     if mass <= 1e-3 or not present.any():
@@ -121,7 +121,7 @@ def alpha_box(alpha: np.ndarray) -> np.ndarray:
     return np.array([*centre, x.min(), y.min(), x.max(), y.max()])
 
 
-def grid_positions(height: int, width: int, samples: int = 1) -> np.ndarray:
+def _grid_positions(height: int, width: int, samples: int = 1) -> np.ndarray:
     """Normalised positions (x, y), `[2, h, w]`.
 
     `samples` places a side of each pixel: h = height · samples.
@@ -132,7 +132,7 @@ def grid_positions(height: int, width: int, samples: int = 1) -> np.ndarray:
     return np.stack(np.meshgrid(xs, ys))
 
 
-def linear_part(affine: np.ndarray) -> np.ndarray:
+def _linear_part(affine: np.ndarray) -> np.ndarray:
     """G = R(turn) · [[e^log_x, shear], [0, e^log_y]] of six parameters, `[2, 2]`."""
     turn, log_x, log_y, shear = affine[2:]
     cos, sin = math.cos(turn), math.sin(turn)
@@ -147,14 +147,14 @@ def _inverse(matrix: np.ndarray) -> np.ndarray:
     return np.array([[d, -b], [-c, a]]) / safe
 
 
-def backward_places(here: np.ndarray, affine: np.ndarray, centre: np.ndarray) -> np.ndarray:
+def _backward_places(here: np.ndarray, affine: np.ndarray, centre: np.ndarray) -> np.ndarray:
     """Where each place of a frame is on the still: `[2, h, w]` → `[2, h, w]`."""
     offset = here - (centre + affine[:2])[:, None, None]
-    looked = np.tensordot(_inverse(linear_part(affine)), offset, axes=1)
+    looked = np.tensordot(_inverse(_linear_part(affine)), offset, axes=1)
     return looked + np.asarray(centre)[:, None, None]
 
 
-def deformation(
+def _deformation(
     still: np.ndarray, kind: str, strength: float, seed: float, box: np.ndarray
 ) -> np.ndarray:
     """Flow of a smooth deformation on top of the affine part.

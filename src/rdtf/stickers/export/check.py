@@ -257,7 +257,7 @@ def _full_first_frame(found: Measured, limit: Limit) -> _Verdict:
 
 
 @dataclass(frozen=True)
-class Rule:
+class _Rule:
     """How a limit is judged.
 
     Attributes:
@@ -277,14 +277,14 @@ class Rule:
 
 
 #: By the name of the limit in the data file.
-RULES: dict[str, Rule] = {
-    "canvas": Rule("canvas", _canvas_words, _canvas),
-    "max_bytes": Rule(
+RULES: dict[str, _Rule] = {
+    "canvas": _Rule("canvas", _canvas_words, _canvas),
+    "max_bytes": _Rule(
         "bytes", "at most {:,}", lambda f, limit: (f.num_bytes <= limit.value, f"{f.num_bytes:,}")
     ),
-    "max_fps": Rule("frame rate", "at most {} a second", _fps),
-    "max_total_ms": Rule("duration", lambda limit: f"at most {limit.value / 1000:g} s", _total),
-    "whole_ms": Rule(
+    "max_fps": _Rule("frame rate", "at most {} a second", _fps),
+    "max_total_ms": _Rule("duration", lambda limit: f"at most {limit.value / 1000:g} s", _total),
+    "whole_ms": _Rule(
         "whole seconds",
         lambda limit: f"a multiple of {limit.value / 1000:g} s",
         lambda f, limit: (
@@ -292,25 +292,25 @@ RULES: dict[str, Rule] = {
             f"{f.total_ms / 1000:g} s",
         ),
     ),
-    "min_frames": Rule(
+    "min_frames": _Rule(
         "fewest frames",
         "at least {}",
         lambda f, limit: (f.info.num_frames >= limit.value, str(f.info.num_frames)),
     ),
-    "max_frames": Rule(
+    "max_frames": _Rule(
         "most frames",
         "at most {}",
         lambda f, limit: (f.info.num_frames <= limit.value, str(f.info.num_frames)),
     ),
-    "min_frame_ms": Rule("shortest frame", "each {} ms or more", _min_frame),
-    "plays": Rule("plays", _plays_words, _plays),
-    "no_sound": Rule(
+    "min_frame_ms": _Rule("shortest frame", "each {} ms or more", _min_frame),
+    "plays": _Rule("plays", _plays_words, _plays),
+    "no_sound": _Rule(
         "sound", "none", lambda f, limit: (not f.has_sound, "sound" if f.has_sound else "none")
     ),
-    "codec": Rule(
+    "codec": _Rule(
         "video codec", "{}", lambda f, limit: (f.codec == limit.value, f.codec or "none")
     ),
-    "animated_format": Rule(
+    "animated_format": _Rule(
         "animated format",
         "{} for animations",
         lambda f, limit: (
@@ -318,7 +318,7 @@ RULES: dict[str, Rule] = {
             f.info.format,
         ),
     ),
-    "first_frame_shown": Rule(
+    "first_frame_shown": _Rule(
         "first frame",
         "the first frame shown",
         lambda f, limit: (
@@ -326,5 +326,5 @@ RULES: dict[str, Rule] = {
             "another default picture" if f.info.has_hidden_picture else "shown",
         ),
     ),
-    "full_first_frame": Rule("first frame", "the complete picture", _full_first_frame),
+    "full_first_frame": _Rule("first frame", "the complete picture", _full_first_frame),
 }

@@ -163,9 +163,7 @@ def _pictures_by_ffmpeg(data: bytes, format: str, budget: Budget) -> tuple[np.nd
     pictures, durations = [], []
     options = {"min_delay": "0", "default_delay": "0"} if format == "gif" else {}
     with _opened(data, format, options) as file:
-        track = file.streams.video[0]
-        track.codec_context.options = {"max_pixels": str(budget.max_total_pixels)}
-        for count, frame in enumerate(file.decode(track), start=1):
+        for count, frame in enumerate(file.decode(video=0), start=1):
             budget.check_clip("picture", count, frame.width, frame.height)
             pictures.append(frame.to_ndarray(format="rgba"))
             durations.append(float((frame.duration or 0) * frame.time_base * 1000))

@@ -66,7 +66,7 @@ class Limit:
 
 
 @dataclass(frozen=True)
-class PackImage:
+class _PackImage:
     """A picture that a pack needs beside its stickers."""
 
     format: Literal["png", "apng", "webm"]
@@ -78,11 +78,11 @@ class PackImage:
 
 
 @dataclass(frozen=True)
-class PackRules:
+class _PackRules:
     """What holds for several stickers together; `limits` as in `Platform`."""
 
     limits: Mapping[str, Limit]
-    images: Mapping[str, PackImage]
+    images: Mapping[str, _PackImage]
 
     def value(self, name: str, otherwise: Any = None) -> Any:
         limit = self.limits.get(name)
@@ -109,7 +109,7 @@ class Platform:
     still: Literal["no", "yes", "only"]
     limits: Mapping[str, Limit]
     advice: Mapping[str, Limit] = field(default_factory=dict)
-    pack: PackRules | None = None
+    pack: _PackRules | None = None
 
     @property
     def format(self) -> str:
@@ -121,7 +121,7 @@ class Platform:
         return not self.limits
 
     @property
-    def pack_rules(self) -> PackRules:
+    def pack_rules(self) -> _PackRules:
         """`pack`, or an `ExportError` where there are no packs."""
         if self.pack is None:
             known = ", ".join(p.id for p in platforms().values() if p.pack)
@@ -208,11 +208,11 @@ def _limits(entries: dict[str, Any]) -> dict[str, Limit]:
     return {name: Limit(**{"checked_on": dated(), **entry}) for name, entry in entries.items()}
 
 
-def _pack(images: dict[str, Any], **limits: Any) -> PackRules:
+def _pack(images: dict[str, Any], **limits: Any) -> _PackRules:
     made = {}
     for name, entry in images.items():
         width, height = entry["size"]
         flags = {flag: entry[flag] for flag in ("each", "opaque") if flag in entry}
         max_bytes = _limits({"": entry["max_bytes"]})[""]
-        made[name] = PackImage(entry["format"], width, height, max_bytes, **flags)
-    return PackRules(_limits(limits), made)
+        made[name] = _PackImage(entry["format"], width, height, max_bytes, **flags)
+    return _PackRules(_limits(limits), made)

@@ -17,7 +17,7 @@ from rdtf.stickers.export.timing import FrameMerger, TimeRules, fill_up, settle_
 
 
 @dataclass(frozen=True)
-class Canvas:
+class _Canvas:
     """How one frame becomes a frame of the export.
 
     Attributes:
@@ -44,7 +44,7 @@ class Canvas:
         )
 
 
-def _plan_canvas(sticker: Sticker, platform: Platform, options: ExportOptions) -> Canvas:
+def _plan_canvas(sticker: Sticker, platform: Platform, options: ExportOptions) -> _Canvas:
     """The canvas for `sticker` on `platform`, with room for the stroke.
 
     Raises:
@@ -88,7 +88,7 @@ def _plan_canvas(sticker: Sticker, platform: Platform, options: ExportOptions) -
         height = high
     hard = bool(np.isin(sticker.frames[..., 3], (0, 255)).all())
     stroke = options.outline_px, options.outline_color
-    return Canvas(height, width, inner_height, inner_width, *stroke, hard)
+    return _Canvas(height, width, inner_height, inner_width, *stroke, hard)
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Prepared:
     platform: Platform
     options: ExportOptions
     source: Sticker
-    canvas: Canvas
+    canvas: _Canvas
     keep: np.ndarray
     durations_ms: np.ndarray
     loop_count: int
@@ -248,7 +248,7 @@ def _loop_count(sticker: Sticker, platform: Platform, total_ms: int) -> int:
     return max(least, min(wanted, most, longest))
 
 
-def _notes(sticker: Sticker, source: Sticker, canvas: Canvas) -> list[str]:
+def _notes(sticker: Sticker, source: Sticker, canvas: _Canvas) -> list[str]:
     notes = []
     if missing := sticker.metadata.get("not_drawn"):
         notes.append(f"parts of the Lottie file are not drawn: {', '.join(missing)}")

@@ -68,7 +68,7 @@ def decode(data: bytes, name: str, budget: Budget) -> Sticker:
     return Sticker(upright(frames, info.turned), info.durations, info.loop_count)
 
 
-def chunks(data: bytes, name: str) -> Iterator[tuple[bytes, bytes, int]]:
+def _chunks(data: bytes, name: str) -> Iterator[tuple[bytes, bytes, int]]:
     """(type, content, end) of each chunk that matters, up to IEND, checksums verified."""
     at, kind = len(_SIGNATURE), b""
     while kind != b"IEND":
@@ -90,7 +90,7 @@ def _parse(
     data: bytes, name: str, budget: Budget
 ) -> tuple[StickerInfo, bytes, bytes, list[_Picture]]:
     """What it is, IHDR without the size, profile, palette and transparency, and the pictures."""
-    walk = chunks(data, name)
+    walk = _chunks(data, name)
     kind, header, end = next(walk)
     if kind != b"IHDR" or len(header) != 13:
         raise damaged(name, "PNG", "no header")
@@ -233,4 +233,4 @@ def _delay(duration_ms: int) -> tuple[int, int]:
 def _compress(pixels: np.ndarray, level: int) -> bytes:
     """The compressed scan lines of uint8 [h, w] indices or [h, w, 3 or 4] pixels."""
     data = encode_image(pixels, "PNG", compress_level=level)
-    return b"".join(content for kind, content, _ in chunks(data, "PNG") if kind == b"IDAT")
+    return b"".join(content for kind, content, _ in _chunks(data, "PNG") if kind == b"IDAT")

@@ -37,7 +37,7 @@ _MIN_FRAME_MS = 1.0  # less is what rounding leaves
 _EBML, _DOCTYPE, _SEGMENT, _VOID = 0x1A45DFA3, 0x4282, 0x18538067, 0xEC
 
 
-def elements(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+def _elements(data: bytes, at: int, end: int) -> Iterator[tuple[int, int, int]]:
     """(id, start of the content, its end) of the EBML elements from `at` to `end`.
 
     One without a stated size, as in live recordings, reaches to `end`.
@@ -59,11 +59,11 @@ def _outline(data: bytes, name: str) -> tuple[str, int]:
     """The stated DocType, "" if there is none, and where the segment and its padding end."""
     doctype, end = "", 0
     try:
-        for kind, start, stop in elements(data, 0, len(data)):
+        for kind, start, stop in _elements(data, 0, len(data)):
             if end and kind != _VOID:
                 break
             if kind == _EBML:
-                found = [data[a:b] for k, a, b in elements(data, start, stop) if k == _DOCTYPE]
+                found = [data[a:b] for k, a, b in _elements(data, start, stop) if k == _DOCTYPE]
                 doctype = b"".join(found[:1]).rstrip(b"\0").decode("ascii", "replace")
             end = stop if end or kind == _SEGMENT else 0
     except IndexError:
@@ -74,7 +74,7 @@ def _outline(data: bytes, name: str) -> tuple[str, int]:
 
 
 @dataclass(frozen=True)
-class Video:
+class _Video:
     """What a file holds before anything is decoded; `doctype` is "webm", "matroska" or ""."""
 
     info: StickerInfo
@@ -116,7 +116,7 @@ def decode(data: bytes, name: str, budget: Budget) -> Sticker:
     return Sticker(frames, video.info.durations)
 
 
-def demux(data: bytes, name: str, budget: Budget) -> Video:
+def demux(data: bytes, name: str, budget: Budget) -> _Video:
     """The packets of the first video track, checked against the budget."""
     import av
 
@@ -146,7 +146,7 @@ def demux(data: bytes, name: str, budget: Budget) -> Video:
         stored_ms = _durations(shown, container.duration)
         info = checked_info("webm", name, budget, size, stored_ms, end=end, is_animated=True)
         has_sound = len(container.streams.audio) > 0
-        return Video(info, codec, doctype, has_sound, context.extradata, packets)
+        return _Video(info, codec, doctype, has_sound, context.extradata, packets)
 
 
 def _luma(frame: av.VideoFrame) -> np.ndarray:

@@ -36,7 +36,7 @@ _MAX_SIDE, _MAX_DURATION_MS, _MAX_LOOPS = 16383, 2**24 - 1, 65535
 
 def inspect(data: bytes, name: str, budget: Budget) -> StickerInfo:
     """Frames, canvas and durations of a WebP, without its pixels."""
-    walk = list(chunks(data, name))
+    walk = list(_chunks(data, name))
     first, content = walk[0]
     end = _riff_end(data)
     turned = next((orientation(content) for kind, content in walk if kind == b"EXIF"), 1)
@@ -68,7 +68,7 @@ def decode(data: bytes, name: str, budget: Budget) -> Sticker:
     return Sticker(upright(frames, info.turned), info.durations, info.loop_count)
 
 
-def chunks(data: bytes, name: str) -> Iterator[tuple[bytes, bytes]]:
+def _chunks(data: bytes, name: str) -> Iterator[tuple[bytes, bytes]]:
     """(type, content) of the chunks inside the RIFF header; content of odd length is padded."""
     end = _riff_end(data)
     if end > len(data) or end < 20:
@@ -176,7 +176,7 @@ def encode_picture(
     place = _pack_uint24(left // 2, top // 2, right - left - 1, bottom - top - 1)
     pixels = [
         _chunk(kind, content)
-        for kind, content in chunks(picture, "WebP")
+        for kind, content in _chunks(picture, "WebP")
         if kind in (b"ALPH", b"VP8 ", b"VP8L")
     ]
     return place, b"".join([bytes([flags]), *pixels])

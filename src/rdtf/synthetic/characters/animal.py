@@ -114,7 +114,7 @@ _DOWN: Colour = (0.98, 0.98, 0.97)
 """White plumage."""
 
 
-class Frog(Animal):
+class _Frog(Animal):
     colours = ("green", "lime", "teal", "mint")
     ear_height = 18
     head_size = (112.0, 76.0)
@@ -139,7 +139,7 @@ class Frog(Animal):
         return s.join(super().skull(), bumps)
 
 
-class Bird(Animal):
+class _Bird(Animal):
     """An egg-shaped body without a head of its own, flippers and a beak."""
 
     wide = 104.0
@@ -179,7 +179,7 @@ class Bird(Animal):
         return Glow(0, -0.55 * self.h, 0.6 * self.h)
 
 
-class Penguin(Bird):
+class _Penguin(_Bird):
     colours = ("black", "navy", "blue", "gray")
     wide, tall, crest_height = 96.0, 262.0, 0.0
     face_height, beak_drop = 0.7, 0.26
@@ -208,7 +208,7 @@ class Penguin(Bird):
         p.fill(s.join(rounds, chin), _DOWN, outline=False)
 
 
-class Chick(Bird):
+class _Chick(_Bird):
     colours = ("yellow", "orange", "white", "brown")
 
     def torso(self, p: Painter, pose: Pose) -> None:
@@ -223,7 +223,7 @@ class Chick(Bird):
             p.fill(s.ellipse(0, -0.26 * h, 0.56 * w, 0.17 * h), self.look.light, outline=False)
 
 
-class Owl(Bird):
+class _Owl(_Bird):
     colours = ("brown", "purple", "gray", "beige", "white")
     crest_height, beak_drop = 26.0, 0.3
     _TUFT = ((0.25, -0.9), (0.74, -1.1), (0.84, -0.7))
@@ -259,4 +259,9 @@ class Owl(Bird):
         p.fill(discs, self.look.light, outline=False)
 
 
-BIRDS: dict[str, type[Character]] = {"frog": Frog, "penguin": Penguin, "chick": Chick, "owl": Owl}
+BIRDS: dict[str, type[Character]] = {
+    "frog": _Frog,
+    "penguin": _Penguin,
+    "chick": _Chick,
+    "owl": _Owl,
+}

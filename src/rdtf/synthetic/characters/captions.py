@@ -33,7 +33,7 @@ def prop_phrase(prop: str | None, accent: str) -> str:
 
 
 @dataclass(frozen=True)
-class Words:
+class _Words:
     """The parts of speech of one sticker."""
 
     noun: str
@@ -78,7 +78,7 @@ class Words:
         return f"{self.style} {joint} a white border"
 
 
-SHORT: tuple[Callable[[Words], str], ...] = (
+SHORT: tuple[Callable[[_Words], str], ...] = (
     lambda w: f"{w.plain} {w.verb}",
     lambda w: f"{w.noun} {w.gerund}",
     lambda w: f"{w.moody} {w.verb}",
@@ -87,7 +87,7 @@ SHORT: tuple[Callable[[Words], str], ...] = (
     lambda w: f"the {w.noun} {w.verb}",
     lambda w: f"a sticker of {w.plain} {w.gerund}",
 )
-LONG: tuple[Callable[[Words], str], ...] = (
+LONG: tuple[Callable[[_Words], str], ...] = (
     lambda w: f"{w.full} {w.verb}",
     lambda w: f"{w.dressed} {w.verb}{w.how}",
     lambda w: f"an animated sticker of {w.full}, {w.gerund}",
@@ -115,9 +115,9 @@ def write_captions(
     """Two to four different captions; the first is short, the second long."""
     mood = EXPRESSIONS[expression]
 
-    def words() -> Words:
+    def words() -> _Words:
         verb, gerund = draws.choice(phrases)
-        return Words(
+        return _Words(
             noun=f"{colour} {kind}",
             kind=kind,
             colour=colour,

@@ -30,7 +30,7 @@ from rdtf.synthetic.characters.pose import Pose
 from rdtf.synthetic.characters.props import Spot
 
 
-class Ghost(Thing):
+class _Ghost(Thing):
     colours = ("white", "lavender", "mint", "sky blue")
     hovers = True
     opacity = 0.88
@@ -50,7 +50,7 @@ class Ghost(Thing):
         p.fill(s.smooth(outline, True, 0.18), self.look.base, glow=self.glow())
 
 
-class Octopus(Thing):
+class _Octopus(Thing):
     """Its tentacles take the part of feet."""
 
     colours = ("purple", "coral", "pink", "teal", "red")
@@ -81,7 +81,7 @@ class Octopus(Thing):
             p.fill(spots, self.look.shade, outline=False)
 
 
-class Monster(Thing):
+class _Monster(Thing):
     colours = ("purple", "green", "teal", "blue", "magenta", "orange")
     wide, tall, legs = 94.0, 210.0, 26.0
     face_height, face_width, hat_height, shoulder_height = 0.62, 0.66, 0.93, 0.4
@@ -115,7 +115,7 @@ class Monster(Thing):
             p.fill(s.both_sides(fang, y=y), WHITE, outline=False)
 
 
-class Robot(Thing):
+class _Robot(Thing):
     colours = ("gray", "sky blue", "teal", "red", "yellow", "white")
     wide, tall, legs = 94.0, 216.0, 26.0
     face_height, face_width, hat_height, shoulder_height = 0.68, 0.62, 0.97, 0.24
@@ -154,7 +154,7 @@ class Robot(Thing):
         p.fill(screen, NIGHT, outline=False)
 
 
-class Snowman(Thing):
+class _Snowman(Thing):
     colours = ("white", "sky blue", "mint", "lavender")
     wide, tall, legs = 94.0, 262.0, 0.0
     face_height, face_width, hat_height, shoulder_height = 0.74, 0.6, 0.96, 0.42
@@ -186,7 +186,7 @@ class Snowman(Thing):
         p.fill(carrot, from_hex("#ff8a2b"), outline=False)
 
 
-class Fish(Thing):
+class _Fish(Thing):
     colours = ("orange", "blue", "teal", "yellow", "purple")
     hovers = True
     wide, tall, legs = 112.0, 176.0, 50.0
@@ -221,16 +221,16 @@ class Fish(Thing):
 
 
 CREATURES: dict[str, type[Character]] = {
-    "ghost": Ghost,
-    "octopus": Octopus,
-    "monster": Monster,
-    "robot": Robot,
-    "snowman": Snowman,
-    "fish": Fish,
+    "ghost": _Ghost,
+    "octopus": _Octopus,
+    "monster": _Monster,
+    "robot": _Robot,
+    "snowman": _Snowman,
+    "fish": _Fish,
 }
 
 
-class Cat(Animal):
+class _Cat(Animal):
     colours = ("orange", "gray", "black", "white", "beige", "brown")
     nose = "cat"
     ear_height = 34
@@ -263,7 +263,7 @@ class Cat(Animal):
         p.line(s.join(*whiskers), self.look.eye_ink, 3.5, outline=False, opacity=0.7)
 
 
-class Dog(Animal):
+class _Dog(Animal):
     colours = ("brown", "beige", "white", "orange", "gray", "black")
     nose = "dog"
     ear_height = 6
@@ -290,7 +290,7 @@ class Dog(Animal):
         p.fill(s.ellipse(x, y + 0.02 * w, 0.44 * w, 0.31 * w), self.look.light, outline=False)
 
 
-class Bear(Animal):
+class _Bear(Animal):
     colours = ("brown", "beige", "white", "black")
     nose = "dog"
     ear_height = 14
@@ -308,7 +308,7 @@ class Bear(Animal):
         p.fill(s.ellipse(x, y, 0.38 * w, 0.28 * w), self.look.light, outline=False)
 
 
-class Bunny(Animal):
+class _Bunny(Animal):
     colours = ("white", "pink", "gray", "beige", "brown")
     nose = "cat"
     ear_height = 88
@@ -332,7 +332,7 @@ class Bunny(Animal):
                 p.fill(s.ellipse(0, -0.7 * h, 13, 0.72 * h), inner, outline=False)
 
 
-class Fox(Animal):
+class _Fox(Animal):
     colours = ("orange", "red", "white", "gray")
     nose = "dog"
     ear_height = 36
@@ -358,7 +358,7 @@ class Fox(Animal):
             p.fill(s.blob(s.scaled(self._MASK, w, w), 0.16), self.belly_colour, outline=False)
 
 
-class Pig(Animal):
+class _Pig(Animal):
     colours = ("pink", "coral", "beige", "white")
     nose = "pig"
     ear_height = 12
@@ -377,7 +377,7 @@ class Pig(Animal):
                 p.fill(ear, self.look.shade)
 
 
-class Mouse(Animal):
+class _Mouse(Animal):
     colours = ("gray", "white", "brown", "beige")
     nose = "cat"
     ear_height = 36
@@ -394,7 +394,7 @@ class Mouse(Animal):
         self.round_ears(p, pose.ears, 50, self.look.base, mix(self.look.light, BLUSH, 0.5))
 
 
-class Panda(Animal):
+class _Panda(Animal):
     """White, with patches in its colour."""
 
     colours = ("black", "brown", "navy", "pink")
@@ -429,7 +429,7 @@ class Panda(Animal):
         p.fill(s.mirrored(patch), self.look.base, outline=False)
 
 
-class Lion(Animal):
+class _Lion(Animal):
     colours = ("yellow", "orange", "beige")
     nose = "dog"
     ear_height = 34
@@ -461,13 +461,13 @@ class Lion(Animal):
 
 
 MAMMALS: dict[str, type[Character]] = {
-    "cat": Cat,
-    "dog": Dog,
-    "bear": Bear,
-    "bunny": Bunny,
-    "fox": Fox,
-    "pig": Pig,
-    "mouse": Mouse,
-    "panda": Panda,
-    "lion": Lion,
+    "cat": _Cat,
+    "dog": _Dog,
+    "bear": _Bear,
+    "bunny": _Bunny,
+    "fox": _Fox,
+    "pig": _Pig,
+    "mouse": _Mouse,
+    "panda": _Panda,
+    "lion": _Lion,
 }

@@ -26,7 +26,7 @@ from rdtf.synthetic.characters.pose import Pose
 
 
 @dataclass(frozen=True)
-class Expression:
+class _Expression:
     """A mood: what the face does, and the words for it."""
 
     eyes: str
@@ -39,23 +39,23 @@ class Expression:
     """After "it looks", where that is not the adjective."""
 
 
-EXPRESSIONS: dict[str, Expression] = {
-    "happy": Expression("open", "smile", "happy", "happily"),
-    "joyful": Expression("arched", "grin", "joyful", "joyfully"),
-    "sad": Expression("open", "frown", "sad", "sadly", brows="sad"),
-    "angry": Expression("open", "frown", "angry", "angrily", brows="angry"),
-    "surprised": Expression("wide", "o", "surprised", "in surprise", brows="raised"),
-    "sleepy": Expression("half", "flat", "sleepy", "sleepily"),
-    "in love": Expression("heart", "smile", "lovestruck", "lovingly", blush=True),
-    "winking": Expression("wink", "smile", "winking", "with a wink", looks="playful"),
-    "silly": Expression("wink", "tongue", "silly", "playfully"),
-    "shy": Expression("shut", "small", "shy", "shyly", brows="sad", blush=True),
-    "scared": Expression("wide", "wavy", "scared", "nervously", brows="sad"),
-    "calm": Expression("shut", "smile", "calm", "calmly"),
-    "excited": Expression("star", "grin", "excited", "excitedly"),
-    "dizzy": Expression("cross", "wavy", "dizzy", "dizzily"),
-    "grumpy": Expression("half", "frown", "grumpy", "grumpily", brows="angry"),
-    "cheeky": Expression("open", "tongue", "cheeky", "cheekily", brows="raised"),
+EXPRESSIONS: dict[str, _Expression] = {
+    "happy": _Expression("open", "smile", "happy", "happily"),
+    "joyful": _Expression("arched", "grin", "joyful", "joyfully"),
+    "sad": _Expression("open", "frown", "sad", "sadly", brows="sad"),
+    "angry": _Expression("open", "frown", "angry", "angrily", brows="angry"),
+    "surprised": _Expression("wide", "o", "surprised", "in surprise", brows="raised"),
+    "sleepy": _Expression("half", "flat", "sleepy", "sleepily"),
+    "in love": _Expression("heart", "smile", "lovestruck", "lovingly", blush=True),
+    "winking": _Expression("wink", "smile", "winking", "with a wink", looks="playful"),
+    "silly": _Expression("wink", "tongue", "silly", "playfully"),
+    "shy": _Expression("shut", "small", "shy", "shyly", brows="sad", blush=True),
+    "scared": _Expression("wide", "wavy", "scared", "nervously", brows="sad"),
+    "calm": _Expression("shut", "smile", "calm", "calmly"),
+    "excited": _Expression("star", "grin", "excited", "excitedly"),
+    "dizzy": _Expression("cross", "wavy", "dizzy", "dizzily"),
+    "grumpy": _Expression("half", "frown", "grumpy", "grumpily", brows="angry"),
+    "cheeky": _Expression("open", "tongue", "cheeky", "cheekily", brows="raised"),
 }
 
 
@@ -80,7 +80,7 @@ class Face:
     """Always white eyeballs (frogs, masks)."""
 
 
-def draw_face(p: Painter, face: Face, look: Look, pose: Pose, expression: Expression) -> None:
+def draw_face(p: Painter, face: Face, look: Look, pose: Pose, expression: _Expression) -> None:
     """Paint the face of one frame; the pose may override what the expression says."""
     ink = face.ink or look.eye_ink
     eyes, mouth = pose.eyes or expression.eyes, pose.mouth or expression.mouth

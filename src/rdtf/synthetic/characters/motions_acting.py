@@ -28,7 +28,7 @@ def _with_arms(pose: Pose, side: int, near: float, far: float) -> Pose:
     return pose
 
 
-def wave(beat: Beat) -> Pose:
+def _wave(beat: Beat) -> Pose:
     swing, side = beat.swing, beat.side
     pose = Pose(
         rotation=-3 * side + 1.5 * side * swing, head_tilt=4 * side + 2 * swing, tail=10 * swing
@@ -36,7 +36,7 @@ def wave(beat: Beat) -> Pose:
     return _with_arms(pose, side, 121 + 34 * swing, 20)
 
 
-def nod(beat: Beat) -> Pose:
+def _nod(beat: Beat) -> Pose:
     down = beat.lift
     return Pose(
         head_dy=25 * down,
@@ -49,7 +49,7 @@ def nod(beat: Beat) -> Pose:
     )
 
 
-def shake(beat: Beat) -> Pose:
+def _shake(beat: Beat) -> Pose:
     swing = beat.swing
     return Pose(
         head_dx=10 * swing,
@@ -63,7 +63,7 @@ def shake(beat: Beat) -> Pose:
     )
 
 
-def look_around(beat: Beat) -> Pose:
+def _look_around(beat: Beat) -> Pose:
     swing = max(-1.0, min(1.0, 1.5 * beat.swing))
     blink = 0.0 if 0.44 < beat.u < 0.56 and beat.count > 5 else 1.0
     return Pose(
@@ -78,7 +78,7 @@ def look_around(beat: Beat) -> Pose:
     )
 
 
-def clap(beat: Beat) -> Pose:
+def _clap(beat: Beat) -> Pose:
     apart = 0.5 + 0.5 * math.cos(2 * math.pi * beat.u)
     together = apart < 0.2
     arm = -38 + 78 * apart * beat.amount
@@ -96,7 +96,7 @@ def clap(beat: Beat) -> Pose:
     )
 
 
-def dance(beat: Beat) -> Pose:
+def _dance(beat: Beat) -> Pose:
     swing = beat.swing
     step = max(-1.0, min(1.0, 1.6 * swing))
     notes = rising(
@@ -118,7 +118,7 @@ def dance(beat: Beat) -> Pose:
     )
 
 
-def cheer(beat: Beat) -> Pose:
+def _cheer(beat: Beat) -> Pose:
     high = hop(beat.u)
     bits = [
         Effect(
@@ -148,7 +148,7 @@ def cheer(beat: Beat) -> Pose:
     )
 
 
-def bow(beat: Beat) -> Pose:
+def _bow(beat: Beat) -> Pose:
     down = min(1.0, 1.3 * beat.lift)
     return Pose(
         stretch=-0.17 * down,
@@ -163,7 +163,7 @@ def bow(beat: Beat) -> Pose:
     )
 
 
-def sing(beat: Beat) -> Pose:
+def _sing(beat: Beat) -> Pose:
     loud = 0.5 + 0.5 * math.sin(4 * math.pi * beat.u)
     notes = rising(
         "note", beat.t, 3, x=1.15, bottom=0.55, top=1.12, size=0.85, seed=beat.seed, rotation=14
@@ -181,7 +181,7 @@ def sing(beat: Beat) -> Pose:
     )
 
 
-def throw(beat: Beat) -> Pose:
+def _throw(beat: Beat) -> Pose:
     t, side = beat.t, beat.side
     wind = ease(t / 0.35) * (1 - ease((t - 0.4) / 0.16))
     follow = ease((t - 0.4) / 0.2)
@@ -214,7 +214,7 @@ def throw(beat: Beat) -> Pose:
     return _with_arms(pose, side, arm, 24 + 30 * follow)
 
 
-def juggle(beat: Beat) -> Pose:
+def _juggle(beat: Beat) -> Pose:
     balls = []
     for k in range(3):
         x = (beat.u + k / 3) % 1.0
@@ -239,7 +239,7 @@ def juggle(beat: Beat) -> Pose:
     )
 
 
-def think(beat: Beat) -> Pose:
+def _think(beat: Beat) -> Pose:
     side = beat.side
     grown = ease(1.6 * beat.t)
     mark = Effect(
@@ -261,7 +261,7 @@ def think(beat: Beat) -> Pose:
     return _with_arms(pose, side, 24, -52 - 6 * beat.swing)
 
 
-def startle(beat: Beat) -> Pose:
+def _startle(beat: Beat) -> Pose:
     t = beat.t
     if t < 0.3:
         return Pose(stretch=-0.02 * t, eyes="open", mouth="smile", brows="", hold=1.6)
@@ -285,7 +285,7 @@ def startle(beat: Beat) -> Pose:
     )
 
 
-def conjure(beat: Beat) -> Pose:
+def _conjure(beat: Beat) -> Pose:
     side = beat.side
     flick = beat.lift
     magic = burst(
@@ -299,7 +299,7 @@ def conjure(beat: Beat) -> Pose:
 
 ACTING: dict[str, Motion] = {
     "wave": Motion(
-        wave,
+        _wave,
         forms(
             "waves/waving", "waves/waving hello", "waves/waving its hand", "waves/waving goodbye"
         ),
@@ -307,38 +307,40 @@ ACTING: dict[str, Motion] = {
         busy=_HANDS,
     ),
     "nod": Motion(
-        nod,
+        _nod,
         forms("nods/nodding", "nods/nodding its head", "nods/nodding yes"),
         1.3,
         min_frames=3,
         moods=OPEN_EYES,
     ),
     "shake": Motion(
-        shake, forms("shakes/shaking its head", "says/saying no", "shakes/shaking its head no"), 1.3
+        _shake,
+        forms("shakes/shaking its head", "says/saying no", "shakes/shaking its head no"),
+        1.3,
     ),
     "look around": Motion(
-        look_around,
+        _look_around,
         forms("looks/looking around", "looks/looking left and right", "glances/glancing around"),
         frames_per_beat=5,
         moods=OPEN_EYES,
         busy=_EYES,
     ),
     "clap": Motion(
-        clap,
+        _clap,
         forms("claps/clapping its hands", "claps/clapping", "applauds/applauding"),
         1.2,
         moods=GOOD_MOOD,
         busy=_HANDS,
     ),
     "dance": Motion(
-        dance,
+        _dance,
         forms("dances/dancing", "dances/dancing to the music", "grooves/grooving"),
         1.4,
         min_frames=3,
         moods={**GOOD_MOOD, "calm": 1},
     ),
     "cheer": Motion(
-        cheer,
+        _cheer,
         forms(
             "cheers/cheering",
             "celebrates/celebrating with confetti",
@@ -350,21 +352,21 @@ ACTING: dict[str, Motion] = {
         busy=_HANDS,
     ),
     "bow": Motion(
-        bow,
+        _bow,
         forms("bows/bowing", "bows/bowing politely", "takes/taking a bow"),
         0.9,
         min_frames=3,
         moods={"happy": 3, "shy": 2, "calm": 2, "sad": 1},
     ),
     "sing": Motion(
-        sing,
+        _sing,
         forms("sings/singing", "sings/singing a song", "sings/singing along"),
         1.1,
         min_frames=3,
         moods=GOOD_MOOD,
     ),
     "throw": Motion(
-        throw,
+        _throw,
         forms("throws/throwing a ball", "tosses/tossing a ball"),
         1.1,
         loops=False,
@@ -373,7 +375,7 @@ ACTING: dict[str, Motion] = {
         busy=_HANDS,
     ),
     "juggle": Motion(
-        juggle,
+        _juggle,
         forms("juggles/juggling", "juggles/juggling three balls", "juggles/juggling balls"),
         0.9,
         min_frames=4,
@@ -382,14 +384,14 @@ ACTING: dict[str, Motion] = {
         busy=_HANDS | {"head"},
     ),
     "think": Motion(
-        think,
+        _think,
         forms("thinks/thinking", "thinks/thinking hard", "wonders/wondering"),
         min_frames=3,
         moods={"calm": 1, "happy": 2, "grumpy": 1, "surprised": 1},
         busy=_HANDS,
     ),
     "startle": Motion(
-        startle,
+        _startle,
         forms("gets/getting a fright", "is/being startled"),
         0.9,
         loops=False,
@@ -399,7 +401,7 @@ ACTING: dict[str, Motion] = {
         busy=_EYES | {"head"},
     ),
     "conjure": Motion(
-        conjure,
+        _conjure,
         forms("casts/casting a spell", "does/doing magic", "conjures/conjuring up sparkles"),
         0.8,
         min_frames=4,

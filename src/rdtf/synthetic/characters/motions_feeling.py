@@ -20,7 +20,7 @@ _EYES = frozenset({"eyes"})
 _HANDS = frozenset({"hand"})
 
 
-def blink(beat: Beat) -> Pose:
+def _blink(beat: Beat) -> Pose:
     # Eyes are open most of the time: closed frames are short, open ones held.
     shut = max(0.0, 1 - abs(beat.u - 0.5) / 0.24)
     return Pose(
@@ -33,7 +33,7 @@ def blink(beat: Beat) -> Pose:
     )
 
 
-def wink(beat: Beat) -> Pose:
+def _wink(beat: Beat) -> Pose:
     shut = beat.lift > 0.5
     return Pose(
         eyes="wink" if shut else "open",
@@ -48,7 +48,7 @@ def wink(beat: Beat) -> Pose:
     )
 
 
-def cry(beat: Beat) -> Pose:
+def _cry(beat: Beat) -> Pose:
     sob = beat.swing
     flow = []
     for side in (-1, 1):
@@ -83,7 +83,7 @@ def cry(beat: Beat) -> Pose:
     )
 
 
-def laugh(beat: Beat) -> Pose:
+def _laugh(beat: Beat) -> Pose:
     shake_ = beat.swing
     drops = [
         Effect("tear", side * 0.78, 0.0 - 0.12 * beat.lift, 0.55, 1.0, side * 60, True)
@@ -105,7 +105,7 @@ def laugh(beat: Beat) -> Pose:
     )
 
 
-def sleep(beat: Beat) -> Pose:
+def _sleep(beat: Beat) -> Pose:
     breath = beat.swing
     zeds = rising(
         "zed",
@@ -146,7 +146,7 @@ def sleep(beat: Beat) -> Pose:
     )
 
 
-def love(beat: Beat) -> Pose:
+def _love(beat: Beat) -> Pose:
     beat_ = beat.lift
     hearts = rising(
         "heart", beat.t, 4, x=0.98, bottom=0.42, top=1.2, size=0.9, seed=beat.seed, rotation=12
@@ -167,7 +167,7 @@ def love(beat: Beat) -> Pose:
     )
 
 
-def stomp(beat: Beat) -> Pose:
+def _stomp(beat: Beat) -> Pose:
     step = beat.swing
     steam = rising(
         "puff", beat.t, 2, x=1.02, bottom=0.72, top=1.06, size=0.75, seed=beat.seed, sway=0.05
@@ -189,7 +189,7 @@ def stomp(beat: Beat) -> Pose:
     )
 
 
-def shiver(beat: Beat) -> Pose:
+def _shiver(beat: Beat) -> Pose:
     jitter = (-1) ** beat.index
     sweat = Effect("sweat", 0.8 * beat.side, 0.86 - 0.12 * ((2 * beat.t) % 1.0), 0.7, 1.0)
     return Pose(
@@ -206,7 +206,7 @@ def shiver(beat: Beat) -> Pose:
     )
 
 
-def brighten(beat: Beat) -> Pose:
+def _brighten(beat: Beat) -> Pose:
     t = beat.t
     glad = t > 0.45
     rise = ease((t - 0.35) / 0.4)
@@ -225,7 +225,7 @@ def brighten(beat: Beat) -> Pose:
     )
 
 
-def blush(beat: Beat) -> Pose:
+def _blush(beat: Beat) -> Pose:
     swing = beat.swing
     return Pose(
         rotation=5 * swing,
@@ -244,7 +244,7 @@ def blush(beat: Beat) -> Pose:
     )
 
 
-def sigh(beat: Beat) -> Pose:
+def _sigh(beat: Beat) -> Pose:
     sink = beat.lift
     age = beat.u
     puff = Effect(
@@ -268,7 +268,7 @@ def sigh(beat: Beat) -> Pose:
     )
 
 
-def dazzle(beat: Beat) -> Pose:
+def _dazzle(beat: Beat) -> Pose:
     twinkles = [
         Effect(
             "sparkle",
@@ -296,7 +296,7 @@ def dazzle(beat: Beat) -> Pose:
 
 FEELING: dict[str, Motion] = {
     "blink": Motion(
-        blink,
+        _blink,
         forms("blinks/blinking", "blinks/blinking its eyes"),
         1.2,
         min_frames=3,
@@ -305,7 +305,7 @@ FEELING: dict[str, Motion] = {
         busy=_EYES,
     ),
     "wink": Motion(
-        wink,
+        _wink,
         forms("winks/winking", "winks/winking at you", "gives/giving a wink"),
         1.1,
         min_frames=3,
@@ -313,7 +313,7 @@ FEELING: dict[str, Motion] = {
         busy=_EYES,
     ),
     "cry": Motion(
-        cry,
+        _cry,
         forms("cries/crying", "sheds/shedding tears", "weeps/weeping"),
         1.4,
         min_frames=3,
@@ -321,14 +321,14 @@ FEELING: dict[str, Motion] = {
         busy=_EYES | _HANDS,
     ),
     "laugh": Motion(
-        laugh,
+        _laugh,
         forms("laughs/laughing", "laughs/laughing out loud", "giggles/giggling"),
         1.5,
         moods={"joyful": 3, "happy": 1},
         busy=_EYES,
     ),
     "sleep": Motion(
-        sleep,
+        _sleep,
         forms("sleeps/sleeping", "snores/snoring", "takes/taking a nap", "dozes/dozing"),
         1.4,
         min_frames=3,
@@ -336,7 +336,7 @@ FEELING: dict[str, Motion] = {
         busy=_EYES | _HANDS,
     ),
     "love": Motion(
-        love,
+        _love,
         forms(
             "sends/sending hearts", "is/ surrounded by floating hearts", "gushes/gushing with love"
         ),
@@ -347,7 +347,7 @@ FEELING: dict[str, Motion] = {
         busy=_EYES | _HANDS,
     ),
     "stomp": Motion(
-        stomp,
+        _stomp,
         forms("stomps/stomping its feet", "throws/throwing a tantrum", "stamps/stamping around"),
         1.1,
         min_frames=3,
@@ -355,14 +355,14 @@ FEELING: dict[str, Motion] = {
         busy=_HANDS,
     ),
     "shiver": Motion(
-        shiver,
+        _shiver,
         forms("shivers/shivering", "trembles/trembling", "shakes/shaking with fear"),
         moods={"scared": 1},
         busy=_HANDS | _EYES,
         frames_per_beat=2,
     ),
     "brighten": Motion(
-        brighten,
+        _brighten,
         forms("cheers/cheering up", "brightens/brightening up", "goes/going from sad to happy"),
         0.9,
         loops=False,
@@ -372,7 +372,7 @@ FEELING: dict[str, Motion] = {
         busy=_EYES | _HANDS,
     ),
     "blush": Motion(
-        blush,
+        _blush,
         forms(
             "blushes/blushing", "blushes/blushing and wiggles/wiggling", "wiggles/wiggling shyly"
         ),
@@ -382,7 +382,7 @@ FEELING: dict[str, Motion] = {
         busy=_EYES | _HANDS,
     ),
     "sigh": Motion(
-        sigh,
+        _sigh,
         forms("sighs/sighing", "lets/letting out a sigh", "sighs/sighing deeply"),
         0.8,
         min_frames=3,
@@ -390,7 +390,7 @@ FEELING: dict[str, Motion] = {
         busy=_EYES,
     ),
     "dazzle": Motion(
-        dazzle,
+        _dazzle,
         forms("sparkles/sparkling with joy", "beams/beaming", "shines/shining with excitement"),
         0.9,
         min_frames=3,

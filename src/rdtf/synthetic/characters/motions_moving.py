@@ -27,7 +27,7 @@ def still(beat: Beat) -> Pose:
     return Pose(rotation=2.5 * side, head_tilt=3 * side, left_arm=arm, right_arm=24)
 
 
-def jump(beat: Beat) -> Pose:
+def _jump(beat: Beat) -> Pose:
     u, a = beat.u, beat.amount
     if u < 0.22:
         crouch = ease(u / 0.22)
@@ -52,7 +52,7 @@ def jump(beat: Beat) -> Pose:
     return Pose(stretch=-0.24 * a * (1 - (u - 0.84) / 0.16), left_arm=48, right_arm=48, ears=14)
 
 
-def bounce(beat: Beat) -> Pose:
+def _bounce(beat: Beat) -> Pose:
     # Spends most of its time in the air, like a ball; squashes only at the floor.
     high = abs(math.sin(math.pi * beat.u * 2))
     left = 1 if beat.u < 0.5 else -1
@@ -69,7 +69,7 @@ def bounce(beat: Beat) -> Pose:
     )
 
 
-def spin(beat: Beat) -> Pose:
+def _spin(beat: Beat) -> Pose:
     angle = beat.side * 360 * beat.u
     return Pose(
         turn=angle,
@@ -82,7 +82,7 @@ def spin(beat: Beat) -> Pose:
     )
 
 
-def flip(beat: Beat) -> Pose:
+def _flip(beat: Beat) -> Pose:
     u, a = beat.u, beat.amount
     if u < 0.2:
         return Pose(stretch=-0.2 * ease(u / 0.2), left_arm=10, right_arm=10, hold=1.4)
@@ -101,7 +101,7 @@ def flip(beat: Beat) -> Pose:
     return Pose(stretch=-0.2, left_arm=110, right_arm=110, hold=1.3)
 
 
-def sway(beat: Beat) -> Pose:
+def _sway(beat: Beat) -> Pose:
     swing = beat.swing
     return Pose(
         rotation=11 * swing,
@@ -113,7 +113,7 @@ def sway(beat: Beat) -> Pose:
     )
 
 
-def floating(beat: Beat) -> Pose:
+def _floating(beat: Beat) -> Pose:
     lift, swing = beat.lift, beat.swing
     foot = (0.0, 6 - 8 * lift)
     return Pose(
@@ -128,7 +128,7 @@ def floating(beat: Beat) -> Pose:
     )
 
 
-def run(beat: Beat) -> Pose:
+def _run(beat: Beat) -> Pose:
     s, c = math.sin(2 * math.pi * beat.u), math.cos(2 * math.pi * beat.u)
     side, a = beat.side, beat.amount
     high = abs(c)
@@ -155,7 +155,7 @@ def run(beat: Beat) -> Pose:
     )
 
 
-def walk(beat: Beat) -> Pose:
+def _walk(beat: Beat) -> Pose:
     s, c = math.sin(2 * math.pi * beat.u), math.cos(2 * math.pi * beat.u)
     return Pose(
         rotation=7 * s * beat.amount,
@@ -171,7 +171,7 @@ def walk(beat: Beat) -> Pose:
     )
 
 
-def fly(beat: Beat) -> Pose:
+def _fly(beat: Beat) -> Pose:
     flap = beat.swing
     x = math.sin(2 * math.pi * beat.t)
     return Pose(
@@ -188,7 +188,7 @@ def fly(beat: Beat) -> Pose:
     )
 
 
-def wobble(beat: Beat) -> Pose:
+def _wobble(beat: Beat) -> Pose:
     swing = beat.swing
     calm = 1 - 0.55 * beat.t
     return Pose(
@@ -200,7 +200,7 @@ def wobble(beat: Beat) -> Pose:
     )
 
 
-def pulse(beat: Beat) -> Pose:
+def _pulse(beat: Beat) -> Pose:
     u = beat.u
     thump = math.exp(-((u - 0.25) ** 2) / 0.008) + 0.65 * math.exp(-((u - 0.55) ** 2) / 0.008)
     return Pose(
@@ -211,7 +211,7 @@ def pulse(beat: Beat) -> Pose:
     )
 
 
-def grow(beat: Beat) -> Pose:
+def _grow(beat: Beat) -> Pose:
     size = 0.28 + 0.72 * overshoot(beat.t)
     last = beat.index == beat.count - 1
     return Pose(
@@ -223,7 +223,7 @@ def grow(beat: Beat) -> Pose:
     )
 
 
-def shrink(beat: Beat) -> Pose:
+def _shrink(beat: Beat) -> Pose:
     size = 1 - 0.72 * ease(beat.t)
     return Pose(
         scale=size,
@@ -235,7 +235,7 @@ def shrink(beat: Beat) -> Pose:
     )
 
 
-def fade(beat: Beat) -> Pose:
+def _fade(beat: Beat) -> Pose:
     gone = ease(beat.t)
     return Pose(
         opacity=1 - 0.9 * gone,
@@ -247,7 +247,7 @@ def fade(beat: Beat) -> Pose:
     )
 
 
-def appear(beat: Beat) -> Pose:
+def _appear(beat: Beat) -> Pose:
     here = ease(beat.t)
     last = beat.index == beat.count - 1
     return Pose(
@@ -260,7 +260,7 @@ def appear(beat: Beat) -> Pose:
     )
 
 
-def pop(beat: Beat) -> Pose:
+def _pop(beat: Beat) -> Pose:
     t = beat.t
     size = max(0.06, overshoot(min(1.0, t / 0.55)))
     wobble_back = math.sin(10 * max(0.0, t - 0.55)) * (1 - t) * 0.25 if t > 0.55 else 0.0
@@ -283,7 +283,7 @@ def pop(beat: Beat) -> Pose:
     )
 
 
-def peek(beat: Beat) -> Pose:
+def _peek(beat: Beat) -> Pose:
     # Up, a look around, and down again; the lower edge of the canvas hides the rest.
     up = min(1.0, 1.25 * beat.lift / beat.amount)
     return Pose(
@@ -297,7 +297,7 @@ def peek(beat: Beat) -> Pose:
     )
 
 
-def faint(beat: Beat) -> Pose:
+def _faint(beat: Beat) -> Pose:
     t = beat.t
     fall = ease((t - 0.3) / 0.42)
     bump = 0.1 * math.sin(math.pi * min(1.0, max(0.0, (t - 0.72) / 0.28))) if t > 0.72 else 0.0
@@ -327,7 +327,7 @@ def faint(beat: Beat) -> Pose:
 
 MOVING: dict[str, Motion] = {
     "jump": Motion(
-        jump,
+        _jump,
         forms("jumps/jumping", "jumps/jumping up and down", "leaps/leaping into the air"),
         1.5,
         min_frames=4,
@@ -335,21 +335,21 @@ MOVING: dict[str, Motion] = {
         moods=GOOD_MOOD,
     ),
     "bounce": Motion(
-        bounce,
+        _bounce,
         forms("bounces/bouncing", "bounces/bouncing up and down", "bounces/bouncing like a ball"),
         1.2,
         min_frames=4,
         frames_per_beat=6,
     ),
     "spin": Motion(
-        spin,
+        _spin,
         forms("spins/spinning around", "turns/turning around in a circle", "twirls/twirling"),
         min_frames=4,
         frames_per_beat=7,
         busy=_HANDS,
     ),
     "flip": Motion(
-        flip,
+        _flip,
         forms("does/doing a flip", "somersaults/somersaulting"),
         min_frames=6,
         frames_per_beat=8,
@@ -357,23 +357,25 @@ MOVING: dict[str, Motion] = {
         busy=_HANDS,
     ),
     "sway": Motion(
-        sway, forms("sways/swaying from side to side", "sways/swaying", "rocks/rocking gently"), 1.2
+        _sway,
+        forms("sways/swaying from side to side", "sways/swaying", "rocks/rocking gently"),
+        1.2,
     ),
     "float": Motion(
-        floating,
+        _floating,
         forms("floats/floating", "hovers/hovering in the air", "floats/floating up and down"),
     ),
     "run": Motion(
-        run,
+        _run,
         forms("runs/running", "runs/running fast", "dashes/dashing along"),
         1.2,
         frames_per_beat=4,
         busy=_HANDS,
         moods={**ANY_MOOD, "sleepy": 0, "calm": 0, "dizzy": 0},
     ),
-    "walk": Motion(walk, forms("walks/walking", "waddles/waddling along", "takes/taking a walk")),
+    "walk": Motion(_walk, forms("walks/walking", "waddles/waddling along", "takes/taking a walk")),
     "fly": Motion(
-        fly,
+        _fly,
         forms("flies/flying", "flaps/flapping and flies/flying", "flutters/fluttering about"),
         0.9,
         min_frames=4,
@@ -382,50 +384,50 @@ MOVING: dict[str, Motion] = {
         moods=GOOD_MOOD,
     ),
     "wobble": Motion(
-        wobble, forms("wobbles/wobbling like jelly", "wobbles/wobbling", "jiggles/jiggling")
+        _wobble, forms("wobbles/wobbling like jelly", "wobbles/wobbling", "jiggles/jiggling")
     ),
     "pulse": Motion(
-        pulse,
+        _pulse,
         forms("pulses/pulsing like a heartbeat", "throbs/throbbing", "pulses/pulsing"),
         0.8,
         min_frames=3,
         frames_per_beat=5,
     ),
     "grow": Motion(
-        grow,
+        _grow,
         forms("grows/growing", "grows/growing bigger and bigger", "gets/getting bigger"),
         loops=False,
         min_frames=3,
     ),
     "shrink": Motion(
-        shrink,
+        _shrink,
         forms("shrinks/shrinking", "gets/getting smaller and smaller"),
         0.8,
         loops=False,
         min_frames=3,
     ),
     "fade": Motion(
-        fade,
+        _fade,
         forms("fades/fading away", "dissolves/dissolving", "vanishes/vanishing"),
         loops=False,
         min_frames=3,
     ),
     "appear": Motion(
-        appear,
+        _appear,
         forms("fades/fading in", "comes/coming into view", "appears/appearing"),
         0.8,
         loops=False,
         min_frames=3,
     ),
     "pop": Motion(
-        pop,
+        _pop,
         forms("pops/popping up", "pops/popping into view", "bursts/bursting in"),
         loops=False,
         min_frames=4,
         moods={**GOOD_MOOD, "surprised": 2},
     ),
     "peek": Motion(
-        peek,
+        _peek,
         forms(
             "peeks/peeking out from below",
             "pops/popping up and hides/hiding again",
@@ -438,7 +440,7 @@ MOVING: dict[str, Motion] = {
         grounded=False,
     ),
     "faint": Motion(
-        faint,
+        _faint,
         forms("faints/fainting", "falls/falling over", "topples/toppling over"),
         0.9,
         loops=False,

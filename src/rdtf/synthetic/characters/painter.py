@@ -171,7 +171,7 @@ SIDE = 512
 TICKS_PER_SECOND = 60
 
 
-def ticks_of(durations_ms: Sequence[int]) -> list[int]:
+def _ticks_of(durations_ms: Sequence[int]) -> list[int]:
     """When each frame starts, in ticks of 1/60 s, and at last when the final one ends."""
     ticks, elapsed_ms = [0], 0
     for duration_ms in durations_ms:
@@ -210,7 +210,7 @@ def document(frames: Sequence[tuple[str, float]], durations_ms: Sequence[int]) -
     A translucent frame goes through a composition of its own: the opacity of a shape layer applies
     to each of its shapes, and the parts would shine through each other.
     """
-    ticks = ticks_of(durations_ms)
+    ticks = _ticks_of(durations_ms)
     layers, assets = [], []
     for k, (shapes, opacity) in enumerate(frames):
         start, end = ticks[k], ticks[k + 1]
@@ -236,7 +236,7 @@ def render(lottie: str, durations_ms: Sequence[int], size: int) -> np.ndarray:
     animation = _Animation.from_data(lottie)
     raw = [
         animation.lottie_animation_render(tick, width=size, height=size)
-        for tick in ticks_of(durations_ms)[:-1]
+        for tick in _ticks_of(durations_ms)[:-1]
     ]
     animation.lottie_animation_destroy()
     frames = _straight(np.frombuffer(b"".join(raw), "<u4"))

@@ -29,7 +29,7 @@ def mix(first: Colour, second: Colour, share: float) -> Colour:
     )
 
 
-def luminance(colour: Colour) -> float:
+def _luminance(colour: Colour) -> float:
     """Perceived lightness in [0, 1] (Rec. 601 weights)."""
     return 0.299 * colour[0] + 0.587 * colour[1] + 0.114 * colour[2]
 
@@ -93,14 +93,14 @@ def tint(colour: Colour, share: float = 0.6) -> Colour:
     return mix(colour, WHITE, share)
 
 
-def ink_for(colour: Colour) -> Colour:
+def _ink_for(colour: Colour) -> Colour:
     """The outline colour: nearly black, with a hint of what it surrounds."""
     return mix(mix(colour, NIGHT, 0.82), (0.0, 0.0, 0.0), 0.12)
 
 
 def is_dark(colour: Colour) -> bool:
     """Whether dark eyes and mouths would vanish on it."""
-    return luminance(colour) < 0.36
+    return _luminance(colour) < 0.36
 
 
 def similar(first: Colour, second: Colour) -> bool:
@@ -147,7 +147,7 @@ def draw_look(colour: str, accent: str, style: str, draws: Draws) -> Look:
         base=base,
         shade=shade(base),
         light=tint(base, 0.62) if colour != "white" else mix(WHITE, COLOURS[accent], 0.25),
-        ink=ink_for(base),
+        ink=_ink_for(base),
         accent=COLOURS[accent],
         limb=base if outlined else shade(base, 0.13),
         outlined=outlined,

@@ -31,7 +31,7 @@ Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
-class Camera:
+class _Camera:
     """Character units -> canvas units: multiply by `scale`, then add (x, y)."""
 
     scale: float
@@ -39,14 +39,14 @@ class Camera:
     y: float
 
 
-def frame_camera(
+def _frame_camera(
     character: Character,
     poses: Sequence[Pose],
     prop: str | None,
     prop_side: int,
     margin: float,
     draws: Draws,
-) -> Camera:
+) -> _Camera:
     """Fit the motion; `margin` (units) is what outlines and borders need around it."""
     seen = [pose for pose in poses if not pose.offstage] or list(poses)
     left, top, right, bottom = _union(_pose_box(character, pose, prop, prop_side) for pose in seen)
@@ -59,7 +59,7 @@ def frame_camera(
     if len(seen) < len(poses):
         # What hides below the canvas must touch its lower edge.
         y = SIDE - scale * (bottom - 0.22 * character.height)
-    return Camera(scale, x, y)
+    return _Camera(scale, x, y)
 
 
 def _union(boxes: Iterable[Box]) -> Box:
@@ -132,7 +132,7 @@ def paint_scene(seed: int, about: Attributes) -> list[tuple[str, float]]:
     line_width = draws.uniform(4.5, 7.5) if about.style == "outline" else 0.0
     border_width = draws.uniform(9, 14) if about.border else 0.0
     margin = line_width + border_width + 2
-    camera = frame_camera(character, poses, about.prop, prop_side, margin, draws)
+    camera = _frame_camera(character, poses, about.prop, prop_side, margin, draws)
     colours = _effect_colours(about, draws)
     frames = []
     for pose in poses:

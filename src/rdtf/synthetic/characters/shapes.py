@@ -59,7 +59,7 @@ def rectangle(x: float, y: float, width: float, height: float, radius: float = 0
     )
 
 
-def bezier(
+def _bezier(
     vertices: Sequence[Point], ins: Sequence[Point], outs: Sequence[Point], closed: bool
 ) -> str:
     """Cubic path; tangents are relative to their vertex, as Lottie wants them."""
@@ -76,7 +76,7 @@ def bezier(
 @lru_cache(maxsize=4096)
 def polygon(points: tuple[Point, ...], closed: bool = True) -> str:
     zeros = [(0.0, 0.0)] * len(points)
-    return bezier(points, zeros, zeros, closed)
+    return _bezier(points, zeros, zeros, closed)
 
 
 @lru_cache(maxsize=4096)
@@ -89,7 +89,7 @@ def smooth(points: tuple[Point, ...], closed: bool = True, tension: float = 0.19
         end = not closed and index in (0, count - 1)
         reach = 0.0 if end else tension
         outs.append(((after[0] - before[0]) * reach, (after[1] - before[1]) * reach))
-    return bezier(points, [(-x, -y) for x, y in outs], outs, closed)
+    return _bezier(points, [(-x, -y) for x, y in outs], outs, closed)
 
 
 def blob(points: Sequence[Point], tension: float = 0.2) -> str:
@@ -104,7 +104,7 @@ def blob(points: Sequence[Point], tension: float = 0.2) -> str:
 def arc(x: float, y: float, width: float, bend: float) -> str:
     """An open bow centred on (x, y), `width` wide; `bend` > 0 hangs down like a smile."""
     half = width / 2
-    return bezier(
+    return _bezier(
         [(x - half, y - bend / 2), (x + half, y - bend / 2)],
         [(0, 0), (-half * 0.7, bend * 1.2)],
         [(half * 0.7, bend * 1.2), (0, 0)],
@@ -115,7 +115,7 @@ def arc(x: float, y: float, width: float, bend: float) -> str:
 def half_disc(x: float, y: float, width: float, depth: float) -> str:
     """A closed D lying on its back, flat side up: an open laughing mouth."""
     half = width / 2
-    return bezier(
+    return _bezier(
         [(x - half, y), (x + half, y), (x, y + depth)],
         [(0, -0.1 * depth), (0, -0.1 * depth), (half * 0.62, 0)],
         [(half * 0.3, -0.08 * depth), (0, depth * 0.62), (-half * 0.62, 0)],
@@ -130,7 +130,7 @@ def limb(start: Point, end: Point, bend: float) -> str:
     normal = (dy / length * bend * 4 / 3, -dx / length * bend * 4 / 3)
     out = (dx / 3 + normal[0], dy / 3 + normal[1])
     into = (-dx / 3 + normal[0], -dy / 3 + normal[1])
-    return bezier([start, end], [(0, 0), into], [out, (0, 0)], closed=False)
+    return _bezier([start, end], [(0, 0), into], [out, (0, 0)], closed=False)
 
 
 @lru_cache(maxsize=512)
@@ -148,7 +148,7 @@ def star(x: float, y: float, radius: float, points: int = 5, inner: float = 0.5)
 def heart(x: float, y: float, size: float) -> str:
     """A heart about `size` wide and high, centred on (x, y)."""
     s = size / 2
-    return bezier(
+    return _bezier(
         [(x, y - 0.45 * s), (x + s, y - 0.3 * s), (x, y + 0.95 * s), (x - s, y - 0.3 * s)],
         [(-0.12 * s, -0.5 * s), (0, -0.62 * s), (0.3 * s, -0.22 * s), (0, 0.52 * s)],
         [(0.12 * s, -0.5 * s), (0, 0.52 * s), (-0.3 * s, -0.22 * s), (0, -0.62 * s)],
@@ -160,7 +160,7 @@ def heart(x: float, y: float, size: float) -> str:
 def drop(x: float, y: float, size: float) -> str:
     """A water drop, tip up, about `size` high."""
     s = size / 2
-    return bezier(
+    return _bezier(
         [(x, y - s), (x + 0.62 * s, y + 0.4 * s), (x, y + s), (x - 0.62 * s, y + 0.4 * s)],
         [(0, 0), (0, -0.4 * s), (0.34 * s, 0), (0, 0.33 * s)],
         [(0, 0), (0, 0.33 * s), (-0.34 * s, 0), (0, -0.4 * s)],
@@ -177,6 +177,6 @@ def _turned_ellipse(x: float, y: float, rx: float, ry: float, rotation: float) -
 
     corners = [turn(0, -ry), turn(rx, 0), turn(0, ry), turn(-rx, 0)]
     outs = [turn(k * rx, 0), turn(0, k * ry), turn(-k * rx, 0), turn(0, -k * ry)]
-    return bezier(
+    return _bezier(
         [(x + u, y + v) for u, v in corners], [(-u, -v) for u, v in outs], outs, closed=True
     )

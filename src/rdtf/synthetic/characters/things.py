@@ -30,7 +30,7 @@ from rdtf.synthetic.characters.pose import Pose
 _STEM = mix(CREAM, WOOD, 0.08)
 
 
-class Star(Thing):
+class _Star(Thing):
     colours = ("yellow", "orange", "pink", "sky blue")
     wide, tall, legs = 124.0, 236.0, 20.0
     face_height, face_width, shoulder_height = 0.5, 0.42, 0.36
@@ -45,7 +45,7 @@ class Star(Thing):
         self.shine(p, -0.16, -0.72)
 
 
-class Heart(Thing):
+class _Heart(Thing):
     colours = ("red", "pink", "magenta", "purple")
     wide, tall, legs = 116.0, 204.0, 22.0
     face_height, face_width, shoulder_height = 0.6, 0.5, 0.5
@@ -62,7 +62,7 @@ class Heart(Thing):
         self.shine(p, -0.6, -0.76, 1.2)
 
 
-class Sun(Thing):
+class _Sun(Thing):
     colours = ("yellow", "orange", "coral")
     hovers = True
     wide, tall, legs = 126.0, 252.0, 16.0
@@ -77,7 +77,7 @@ class Sun(Thing):
         p.fill(s.ellipse(0, -0.5 * h, 0.78 * w), self.look.base, glow=Glow(0, -0.5 * h, 0.78 * w))
 
 
-class Moon(Thing):
+class _Moon(Thing):
     colours = ("yellow", "white", "lavender", "sky blue")
     hovers = True
     wide, tall, legs = 108.0, 220.0, 16.0
@@ -92,7 +92,7 @@ class Moon(Thing):
         p.fill(craters, self.look.shade, outline=False)
 
 
-class Cloud(Thing):
+class _Cloud(Thing):
     colours = ("white", "sky blue", "gray", "pink", "lavender")
     hovers = True
     wide, tall, legs = 130.0, 180.0, 30.0
@@ -118,7 +118,7 @@ class Cloud(Thing):
             p.fill(belly, self.look.shade, outline=False, opacity=0.5)
 
 
-class Drop(Thing):
+class _Drop(Thing):
     """A drop of water."""
 
     colours = ("sky blue", "blue", "teal", "mint")
@@ -134,7 +134,7 @@ class Drop(Thing):
         p.fill(glint, tint(WATER, 0.8), outline=False, opacity=0.8)
 
 
-class Flower(Thing):
+class _Flower(Thing):
     colours = ("pink", "red", "yellow", "white", "purple", "sky blue")
     wide, tall, legs = 100.0, 200.0, 100.0
     face_height, face_width, shoulder_height = 0.5, 0.48, -0.2
@@ -165,7 +165,7 @@ class Flower(Thing):
         p.fill(s.ellipse(0, y, 0.6 * w), self.disc, glow=Glow(0, y, 0.6 * w))
 
 
-class Mushroom(Thing):
+class _Mushroom(Thing):
     colours = ("red", "brown", "purple", "teal", "orange")
     wide, tall, legs = 118.0, 236.0, 14.0
     face_height, face_width, shoulder_height = 0.26, 0.42, 0.2
@@ -196,7 +196,7 @@ class Mushroom(Thing):
         p.fill(dots, CREAM, outline=False)
 
 
-class Cactus(Thing):
+class _Cactus(Thing):
     colours = ("green", "teal", "mint", "lime")
     wide, tall, legs = 74.0, 244.0, 0.0
     face_height, face_width, shoulder_height = 0.66, 0.74, 0.5
@@ -220,7 +220,7 @@ class Cactus(Thing):
         p.fill(s.rectangle(0, -0.25 * h, 2.14 * w, 0.1 * h, 8), from_hex("#e58d60"))
 
 
-class Pumpkin(Thing):
+class _Pumpkin(Thing):
     colours = ("orange", "white", "green")
     wide, tall, legs = 118.0, 178.0, 24.0
     face_height, face_width, shoulder_height = 0.48, 0.52, 0.4
@@ -237,7 +237,7 @@ class Pumpkin(Thing):
         p.fill(s.ellipse(0, -0.48 * h, 0.46 * w, 0.49 * h), look.base, outline=False)
 
 
-class Berry(Thing):
+class _Berry(Thing):
     """A strawberry."""
 
     colours = ("red", "pink", "white")
@@ -272,21 +272,21 @@ class Berry(Thing):
 
 
 NATURE: dict[str, type[Character]] = {
-    "star": Star,
-    "heart": Heart,
-    "sun": Sun,
-    "moon": Moon,
-    "cloud": Cloud,
-    "water drop": Drop,
-    "flower": Flower,
-    "mushroom": Mushroom,
-    "cactus": Cactus,
-    "pumpkin": Pumpkin,
-    "strawberry": Berry,
+    "star": _Star,
+    "heart": _Heart,
+    "sun": _Sun,
+    "moon": _Moon,
+    "cloud": _Cloud,
+    "water drop": _Drop,
+    "flower": _Flower,
+    "mushroom": _Mushroom,
+    "cactus": _Cactus,
+    "pumpkin": _Pumpkin,
+    "strawberry": _Berry,
 }
 
 
-class Balloon(Thing):
+class _Balloon(Thing):
     colours = ("red", "blue", "pink", "yellow", "green", "purple")
     hovers = True
     wide, tall, legs = 92.0, 214.0, 72.0
@@ -304,7 +304,7 @@ class Balloon(Thing):
         self.shine(p, -0.56, -0.8, 1.3)
 
 
-class Cup(Thing):
+class _Cup(Thing):
     colours = ("white", "teal", "red", "yellow", "brown", "lavender")
     wide, tall, legs = 88.0, 176.0, 26.0
     face_height, face_width, shoulder_height = 0.48, 0.62, 0.34
@@ -333,7 +333,7 @@ class Cup(Thing):
                 p.line(s.smooth(s.scaled(wisp), False), STEEL, 9, outline=False, opacity=0.65)
 
 
-class Gift(Thing):
+class _Gift(Thing):
     colours = ("red", "green", "blue", "purple", "pink", "teal")
     wide, tall, legs = 94.0, 184.0, 24.0
     face_height, face_width, shoulder_height = 0.38, 0.6, 0.34
@@ -361,7 +361,7 @@ class Gift(Thing):
         p.fill(s.ellipse(0, -0.98 * h, 15, 13), shade(self.ribbon, 0.2))
 
 
-class Rocket(Thing):
+class _Rocket(Thing):
     colours = ("white", "red", "blue", "gray", "orange", "teal")
     hovers = True
     wide, tall, legs = 78.0, 252.0, 40.0
@@ -391,7 +391,7 @@ class Rocket(Thing):
         p.fill(nose, self.trim, outline=False)
 
 
-class Egg(Thing):
+class _Egg(Thing):
     colours = ("white", "beige", "mint", "pink", "sky blue")
     wide, tall, legs = 90.0, 222.0, 22.0
     face_height, face_width, shoulder_height = 0.46, 0.66, 0.34
@@ -412,7 +412,7 @@ class Egg(Thing):
         p.fill(freckles, self.look.shade, outline=False)
 
 
-class Cupcake(Thing):
+class _Cupcake(Thing):
     colours = ("pink", "mint", "lavender", "brown", "yellow")
     wide, tall, legs = 96.0, 218.0, 22.0
     face_height, face_width, shoulder_height = 0.24, 0.58, 0.26
@@ -444,7 +444,7 @@ class Cupcake(Thing):
         p.fill(s.ellipse(-5, -1.02 * h, 4), WHITE, outline=False, opacity=0.8)
 
 
-class Bulb(Thing):
+class _Bulb(Thing):
     """A light bulb."""
 
     colours = ("yellow", "white", "sky blue")
@@ -463,11 +463,11 @@ class Bulb(Thing):
 
 
 OBJECTS: dict[str, type[Character]] = {
-    "balloon": Balloon,
-    "cup": Cup,
-    "gift": Gift,
-    "rocket": Rocket,
-    "egg": Egg,
-    "cupcake": Cupcake,
-    "light bulb": Bulb,
+    "balloon": _Balloon,
+    "cup": _Cup,
+    "gift": _Gift,
+    "rocket": _Rocket,
+    "egg": _Egg,
+    "cupcake": _Cupcake,
+    "light bulb": _Bulb,
 }
