@@ -262,6 +262,7 @@ def test_the_tasks(browser, served, tmp_path, shots, pipeline, viewport, scheme,
         do(f"#task button:has-text('{task}')")
         page.wait_for_selector(f"#task [aria-pressed=true]:has-text('{task}')")
         if task == "Fix frames":
+            page.wait_for_selector("#strip-summary :text('none to generate yet')")
             do("#frame-strip .frame >> nth=1")
         page.wait_for_selector(f"#strip-summary :text('of {num_frames} frames kept')")
         before = page.evaluate(_SEEDS)
