@@ -190,13 +190,3 @@ def test_continues_bit_for_bit_from_its_state():
             curriculum.observe(losses, levels, tasks)
         assert restored.task_weights(step / 50) == original.task_weights(step / 50)
     assert restored.state_dict() == original.state_dict()
-
-
-def test_a_checkpoint_of_an_older_version_brings_its_percentile():
-    bins = np.ones((len(FAMILIES), NUM_NOISE_BINS)).tolist()
-    old = {"loss_sums": bins, "loss_counts": bins, "losses": [1.0], "signals": [8.0]}
-    curriculum = Curriculum()
-    curriculum.load_state_dict({**old, "quantile": 0.8})
-    assert curriculum.quantile == 0.8
-    curriculum.observe([1.0], [0.5], ["t2v"])
-    assert len(curriculum.state_dict()["losses"]) == 1

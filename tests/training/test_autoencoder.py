@@ -19,9 +19,7 @@ from rdtf.training.autoencoder import AutoencoderConfig, train_autoencoder
 from rdtf.training.run import load_pipeline
 from rdtf.training.train import train
 
-TINY = AutoencoderConfig(
-    canvas=32, steps=4, batch_size=4, channels=(8, 16), latent_channels=4, precision="fp32"
-)
+TINY = AutoencoderConfig(canvas=32, steps=4, batch_size=4, channels=(8, 16), latent_channels=4)
 
 
 @pytest.fixture(scope="module")
@@ -52,13 +50,13 @@ def test_the_folder_is_what_the_class_reads(training_set, trained):
     assert sorted(path.name for path in trained.iterdir()) == [
         "config.json",
         "diffusion_pytorch_model.safetensors",
-        "optimizer.safetensors",
+        "training",
         "training.json",
     ]
 
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:
-    names = ("diffusion_pytorch_model.safetensors", "optimizer.safetensors")
+    names = ("diffusion_pytorch_model.safetensors", "training/optimizer.safetensors")
     return {f"{name}/{key}": t for name in names for key, t in load_file(folder / name).items()}
 
 
@@ -78,9 +76,9 @@ def test_stopped_and_resumed_is_the_same_bit_for_bit(training_set, tmp_path):
 def test_one_that_is_told_its_time_ends_with_it(training_set, tmp_path):
     config = replace(TINY, steps=10**6)
     first = train_autoencoder(config, training_set, tmp_path, max_seconds=1e-9, quiet=True)
-    assert first.step == 1
+    assert first.step == 0
     again = train_autoencoder(config, training_set, tmp_path, quiet=True)  # it remembers
-    assert again.step == 1
+    assert again.step == 0
     fewer = replace(TINY, steps=3)
     more = train_autoencoder(fewer, training_set, tmp_path, max_seconds=math.inf, quiet=True)
     assert more.step == 3
@@ -103,12 +101,18 @@ def test_other_settings_are_refused(training_set, trained, change):
 def test_a_damaged_one_is_named(training_set, tmp_path):
     out = tmp_path / "ae"
     train_autoencoder(replace(TINY, steps=1), training_set, out, quiet=True)
-    (out / "optimizer.safetensors").write_bytes(b"{")
+    (out / "training" / "optimizer.safetensors").write_bytes(b"{")
     with pytest.raises(CheckpointError, match=f"autoencoder {out} is damaged"):
         train_autoencoder(replace(TINY, steps=1), training_set, out, quiet=True)
     (out / "training.json").write_text("[]")
     with pytest.raises(CheckpointError, match="is damaged"):
         train_autoencoder(replace(TINY, steps=1), training_set, out, quiet=True)
+
+
+def test_one_of_an_older_version_is_named(tmp_path):
+    (tmp_path / "training.json").write_text(json.dumps({"step": 7, "config": {}}))
+    with pytest.raises(CheckpointError, match="can't be trained on"):
+        train_autoencoder(TINY, tmp_path, tmp_path, quiet=True)
 
 
 def test_what_else_is_in_the_folder_is_never_replaced(training_set, tmp_path):

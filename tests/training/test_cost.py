@@ -73,7 +73,7 @@ def test_a_measured_step_takes_nobodys_random_numbers():
     torch.manual_seed(0)
     step = measure_step(config, CPU)
     assert torch.equal(torch.rand(3), expected)
-    assert step.seconds > 0 and step.memory_bytes > 1e6 and step.clips == 1
+    assert step["seconds"] > 0 and step["memory_bytes"] > 1e6 and step["clips"] == 1
 
 
 def test_values_and_text_say_the_same():

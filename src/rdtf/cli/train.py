@@ -106,7 +106,7 @@ class TrainAutoencoder:
     steps: int = 20_000
     """Optimizer steps."""
     max_seconds: float | None = None
-    """Training time of the whole run, over all calls; its schedule is planned for it."""
+    """Training time of the whole run, over all calls, instead of --steps."""
     stop_after: float | None = None
     """Seconds after which this call saves and stops; the same command goes on later."""
     batch_size: int = 8

@@ -55,12 +55,7 @@ class CurriculumConfig:
     """Steps that the signal's mean and percentile look back."""
 
 
-def static_weight(knots: Sequence[float], progress: float) -> float:
-    """Piecewise linear over progress in [0, 1] through three knots."""
-    return float(np.interp(progress, (0.0, 0.5, 1.0), knots))
-
-
-def adaptive_weights(quantile: float) -> dict[str, float]:
+def _adaptive_weights(quantile: float) -> dict[str, float]:
     """Weights per family from the PID signal's percentile: 0 = copes well, 1 = struggles."""
     return {
         "generation": 0.1 + 0.8 * (1.0 - quantile),
@@ -151,7 +146,7 @@ class Curriculum:
         static = self._static_part(progress)
         if mode != "adaptive":
             return static
-        adaptive = adaptive_weights(self.quantile if quantile is None else quantile)
+        adaptive = _adaptive_weights(self.quantile if quantile is None else quantile)
         return {family: static[family] + adaptive[family] for family in FAMILIES}
 
     def task_weights(self, progress: float, quantile: float | None = None) -> dict[str, float]:
@@ -170,7 +165,7 @@ class Curriculum:
             knots = getattr(self.config, family)
             if self.config.mode == "linear":
                 knots = (knots[0], (knots[0] + knots[2]) / 2, knots[2])
-            weights[family] = static_weight(knots, min(max(progress, 0.0), 1.0))
+            weights[family] = float(np.interp(progress, (0.0, 0.5, 1.0), knots))
         return weights
 
     # --------------------------------------------------------------- feedback
@@ -208,14 +203,8 @@ class Curriculum:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """The reverse of `state_dict`.
-
-        A checkpoint of an older rdtf, which measured losses in another way, brings only its
-        percentile along; the history begins anew.
-        """
+        """The reverse of `state_dict`."""
         self.quantile = float(state["quantile"])
-        if "level" not in state:
-            return
         self._level.load_state_dict(state["level"])
         self._losses = deque(state["losses"], maxlen=self.config.window)
         self._signals = deque(state["signals"], maxlen=self.config.window)

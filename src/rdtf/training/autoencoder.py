@@ -1,11 +1,15 @@
 """Train the RGBA autoencoder from scratch: L1 + gradient loss, a light KL term.
 
 Flat art lives on its edges, so the loss also compares differences between neighbouring pixels.
-The result is a folder that `RGBAAutoencoder.from_pretrained` reads; training goes on from it.
+The result is a folder that `RGBAAutoencoder.from_pretrained` reads; training goes on from the
+checkpoint in its folder `training`. The loop is `rdtf.training.resident`'s.
 """
 
 from __future__ import annotations
 
+import math
+import shutil
+import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,23 +19,20 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from rdtf.data.caches import PixelCache, ensure_pixels_cache
 from rdtf.data.dataset import PreparedDataset
 from rdtf.errors import CheckpointError, ConfigError, DataError, UserError
 from rdtf.fileio import atomic_folder, ensure_folder, read_json, write_json
-from rdtf.models.loading import load_pretrained, load_tensors
 from rdtf.models.representation import LearnedLatents, RGBAAutoencoder
 from rdtf.randomness import DataOrder, Purpose, normal, stream
-from rdtf.training.checkpoint import load_optimizer, optimizer_tensors
-from rdtf.training.device import autocast, default_device, resolve_precision
-from rdtf.training.progress import Progress, planned_seconds
+from rdtf.training.device import default_device, resolve_precision
+from rdtf.training.progress import StopSignals, planned_seconds
+from rdtf.training.resident import ResidentRun, RunConfig
 
-_STATE_FILE = "training.json"
-_OPTIMIZER_FILE = "optimizer.safetensors"
-_SAVE_EVERY = 500
+_SETTINGS_FILE, _RUN = "training.json", "training"
+_KL_WEIGHT = 1e-6
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,7 @@ class AutoencoderConfig:
     batch_size: int = 8
     channels: tuple[int, ...] = (32, 64, 128, 128)
     latent_channels: int = 8
-    learning_rate: float = 1e-3
-    kl_weight: float = 1e-6
-    gradient_weight: float = 1.0
     seed: int = 0
-    precision: str = "auto"
 
     def __post_init__(self) -> None:
         cell = 2 ** (len(self.channels) - 1)
@@ -70,18 +67,38 @@ class AutoencoderResult:
     seconds: float
 
 
-@dataclass
-class _Progress:
-    """Steps and seconds of training over all calls, and the time that they are planned for."""
+class _Frames:
+    """The autoencoder on frames of a training set, as `ResidentRun` trains it."""
 
-    step: int = 0
-    seconds: float = 0.0
-    max_seconds: float | None = None
+    def __init__(
+        self,
+        network: RGBAAutoencoder,
+        pixels: PixelCache,
+        rows: np.ndarray,
+        config: AutoencoderConfig,
+    ) -> None:
+        self.network: Any = network
+        self.forward = network
+        self._pixels, self._rows, self._config = pixels, rows, config
+        self._order = DataOrder(len(rows), config.seed)
 
-    def share(self, config: AutoencoderConfig) -> float:
-        """How much of the run is behind, by its steps or its time, whichever is over first."""
-        by_time = 0.0 if self.max_seconds is None else self.seconds / self.max_seconds
-        return min(max(self.step / config.steps, by_time), 1.0)
+    def draw(self, index: int, progress: float) -> Tensor:
+        """Frames of batch `index`, premultiplied RGBA `[N, 4, H, W]` in [-1, 1]."""
+        size = self._config.batch_size
+        positions = range(index * size, (index + 1) * size)
+        return _batch(self._pixels, self._rows[[self._order[p] for p in positions]])
+
+    def loss(self, draws: Tensor, index: int) -> tuple[Tensor, dict[str, Tensor]]:
+        """L1 + L1 of spatial differences + KL."""
+        frames = draws.to(next(self.network.parameters()).device)
+        mean, logvar = self.network.posterior(frames)
+        noise = normal(tuple(mean.shape), self._config.seed, Purpose.POSTERIOR, index)
+        result = self.network.reconstruct(mean + (0.5 * logvar).exp() * noise.to(mean.device))
+        error = F.l1_loss(result.float(), frames)
+        for axis in (2, 3):
+            error = error + F.l1_loss(result.float().diff(dim=axis), frames.diff(dim=axis))
+        kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).float().sum() / len(frames)
+        return error + _KL_WEIGHT * kl, {}
 
 
 def train_autoencoder(
@@ -96,78 +113,53 @@ def train_autoencoder(
     """Train to `config.steps` or to the end of its time, save to `out`, score on held-out frames.
 
     Args:
-        max_seconds: training time over all calls that the schedule is planned for; kept until
-            another is given.
+        max_seconds: training time over all calls that the schedule is planned for, instead of
+            `config.steps`; kept until another is given, `math.inf` for the steps again.
         stop_after: seconds after which this call saves and stops, whatever is left to do.
 
     Raises:
         UserError: the data can't be used, or `out` holds something else, which is never replaced.
     """
     out, started = Path(out), time.monotonic()
-    _check_output(out)
+    planned = _check_output(out, config)
     dataset = PreparedDataset(data)
     pixels = ensure_pixels_cache(dataset, config.canvas)
     train_frames, val_frames = _frame_rows(dataset, "train"), _frame_rows(dataset, "val")
     if len(train_frames) == 0:
         raise DataError(f"training set {data} has no frames to train on")
+    if max_seconds is not None:
+        planned = planned_seconds(max_seconds)
 
     torch.manual_seed(int(stream(config.seed, Purpose.INIT).integers(2**31)))
     device = default_device()
-    model, progress, moments = _open(config, out)
-    if max_seconds is not None:
-        progress.max_seconds = planned_seconds(max_seconds)
+    model = RGBAAutoencoder.create(
+        config.channels, latent_channels=config.latent_channels, sample_size=config.canvas
+    )
     nn.Module.to(model.train(), device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, betas=(0.9, 0.99))
-    _load_moments(optimizer, moments)
-    cast_context = autocast(resolve_precision(config.precision, device), device)
-    order = DataOrder(len(train_frames), config.seed)
-
-    earlier, began = progress.seconds, time.monotonic()
-    with Progress(progress.step, config.steps, quiet) as bar:
-        while progress.share(config) < 1.0:
-            if stop_after is not None and time.monotonic() - started >= stop_after:
-                break
-            step = progress.step
-            if step % _SAVE_EVERY == 0 and step > 0:
-                _save(model, optimizer, config, progress, out)
-
-            # ------------------------------------------------------------------ step
-            positions = range(step * config.batch_size, (step + 1) * config.batch_size)
-            frames = _batch(pixels, train_frames[[order[p] for p in positions]]).to(device)
-            _set_rate(optimizer, config, progress)
-            with cast_context:
-                loss = autoencoder_loss(model, frames, config, position=step)
-            loss.backward()
-            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            progress.step, progress.seconds = step + 1, earlier + time.monotonic() - began
-            bar.update(progress.step, float(loss.detach()))
+    run = _open(_Frames(model, pixels, train_frames, config), config, planned, out, device)
+    ensure_folder(out)
+    settings = {"config": asdict(config), "max_seconds": planned}
+    write_json(out / _SETTINGS_FILE, settings)
+    left = math.inf if stop_after is None else stop_after - (time.monotonic() - started)
+    with StopSignals() as signals:
+        run.train(
+            left,
+            log=lambda line: None if quiet else print(line, file=sys.stderr),
+            stop=lambda: signals.received,
+        )
 
     model.eval()
     _measure_scale(model, _batch(pixels, train_frames[:64]).to(device))
-    psnr, alpha = score_autoencoder(model, pixels, val_frames if len(val_frames) else train_frames)
-    _save(model, optimizer, config, progress, out)
-    return AutoencoderResult(progress.step, psnr, alpha, time.monotonic() - started)
-
-
-def autoencoder_loss(
-    model: RGBAAutoencoder, frames: Tensor, config: AutoencoderConfig, position: int
-) -> Tensor:
-    """L1 + L1 of spatial differences + KL, on premultiplied RGBA `[N, 4, H, W]` in [-1, 1]."""
-    mean, logvar = model.posterior(frames)
-    noise = normal(tuple(mean.shape), config.seed, Purpose.POSTERIOR, position).to(mean.device)
-    result = model.reconstruct(mean + (0.5 * logvar).exp() * noise).float()
-    differences = sum(
-        (F.l1_loss(result.diff(dim=axis), frames.diff(dim=axis)) for axis in (2, 3)),
-        start=torch.zeros((), device=frames.device),
-    )
-    kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).float().sum() / len(frames)
-    return F.l1_loss(result, frames) + config.gradient_weight * differences + config.kl_weight * kl
+    psnr, alpha = _score(model, pixels, val_frames if len(val_frames) else train_frames)
+    with atomic_folder(out) as folder:
+        model.save_pretrained(folder, safe_serialization=True)
+        shutil.copytree(out / _RUN, folder / _RUN)
+        write_json(folder / _SETTINGS_FILE, settings)
+    return AutoencoderResult(run.step, psnr, alpha, time.monotonic() - started)
 
 
 @torch.no_grad()
-def score_autoencoder(
+def _score(
     model: RGBAAutoencoder, pixels: PixelCache, rows: np.ndarray, limit: int = 128
 ) -> tuple[float, float]:
     """PSNR on white in dB and mean alpha error in 1/255 over up to `limit` spread frames."""
@@ -202,16 +194,6 @@ def _batch(pixels: PixelCache, rows: np.ndarray) -> Tensor:
     return frames.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def _set_rate(
-    optimizer: torch.optim.Optimizer, config: AutoencoderConfig, progress: _Progress
-) -> None:
-    """Warm-up over 100 steps, then a cosine to a twentieth."""
-    cosine = 0.5 * (1 + np.cos(np.pi * progress.share(config)))
-    rate = config.learning_rate * min(1, (progress.step + 1) / 100) * (0.05 + 0.95 * cosine)
-    for group in optimizer.param_groups:
-        group["lr"] = rate
-
-
 @torch.no_grad()
 def _measure_scale(model: RGBAAutoencoder, frames: Tensor) -> None:
     """Store the factor that gives latents unit variance."""
@@ -219,58 +201,46 @@ def _measure_scale(model: RGBAAutoencoder, frames: Tensor) -> None:
     model.register_to_config(scaling_factor=float(1 / mean.std().clamp(min=1e-6)))
 
 
-# -------------------------------------------------------------------------- files
-
-
-def _check_output(out: Path) -> None:
-    if not (out / _STATE_FILE).is_file() and out.exists():
-        if not out.is_dir():
+def _check_output(out: Path, config: AutoencoderConfig) -> float | None:
+    """The time that the run in `out` is planned for, if there is one; refuse what it can't be."""
+    if not (out / _SETTINGS_FILE).is_file():
+        if out.exists() and not out.is_dir():
             raise UserError(f"output {out} is a file; name a folder")
-        if any(out.iterdir()):
+        if out.exists() and any(out.iterdir()):
             raise UserError(f"output {out} holds something else; name a new or empty folder")
-    ensure_folder(out.parent)
+        ensure_folder(out.parent)
+        return None
+    saved = read_json(out / _SETTINGS_FILE, "autoencoder settings")
+    if not isinstance(saved, dict) or "config" not in saved:
+        raise CheckpointError(f"autoencoder {out} is damaged; use another --out")
+    if "step" in saved:
+        raise CheckpointError(
+            f"autoencoder {out} is of an older rdtf: it loads, but can't be trained on; "
+            "use another --out"
+        )
+    mine = {**asdict(config), "channels": list(config.channels)}
+    if {**saved["config"], "steps": config.steps} != mine:
+        raise CheckpointError(f"{out} holds an autoencoder of other settings; use another --out")
+    return saved.get("max_seconds")
 
 
 def _open(
-    config: AutoencoderConfig, out: Path
-) -> tuple[RGBAAutoencoder, _Progress, dict[str, Tensor]]:
-    """The autoencoder in `out` with its progress and the optimizer's tensors, or a new one."""
-    if not (out / _STATE_FILE).is_file():
-        model = RGBAAutoencoder.create(
-            config.channels, latent_channels=config.latent_channels, sample_size=config.canvas
-        )
-        return model, _Progress(), {}
-    state = read_json(out / _STATE_FILE, "autoencoder state")
+    frames: _Frames,
+    config: AutoencoderConfig,
+    planned: float | None,
+    out: Path,
+    device: torch.device,
+) -> ResidentRun:
+    """A new run, or the one in `out` where it stopped."""
+    plan = RunConfig(
+        seconds=planned or 0.0,
+        steps=config.steps,
+        precision="amp" if resolve_precision("auto", device) == "bf16" else "fp32",
+        seed=config.seed,
+    )
     try:
-        saved = {**state["config"], "steps": config.steps}
-        # An older rdtf did not keep the time.
-        progress = _Progress(
-            int(state["step"]), float(state.get("seconds", 0.0)), state.get("max_seconds")
-        )
-        model = load_pretrained(RGBAAutoencoder, out)
-        moments = load_tensors(out / _OPTIMIZER_FILE)
+        return ResidentRun(frames, plan, out / _RUN, device)
     except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
         raise CheckpointError(
             f"autoencoder {out} is damaged: {error}; use another --out"
         ) from error
-    if saved != {**asdict(config), "channels": list(config.channels)}:
-        raise CheckpointError(f"{out} holds an autoencoder of other settings; use another --out")
-    return model, progress, moments
-
-
-def _save(
-    model: RGBAAutoencoder,
-    optimizer: torch.optim.Optimizer,
-    config: AutoencoderConfig,
-    progress: _Progress,
-    out: Path,
-) -> None:
-    with atomic_folder(out) as folder:
-        model.save_pretrained(folder, safe_serialization=True)
-        save_file(optimizer_tensors(optimizer), folder / _OPTIMIZER_FILE)
-        write_json(folder / _STATE_FILE, {**asdict(progress), "config": asdict(config)})
-
-
-def _load_moments(optimizer: torch.optim.Optimizer, moments: dict[str, Tensor]) -> None:
-    if moments:
-        load_optimizer(optimizer, moments)

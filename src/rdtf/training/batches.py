@@ -358,7 +358,7 @@ class BatchBuilder:
         if stream(seed, Purpose.AUGMENT, position, 2).random() < config.data.reverse_probability:
             stored = {name: values[::-1].copy() for name, values in stored.items()}
         draw = draw_task(len(frames), task_weights, stream(seed, Purpose.TASK, position))
-        draw = drop_conditions(draw, config, stream(seed, Purpose.DROPOUT, position))
+        draw = _drop_conditions(draw, config, stream(seed, Purpose.DROPOUT, position))
         return Sample(
             stored={name: torch.from_numpy(values) for name, values in stored.items()},
             noise_key=noise_key(seed, Purpose.NOISE, position),
@@ -405,7 +405,7 @@ def merge_durations(durations_ms: np.ndarray, frames: np.ndarray) -> np.ndarray:
     return np.array([durations_ms[a:b].sum() for a, b in zip(frames, ends, strict=True)])
 
 
-def drop_conditions(
+def _drop_conditions(
     draw: TaskDraw, config: TrainConfig, generator: np.random.Generator
 ) -> TaskDraw:
     """Drop the text, the given frames, or both: what the two guidance scales need."""

@@ -29,7 +29,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from rdtf.errors import CheckpointError, ConfigError, UserError
+from rdtf.errors import CheckpointError, UserError
 from rdtf.fileio import (
     atomic_folder,
     delete_folder,
@@ -62,11 +62,6 @@ class Retention:
     last: int = 2
     every: int = 0
     keep_best: bool = True
-
-    def __post_init__(self) -> None:
-        for name in ("last", "every"):
-            if getattr(self, name) < 0:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 0")
 
 
 @dataclass(frozen=True)
@@ -133,8 +128,8 @@ def save_checkpoint(
     return _folder(run, step)
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Write tensors of any device and layout as safetensors; each gets its own place in the file.
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors of any device and layout as safetensors.
 
     The format has no sharing of memory between tensors, so those that do are copied apart.
     """
@@ -155,7 +150,7 @@ def _write(
     for stem in tensors:
         if not _STEM.fullmatch(stem):
             raise ValueError(f"{stem!r} is no name for a file of a checkpoint")
-        write_tensors(folder / f"{stem}{_SUFFIX}", tensors[stem])
+        _write_tensors(folder / f"{stem}{_SUFFIX}", tensors[stem])
     head = {"version": FORMAT_VERSION, "step": step, "stems": sorted(tensors), "state": dict(state)}
     write_json(folder / _STATE, head)
     manifest = {file.name: _describe(file) for file in sorted(folder.iterdir())}
@@ -374,21 +369,3 @@ def load_weights(model: torch.nn.Module, weights: Mapping[str, Tensor], what: st
     with torch.no_grad():
         for name, tensor in own.items():
             tensor.copy_(weights[name])
-
-
-def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimizer's state as flat named tensors, `<parameter>.<slot>`."""
-    return {
-        f"{index}.{slot}": value
-        for index, slots in optimizer.state_dict()["state"].items()
-        for slot, value in slots.items()
-    }
-
-
-def load_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
-    """The reverse of `optimizer_tensors`; the groups' settings stay those of the config."""
-    state: dict[int, dict[str, Tensor]] = {}
-    for name, value in tensors.items():
-        index, slot = name.split(".", 1)
-        state.setdefault(int(index), {})[slot] = value
-    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import shlex
 import time
 from collections import Counter, defaultdict
@@ -107,24 +106,15 @@ def _inputs(
 # ------------------------------------------------------------------------ one step
 
 
-@dataclasses.dataclass(frozen=True)
-class MeasuredStep:
-    """One optimizer step on one device.
-
-    clips: how many one forward pass took; seconds: of a step over a whole batch of the longest
-    clips, without data loading; memory_bytes: peak of tensors on a GPU, of the process on a CPU.
-    """
-
-    device: str
-    clips: int
-    seconds: float
-    memory_bytes: int
-
-
-def measure_step(config: TrainConfig, device: torch.device) -> MeasuredStep:
+def measure_step(config: TrainConfig, device: torch.device) -> dict[str, Any]:
     """Run forward and backward pass, optimizer and averages on random clips.
 
     A GPU takes a whole micro-batch, a CPU one clip. torch's random state is left as it was.
+
+    Returns:
+        device; clips: how many one forward pass took; seconds: of a step over a whole batch of the
+        longest clips, without data loading; memory_bytes: peak of tensors on a GPU, of the process
+        on a CPU.
     """
     clips = config.engine.micro_batch_size or config.batch_size
     clips = 1 if device.type == "cpu" else min(clips, config.batch_size)
@@ -154,7 +144,12 @@ def measure_step(config: TrainConfig, device: torch.device) -> MeasuredStep:
     update()
     passes = config.batch_size / clips
     seconds = _seconds(both_passes, device) * passes + _seconds(update, device)
-    return MeasuredStep(device_name(device), clips, seconds, memory_in_use(device))
+    return {
+        "device": device_name(device),
+        "clips": clips,
+        "seconds": seconds,
+        "memory_bytes": memory_in_use(device),
+    }
 
 
 def _seconds(run: Callable[[], None], device: torch.device) -> float:
@@ -166,7 +161,7 @@ def _seconds(run: Callable[[], None], device: torch.device) -> float:
     return time.perf_counter() - started
 
 
-def _try_step(config: TrainConfig, device: torch.device) -> tuple[MeasuredStep | None, str]:
+def _try_step(config: TrainConfig, device: torch.device) -> tuple[dict[str, Any] | None, str]:
     """The measured step, or None and why it could not be measured."""
     if device.type == "cpu" and training_flops(config, config.max_frames) > _CPU_FLOPS_LIMIT:
         return None, "not measured: too large for this CPU; repeat it on the GPU that will train"
@@ -208,13 +203,13 @@ def describe_run(
         "training_flops_per_step": flops * config.batch_size,
         "precision": resolve_precision(config.engine.precision, device),
         "state_bytes": 4 * parameters * (4 + len(config.optimizer.ema_decays)),
-        "measured": None if step is None else dataclasses.asdict(step),
+        "measured": step,
         "problem": problem,
         "steps": config.steps,
         "samples": config.steps * config.batch_size,
         "data": None if data is None else _clip_counts(data),
-        "seconds_per_step": None if step is None else step.seconds,
-        "seconds": None if step is None else step.seconds * config.steps,
+        "seconds_per_step": None if step is None else step["seconds"],
+        "seconds": None if step is None else step["seconds"] * config.steps,
     }
     return {**values, "text": _text(config, values)}
 

@@ -107,7 +107,6 @@ def open_ranks(device: torch.device | None = None) -> Iterator[Ranks]:
 # ----------------------------------------------------------- the model on them
 
 
-KINDS = ("ddp", "fsdp")
 # With and without gradients, padded frames, padded captions; and one of everything for sizes of 1.
 _GRAPHS_PER_STAGE = 16
 

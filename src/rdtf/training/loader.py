@@ -207,9 +207,7 @@ class CurriculumLookahead:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         self._first_step = int(state["first_step"])
         self._quantiles = deque(state["quantiles"], maxlen=LEAD_STEPS)
-        # Checkpoints of an older rdtf have none.
-        shares = state.get("time_shares", [0.0] * LEAD_STEPS)
-        self._time_shares = deque(shares, maxlen=LEAD_STEPS)
+        self._time_shares = deque(state["time_shares"], maxlen=LEAD_STEPS)
 
 
 # Requests in flight stay below LEAD_STEPS: beyond, the weights are not settled yet.

@@ -28,7 +28,7 @@ class Optimizer:
         self._named = dict(model.named_parameters())
         self._flat: dict[str, nn.Parameter] = {}
         if config.name == "muon":
-            self._flat = flat_views(self._named)
+            self._flat = _flat_views(self._named)
         self._muon = self._build_muon(config) if self._flat else None
         self._adamw = torch.optim.AdamW(
             [value for name, value in self._named.items() if name not in self._flat],
@@ -111,7 +111,7 @@ class Optimizer:
         return self._adamw.state[parameter]
 
 
-def flat_views(named: Mapping[str, nn.Parameter]) -> dict[str, nn.Parameter]:
+def _flat_views(named: Mapping[str, nn.Parameter]) -> dict[str, nn.Parameter]:
     """`[out, in · kernel]` views of the weights that Muon takes; they share their memory."""
     views = {}
     for name, parameter in named.items():

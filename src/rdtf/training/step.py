@@ -99,8 +99,6 @@ class StepResult:
     def from_state(cls, state: Mapping[str, Any]) -> StepResult:
         result = cls(torch.zeros(_NUM_SUMMARY), torch.zeros(0, 4), Ranks())
         values = dict(state)
-        for name in ("task_weights", "strikes"):  # of an older rdtf
-            values.pop(name, None)
         result.step, values["t"] = values.pop("step"), values.pop("levels")
         result._measured, result.reported = Measured(**values), True
         return result
@@ -109,7 +107,7 @@ class StepResult:
 _NUM_SUMMARY = 3  # loss, gradient norm, whether the step was taken; then losses per sample
 
 
-def sample_facts(batches: Sequence[Batch]) -> Tensor:
+def _sample_facts(batches: Sequence[Batch]) -> Tensor:
     """Position, task, clip and noise level of each sample, float64 `[n, 4]` on the host."""
     rows = [
         (position, TASKS.index(task), clip, t)
@@ -181,7 +179,7 @@ def train_step(
     optimizer.zero_grad()
     summary = torch.stack([torch.stack(parts).sum(), grad_norm, 1 - skip])
     numbers = torch.cat([summary, *losses])
-    return StepResult(numbers, sample_facts(batches), ranks)
+    return StepResult(numbers, _sample_facts(batches), ranks)
 
 
 def element_count(batches: Sequence[Batch], given_frame_weight: float) -> Tensor:

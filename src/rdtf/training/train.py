@@ -68,7 +68,7 @@ def train(
             result = trainer.train(max_seconds, stop_after)
             if ranks.is_main:
                 write_run_report(out)
-                save_pipeline(trainer, out / "pipeline")
+                _save_pipeline(trainer, out / "pipeline")
             ranks.wait()
     return result
 
@@ -93,7 +93,7 @@ def _hooks(config: TrainConfig, store: PreparedStore | None) -> tuple[tuple[int,
     )
 
 
-def save_pipeline(trainer: Trainer, folder: Path) -> None:
+def _save_pipeline(trainer: Trainer, folder: Path) -> None:
     """The model with its averaged weights, whole or not at all."""
     if trainer.config.engine.parallel == "fsdp" and trainer.ranks.several:
         pipeline = pipeline_from_run(trainer.run)  # this rank alone holds only a shard

@@ -131,7 +131,7 @@ def sample_hook(
         labels: list[str] = []
         for row in range(min(num_clips, len(moving))):
             generator = stream(trainer.config.seed, Purpose.SAMPLE, row)
-            truth = held_out_clip(store, int(moving[generator.integers(len(moving))]), trainer)
+            truth = _held_out_clip(store, int(moving[generator.integers(len(moving))]), trainer)
             rows.append(truth)
             labels.append("truth")
             for task in tasks:
@@ -153,7 +153,7 @@ def sample_hook(
     return show
 
 
-def held_out_clip(store: PreparedStore, clip: int, trainer: Trainer) -> Sticker:
+def _held_out_clip(store: PreparedStore, clip: int, trainer: Trainer) -> Sticker:
     """A clip at the run's canvas, spread to at most as many frames as the run trains on."""
     sticker = store.dataset.read_sticker(store.clips[clip].index)
     count = min(sticker.num_frames, trainer.config.max_frames)
