@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from benchmarks.common import Table, machine
+from benchmarks.duplicates import Duplicates
 from benchmarks.memory import Memory
 from benchmarks.percentile import TRENDS, Percentile
 from benchmarks.rivals import count, our_denoiser, preset_latents, their_unet
@@ -79,6 +80,12 @@ def test_percentile():
     values = Percentile(seeds=1, steps=200).run().values
     assert set(values) == set(TRENDS)
     assert all(len(one["quarters"]) == 4 for one in values.values())
+
+
+def test_duplicates():
+    table = Duplicates(most=8, edited=4, entries=500).run()
+    assert table.values["recall"]["mirrored"] == table.values["recall"]["64 pixels"] == 1
+    assert table.values["precision"] > 0.9 and table.values["merged"] == 0
 
 
 @pytest.mark.slow

@@ -113,10 +113,24 @@ _OPAQUE, _CONTRAST = 250.0, 6.0
 
 def are_copies(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Whether each two of uint8 [N, FINGERPRINT_BYTES] are copies of one clip, bool [N]."""
-    ours, theirs = _planes(first), _planes(second)
+    rows = np.flatnonzero(_may_match(first, second))
+    ours, theirs = _planes(first[rows]), _planes(second[rows])
     mirrored = tuple(plane[..., ::-1] for plane in theirs)
+    found = np.zeros(len(first), bool)
+    found[rows] = _match(ours, theirs) | _match(ours, mirrored)
+    return found
+
+
+def _may_match(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """False where mean luma or aspect alone tells two apart, which is quick to see."""
+    luma = first[:, _LUMA].astype(np.int16).reshape(-1, _FINE, _FINE)
+    other = second[:, _LUMA].astype(np.int16).reshape(-1, _FINE, _FINE)
+    straight = np.abs(luma - other).sum(axis=(1, 2))
+    mirrored = np.abs(luma - other[..., ::-1]).sum(axis=(1, 2))
+    most = _MAX_LUMA + _LUMA_PER_SPREAD * first[:, _SPREAD].max(axis=1)
     aspects = first[:, _ASPECT].astype(np.int16) - second[:, _ASPECT]
-    return (_match(ours, theirs) | _match(ours, mirrored)) & (np.abs(aspects) <= _MAX_ASPECT)
+    close = np.minimum(straight, mirrored) <= _MEAN_SHARE * most * _FINE**2
+    return close & (np.abs(aspects) <= _MAX_ASPECT)
 
 
 _Planes = tuple[np.ndarray, ...]
