@@ -152,9 +152,11 @@ def test_a_table_stands_for_the_files_that_it_names(tmp_path, files, name, write
     (tmp_path / "lists").mkdir()
     table = tmp_path / "lists" / name
     far = str(tmp_path / "far" / "away" / "a.gif")
-    write(table, [{"path": far, "caption": "a square"}, {"path": "none.gif", "caption": "gone"}])
+    rows = [{"path": far, "caption": "a square", "mood": ""}, {"path": "none.gif", "mood": "sad"}]
+    write(table, [{"caption": "", **row} for row in rows])
     items, skipped = collect_folders([table])
     assert [(str(item.path), item.captions) for item in items] == [(far, ("a square",))]
+    assert not items[0].attributes.get("mood")
     assert [row.reason for row in skipped] == ["file named by the line does not exist"]
     # Found in a folder, a table may name files of that folder only.
     write_folder(tmp_path / "lists", files)
