@@ -16,6 +16,7 @@ from benchmarks.common import Table, machine
 from benchmarks.duplicates import Duplicates
 from benchmarks.memory import Memory
 from benchmarks.percentile import TRENDS, Percentile
+from benchmarks.pile import Pile
 from benchmarks.rivals import count, our_denoiser, preset_latents, their_unet
 from benchmarks.sampling import Sampling
 from benchmarks.throughput import Throughput
@@ -30,6 +31,11 @@ def benchmark(*arguments: str) -> dict[str, Any]:
         capture_output=True, text=True, check=True, cwd=ROOT, env=environment,
     )  # fmt: skip
     return json.loads(done.stdout)
+
+
+def test_a_pile_and_an_index():
+    table = Pile(counts=(20,), entries=2000, workers=1).run()
+    assert table.values["drawn_per_second"] > 0 and len(table.rows) == 2
 
 
 def test_the_rival_is_of_equal_size():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -88,6 +89,24 @@ def test_prepare_tells_people_what_was_skipped(rdtf, tmp_path):
     ended = rdtf("data", "prepare", folder, tmp_path / "set", *SMALL, "--preset", "none")
     assert "5 clips" in ended.out
     assert "skipped 6: 4 unreadable, 1 caption line, 1 too little information" in ended.out
+
+
+def test_prepare_reads_an_archive_and_varies_captions(rdtf, refused, tmp_path):
+    folder = mixed_folder(tmp_path / "scraped")
+    pack = shutil.make_archive(str(tmp_path / "pack"), "zip", folder)
+    (tmp_path / "words.json").write_text('{"disc": ["circle"]}')
+    options = (*SMALL, "--preset", "none", "--keep-all", "--trigger", "sks", "--json")
+    more = ("--paraphrases", tmp_path / "words.json", "--duplicates", "exact")
+    ended = rdtf("data", "prepare", pack, tmp_path / "set", *options, *more)
+    assert ended.status == 0 and ended.json["num_clips"] == 6
+    clips = {clip.file: clip for clip in PreparedDataset(tmp_path / "set").clips()}
+    assert clips["pack.zip/red_disc.gif"].captions == (
+        *("sks a red disc moves", "sks red disc"),
+        *("sks a red circle moves", "sks red circle"),
+    )
+    wrong = ("data", "prepare", pack, tmp_path / "other", "--preset", "none")
+    assert "say for example 32x48" in refused(*wrong, "--sprite", "32")
+    assert "turns off" in refused(*wrong, "--keep-all", "--cut-background")
 
 
 def test_prepare_caches_for_a_preset_unless_told_not_to(rdtf, tmp_path):

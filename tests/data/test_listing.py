@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import os
+import re
 import tarfile
 import zipfile
 from collections.abc import Callable, Mapping
@@ -151,9 +152,11 @@ def test_a_table_stands_for_the_files_that_it_names(tmp_path, files, name, write
     (tmp_path / "lists").mkdir()
     table = tmp_path / "lists" / name
     far = str(tmp_path / "far" / "away" / "a.gif")
-    write(table, [{"path": far, "caption": "a square"}, {"path": "none.gif", "caption": "gone"}])
+    rows = [{"path": far, "caption": "a square", "mood": ""}, {"path": "none.gif", "mood": "sad"}]
+    write(table, [{"caption": "", **row} for row in rows])
     items, skipped = collect_folders([table])
     assert [(str(item.path), item.captions) for item in items] == [(far, ("a square",))]
+    assert not items[0].attributes.get("mood")
     assert [row.reason for row in skipped] == ["file named by the line does not exist"]
     # Found in a folder, a table may name files of that folder only.
     write_folder(tmp_path / "lists", files)
@@ -219,7 +222,7 @@ def test_bombs_are_refused_before_they_are_unpacked(tmp_path, files):
     summary = prepare(tmp_path / "in", tmp_path / "set", canvas=32, workers=0)
     assert summary.num_clips == 2 and summary.skipped == {"archive": 2}
     rows = [json.loads(line) for line in (tmp_path / "set" / "skipped.jsonl").open()]
-    assert all("more than 50 times its size" in row["reason"] for row in rows)
+    assert all(re.match(r"unpacks to \d+ bytes, more than 50 times", r["reason"]) for r in rows)
 
 
 def test_a_member_that_lies_about_its_size_is_damaged(tmp_path, files):

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from rdtf.data.pool import ordered_map
+from rdtf.data import pool
+from rdtf.data.pool import ordered_map, track
 from rdtf.errors import UserError
 
 
@@ -98,3 +99,18 @@ def test_a_script_without_a_main_guard_is_told_so(tmp_path):
 def test_negative_workers_are_refused():
     with pytest.raises(UserError, match="workers is -1"):
         list(ordered_map(square, [1], workers=-1, failed=never))
+
+
+def test_a_log_gets_a_line_now_and_then(monkeypatch, capsys):
+    monkeypatch.setattr(pool, "_LOG_SECONDS", 0.0)
+    assert list(track(range(3), "preparing", 5, done=2)) == [0, 1, 2]
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 3 and lines[0].startswith("preparing: 3 of 5, ")
+    assert lines[0].endswith(" min left")
+    monkeypatch.setattr(pool, "_LOG_SECONDS", 60.0)
+    assert list(track(range(3), "preparing", 3)) == [0, 1, 2] and not capsys.readouterr().err
+
+
+def test_a_bar_tells_the_rate(capsys):
+    assert list(track(range(3), "preparing", 3, show=True)) == [0, 1, 2]
+    assert "3/3" in (shown := capsys.readouterr().err) and "/s" in shown

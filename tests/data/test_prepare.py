@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 import tarfile
 from pathlib import Path
@@ -247,6 +248,16 @@ def test_real_stickers(real_stickers: Path, tmp_path):
     assert summary.num_clips == len(files) and not summary.skipped
     for clip in PreparedDataset(tmp_path / "out").clips():
         assert 2 <= clip.num_frames <= 16
+
+
+def test_a_damaged_tgs_is_told_in_words(tmp_path):
+    packed = bytearray(gzip.compress(json.dumps(lottie()).encode()))
+    packed[30:60] = bytes(30)
+    save_webp(tmp_path / "in" / "disc.webp", soft_disc())
+    (tmp_path / "in" / "bad.tgs").write_bytes(bytes(packed))
+    prepare(tmp_path / "in", tmp_path / "out", canvas=16, workers=0)
+    (row,) = map(json.loads, (tmp_path / "out" / "skipped.jsonl").open())
+    assert row["reason"].startswith("the .tgs is damaged (Error -3")
 
 
 def test_what_of_a_lottie_is_not_drawn_is_named(tmp_path):

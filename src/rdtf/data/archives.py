@@ -54,6 +54,8 @@ def archive_members(path: Path, unpacked: Path | None) -> tuple[Path, list[Membe
         if path.suffix.lower() in _OPENERS:
             path = _unpacked_tar(path, unpacked)
         return (path, *_tar_members(path))
+    except StickerError:
+        raise
     except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError) as error:
         raise StickerError(f"{path}: damaged archive ({error}); get it again") from error
     except (ValueError, OverflowError, NotImplementedError) as error:

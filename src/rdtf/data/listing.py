@@ -405,7 +405,7 @@ def _still_size(entry: Entry) -> tuple[int, int]:
         info = probe(entry.path)
         size, num_frames = (info.width, info.height), info.num_frames
     else:
-        with Image.open(entry.open(DEFAULT_BUDGET)) as image:
+        with Image.open(entry.open(DEFAULT_BUDGET), formats=("PNG", "WEBP", "JPEG")) as image:
             size, num_frames = image.size, getattr(image, "n_frames", 1)
     if num_frames > 1:
         raise ValueError("animated")

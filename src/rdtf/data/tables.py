@@ -71,7 +71,8 @@ def table_rows(entry: Entry) -> Iterator[tuple[int, Any]]:
             return
         with entry.open() as file, io.TextIOWrapper(file, "utf-8-sig", "replace") as lines:
             if entry.suffix == ".csv":
-                yield from enumerate(csv.DictReader(lines), start=2)
+                for number, cells in enumerate(csv.DictReader(lines), start=2):
+                    yield number, {key: cell for key, cell in cells.items() if key and cell}
                 return
             for number, line in enumerate(lines, start=1):
                 if line.strip():

@@ -7,7 +7,7 @@ scheduler that the model came with, which carries both over.
 from __future__ import annotations
 
 import inspect
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -24,7 +24,7 @@ def is_flow(scheduler: Any) -> bool:
     return by_config or "FlowMatch" in type(scheduler).__name__
 
 
-def objective_of(scheduler: Any, prediction: str, kind: str) -> Objective:
+def objective_of(scheduler: Any, prediction: Literal["x", "v", "eps"], kind: str) -> Objective:
     """The training objective of a model, read back from its scheduler.
 
     Args:

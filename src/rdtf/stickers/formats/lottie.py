@@ -210,7 +210,10 @@ def _unpack(data: bytes, name: str, budget: Budget) -> bytes:
     limit = min(budget.max_bytes, _MAX_JSON_BYTES)
     if data.startswith(b"\x1f\x8b"):
         unpacker = zlib.decompressobj(zlib.MAX_WBITS | 16)
-        data = unpacker.decompress(data, limit + 1)
+        try:
+            data = unpacker.decompress(data, limit + 1)
+        except zlib.error as error:
+            raise StickerError(f"{name}: the .tgs is damaged ({error}); get it again") from error
         if not unpacker.eof and len(data) <= limit:
             raise cut_off(name, ".tgs")
     if len(data) > limit:
