@@ -116,9 +116,8 @@ def _made(pipe: Any, still: Tensor, words: str, seed: int) -> Tensor:
 def _read(still: Tensor, words: str, seed: int) -> Tensor:
     """Flow of the frames after the still by the grammar, `[F − 1, 2, h, w]`; 0 if it has no such
     words."""
-    from rdtf.synthetic.phrases import motion_of
-
     from rdtf.sampling.moving import named_motion
+    from rdtf.synthetic.phrases import motion_of
 
     draw, generator = motion_of(words), torch.Generator().manual_seed(seed)
     if draw is None:
