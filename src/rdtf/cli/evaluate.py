@@ -54,6 +54,7 @@ class Evaluate:
 
     def run(self) -> None:
         from rdtf.cli.output import check_output, note, show
+        from rdtf.data.dataset import check_dataset
         from rdtf.sampling.checks import check_model
         from rdtf.sampling.options import SamplingOptions
 
@@ -62,6 +63,7 @@ class Evaluate:
         if self.sheet is not None:
             check_output(self.sheet, (".png",))
         self._check_memorisation()
+        check_dataset(self.data)  # before torch is loaded
         if self.model is not None:
             check_model(self.model)
         SamplingOptions(num_inference_steps=self.steps, guidance_scale=self.guidance_scale)
@@ -183,6 +185,10 @@ class Compare:
 
     def run(self) -> int:
         from rdtf.cli.output import note, show
+        from rdtf.data.dataset import check_dataset
+
+        for data in filter(None, (self.source, self.target)):
+            check_dataset(data)  # before torch is loaded
         from rdtf.research.comparison.experiment import compare
         from rdtf.research.comparison.page import write_page
         from rdtf.research.comparison.settings import budget_named

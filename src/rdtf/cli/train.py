@@ -120,6 +120,9 @@ class TrainAutoencoder:
 
     def run(self) -> None:
         from rdtf.cli.output import show
+        from rdtf.data.dataset import check_dataset
+
+        check_dataset(self.data)  # before torch is loaded
         from rdtf.training.autoencoder import AutoencoderConfig, train_autoencoder
 
         config = AutoencoderConfig(
