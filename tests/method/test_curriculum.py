@@ -9,7 +9,7 @@ import pytest
 from benchmarks.percentile import TRENDS, Simulated, simulate
 
 from rdtf.errors import ConfigError
-from rdtf.method.curriculum import NUM_NOISE_BINS, Curriculum, CurriculumConfig
+from rdtf.method.curriculum import Curriculum, CurriculumConfig
 from rdtf.method.tasks import FAMILIES, FAMILY, TASKS
 from rdtf.training.loader import LEAD_STEPS
 
