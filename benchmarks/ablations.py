@@ -39,7 +39,6 @@ BASE: dict[str, Any] = {
 }
 VARIANTS: dict[str, dict[str, Any]] = {
     "base": {},
-    "motion diffused with the pixels": {"model.motion": "joint"},
     "no motion latents": {"model.motion": "none"},
     "motion latents only": {"learn": "motion"},
     "no composer": {"model.motion": "none", "model.compose": False},

@@ -302,8 +302,13 @@ def test_a_canvas_that_does_not_fit_is_refused(training_set, tmp_path, settings)
 
 
 def test_a_config_that_cannot_be_built_does_not_claim_the_folder(training_set, tmp_path):
-    with pytest.raises(ConfigError, match="rectified flow"):
-        train(tiny_config(objective__kind="gan"), training_set, tmp_path, quiet=True)
+    with pytest.raises(ConfigError, match="flow predicts"):
+        train(
+            tiny_config(objective__prediction="eps", model__compose=False),
+            training_set,
+            tmp_path,
+            quiet=True,
+        )
     assert train(tiny_config(steps=1), training_set, tmp_path, quiet=True).step == 1
 
 

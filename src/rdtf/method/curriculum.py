@@ -24,7 +24,7 @@ from rdtf.errors import ConfigError
 from rdtf.method.tasks import FAMILIES, FAMILY, TASKS
 
 CurriculumMode = Literal["adaptive", "static", "linear", "none"]
-NUM_NOISE_BINS = 10
+_NUM_NOISE_BINS = 10
 # How fast what is smoothed forgets: the mean of a (family, noise level) per sample that falls into
 # it, the level of the loss per step.
 _BIN_DECAY = 1 - 1 / 50
@@ -75,7 +75,7 @@ class LossLevel:
     """
 
     def __init__(self) -> None:
-        bins = (len(FAMILIES), NUM_NOISE_BINS)
+        bins = (len(FAMILIES), _NUM_NOISE_BINS)
         self._sums, self._weights, self._counts = np.zeros(bins), np.zeros(bins), np.zeros(bins)
         self._sum = self._weight = 0.0
 
@@ -85,7 +85,7 @@ class LossLevel:
         """The level after one more step; None if no loss says anything, all being zero."""
         ratios = []
         for loss, noise_level, task in zip(losses, noise_levels, tasks, strict=True):
-            level = min(int(noise_level * NUM_NOISE_BINS), NUM_NOISE_BINS - 1)
+            level = min(int(noise_level * _NUM_NOISE_BINS), _NUM_NOISE_BINS - 1)
             place = FAMILIES.index(FAMILY[task]), level
             self._sums[place] = _BIN_DECAY * self._sums[place] + loss
             self._weights[place] = _BIN_DECAY * self._weights[place] + 1.0

@@ -108,14 +108,6 @@ class Batch:
     t: Tensor
 
 
-class ToLatents(Protocol):
-    """Turns stored arrays into latents: `rdtf.training.loader.PreparedStore` does."""
-
-    def to_latents(self, stored: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
-        """`[B, F, ...]` each → mean and log-variance (or None), float32 `[B, F, C, h, w]`."""
-        ...
-
-
 def pack(samples: Sequence[Sample], text_widths: Sequence[int]) -> PackedBatch:
     """Pad to the longest clip and stack."""
     frames = max(sample.num_frames for sample in samples)
@@ -153,7 +145,7 @@ def pack(samples: Sequence[Sample], text_widths: Sequence[int]) -> PackedBatch:
     )
 
 
-def unpack(packed: PackedBatch, store: ToLatents, device: torch.device) -> Batch:
+def unpack(packed: PackedBatch, store: ClipStore, device: torch.device) -> Batch:
     """The batch on `device`. Nothing here makes the host wait for the device."""
     packed = map_tensors(packed, lambda tensor: tensor.to(device, non_blocking=True))
     clean, logvar = store.to_latents(packed.stored)
@@ -239,7 +231,7 @@ def map_tensors(batch: Any, change: Callable[[Tensor], Tensor]) -> Any:
 STEPS_PER_GROUP = 32
 
 
-class ClipStore(ToLatents, Protocol):
+class ClipStore(Protocol):
     """A training set as the trainer sees it: arrays, durations and text states by index."""
 
     @property
@@ -252,6 +244,10 @@ class ClipStore(ToLatents, Protocol):
 
     def stored(self, clip: int, frames: np.ndarray, flip: bool) -> dict[str, np.ndarray]:
         """What the cache holds of the chosen frames, `[F, ...]` each."""
+        ...
+
+    def to_latents(self, stored: Mapping[str, Tensor]) -> tuple[Tensor, Tensor | None]:
+        """`[B, F, ...]` each → mean and log-variance (or None), float32 `[B, F, C, h, w]`."""
         ...
 
     def durations_ms(self, clip: int) -> np.ndarray: ...

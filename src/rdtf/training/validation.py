@@ -19,13 +19,12 @@ from rdtf.training.step import batch_errors, elements_per_sample, loss_options
 from rdtf.training.trainer import Trainer
 
 NOISE_LEVELS = (0.25, 0.5, 0.75, 0.95)
-_LENGTH_BINS = ((1, 4), (5, 8), (9, 16), (17, 10**9))
 _VEIL = np.array([90, 90, 110, 255], dtype=np.uint8)
 _SHOWN_TASKS = ("it2v", "interpolation", "post_frame_prediction")
 
 
 def validation_hook(store: PreparedStore, clips_per_task: int = 6) -> Callable[[Trainer], None]:
-    """Log the held-out loss, and the error per family and noise level, per task and per length.
+    """Log the held-out loss, and the error per family and noise level and per task.
 
     `loss` is what the run descends: of motion, if that is all it learns, with its floor, on the
     tasks that it draws. Every average is measured by it; the best one so far marks its checkpoint
@@ -68,22 +67,19 @@ def _score(trainer: Trainer, batches: Sequence[PackedBatch]) -> dict[str, Any]:
             )
         loss = weighted / elements_per_sample(batch, config.given_frame_weight).clamp(min=1)
         rows.append(torch.stack([loss, error / count.clamp(min=1), count], dim=1))
-        keys += zip(packed.info.tasks, packed.info.t, packed.info.num_frames, strict=True)
+        keys += zip(packed.info.tasks, packed.info.t, strict=True)
     losses: list[float] = []
-    by_level, by_task, by_length = defaultdict(list), defaultdict(list), defaultdict(list)
-    for (task, t, length), (loss, error, count) in zip(keys, torch.cat(rows).tolist(), strict=True):
+    by_level, by_task = defaultdict(list), defaultdict(list)
+    for (task, t), (loss, error, count) in zip(keys, torch.cat(rows).tolist(), strict=True):
         if count == 0:  # nothing that the run learns is in it: no motion between given frames
             continue
-        low, high = next(bounds for bounds in _LENGTH_BINS if length <= bounds[1])
         losses.append(loss)
         by_level[f"{FAMILY[task]}@{t}"].append(error)
         by_task[task].append(error)
-        by_length[f"{low}-{high}" if high < 10**9 else f"{low}+"].append(error)
     return {
         "loss": float(np.mean(losses)) if losses else math.nan,
         "by_level": {name: float(np.mean(x)) for name, x in by_level.items()},
         "by_task": {name: float(np.mean(x)) for name, x in by_task.items()},
-        "by_length": {name: float(np.mean(x)) for name, x in by_length.items()},
     }
 
 
