@@ -164,14 +164,16 @@ try:
 finally:
     print("heavy:", sorted({"torch", "diffusers", "transformers"} & set(sys.modules)))
 """
+    run = ("--out", str(tmp_path / "run"))
     for words in (
-        ("nano", "--help"),
-        ("nano", "--batch-size", "0"),
-        ("nano", "--data", "no/such/folder", "--out", str(tmp_path / "run")),
+        ("train", "nano", "--help"),
+        ("train", "nano", "--batch-size", "0"),
+        ("train", "nano", "--data", "no/such/folder", *run),
+        ("train-autoencoder", "--data", "no/such/folder", *run),
+        ("evaluate", "--data", "no/such/folder"),
+        ("compare", "--target", "no/such/folder", *run),
     ):
-        done = subprocess.run(
-            [sys.executable, "-c", code, "train", *words], capture_output=True, text=True
-        )
+        done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True)
         assert "heavy: []" in done.stdout, done
 
 
