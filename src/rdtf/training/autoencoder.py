@@ -184,9 +184,9 @@ def _on_white(frames: Tensor) -> Tensor:
 
 
 def _frame_rows(dataset: PreparedDataset, split: Any) -> np.ndarray:
-    offsets = dataset.frame_offsets
+    offsets = dataset.frame_offsets.tolist()
     indices = dataset.clips(split).indices.tolist()
-    rows = [np.arange(int(offsets[i]), int(offsets[i + 1])) for i in indices]
+    rows = [np.arange(offsets[index], offsets[index + 1]) for index in indices]
     return np.concatenate(rows) if rows else np.empty(0, dtype=np.int64)
 
 
