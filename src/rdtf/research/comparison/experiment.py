@@ -14,6 +14,7 @@ be added by later calls.
 
 from __future__ import annotations
 
+import functools
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -398,6 +399,7 @@ def _thin(losses: Sequence[float], batch_size: int) -> list[tuple[int, float]]:
 
 def _write(path: Path, value: Mapping[str, Any]) -> None:
     """Compact JSON: a line per entry of the top level."""
-    lines = (f"{json.dumps(key)}: {json.dumps(item)}" for key, item in value.items())
+    compact = functools.partial(json.dumps, separators=(",", ":"))
+    lines = (f"{compact(key)}: {compact(item)}" for key, item in value.items())
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
