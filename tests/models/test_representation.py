@@ -172,12 +172,12 @@ def test_public_autoencoder_must_be_rgb():
 
 @pytest.mark.parametrize("kind", ["rgba-autoencoder", "public-autoencoder"])
 def test_learned_representation_needs_its_folder(tmp_path, kind):
-    with pytest.raises(ConfigError, match=r"representation\.path=FOLDER"):
+    with pytest.raises(ConfigError, match=r"--representation\.path FOLDER"):
         rebuilt(kind, tmp_path)
 
 
 def test_unknown_representation(tmp_path):
-    with pytest.raises(ConfigError, match=r"'voxels' is unknown.*rgba-autoencoder"):
+    with pytest.raises(ConfigError, match=r"'voxels'; choose from .*rgba-autoencoder"):
         rebuilt("voxels", tmp_path)
     with pytest.raises(ConfigError, match="Linear"):
         as_representation(nn.Linear(1, 1))

@@ -156,11 +156,11 @@ class Captioner:
         import torch
         from transformers import AutoModelForImageTextToText, AutoProcessor
 
+        from rdtf.models.loading import load_pretrained
+
         try:
-            processor = AutoProcessor.from_pretrained(self.name)
-            model: Any = AutoModelForImageTextToText.from_pretrained(
-                self.name, use_safetensors=True
-            )
+            processor = load_pretrained(AutoProcessor, self.name)
+            model = load_pretrained(AutoModelForImageTextToText, self.name, use_safetensors=True)
         except (OSError, ValueError) as error:
             raise UserError(f"captioner {self.name} can't be loaded: {error}") from error
         device = "cuda" if torch.cuda.is_available() else "cpu"

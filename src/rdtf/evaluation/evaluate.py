@@ -133,8 +133,12 @@ def score_model(
         return found
     options["tasks"] = tuple(CLOSE_TASKS)
     more = evaluate(pipeline, close, untrained=fresh, **options)
+    tasks = [*found.settings["tasks"], *more.settings["tasks"]]
     return replace(
-        found, records=[*found.records, *more.records], examples=(*found.examples, *more.examples)
+        found,
+        records=[*found.records, *more.records],
+        examples=(*found.examples, *more.examples),
+        settings={**found.settings, "tasks": tasks},
     )
 
 

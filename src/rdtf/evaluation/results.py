@@ -316,7 +316,7 @@ class Evaluation:
         pairs = [
             value - values[baseline, clip]
             for (name, clip), value in values.items()
-            if name == method
+            if name == method and (baseline, clip) in values
         ]
         return summarise(pairs)
 

@@ -221,8 +221,13 @@ class Fit:
         self.bad_steps = 0  # in a row
         self.curriculum = self.plan.method.curriculum(self._stage_name, config)
         self.lookahead = CurriculumLookahead(self.curriculum, config.steps)
-        quantiles = [self.curriculum.quantile] * LEAD_STEPS
-        self.lookahead.load_state_dict({"first_step": self.step, "quantiles": quantiles})
+        self.lookahead.load_state_dict(
+            {
+                "first_step": self.step,
+                "quantiles": [self.curriculum.quantile] * LEAD_STEPS,
+                "time_shares": [0.0] * LEAD_STEPS,
+            }
+        )
         self.pending: StepResult | None = None
         self._batches: Iterator[list[PackedBatch]] | None = None
 
