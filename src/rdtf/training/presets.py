@@ -43,7 +43,7 @@ PRESETS: dict[str, TrainConfig] = {
         relative_loss_floor=0.02,
         representation=RepresentationConfig(patch=8),
         model=ModelConfig(
-            channels=(96, 192, 384),
+            channels=(64, 160, 384),
             layers_per_level=1,
             attention_head_dim=32,
             embedding_dim=512,
@@ -125,7 +125,7 @@ PRESETS: dict[str, TrainConfig] = {
 }
 SUMMARIES = {
     "nano": "6 M parameters, 64 px, up to 8 frames: a CPU is enough.",
-    "mini": "37 M parameters, 128 px, up to 16 frames: one GPU.",
+    "mini": "35 M parameters, 128 px, up to 16 frames: one GPU.",
     "base": "150 M parameters, 256 px, up to 16 frames: one GPU for days.",
     "paper": "0.92 B parameters, the paper's Table 6; needs --representation.path VAE, a public "
     "autoencoder, and --text.encoders CLIP T5.",
