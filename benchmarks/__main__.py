@@ -53,7 +53,7 @@ def main() -> None:
     if arguments:
         chosen = [tyro.extras.subcommand_cli_from_dict(known, args=arguments, prog="benchmarks")]
     else:
-        slow = (Ablations, Words, Pile, Goals)  # they need data or minutes
+        slow = (Ablations, Duplicates, Words, Pile, Goals)  # they need data or minutes
         chosen = [kind() for kind in known.values() if kind not in slow]
     where, values = machine(default_device()), {}
     if not as_json:
