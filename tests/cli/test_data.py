@@ -174,7 +174,7 @@ MISTAKES = {
     "canvas is 3 ": (*("data", "prepare", "{good}", "{new}", "--canvas", "3", "--preset", "none"),),
     "val_fraction": ("data", "prepare", "{good}", "{new}", "--val-fraction", "1"),
     "synthetic stickers is 4": ("data", "synth", "{new}", "--canvas", "4"),
-    "can't be negative": ("data", "synth", "{new}", "--count", "-1"),
+    "draw at least 1 sticker": ("data", "synth", "{new}", "--count", "0"),
     "{file} is a file": ("data", "synth", "{file}", "--count", "2", "--files", "gif"),
     "is not empty": ("data", "synth", "{full}", "--count", "2", "--files", "gif"),
     "output folder {file} can't be made": (

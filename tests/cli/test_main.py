@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from rdtf.cli.main import main
@@ -24,3 +27,12 @@ def test_a_mistyped_command_is_answered_by_the_one_that_was_meant(words, meant, 
     said = capsys.readouterr().err
     assert f"did you mean {meant}?" in said
     assert said.count("\n") == 1
+
+
+def test_a_reader_that_leaves_early_is_no_mistake():
+    """`rdtf train nano --help | head -1`."""
+    command = [sys.executable, "-m", "rdtf.cli.main", "train", "nano", "--help"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as program:
+        assert program.stdout is not None and program.stderr is not None
+        program.stdout.close()
+        assert program.stderr.read() == b""

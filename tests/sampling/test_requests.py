@@ -185,7 +185,7 @@ def test_prediction_adds_at_the_ends(durations_ms, extra):
 
 @pytest.mark.parametrize("ask", [{}, {"after": -1}, {"after": 2, "before": -1}])
 def test_impossible_predictions(ask):
-    with pytest.raises(UserError, match="after=N or before=N"):
+    with pytest.raises(UserError, match="after the clip or before it: at least 1"):
         predict_request(clip([10, 10]), **ask)
 
 

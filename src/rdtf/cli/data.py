@@ -41,8 +41,11 @@ class Synth:
 
     def run(self) -> None:
         from rdtf.cli.output import show
+        from rdtf.errors import UserError
         from rdtf.synthetic.characters import SyntheticStickers
 
+        if self.count < 1:
+            raise UserError(f"--count is {self.count}; draw at least 1 sticker")
         stickers = SyntheticStickers(self.seed, self.count, self.canvas, self.max_frames)
         if self.files != "none":
             from rdtf.data.animated import write_sticker_files

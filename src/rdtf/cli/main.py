@@ -7,6 +7,7 @@ Status 0: done. 2: the user's mistake, told in one line. 1: our mistake, with a 
 from __future__ import annotations
 
 import difflib
+import os
 import sys
 from dataclasses import make_dataclass
 from importlib.metadata import version
@@ -125,6 +126,9 @@ def main(arguments: list[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("rdtf: interrupted", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:  # whoever read, such as `head`, has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
 
 
 if __name__ == "__main__":

@@ -171,7 +171,7 @@ def predict_request(sticker: Sticker, after: int = 0, before: int = 0) -> ClipRe
     """`after` new frames behind the clip, `before` in front of it, at its median duration."""
     after, before = whole("after", after), whole("before", before)
     if after < 0 or before < 0 or after + before == 0:
-        raise UserError("say how many frames to predict: after=N or before=N, N at least 1")
+        raise UserError("say how many frames to predict, after the clip or before it: at least 1")
     median = int(np.median(sticker.durations_ms))
     durations = [median] * before + sticker.durations_ms.tolist() + [median] * after
     positions = range(before, before + sticker.num_frames)
