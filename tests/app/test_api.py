@@ -123,18 +123,24 @@ def test_deleting_a_long_prediction_ends_it_between_its_windows(make_core, clien
         ({"input_reference": "file:///etc/passwd"}, "input_reference"),
         ({"input_reference": {}}, "input_reference"),
         ({"input_reference": ["data:image/png;base64,AAAA"] * 65}, "input_reference"),
-        ({"input_reference": {"video_id": "../../etc"}}, "id"),
+        ({"input_reference": {"video_id": "../../etc"}}, "video_id"),
         ({"input_reference": "data:text/html;base64,PGh0bWw+"}, "input_reference"),
     ],
 )
 def test_what_is_wrong_is_said_in_one_line(core, client, body, param):
     answer = client.post("/v1/videos", json=body)
     error = answer.json()["error"]
-    assert answer.status_code == (404 if param == "id" else 400), answer.text
+    assert answer.status_code == (404 if param == "video_id" else 400), answer.text
     assert (error["param"], error["type"]) == (param, "invalid_request_error")
     assert len(error["message"]) < 400
     assert "\n" not in error["message"]
     assert core.queue.num_kept == 0
+
+
+@pytest.mark.parametrize(("body", "words"), [(b"[1]", "a JSON object"), (b"{bad", "no valid JSON")])
+def test_a_body_that_is_no_object_is_told_as_what_it_is(client, body, words):
+    answer = client.post("/v1/videos", content=body, headers={"content-type": "application/json"})
+    assert answer.status_code == 400 and words in answer.json()["error"]["message"]
 
 
 def test_a_clip_with_nothing_to_make_is_refused(client):

@@ -158,7 +158,9 @@ def _add_error_handlers(app: FastAPI) -> None:
 def _as_service_error(first: dict[str, Any]) -> ServiceError:
     """What pydantic found, as one line about one field."""
     if first["type"] == "model_attributes_type":
-        return ServiceError("send application/json or multipart/form-data")
+        return ServiceError("the body must be a JSON object, or a form (multipart/form-data)")
+    if first["type"] == "json_invalid":
+        return ServiceError(f"the body is no valid JSON: {first['ctx']['error']}"[:300])
     where = next((part[:40] for part in first["loc"][1:2] if isinstance(part, str)), None)
     words = str(first["ctx"]["error"]) if first["type"] == "value_error" else first["msg"]
     return ServiceError(f"{where}: {words}"[:300] if where else words[:300], param=where)

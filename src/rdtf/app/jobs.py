@@ -159,7 +159,7 @@ class JobQueue:
         with self._changed:
             job = self._jobs.get(job_id)
             if job is None or job.owner != owner or self._is_expired(job):
-                raise NotFoundError("there is no such video; it may have expired", param="id")
+                raise NotFoundError("there is no such video; it may have expired", param="video_id")
             return job
 
     def list(self, owner: str = "") -> list[Job]:
