@@ -20,6 +20,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
+from importlib import import_module
 from itertools import islice
 from typing import Any, Literal, TypeVar
 
@@ -328,7 +329,8 @@ def _ray_map(
 
 def _start_ray() -> Any:
     try:
-        import ray
+        # By name: the types are checked without the extra `scale` too.
+        ray: Any = import_module("ray")
     except ImportError as error:
         raise UserError("engine ray needs Ray: pip install 'rdtf[scale]'") from error
     if not ray.is_initialized():
