@@ -11,10 +11,12 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from functools import cache
+from math import prod
 from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors import safe_open
 
 from rdtf.training.config import override
 from rdtf.training.cost import training_flops
@@ -256,3 +258,17 @@ def test_the_architecture_page_shows_the_layers_that_are_checked():
     found = [[word for word in row if word] for row in shown if any(row)]
     for layer, row in zip(expected, found, strict=True):
         assert row[: len(layer)] == layer
+
+
+def test_size_of_the_model_that_ships():
+    weights = ROOT / "src" / "rdtf" / "weights"
+    megabytes = sum(file.stat().st_size for file in weights.rglob("*") if file.is_file()) / 1e6
+    parameters = 0
+    for file in weights.rglob("compact.safetensors"):
+        with safe_open(file, "pt") as stored:
+            shapes = {key: stored.get_slice(key).get_shape() for key in stored.keys()}  # noqa: SIM118
+        parameters += sum(prod(shape) for key, shape in shapes.items() if not key.endswith("scale"))
+    said = re.search(r"(\d+) M parameters in (\d+) MB", (ROOT / "README.md").read_text("utf-8"))
+    assert said is not None and said[1] == f"{parameters / 1e6:.0f}"
+    card = re.search(r"`src/rdtf/weights`, (\d+) MB", (ROOT / "docs/model.md").read_text("utf-8"))
+    assert card is not None and said[2] == card[1] == f"{megabytes:.0f}"
