@@ -450,7 +450,7 @@ MISTAKES = {
     "ascending and distinct": lambda pipe: pipe.fill(clip(), [2, 1], **FAST),
     "at least one index": lambda pipe: pipe.fill(clip(), [], **FAST),
     "how many frames to predict": lambda pipe: pipe.predict(clip(), **FAST),
-    "N at least 1": lambda pipe: pipe.predict(clip(), after=-1, **FAST),
+    "at least 1": lambda pipe: pipe.predict(clip(), after=-1, **FAST),
     "output size": lambda pipe: pipe.fill(clip(), [0], output_size="huge", **FAST),
 }
 
