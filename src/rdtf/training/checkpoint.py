@@ -357,9 +357,8 @@ def _describe(file: Path) -> dict[str, Any]:
 # ----------------------------------------------------------------------- weights ↔ modules
 
 
-def load_weights(model: torch.nn.Module, weights: Mapping[str, Tensor], what: str) -> None:
-    """Copy `weights` into `model`; another architecture is a `CheckpointError`."""
-    own = dict(model.named_parameters()) | dict(model.named_buffers())
+def load_weights(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], what: str) -> None:
+    """Copy `weights` into the tensors `own`; those of another model are a `CheckpointError`."""
     shapes = {name: tensor.shape for name, tensor in own.items()}
     for name in sorted({*own, *weights}):
         if name not in weights or weights[name].shape != shapes.get(name):
