@@ -5,13 +5,13 @@
 
 from __future__ import annotations
 
-import dataclasses
+
 import statistics
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
 
 from benchmarks.common import Table, say
 from rdtf.data.prepare import prepare
@@ -20,9 +20,9 @@ from rdtf.synthetic.characters import SyntheticStickers
 from rdtf.training.config import TrainConfig
 from rdtf.training.device import default_device
 from rdtf.training.distributed import Ranks
-from rdtf.training.loader import CurriculumLookahead, PreparedStore, StepLoader, open_stores
+from rdtf.training.loader import CurriculumLookahead, PreparedStore, load_ahead, open_stores
 from rdtf.training.presets import preset
-from rdtf.training.trainer import Trainer
+from rdtf.training.train import denoiser_trainer
 
 
 @dataclass(frozen=True)
@@ -72,24 +72,20 @@ class Loading:
 
     def _eaten(self, config: TrainConfig, store: PreparedStore) -> tuple[float, float]:
         """Clips per second of training (batches ready), and the share of padding over all steps."""
-        engine = dataclasses.replace(config.engine, track="none")
-        with tempfile.TemporaryDirectory() as run:
-            trainer = Trainer(
-                dataclasses.replace(config, engine=engine), store, Path(run),
-                ranks=Ranks(device=default_device()), quiet=True,
-            )  # fmt: skip
-            slots = frames = 0
-            for step in range(self.steps):
-                for positions in trainer.batches.deal(step):
-                    lengths = [trainer.batches.length(p) for p in positions]
-                    slots, frames = slots + max(lengths) * len(lengths), frames + sum(lengths)
-            seconds = []
-            for _ in range(self.train_steps + 1):
-                weights = trainer.lookahead.task_weights(trainer.step)
-                packed = trainer.batches.step_batches(trainer.step, weights)
-                started = time.perf_counter()
-                trainer.train_one_step(packed).fetch()
-                seconds.append(time.perf_counter() - started)
+        trainer = denoiser_trainer(config, store, None, ranks=Ranks(device=default_device()))
+        batches = trainer.trainable.batches
+        slots = frames = 0
+        for step in range(self.steps):
+            for positions in batches.deal(step):
+                lengths = [batches.length(p) for p in positions]
+                slots, frames = slots + max(lengths) * len(lengths), frames + sum(lengths)
+        seconds = []
+        for _ in range(self.train_steps + 1):
+            weights = trainer.trainable.lookahead.task_weights(trainer.step)
+            packed = batches.step_batches(trainer.step, weights)
+            started = time.perf_counter()
+            trainer.train_one_step(packed).fetch()
+            seconds.append(time.perf_counter() - started)
         return config.batch_size / statistics.median(seconds[1:]), 1 - frames / slots
 
     def _loaded(self, config: TrainConfig, store: PreparedStore, workers: int) -> float:
@@ -98,12 +94,10 @@ class Loading:
 
         foresight = CurriculumLookahead(Curriculum(config.curriculum), config.steps)
         builder = BatchBuilder(store, config, build_objective(config.objective))
-        loader: Any = iter(
-            StepLoader(
-                builder, foresight, 0, self.steps, rank=0, world_size=1, num_workers=workers,
-                pin_memory=False,
-            )
-        )  # fmt: skip
+        requests = ((step, foresight.task_weights(step)) for step in range(self.steps))
+        loader = load_ahead(
+            lambda request: builder.step_batches(*request), requests, num_workers=workers
+        )
         next(loader)  # starts the workers
         foresight.step_done()
         started = time.perf_counter()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from rdtf.research.adapters import ADAPTERS, AdaptedUNet
 from rdtf.sampling.sampling import sample
 from rdtf.training.batches import Batch, BatchBuilder, pack, unpack
 from rdtf.training.config import ModelConfig, OptimizerConfig, TrainConfig
+from rdtf.training.denoising import Denoising
 from rdtf.training.distributed import Ranks
 from rdtf.training.optimizer import Optimizer
 from rdtf.training.presets import build_scheduler
@@ -80,16 +82,16 @@ class Driver:
 
     def __init__(self, adapter: AdaptedUNet, config: TrainConfig) -> None:
         self.adapter, self.config = adapter, config
-        self.optimizer = Optimizer(adapter, OptimizerConfig(learning_rate=1e-3))
+        named = dict(adapter.named_parameters())
+        self.optimizer = Optimizer(named, OptimizerConfig(learning_rate=1e-3))
 
     def step(self, batches: list[Batch]) -> Any:
+        objective: Any = SimpleNamespace(objective=build_objective(self.config.objective))
         result = train_step(
-            self.adapter,
-            build_objective(self.config.objective),
+            Denoising(self.adapter, objective, self.config),
             self.optimizer,
             batches,
             max_grad_norm=1.0,
-            given_frame_weight=0.0,
             autocast=contextlib.nullcontext(),
             ranks=Ranks(),
         )

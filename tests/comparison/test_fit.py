@@ -26,15 +26,14 @@ class StopAt(Watch):
         super().__init__(StopSignals())
         self.left = step
 
-    def check(self) -> None:
-        if self.left == 0:
-            raise Stopped("interrupted")
+    def reason(self) -> str:
         self.left -= 1
+        return "interrupted" if self.left < 0 else ""
 
 
 def state(fit: Fit) -> dict[str, torch.Tensor]:
     own = {name: p.detach().clone() for name, p in fit.network.own_parameters().items()}
-    moments = fit.training.optimizer.state_tensors(Ranks())
+    moments = fit.trainer.optimizer.state_tensors(Ranks())
     return own | {name: value.clone() for name, value in moments.items()}
 
 
@@ -96,14 +95,14 @@ def test_stopping_changes_nothing(experiment, watch, tmp_path, name):
 def test_the_rate_is_constant_and_falls_to_zero_in_the_branch(experiment, watch, tmp_path):
     fit = make_fit(experiment, METHODS["dfgn"], tmp_path)
     fit.run(experiment.unit / 2, watch)
-    rate = fit.training.optimizer.learning_rate
+    rate = fit.trainer.optimizer.learning_rate
     assert rate == METHODS["dfgn"].learning_rate
     fit.decay = fit.spent, 2 * fit.spent
     start, rates = fit.spent, []
     while fit.spent < 2 * start:
         expected = rate * (2 * start - fit.spent) / start
         fit.run(fit.spent + 1, watch)
-        rates.append(fit.training.optimizer.learning_rate)
+        rates.append(fit.trainer.optimizer.learning_rate)
         assert rates[-1] == pytest.approx(expected)
     assert rates == sorted(rates, reverse=True) and 0 < rates[-1] < rate
 
@@ -133,7 +132,7 @@ def test_a_run_that_diverges_is_told(experiment, watch, tmp_path):
     fit = make_fit(experiment, METHODS["dfgn"], tmp_path)
     with torch.no_grad():
         next(iter(fit.network.parameters())).fill_(float("nan"))
-    with pytest.raises(UserError, match="dfgn diverged at step"):
+    with pytest.raises(UserError, match="dfgn diverged: "):
         fit.run(100 * experiment.unit, watch)
 
 

@@ -3,6 +3,8 @@ from __future__ import annotations
 import contextlib
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,8 +18,10 @@ from rdtf.method.loss import frame_weights, masked_error_sum
 from rdtf.method.objective import ObjectiveConfig, build_objective
 from rdtf.method.tasks import TASKS, draw_task
 from rdtf.training.batches import Batch, Sample, pack, unpack
+from rdtf.training.config import TrainConfig
+from rdtf.training.denoising import Denoising, batch_errors, elements_per_sample
 from rdtf.training.distributed import Ranks
-from rdtf.training.step import Measured, batch_errors, element_count, train_step
+from rdtf.training.step import Measured, train_step
 
 OBJECTIVES = [
     ObjectiveConfig(),
@@ -177,11 +181,10 @@ def test_clips_weigh_by_their_hidden_frames():
     """Two frames of one clip and seven of another: nine frames, given ones not counted."""
     long, short = sample(7, 1, "t2v"), sample(2, 2, "t2v")
     elements = 16 * 4 * 4
-    assert element_count([collate([long, short])], 0.0) == 9 * elements
-    assert element_count([collate([long]), collate([short])], 0.0) == 9 * elements
+    assert elements_per_sample(collate([long, short]), 0.0).sum() == 9 * elements
     still_given = sample(2, 3, "i2v")
-    assert element_count([collate([still_given])], 0.0) == elements
-    assert element_count([collate([still_given])], 0.5) == 1.5 * elements
+    assert elements_per_sample(collate([still_given]), 0.0).sum() == elements
+    assert elements_per_sample(collate([still_given]), 0.5).sum() == 1.5 * elements
 
 
 def test_given_frames_cost_nothing_by_default(network):
@@ -219,13 +222,13 @@ class Descent:
 def stepped(batches: list[Batch]) -> tuple[list[torch.Tensor], Measured]:
     """Weights after one step of plain gradient descent, and what the step measured."""
     network = tiny_dfgn().train()
+    objective: Any = SimpleNamespace(objective=build_objective(ObjectiveConfig()))
+    optimizer: Any = Descent(network)
     result = train_step(
-        network,
-        build_objective(ObjectiveConfig()),
-        Descent(network),
+        Denoising(network, objective, TrainConfig()),
+        optimizer,
         batches,
         max_grad_norm=1e9,
-        given_frame_weight=0.0,
         autocast=contextlib.nullcontext(),
         ranks=Ranks(),
     )

@@ -16,6 +16,7 @@ from rdtf.data.dataset import PreparedDataset
 from rdtf.errors import CheckpointError, ConfigError, DataError, UserError
 from rdtf.models.representation import LearnedLatents, RGBAAutoencoder
 from rdtf.training.autoencoder import AutoencoderConfig, train_autoencoder
+from rdtf.training.checkpoint import load_latest
 from rdtf.training.run import load_pipeline
 from rdtf.training.train import train
 
@@ -56,8 +57,10 @@ def test_the_folder_is_what_the_class_reads(training_set, trained):
 
 
 def tensors(folder: Path) -> dict[str, torch.Tensor]:
-    names = ("diffusion_pytorch_model.safetensors", "training/optimizer.safetensors")
-    return {f"{name}/{key}": t for name in names for key, t in load_file(folder / name).items()}
+    checkpoint = load_latest(folder / "training")
+    assert checkpoint is not None
+    weights = load_file(folder / "diffusion_pytorch_model.safetensors")
+    return weights | {f"moment {key}": t for key, t in checkpoint.load("optimizer").items()}
 
 
 def test_stopped_and_resumed_is_the_same_bit_for_bit(training_set, tmp_path):
@@ -101,7 +104,8 @@ def test_other_settings_are_refused(training_set, trained, change):
 def test_a_damaged_one_is_named(training_set, tmp_path):
     out = tmp_path / "ae"
     train_autoencoder(replace(TINY, steps=1), training_set, out, quiet=True)
-    (out / "training" / "optimizer.safetensors").write_bytes(b"{")
+    (file,) = (out / "training").glob("checkpoints/*/optimizer.safetensors")
+    file.write_bytes(b"{")
     with pytest.raises(CheckpointError, match=f"autoencoder {out} is damaged"):
         train_autoencoder(replace(TINY, steps=1), training_set, out, quiet=True)
     (out / "training.json").write_text("[]")

@@ -28,6 +28,7 @@ from rdtf.training.bundled import (
     fill_flows,
     train_on_bundle,
 )
+from rdtf.training.checkpoint import checkpoint_folders, load_latest
 from rdtf.training.parts import WEIGHTS_FILE, join_parts
 
 from .resident_parts import flow_table, small_store
@@ -61,7 +62,9 @@ def test_weights_come_home_in_parts(kind, runs, tmp_path):
     own = {"_name_or_path"}
     configs = [{k: v for k, v in n.config.items() if k not in own} for n in (network, component)]
     assert configs[0] == configs[1]
-    average = load_file(run / "average.safetensors")
+    checkpoint = load_latest(run)
+    assert checkpoint is not None
+    average = checkpoint.load("ema-0")
     exact, half = component.state_dict(), network.state_dict()
     assert exact.keys() == half.keys() >= average.keys()
     assert all(torch.equal(exact[name], value) for name, value in average.items())
@@ -91,16 +94,14 @@ def test_a_run_goes_on_from_its_folder(summary, runs, tmp_path, capsys):
     out = tmp_path / "run"
     plan = ["motion", str(summary.path), "--out", str(out), *SMALL]
     assert main([*plan, "--steps", "2", "--slice", "0"]) == 0
-    assert json.loads((out / "state.json").read_text())["step"] == 0
+    assert checkpoint_folders(out)[-1].name == "step-00000000"
     same = ["motion", str(summary.path), "--out", str(out), "--device", "cpu"]
     assert main(same) == 0  # what the run was begun with need not be said again
-    whole = load_file(runs["motion"] / "average.safetensors")
-    sliced = load_file(out / "average.safetensors")
+    whole = load_file(runs["motion"] / "component" / WEIGHTS_FILE)
+    sliced = load_file(out / "component" / WEIGHTS_FILE)
     assert all(torch.equal(whole[name], sliced[name]) for name in whole)
-    before = (out / "log.txt").read_text()
-    assert main(same) == 0 and "done at step 2" in (out / "log.txt").read_text()[len(before) :]
-
     capsys.readouterr()
+    assert main(same) == 0 and "finished at step 2" in capsys.readouterr().err
     assert main([*same, "--channels", "32,64"]) == 2
     assert main(["drawing", *same[1:]]) == 2
     errors = capsys.readouterr().err
@@ -124,7 +125,7 @@ def test_a_signal_saves_and_ends_the_run(summary, tmp_path):
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, alarm)
     assert result.reason == "interrupted"
-    assert json.loads((tmp_path / "state.json").read_text())["step"] == result.step
+    assert checkpoint_folders(tmp_path)[-1].name == f"step-{result.step:08d}"
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def small_model() -> nn.Module:
 def trained_model(steps: int = 3) -> tuple[nn.Module, Optimizer]:
     torch.manual_seed(0)
     model = small_model()
-    optimizer = Optimizer(model, OptimizerConfig(learning_rate=1e-2))
+    optimizer = Optimizer(dict(model.named_parameters()), OptimizerConfig(learning_rate=1e-2))
     take_steps(model, optimizer, range(steps))
     return model, optimizer
 
@@ -130,8 +130,8 @@ def test_training_goes_on_exactly(intact):
     loaded = opened(intact)
     torch.manual_seed(99)
     other = small_model()
-    other_optimizer = Optimizer(other, OptimizerConfig(learning_rate=1e-2))
-    load_weights(other, loaded.load("model"), "checkpoint")
+    other_optimizer = Optimizer(dict(other.named_parameters()), OptimizerConfig(learning_rate=1e-2))
+    load_weights(other.state_dict(), loaded.load("model"), "checkpoint")
     other_optimizer.load_state_tensors(loaded.load("optimizer"))
     take_steps(model, optimizer, range(3, 6))
     take_steps(other, other_optimizer, range(3, 6))
@@ -404,5 +404,5 @@ def test_saving_again_over_a_damaged_one_mends_it(tmp_path):
 def test_weights_of_another_model_are_refused_and_change_nothing(intact, other):
     before = {name: value.clone() for name, value in other.state_dict().items()}
     with pytest.raises(CheckpointError, match="of another model"):
-        load_weights(other, opened(intact).load("model"), "checkpoint of RUN")
+        load_weights(other.state_dict(), opened(intact).load("model"), "checkpoint of RUN")
     assert all(torch.equal(value, before[name]) for name, value in other.state_dict().items())

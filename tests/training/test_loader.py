@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from rdtf.training.loader import (
     LEAD_STEPS,
     MAX_WORKERS,
     CurriculumLookahead,
-    StepLoader,
+    load_ahead,
     open_stores,
     resolve_workers,
 )
@@ -27,6 +27,13 @@ from rdtf.training.loader import (
 from .stores import MemoryStore
 
 STEPS = 24
+
+
+def loaded(
+    builder: BatchBuilder, foresight: CurriculumLookahead, steps: range, num_workers: int
+) -> Iterator[list[PackedBatch]]:
+    requests = ((step, foresight.task_weights(step)) for step in steps)
+    return load_ahead(lambda it: builder.step_batches(*it), requests, num_workers=num_workers)
 
 
 def feed(curriculum: Curriculum, step: int) -> None:
@@ -49,10 +56,7 @@ def consume(
     builder = BatchBuilder(
         MemoryStore((1, 6, 2, 4, 1, 3, 5, 2, 8, 4)), config, build_objective(config.objective)
     )
-    loader = StepLoader(
-        builder, foresight, first, STEPS, rank=0, world_size=1, num_workers=num_workers,
-        pin_memory=False,
-    )  # fmt: skip
+    loader = loaded(builder, foresight, range(first, STEPS), num_workers)
     seen = []
     for step, batches in enumerate(loader, first):
         seen.append(batches)
@@ -95,11 +99,8 @@ def test_an_error_in_a_worker_reaches_the_trainer(training_set):
     store.clips = store.clips[:0]
     builder = BatchBuilder(store, config, build_objective(config.objective))
     foresight = CurriculumLookahead(Curriculum(config.curriculum), 5)
-    loader = StepLoader(
-        builder, foresight, 0, 5, rank=0, world_size=1, num_workers=2, pin_memory=False
-    )
     with pytest.raises(IndexError):
-        next(iter(loader))
+        next(loaded(builder, foresight, range(5), 2))
 
 
 def test_workers_by_device():

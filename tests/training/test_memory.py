@@ -167,11 +167,11 @@ import tempfile
 from pathlib import Path
 from fixtures_runs import tiny_config
 from rdtf.errors import UserError
-from rdtf.training.trainer import Trainer
+from rdtf.training.train import denoiser_trainer
 from training.stores import MemoryStore
 
 store = MemoryStore([4] * 96)
-trainer = Trainer(tiny_config(batch_size=96), store, Path(tempfile.mkdtemp()), quiet=True)
+trainer = denoiser_trainer(tiny_config(batch_size=96), store, Path(tempfile.mkdtemp()), quiet=True)
 for megabytes in (40, 80, 120, 160, 240):
     if os.fork() == 0:
         leave(megabytes)

@@ -18,7 +18,7 @@ from rdtf.training.checkpoint import load_latest
 from rdtf.training.distributed import Ranks
 from rdtf.training.logging import read_metrics
 from rdtf.training.run import save_config
-from rdtf.training.train import train
+from rdtf.training.train import denoiser_trainer, train
 from rdtf.training.trainer import NonFiniteLossError, Trainer
 
 from .stores import MemoryStore
@@ -34,7 +34,7 @@ def trainer_of_a_spoiled_set(run: Path, **settings: object) -> Trainer:
     run.mkdir(parents=True, exist_ok=True)
     save_config(run, config, "")
     store = MemoryStore((2, 4, 3, 4, 2, 3), salted=(BAD_CLIP,), salt=math.nan)
-    return Trainer(config, store, run, quiet=True)
+    return denoiser_trainer(config, store, run, quiet=True)
 
 
 def parts(trainer: Trainer) -> dict[str, torch.Tensor]:
@@ -45,11 +45,11 @@ def parts(trainer: Trainer) -> dict[str, torch.Tensor]:
 
 
 def first_bad_step(trainer: Trainer) -> int:
-    clips = [trainer.batches.order[p] for p in range(120)]
+    clips = [trainer.trainable.batches.order[p] for p in range(120)]
     return next(
         step
         for step in range(30)
-        if any(clips[p] == BAD_CLIP for p in trainer.batches.positions(step))
+        if any(clips[p] == BAD_CLIP for p in trainer.trainable.batches.positions(step))
     )
 
 
@@ -58,13 +58,13 @@ def test_the_run_stops_before_the_weights_are_spoiled(tmp_path):
     bad = first_bad_step(trainer)
     for _ in range(bad):
         trainer.train_one_step()
-    curriculum = trainer.curriculum.state_dict()
+    curriculum = trainer.trainable.curriculum.state_dict()
     with pytest.raises(NonFiniteLossError, match=rf"at step {bad} on clips {BAD_CLIP};") as caught:
         trainer.train()
     assert "\n" not in str(caught.value) and "skip_nonfinite" in str(caught.value)
     assert all(torch.isfinite(value).all() for value in parts(trainer).values())
     assert load_latest(tmp_path / "run") is None
-    assert trainer.curriculum.state_dict() == curriculum or bad > 0
+    assert trainer.trainable.curriculum.state_dict() == curriculum or bad > 0
 
 
 def test_steps_are_skipped_if_allowed(tmp_path, capsys):
@@ -80,8 +80,7 @@ def test_steps_are_skipped_if_allowed(tmp_path, capsys):
 
 def test_too_many_in_a_row_stop_the_run_all_the_same(tmp_path):
     trainer = trainer_of_a_spoiled_set(tmp_path / "run", skip_nonfinite=2)
-    trainer.store = MemoryStore([4] * 6, salted=range(6), salt=math.nan)
-    trainer.batches.store = trainer.store
+    trainer.trainable.batches.store = MemoryStore([4] * 6, salted=range(6), salt=math.nan)
     with pytest.raises(NonFiniteLossError, match="at step 2 "):
         trainer.train()
 

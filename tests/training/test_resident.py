@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -7,11 +8,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import save_file
 
 from rdtf.models.motion_latents import LATENT_DIM
-from rdtf.training.resident import ResidentRun, RunConfig
+from rdtf.training.checkpoint import load_latest
+from rdtf.training.config import EngineConfig, OptimizerConfig
 from rdtf.training.trainables import FlowConfig, TextFeed
+from rdtf.training.trainer import Trainer
 
 from .resident_parts import flow_table, motion_drawer, small_store, text_feed
 from .resident_parts import train_drawing as make_drawing
@@ -96,7 +99,6 @@ def test_a_table_of_stills_is_empty():
 def test_the_loss_counts_hidden_frames_only(text):
     trainable = make_motion(STORE, text, grammar_share=0.0)
     drawn, tokens = trainable.draw(0, 0.5)
-    assert trainable.assembler is not None
     batch = trainable.assembler(drawn)
     states, mask = text.states(tokens, torch.device("cpu"))
     sigma = torch.full((len(batch.clean),), 0.7)
@@ -122,7 +124,6 @@ def test_the_loss_counts_hidden_frames_only(text):
 def test_a_batch_where_nothing_is_hidden_has_no_error(text):
     trainable = make_motion(STORE, text, grammar_share=0.0)
     drawn, tokens = trainable.draw(0, 0.5)
-    assert trainable.assembler is not None
     batch = trainable.assembler(drawn)
     batch = replace(batch, given=batch.valid)
     states, mask = text.states(tokens, torch.device("cpu"))
@@ -134,33 +135,77 @@ def test_a_batch_where_nothing_is_hidden_has_no_error(text):
 # ---------------------------------------------------------------------------------- resuming
 
 
-def run_of(kind: str, text: TextFeed, folder: Path, workers: int = 0) -> ResidentRun:
-    config = RunConfig(
-        steps=6, warmup_steps=2, learning_rate=2e-3, workers=workers, log_seconds=0.0
+def run_of(kind: str, text: TextFeed, folder: Path, workers: int = 0, steps: int = 6) -> Trainer:
+    trainable = MAKERS[kind](STORE, text)
+    trainable.lengths = (steps,)
+    trainable.optimizer = OptimizerConfig(learning_rate=2e-3, warmup_steps=2, ema_decays=(0.999,))
+    trainable.engine = EngineConfig(
+        num_workers=workers, precision="fp32", save_every=0, log_every=1, track="none"
     )
-    return ResidentRun(MAKERS[kind](STORE, text), config, folder, torch.device("cpu"))
+    return Trainer(trainable, folder, quiet=True)
+
+
+def stop_at(trainer: Trainer, step: int) -> str:
+    return trainer.train(stop=lambda: "stopped" if trainer.step == step else "").reason
+
+
+def saved(folder: Path) -> dict[str, torch.Tensor]:
+    checkpoint = load_latest(folder)
+    assert checkpoint is not None
+    return {f"{stem} {k}": t for stem in checkpoint.stems for k, t in checkpoint.load(stem).items()}
+
+
+def assert_same_files(first: Path, second: Path) -> None:
+    whole, halves = saved(first), saved(second)
+    assert whole.keys() == halves.keys()
+    assert all(torch.equal(whole[key], halves[key]) for key in whole)
 
 
 @pytest.mark.parametrize(("kind", "workers"), [("motion", 0), ("prediction", 0), ("drawing", 1)])
 def test_three_and_three_steps_are_six_bit_for_bit(kind, workers, text, tmp_path):
-    assert run_of(kind, text, tmp_path / "whole").train(log=lambda line: None)
-
-    first = run_of(kind, text, tmp_path / "halves", workers)
-    assert not first.train(log=lambda line: None, stop=lambda: first.step == 3)
-    assert first.step == 3
+    assert run_of(kind, text, tmp_path / "whole").train().reason == "finished"
+    assert stop_at(run_of(kind, text, tmp_path / "halves", workers), 3) == "stopped"
     second = run_of(kind, text, tmp_path / "halves", workers)
-    assert second.step == 3
-    assert second.train(log=lambda line: None)
+    assert second.step == 3 and second.train().reason == "finished"
+    assert_same_files(tmp_path / "whole", tmp_path / "halves")
+    fresh = run_of(kind, text, tmp_path / "fresh").trainable.tensors()
+    trained = saved(tmp_path / "halves")
+    assert any(not torch.equal(trained[f"model {name}"], fresh[name]) for name in fresh)
 
-    for name in ("model", "average", "optimizer"):
-        whole = load_file(tmp_path / "whole" / f"{name}.safetensors")
-        halves = load_file(tmp_path / "halves" / f"{name}.safetensors")
-        assert whole.keys() == halves.keys()
-        assert all(torch.equal(whole[key], halves[key]) for key in whole)
-    fresh = run_of(kind, text, tmp_path / "fresh")
-    trained = load_file(tmp_path / "halves" / "model.safetensors")
-    own = dict(zip(fresh.names, fresh.parameters, strict=True))
-    assert any(not torch.equal(trained[name], own[name]) for name in own)
+
+def test_a_run_folder_of_before_goes_on(text, tmp_path):
+    """Three files of tensors and a state.json, without folders of steps."""
+    run_of("motion", text, tmp_path / "whole").train()
+    stop_at(run_of("motion", text, tmp_path / "new"), 3)
+    checkpoint, old = load_latest(tmp_path / "new"), tmp_path / "old"
+    assert checkpoint is not None
+    old.mkdir()
+    slots = {"exp_avg": "first", "exp_avg_sq": "second"}
+    moments = {
+        f"{name}/{slots[slot]}": value
+        for name, slot, value in (
+            (*key.rsplit(":", 1), value) for key, value in checkpoint.load("optimizer").items()
+        )
+        if slot in slots
+    }
+    save_file(moments, old / "optimizer.safetensors")
+    save_file(checkpoint.load("model"), old / "model.safetensors")
+    save_file(checkpoint.load("ema-0"), old / "average.safetensors")
+    about = {"step": 3, "spent_seconds": checkpoint.state["seconds"], "config": {}}
+    (old / "state.json").write_text(json.dumps(about))
+    assert run_of("motion", text, old).train().step == 6
+    assert_same_files(old, tmp_path / "whole")
+
+
+def test_training_through_a_copy_in_bf16_moves_the_network(text, tmp_path):
+    run = run_of("motion", text, tmp_path / "half")
+    run.trainable.compute_in_bf16()
+    before = {name: value.clone() for name, value in run.trainable.tensors().items()}
+    assert run.train().reason == "finished"
+    after = run.trainable.tensors()
+    assert all(value.dtype == torch.float32 and value.isfinite().all() for value in after.values())
+    assert sum(not torch.equal(after[name], before[name]) for name in after) > len(after) / 2
+    assert all(p.grad is None for p in run.trainable.forward.parameters())
 
 
 def test_progress_of_a_run_by_steps_follows_from_the_index(text, tmp_path):
@@ -173,31 +218,18 @@ def test_progress_of_a_run_by_steps_follows_from_the_index(text, tmp_path):
         seen.append((index, progress))
         return draw(index, progress)
 
-    def as_of_another_time(line: str) -> None:
-        run.progress.value = 0.77
-
-    run.trainable.draw = watched  # type: ignore[method-assign]
-    run.train(log=as_of_another_time)
+    run.trainable.draw = watched
+    run.train()
     assert seen[:6] == [(index, index / 6) for index in range(6)]
-
-
-def test_the_rate_rises_within_a_tenth_of_the_run_and_ends_at_nothing(text, tmp_path):
-    run = run_of("motion", text, tmp_path)
-    run.config = replace(run.config, steps=100, warmup_steps=1000, decay_share=0.25)
-    factors = []
-    for run.step in range(101):
-        factors.append(run._rate_factor())
-    assert factors[0] < 0.05 and factors[10:75] == [1.0] * 65
-    assert factors[100] == 0.0 and factors[90] == pytest.approx(0.4)
 
 
 @pytest.mark.parametrize("kind", MAKERS)
 def test_the_whole_network_is_one_graph(kind, text):
     """`--compile`: nothing of it falls back to Python."""
     trainable = MAKERS[kind](STORE, text)
-    expected, _ = trainable.loss(trainable.draw(0, 0.5), 0)
+    expected, _ = trainable.loss(trainable.build((0, 0.5)))
     trainable.forward = torch.compile(trainable.network, backend="eager", fullgraph=True)
-    found, _ = trainable.loss(trainable.draw(0, 0.5), 0)
+    found, _ = trainable.loss(trainable.build((0, 0.5)))
     assert torch.allclose(found, expected, rtol=1e-5)
     found.backward()
 

@@ -25,8 +25,8 @@ from rdtf.training.distributed import Ranks
 from rdtf.training.loader import open_stores
 from rdtf.training.logging import read_metrics
 from rdtf.training.run import load_config, load_pipeline
-from rdtf.training.step import batch_errors
-from rdtf.training.train import measure_seconds_per_step, plan_steps, train
+from rdtf.training.denoising import batch_errors
+from rdtf.training.train import denoiser_trainer, measure_seconds_per_step, plan_steps, train
 from rdtf.training.trainer import Hook, Trainer
 from rdtf.training.validation import validation_hook
 
@@ -131,9 +131,9 @@ class FixedBatches:
         weights = dict.fromkeys(TASKS, 1.0)
         error = count = 0.0
         for step in range(1000, 1004):
-            for packed in trainer.batches.step_batches(step, weights):
-                batch = unpack(packed, trainer.store, trainer.device)
-                _, errors, counts = batch_errors(trainer.model, trainer.objective, batch)
+            for packed in trainer.trainable.batches.step_batches(step, weights):
+                batch = unpack(packed, trainer.trainable.batches.store, trainer.device)
+                _, errors, counts = batch_errors(trainer.model, trainer.trainable.objective, batch)
                 error, count = error + float(errors.sum()), count + float(counts.sum())
         self.losses.append(error / count)
 
@@ -154,7 +154,7 @@ def test_the_loss_falls(few_clips, tmp_path, settings):
     config = tiny_config(**{"batch_size": 4, "steps": 50, "save_every": 50, **settings})
     _, store, _ = open_stores(few_clips, config)
     held = FixedBatches()
-    trainer = Trainer(config, store, tmp_path, hooks=((50, held),), quiet=True)
+    trainer = denoiser_trainer(config, store, tmp_path, hooks=((50, held),), quiet=True)
     trainer.train()
     rows = read_metrics(tmp_path, "train")
     first, last = (np.mean([row["loss"] for row in part]) for part in (rows[:10], rows[-10:]))
@@ -167,7 +167,7 @@ def test_gradient_checkpointing_changes_no_weight(training_set, tmp_path):
     for name in ("plain", "checkpointed"):
         config = tiny_config(steps=2, gradient_checkpointing=name == "checkpointed")
         store = open_stores(training_set, config)[1]
-        trainer = Trainer(config, store, tmp_path / name, quiet=True)
+        trainer = denoiser_trainer(config, store, tmp_path / name, quiet=True)
         trainer.train()
         weights.append(trainer.model.state_dict())
     for name, value in weights[0].items():
@@ -176,7 +176,7 @@ def test_gradient_checkpointing_changes_no_weight(training_set, tmp_path):
 
 def test_half_precision_keeps_weights_and_moments_whole(tmp_path):
     config = tiny_config(steps=2, precision="bf16", data__subclip_probability=0.0)
-    trainer = Trainer(config, MemoryStore([4] * 5), tmp_path, quiet=True)
+    trainer = denoiser_trainer(config, MemoryStore([4] * 5), tmp_path, quiet=True)
     assert trainer.train().reason == "finished"
     tensors = [*trainer.model.parameters(), *trainer.optimizer.state_tensors(Ranks()).values()]
     assert all(t.dtype == torch.float32 and t.isfinite().all() for t in tensors)
@@ -200,7 +200,7 @@ def test_validation_is_the_same_whenever_it_is_asked(training_set, tmp_path):
         config = tiny_config(steps=2, optimizer__learning_rate=rate)
         _, store, val = open_stores(training_set, config)
         hooks = ((1, validation_hook(val, clips_per_task=1)),)
-        Trainer(config, store, tmp_path / str(rate), hooks=hooks, quiet=True).train()
+        denoiser_trainer(config, store, tmp_path / str(rate), hooks=hooks, quiet=True).train()
         losses.append([row["loss"] for row in read_metrics(tmp_path / str(rate), "validation")])
     frozen, moved = losses
     assert len(frozen) == len(moved) == 3
@@ -217,7 +217,7 @@ def test_a_run_that_learns_motion_is_validated_by_motion(training_set, tmp_path)
     """By the error of pixels the best average and checkpoint would be those that stand still."""
     config = tiny_config(learn="motion", model__motion="alone", curriculum__leave_out=("it2v",))
     _, store, val = open_stores(training_set, config)
-    trainer = Trainer(config, store, tmp_path, quiet=True)
+    trainer = denoiser_trainer(config, store, tmp_path, quiet=True)
     hook = validation_hook(val, clips_per_task=1)
     first = validate(trainer, hook)
     # Nothing is given in t2v, so nothing moves.
@@ -232,9 +232,9 @@ def test_a_run_that_learns_motion_is_validated_by_motion(training_set, tmp_path)
 def test_validation_measures_the_loss_that_is_descended(training_set, tmp_path):
     config = tiny_config(relative_loss_floor=0.02)
     _, store, val = open_stores(training_set, config)
-    trainer = Trainer(config, store, tmp_path, quiet=True)
+    trainer = denoiser_trainer(config, store, tmp_path, quiet=True)
     relative = validate(trainer, validation_hook(val, clips_per_task=1))
-    trainer.config = replace(config, relative_loss_floor=1.0)
+    trainer.trainable.config = replace(config, relative_loss_floor=1.0)
     other = validate(trainer, validation_hook(val, clips_per_task=1))
     assert relative["loss"] > other["loss"]
     assert relative["by_task"] == other["by_task"]  # errors are of pixels as they are

@@ -22,7 +22,7 @@ from rdtf.errors import ConfigError
 from rdtf.training.config import TrainConfig
 from rdtf.training.distributed import Ranks, open_ranks
 from rdtf.training.loader import open_stores
-from rdtf.training.train import train
+from rdtf.training.train import denoiser_trainer, train
 from rdtf.training.trainer import Trainer
 
 STEPS, HALF = 4, 2
@@ -88,7 +88,7 @@ def interrupt_and_resume(config: TrainConfig, data: Path, run: Path, ranks: Rank
             os.kill(os.getpid(), signal.SIGTERM)
 
     store = open_stores(data, config)[1]
-    result = Trainer(config, store, run, ranks=ranks, hooks=((1, stop),), quiet=True).train()
+    result = denoiser_trainer(config, store, run, ranks=ranks, hooks=((1, stop),), quiet=True).train()
     assert (result.step, result.reason) == (HALF, "interrupted"), result
     assert train(config, data, run, quiet=True).reason == "finished"
 
@@ -107,7 +107,7 @@ def go_on_from_half_way(
 def refuse(config: TrainConfig, data: Path, folder: Path, ranks: Ranks, message: str) -> None:
     store = open_stores(data, config)[1]
     try:
-        Trainer(config, store, folder / "refused", ranks=ranks, quiet=True)
+        denoiser_trainer(config, store, folder / "refused", ranks=ranks, quiet=True)
     except ConfigError as error:
         assert message in str(error), error
     else:

@@ -2,23 +2,21 @@
 
 Flat art lives on its edges, so the loss also compares differences between neighbouring pixels.
 The result is a folder that `RGBAAutoencoder.from_pretrained` reads; training goes on from the
-checkpoint in its folder `training`. The loop is `rdtf.training.resident`'s.
+checkpoint in its folder `training`.
 """
 
 from __future__ import annotations
 
 import math
 import shutil
-import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from rdtf.data.caches import PixelCache, ensure_pixels_cache
@@ -28,11 +26,15 @@ from rdtf.fileio import atomic_folder, ensure_folder, read_json, write_json
 from rdtf.models.representation import LearnedLatents, RGBAAutoencoder
 from rdtf.randomness import DataOrder, Purpose, normal, stream
 from rdtf.training.device import default_device, resolve_precision
-from rdtf.training.progress import StopSignals, planned_seconds
-from rdtf.training.resident import ResidentRun, RunConfig
+from rdtf.training.config import EngineConfig, OptimizerConfig
+from rdtf.training.distributed import Ranks
+from rdtf.training.progress import planned_seconds
+from rdtf.training.trainables import Resident
+from rdtf.training.trainer import Trainer
 
 _SETTINGS_FILE, _RUN = "training.json", "training"
 _KL_WEIGHT = 1e-6
+_FOREVER = 10**9  # steps of a run that its time ends
 
 
 @dataclass(frozen=True)
@@ -59,16 +61,22 @@ class AutoencoderConfig:
 
 @dataclass(frozen=True)
 class AutoencoderResult:
-    """Held-out quality: PSNR of frames on white in dB, mean alpha error in 1/255."""
+    """Held-out quality: PSNR of frames on white in dB, mean alpha error in 1/255.
 
+    reason: how the call ended, see `TrainResult`.
+    """
+
+    reason: str
     step: int
     psnr_db: float
     alpha_error: float
     seconds: float
 
 
-class _Frames:
-    """The autoencoder on frames of a training set, as `ResidentRun` trains it."""
+class _Frames(Resident):
+    """The autoencoder on frames of a training set."""
+
+    label = "the autoencoder"
 
     def __init__(
         self,
@@ -76,9 +84,24 @@ class _Frames:
         pixels: PixelCache,
         rows: np.ndarray,
         config: AutoencoderConfig,
+        planned: float | None,
+        device: torch.device,
     ) -> None:
-        self.network: Any = network
-        self.forward = network
+        super().__init__(network)
+        steps = config.steps if planned is None else _FOREVER
+        self.lengths, self.batch_size = (steps,), config.batch_size
+        warmup = min(200, max(steps // 10, 1))
+        self.optimizer = OptimizerConfig(warmup_steps=warmup, decay_share=0.3, ema_decays=())
+        self.engine = EngineConfig(
+            num_workers=0,
+            precision=cast(Any, resolve_precision("auto", device)),
+            skip_nonfinite=10,
+            log_every=100,
+            save_every=0,
+            keep_checkpoints=1,
+            keep_best=False,
+            track="none",
+        )
         self._pixels, self._rows, self._config = pixels, rows, config
         self._order = DataOrder(len(rows), config.seed)
 
@@ -88,8 +111,9 @@ class _Frames:
         positions = range(index * size, (index + 1) * size)
         return _batch(self._pixels, self._rows[[self._order[p] for p in positions]])
 
-    def loss(self, draws: Tensor, index: int) -> tuple[Tensor, dict[str, Tensor]]:
+    def loss(self, batch: Any) -> tuple[Tensor, Tensor]:
         """L1 + L1 of spatial differences + KL."""
+        index, draws = batch
         frames = draws.to(next(self.network.parameters()).device)
         mean, logvar = self.network.posterior(frames)
         noise = normal(tuple(mean.shape), self._config.seed, Purpose.POSTERIOR, index)
@@ -98,7 +122,7 @@ class _Frames:
         for axis in (2, 3):
             error = error + F.l1_loss(result.float().diff(dim=axis), frames.diff(dim=axis))
         kl = 0.5 * (mean.square() + logvar.exp() - 1 - logvar).float().sum() / len(frames)
-        return error + _KL_WEIGHT * kl, {}
+        return error + _KL_WEIGHT * kl, error.new_zeros(0)
 
 
 def train_autoencoder(
@@ -136,17 +160,17 @@ def train_autoencoder(
         config.channels, latent_channels=config.latent_channels, sample_size=config.canvas
     )
     nn.Module.to(model.train(), device)
-    run = _open(_Frames(model, pixels, train_frames, config), config, planned, out, device)
+    frames = _Frames(model, pixels, train_frames, config, planned, device)
+    try:
+        trainer = Trainer(frames, out / _RUN, ranks=Ranks(device=device), quiet=quiet)
+    except (OSError, KeyError, CheckpointError) as error:
+        raise CheckpointError(
+            f"autoencoder {out} is damaged: {error}; use another --out"
+        ) from error
     ensure_folder(out)
     settings = {"config": asdict(config), "max_seconds": planned}
     write_json(out / _SETTINGS_FILE, settings)
-    left = math.inf if stop_after is None else stop_after - (time.monotonic() - started)
-    with StopSignals() as signals:
-        run.train(
-            left,
-            log=lambda line: None if quiet else print(line, file=sys.stderr),
-            stop=lambda: signals.received,
-        )
+    done = trainer.train(planned or math.inf, stop_after, began=started)
 
     model.eval()
     _measure_scale(model, _batch(pixels, train_frames[:64]).to(device))
@@ -155,7 +179,7 @@ def train_autoencoder(
         model.save_pretrained(folder, safe_serialization=True)
         shutil.copytree(out / _RUN, folder / _RUN)
         write_json(folder / _SETTINGS_FILE, settings)
-    return AutoencoderResult(run.step, psnr, alpha, time.monotonic() - started)
+    return AutoencoderResult(done.reason, done.step, psnr, alpha, time.monotonic() - started)
 
 
 @torch.no_grad()
@@ -223,25 +247,3 @@ def _check_output(out: Path, config: AutoencoderConfig) -> float | None:
     if {**saved["config"], "steps": config.steps} != mine:
         raise CheckpointError(f"{out} holds an autoencoder of other settings; use another --out")
     return saved.get("max_seconds")
-
-
-def _open(
-    frames: _Frames,
-    config: AutoencoderConfig,
-    planned: float | None,
-    out: Path,
-    device: torch.device,
-) -> ResidentRun:
-    """A new run, or the one in `out` where it stopped."""
-    plan = RunConfig(
-        seconds=planned or 0.0,
-        steps=config.steps,
-        precision="amp" if resolve_precision("auto", device) == "bf16" else "fp32",
-        seed=config.seed,
-    )
-    try:
-        return ResidentRun(frames, plan, out / _RUN, device)
-    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
-        raise CheckpointError(
-            f"autoencoder {out} is damaged: {error}; use another --out"
-        ) from error

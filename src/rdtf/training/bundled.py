@@ -1,7 +1,7 @@
 """Train a network on a bundle: the same on a rented GPU and at home.
 
-The run's folder holds the checkpoint (`rdtf.training.resident`), `run.json` (what it was begun
-with), `log.txt`, and `component/`, the averaged weights as `from_pretrained` loads them.
+The run's folder holds `checkpoints/`, `run.json` (what it was begun with), `metrics.jsonl`, and
+`component/`, the averaged weights as `from_pretrained` loads them.
 """
 
 from __future__ import annotations
@@ -30,25 +30,28 @@ from rdtf.models.loading import load_tensors
 from rdtf.models.motion_dfgn import MotionDFGN
 from rdtf.models.motion_latents import alpha_box
 from rdtf.models.motion_predictor import MotionPredictor
+from rdtf.training.config import EngineConfig, OptimizerConfig
+from rdtf.training.distributed import Ranks
 from rdtf.training.motion_batch import FlowTable, MotionAssembler
 from rdtf.training.motion_draws import MotionDrawer, MotionMix
 from rdtf.training.parts import write_component, write_parts
-from rdtf.training.progress import StopSignals
-from rdtf.training.resident import ResidentRun, RunConfig, Trainable
 from rdtf.training.trainables import (
     FlowConfig,
+    Resident,
     TextFeed,
     TrainDrawing,
     TrainMotion,
     TrainPrediction,
 )
+from rdtf.training.trainer import Trainer
 
 Kind = Literal["motion", "prediction", "drawing"]
-RUN_FILE, LOG_FILE, COMPONENT_FOLDER, PARTS_FOLDER = "run.json", "log.txt", "component", "parts"
+RUN_FILE, COMPONENT_FOLDER, PARTS_FOLDER = "run.json", "component", "parts"
 FLOWS_FILE = "flows.safetensors"
 PRECISIONS = ("fp32", "amp", "bf16")
 _LONG_CLIP = 16  # frames; a fifth of the batches of motion has such clips, the rest half as long
 _DRAWING_PATCH = 4
+_FOREVER = 10**9  # steps of a run that its time ends
 _PREDICTION_TASKS = {
     "post_frame_prediction": 0.66, "pre_frame_prediction": 0.17, "it2v": 0.12, "i2v": 0.05,
 }  # fmt: skip
@@ -82,7 +85,7 @@ class BundledConfig:
 
 @dataclass(frozen=True)
 class BundledResult:
-    """reason: "done", "slice over" or "interrupted"; component: a folder for `from_pretrained`."""
+    """reason: "finished", "time is up" or "interrupted"; component: a folder for `from_pretrained`."""
 
     reason: str
     step: int
@@ -144,31 +147,29 @@ def train_on_bundle(
     started = time.monotonic()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # workers draw, one thread each
     out = ensure_folder(out, "run folder")
-    say = _Log(out / LOG_FILE, started)
     on = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     bundle = Bundle.find(folders)
     plan = _settled(config, bundle, out, on)
     clips = bundle.store(store)
-    say(f"{len(clips.clips)} clips, {len(clips.frames)} frames of {clips.canvas} px")
+    _say(f"{len(clips.clips)} clips, {len(clips.frames)} frames of {clips.canvas} px")
     _set_up(on, plan.compile)
     torch.manual_seed(plan.seed)
     flows = bundle.store_folder(store) / FLOWS_FILE
     trainable = _trainable(plan, clips, bundle, on, flows)
     network = trainable.network
-    say(f"{plan.kind}: {sum(p.numel() for p in network.parameters()) / 1e6:.2f} M parameters")
-    run = ResidentRun(trainable, _run_config(plan), out, on)
-    say(f"on {on} from step {run.step}")
-    with StopSignals() as signals:
-        left = max(slice_seconds - (time.monotonic() - started), 0.0)
-        done = run.train(left, log=say, stop=lambda: signals.received)
-    reason = "done" if done else "interrupted" if signals.received else "slice over"
-    average = dict(zip(run.names, run.average, strict=True))
-    write_component(network, average, out / COMPONENT_FOLDER)
+    count = sum(p.numel() for p in network.parameters())
+    _settle(trainable, plan)
+    trainer = Trainer(trainable, out, ranks=Ranks(device=on))
+    _say(f"{plan.kind}: {count / 1e6:.2f} M parameters, on {on} from step {trainer.step}")
+    done = trainer.train(plan.seconds or math.inf, slice_seconds, began=started)
+    with trainer.ema.swapped(network):
+        write_component(network, {}, out / COMPONENT_FOLDER)
     parts: list[Path] = []
     if part_bytes is not None:
         parts = write_parts(out / COMPONENT_FOLDER, out / PARTS_FOLDER, part_bytes)
-    say(f"{reason} at step {run.step}, {run.spent_seconds:.0f} s trained")
-    return BundledResult(reason, run.step, run.spent_seconds, out / COMPONENT_FOLDER, tuple(parts))
+    _say(f"{done.reason} at step {done.step}, {trainer.seconds:.0f} s trained")
+    component = out / COMPONENT_FOLDER
+    return BundledResult(done.reason, done.step, trainer.seconds, component, tuple(parts))
 
 
 # ---------------------------------------------------------------------------- what is trained
@@ -176,7 +177,7 @@ def train_on_bundle(
 
 def _trainable(
     plan: SimpleNamespace, clips: ClipStore, bundle: Bundle, device: torch.device, flows: Path
-) -> Trainable:
+) -> Resident:
     tokenizer, encoder = read_text(bundle.text_folder)
     text = TextFeed(tokenizer, encoder.to(device))
     width = int(encoder.get_input_embeddings().embedding_dim)  # pyright: ignore[reportCallIssue]
@@ -350,22 +351,33 @@ def _check(plan: SimpleNamespace) -> None:
         raise UserError(f"channels {plan.channels} must be multiples of 32, finest level first")
 
 
-def _run_config(plan: SimpleNamespace) -> RunConfig:
+def _settle(trainable: Resident, plan: SimpleNamespace) -> None:
+    """How the run is planned and computed."""
     motion = plan.kind != "drawing"
-    return RunConfig(
-        seconds=plan.seconds,
-        steps=plan.steps,
+    steps = _FOREVER if plan.seconds else plan.steps
+    warmup = 300 if motion else 500
+    trainable.lengths, trainable.batch_size = (steps,), plan.batch_size
+    trainable.optimizer = OptimizerConfig(
         learning_rate=plan.learning_rate,
-        warmup_steps=300 if motion else 500,
+        warmup_steps=min(warmup, max(steps // 10, 1)),
         decay_share=0.35 if motion else 0.3,
-        ema=0.999 if motion else 0.9995,
-        workers=plan.workers,
-        precision=plan.precision,
-        compile=plan.compile,
-        log_seconds=20.0,
-        save_seconds=60.0,
-        seed=plan.seed,
+        ema_decays=(0.999 if motion else 0.9995,),
     )
+    trainable.engine = EngineConfig(
+        num_workers=plan.workers,
+        precision="bf16" if plan.precision == "amp" else "fp32",
+        skip_nonfinite=10,
+        log_every=100,
+        save_every=0,
+        keep_checkpoints=1,
+        keep_best=False,
+        track="none",
+    )
+    trainable.label = plan.kind
+    if plan.precision == "bf16":
+        trainable.compute_in_bf16()
+    if plan.compile:
+        trainable.forward = torch.compile(trainable.forward, dynamic=False)
 
 
 # ------------------------------------------------------------------------------- its surroundings
@@ -383,17 +395,8 @@ def _set_up(device: torch.device, compiles: bool) -> None:
         limits.recompile_limit = 64  # every stage of every level has its own shapes
 
 
-class _Log:
-    """Lines with the seconds since the call began, to stderr and to a file."""
-
-    def __init__(self, file: Path, started: float) -> None:
-        self.file, self.started = file, started
-
-    def __call__(self, line: str) -> None:
-        line = f"[{time.monotonic() - self.started:6.1f} s] {line}"
-        print(line, file=sys.stderr, flush=True)
-        with self.file.open("a") as file:
-            file.write(line + "\n")
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def _weights_of(pairs: Sequence[str]) -> dict[str, float]:

@@ -90,6 +90,39 @@ class Checkpoint:
             ) from error
 
 
+class _OldCheckpoint(Checkpoint):
+    """What runs on bundles and autoencoders left before they had checkpoints like all others."""
+
+    @classmethod
+    def find(cls, run: Path) -> Checkpoint | None:
+        if not (run / _STATE).is_file():
+            return None
+        try:
+            about = json.loads((run / _STATE).read_text("utf-8"))
+            step, state = int(about["step"]), {"seconds": float(about["spent_seconds"])}
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(f"checkpoint in {run} is damaged: {error}") from error
+        return cls(step, {**state, "ema_updates": step}, run, ("model", "optimizer", "ema-0"))
+
+    def load(self, stem: str) -> dict[str, Tensor]:
+        try:
+            file = self.folder / f"{stem.replace('ema-0', 'average')}{_SUFFIX}"
+            tensors = load_tensors(file)
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(
+                f"{stem} of checkpoint {self.folder} can't be read: {error}"
+            ) from error
+        if stem != "optimizer":
+            return tensors
+        slots = {"first": "exp_avg", "second": "exp_avg_sq"}
+        moments = {}
+        for name, tensor in tensors.items():
+            parameter, _, which = name.rpartition("/")
+            moments[f"{parameter}:{slots[which]}"] = tensor
+            moments[f"{parameter}:step"] = torch.tensor(float(self.step))
+        return moments
+
+
 # --------------------------------------------------------------------------------- saving
 
 
@@ -255,6 +288,8 @@ def load_latest(run: Path) -> Checkpoint | None:
     that another version wrote is no damage: going on from an older would undo it, so it is refused.
     """
     folders = checkpoint_folders(run)
+    if not folders:
+        return _OldCheckpoint.find(run)
     problems = []
     for folder in reversed(folders):
         problem = check(folder)
@@ -263,9 +298,7 @@ def load_latest(run: Path) -> Checkpoint | None:
                 print(f"rdtf: {text}; going on from {folder.name}", file=sys.stderr)
             return _open(folder)
         problems.append(f"checkpoint {folder.name} is damaged ({problem})")
-    if folders:
-        raise CheckpointError(f"no intact checkpoint in {run / 'checkpoints'}: {problems[0]}")
-    return None
+    raise CheckpointError(f"no intact checkpoint in {run / 'checkpoints'}: {problems[0]}")
 
 
 def load_step(run: Path, step: int) -> Checkpoint:
@@ -357,9 +390,8 @@ def _describe(file: Path) -> dict[str, Any]:
 # ----------------------------------------------------------------------- weights ↔ modules
 
 
-def load_weights(model: torch.nn.Module, weights: Mapping[str, Tensor], what: str) -> None:
-    """Copy `weights` into `model`; another architecture is a `CheckpointError`."""
-    own = dict(model.named_parameters()) | dict(model.named_buffers())
+def load_weights(own: Mapping[str, Tensor], weights: Mapping[str, Tensor], what: str) -> None:
+    """Copy `weights` into the tensors `own`; those of another model are a `CheckpointError`."""
     shapes = {name: tensor.shape for name, tensor in own.items()}
     for name in sorted({*own, *weights}):
         if name not in weights or weights[name].shape != shapes.get(name):

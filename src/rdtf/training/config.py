@@ -13,11 +13,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
-import tyro
-
 from rdtf.errors import ConfigError
 from rdtf.method.curriculum import CurriculumConfig
 from rdtf.method.objective import ObjectiveConfig
+
+try:
+    from tyro.conf import Suppress as _Hidden
+except ImportError:  # no command line where a bundle is trained on
+    _Hidden = Annotated if typing.TYPE_CHECKING else typing.Optional
 
 T = TypeVar("T")
 
@@ -200,7 +203,7 @@ class EngineConfig:
 class TrainConfig:
     """A run. `steps` optimizer steps of `batch_size` clips each are its whole schedule."""
 
-    preset: tyro.conf.Suppress[str] = "nano"
+    preset: _Hidden[str] = "nano"
     """Name of the preset that the run began with."""
     canvas: Annotated[int, Limits(8)] = 64
     """Side of the square canvas in pixels."""

@@ -1,28 +1,24 @@
-"""What a run costs: before it starts (`--dry-run`), and from one log line to the next."""
+"""What a run costs, before it starts: `rdtf train --dry-run`."""
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from rdtf.fileio import size_text
-from rdtf.method.tasks import FAMILY
 from rdtf.models.conditions import Conditions
 from rdtf.models.dfgn import DFGN
 from rdtf.models.representation import as_representation
 from rdtf.models.text import TextEncoders
-from rdtf.training.batches import Batch
 from rdtf.training.config import TrainConfig, settings, to_dict
 from rdtf.training.device import (
     autocast,
@@ -41,10 +37,6 @@ from rdtf.training.presets import (
     build_denoiser,
 )
 from rdtf.training.progress import eta_text, memory_in_use
-from rdtf.training.step import Measured, StepResult
-
-if TYPE_CHECKING:
-    from rdtf.training.trainer import Trainer
 
 _PARTS = {
     ".residual.": "residual blocks",
@@ -127,7 +119,7 @@ def measure_step(config: TrainConfig, device: torch.device) -> dict[str, Any]:
     if config.engine.gradient_checkpointing:
         model.enable_gradient_checkpointing()
     compile_blocks(model, config.engine.compile, device)
-    optimizer = Optimizer(model, config.optimizer)
+    optimizer = Optimizer(dict(model.named_parameters()), config.optimizer)
     averages = EMA(model, config.optimizer.ema_decays, on_host=config.engine.offload_ema)
 
     def both_passes() -> None:
@@ -282,71 +274,3 @@ def _options(config: TrainConfig) -> dict[str, str]:
 def _aligned(rows: Mapping[str, str]) -> list[str]:
     width = max(map(len, rows))
     return [f"  {name:<{width}}  {value}" for name, value in rows.items()]
-
-
-# ------------------------------------------------------------------------ while it runs
-
-
-class Meter:
-    """Counts steps and padding between two log lines."""
-
-    def __init__(self, trainer: Trainer) -> None:
-        self._trainer = trainer
-        self.loss = float("nan")
-        self._restart()
-
-    def _restart(self) -> None:
-        self._started, self._steps = time.monotonic(), 0
-        self._slots = self._padded = 0
-
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """What happens in the block is no training: its time does not count."""
-        started = time.monotonic()
-        yield
-        self._started += time.monotonic() - started
-
-    def saw(self, batches: Sequence[Batch]) -> None:
-        """Count one step of this rank."""
-        self._steps += 1
-        for batch in batches:
-            count, slots = batch.conditions.valid.shape
-            self._slots += count * slots
-            self._padded += count * slots - sum(batch.info.num_frames)
-
-    def describe(self, result: StepResult) -> dict[str, Any]:
-        """The row to log, and a new interval. All ranks must call; the host waits for the step."""
-        trainer, config = self._trainer, self._trainer.config
-        measured = result.fetch()
-        self.loss = measured.loss
-        seconds = max(time.monotonic() - self._started, 1e-9)
-        left = seconds / max(self._steps, 1) * (config.steps - trainer.step)
-        if trainer.max_seconds is not None:
-            left = min(left, max(trainer.max_seconds - trainer.seconds, 0.0))
-        values = {
-            "loss": measured.loss,
-            **_by_task(measured),
-            "grad_norm": measured.grad_norm,
-            "learning_rate": trainer.optimizer.learning_rate,
-            "task_weights": trainer.lookahead.family_weights(trainer.step),
-            "quantile": trainer.curriculum.quantile,
-            "clips": trainer.step * config.batch_size,
-            "clips_per_second": self._steps * config.batch_size / seconds,
-            "padding_share": self._padded / max(self._slots, 1),
-            "memory_bytes": memory_in_use(trainer.device),
-            "eta_seconds": left,
-            "seconds": trainer.seconds,
-        }
-        self._restart()
-        return values
-
-
-def _by_task(measured: Measured) -> dict[str, dict[str, float]]:
-    tasks, families = defaultdict(list), defaultdict(list)
-    for task, loss in zip(measured.tasks, measured.losses, strict=True):
-        tasks[task].append(loss)
-        families[FAMILY[task]].append(loss)
-    return {
-        "loss_by_family": {family: float(np.mean(x)) for family, x in families.items()},
-        "loss_by_task": {task: float(np.mean(x)) for task, x in tasks.items()},
-    }

@@ -8,14 +8,16 @@ import platform
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
 
 from rdtf.errors import UserError
 from rdtf.fileio import size_text
-from rdtf.training.config import TrainConfig
+
+if TYPE_CHECKING:
+    from rdtf.training.config import TrainConfig
 
 
 def default_device() -> torch.device:

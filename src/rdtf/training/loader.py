@@ -12,9 +12,9 @@ from __future__ import annotations
 import os
 import sys
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -34,10 +34,11 @@ from rdtf.errors import DataError
 from rdtf.method.curriculum import Curriculum
 from rdtf.models.representation import Representation, as_representation
 from rdtf.models.text import TextEncoders
-from rdtf.training.batches import BatchBuilder, PackedBatch
-from rdtf.training.config import TrainConfig
 from rdtf.training.device import default_device
 from rdtf.training.presets import build_autoencoder
+
+if TYPE_CHECKING:
+    from rdtf.training.config import TrainConfig
 
 # ------------------------------------------------------------ the training set
 
@@ -171,10 +172,10 @@ class CurriculumLookahead:
     Where a run is planned for a time, how much of it had passed when they were settled, too.
     """
 
-    def __init__(self, curriculum: Curriculum, steps: int) -> None:
+    def __init__(self, curriculum: Curriculum, steps: int, first_step: int = 0) -> None:
         self._curriculum = curriculum
         self._steps = steps
-        self._first_step = 0
+        self._first_step = first_step
         self._quantiles = deque([curriculum.quantile] * LEAD_STEPS, maxlen=LEAD_STEPS)
         self._time_shares = deque([0.0] * LEAD_STEPS, maxlen=LEAD_STEPS)
 
@@ -221,56 +222,49 @@ def resolve_workers(num_workers: int, device: torch.device) -> int:
     return 0 if device.type == "cpu" else max(min(4, (os.cpu_count() or 1) - 1), 0)
 
 
-class StepLoader:
-    """Iterates over the micro-batches of this rank, step after step, from `first_step` on."""
+class _Built(torch.utils.data.Dataset):
+    """A map from requests to what is built of them."""
 
-    def __init__(
-        self,
-        builder: BatchBuilder,
-        lookahead: CurriculumLookahead,
-        first_step: int,
-        last_step: int,
-        *,
-        rank: int,
-        world_size: int,
-        num_workers: int,
-        pin_memory: bool,
-    ) -> None:
-        self._builder = builder
-        self._lookahead = lookahead
-        self._steps = range(first_step, last_step)
-        self._place = (rank, world_size)
-        self._num_workers = num_workers
-        self._pin_memory = pin_memory
+    def __init__(self, build: Callable[[Any], Any]) -> None:
+        self._build = build
 
-    def __iter__(self) -> Iterator[list[PackedBatch]]:
-        if self._num_workers == 0:
-            for request in self._requests():
-                batches = self[request]
-                yield [batch.pin_memory() for batch in batches] if self._pin_memory else batches
-            return
-        loader: Any = DataLoader(
-            self,  # type: ignore[arg-type]  # a map from requests to steps
-            sampler=self._requests(),
-            batch_size=None,
-            num_workers=self._num_workers,
-            prefetch_factor=max(1, MAX_WORKERS // self._num_workers),
-            collate_fn=_as_they_are,
-            pin_memory=self._pin_memory,
-            # The caches are mapped into memory: a forked worker shares them.
-            multiprocessing_context="fork" if sys.platform == "linux" else None,
-        )
-        yield from loader
-
-    def _requests(self) -> Iterator[tuple[int, dict[str, float]]]:
-        """(step, its task weights), asked for one by one as the loader has room."""
-        for step in self._steps:
-            yield step, self._lookahead.task_weights(step)
-
-    def __getitem__(self, request: tuple[int, dict[str, float]]) -> list[PackedBatch]:
-        step, task_weights = request
-        return self._builder.step_batches(step, task_weights, *self._place)
+    def __getitem__(self, index: Any) -> Any:
+        return self._build(index)
 
 
-def _as_they_are(batches: list[PackedBatch]) -> list[PackedBatch]:
-    return batches
+def load_ahead(
+    build: Callable[[Any], Any],
+    requests: Iterator[Any],
+    *,
+    num_workers: int = 0,
+    in_flight: int = MAX_WORKERS,
+    pin_memory: bool = False,
+) -> Iterator[Any]:
+    """`build(request)` of every request in turn, by worker processes if there are any.
+
+    Args:
+        requests: asked for one by one as the loader has room.
+        in_flight: how many may be under way with workers.
+    """
+    if num_workers == 0:
+        for request in requests:
+            built = build(request)
+            pinned = pin_memory and isinstance(built, list)
+            yield [batch.pin_memory() for batch in built] if pinned else built
+        return
+    loader: Any = DataLoader(
+        _Built(build),
+        sampler=requests,  # pyright: ignore[reportArgumentType]  # an iterator will do
+        batch_size=None,
+        num_workers=num_workers,
+        prefetch_factor=max(1, in_flight // num_workers),
+        collate_fn=_as_it_is,
+        pin_memory=pin_memory,
+        # The caches are mapped into memory: a forked worker shares them.
+        multiprocessing_context="fork" if sys.platform == "linux" else None,
+    )
+    yield from loader
+
+
+def _as_it_is(built: Any) -> Any:
+    return built

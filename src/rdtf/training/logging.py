@@ -1,4 +1,4 @@
-"""Where numbers go: a JSON line per interval, trackers, and the run's report."""
+"""What a run measures between two log lines, and where it goes: a JSON line, and trackers."""
 
 from __future__ import annotations
 
@@ -9,17 +9,23 @@ import json
 import math
 import secrets
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
 
 from rdtf.errors import ConfigError
-from rdtf.evaluation.charts import Curve, Line
-from rdtf.evaluation.report import write_report
 from rdtf.fileio import read_json, write_json, write_text
-from rdtf.method.tasks import FAMILIES
-from rdtf.training.config import TrainConfig, to_dict
+from rdtf.method.tasks import FAMILY
+from rdtf.training.progress import memory_in_use
+from rdtf.training.step import Measured, StepResult
+
+if TYPE_CHECKING:
+    from rdtf.training.trainer import Trainer
 
 PROJECT = "rdtf"
 
@@ -38,13 +44,13 @@ class Tracker:
     """Appends rows to `RUN/metrics.jsonl`, and passes their numbers on.
 
     Args:
-        run: run directory; its name is the run's name.
+        run: run directory; its name is the run's name. None: nothing is written.
         resume_step: step of the checkpoint that the run goes on from, None from the start. Rows
             beyond it are dropped: they will come again.
         names: "auto" (TensorBoard where it is installed), "none", or a list with commas of
             tensorboard, trackio and wandb. The latter two go by their own settings (WANDB_MODE,
             TRACKIO_DIR, …) and go on with the run of before.
-        config: shown beside the run.
+        config: a dataclass, shown beside the run.
         enabled: False on all ranks but one: nothing is written.
 
     Raises:
@@ -53,20 +59,19 @@ class Tracker:
 
     def __init__(
         self,
-        run: Path,
+        run: Path | None,
         resume_step: int | None,
         names: str = "auto",
-        config: TrainConfig | None = None,
+        config: Any = None,
         enabled: bool = True,
     ) -> None:
-        self.path = run / "metrics.jsonl"
         self._file: Any = None
         self._backends: dict[str, _Backend] = {}
         wanted = check_trackers(names)
-        if not enabled:
+        if not enabled or run is None:
             return
         rows = read_metrics(run)
-        settings = to_dict(config) if config is not None else {}
+        settings = asdict(config) if config is not None else {}
         start = _Start(run, resume_step, max((row["step"] for row in rows), default=-1), settings)
         for name in wanted:
             backend = _open_backend(name, start, may_fail=names == "auto")
@@ -74,8 +79,9 @@ class Tracker:
                 self._backends[name] = backend
         last = -1 if resume_step is None else resume_step
         kept = [row for row in rows if row["step"] <= last]
-        write_text(self.path, "".join(json.dumps(row) + "\n" for row in kept))
-        self._file = self.path.open("a", encoding="utf-8")
+        path = run / "metrics.jsonl"
+        write_text(path, "".join(json.dumps(row) + "\n" for row in kept))
+        self._file = path.open("a", encoding="utf-8")
 
     def log(self, step: int, kind: str, values: Mapping[str, Any]) -> None:
         """One row: `step`, `kind` ("train", "validation"), and the values."""
@@ -260,66 +266,70 @@ _BACKENDS: dict[str, Callable[[_Start], _Backend]] = {
 }
 
 
-# ---------------------------------------------------------------------- report
+# ------------------------------------------------------------------------ while it runs
 
 
-def run_curves(run: Path) -> list[Curve]:
-    """Charts of a run directory; empty where it has logged nothing yet."""
-    rows, validation = read_metrics(run, "train"), read_metrics(run, "validation")
-    if not rows:
-        return []
-    steps = [row["step"] for row in rows]
-    curves = [
-        Curve(
-            "Training loss",
-            [Line("loss", steps, [row["loss"] for row in rows])],
-            y_label="loss",
-            log_y=True,
-            note="Masked error over hidden frames, weighted by noise level.",
-        ),
-        Curve("Error by family", [_family_line(rows, family) for family in FAMILIES], log_y=True),
-        Curve(
-            "Curriculum: weight of each family",
-            [
-                Line(family, steps, [row["task_weights"][family] for row in rows])
-                for family in FAMILIES
-            ],
-            smooth=False,
-            y_label="weight",
-        ),
-    ]
-    if len(validation) > 1:
-        curves.insert(2, _validation_curve(validation))
-    return curves
+class Meter:
+    """Counts steps and padding between two log lines."""
+
+    def __init__(self, trainer: Trainer) -> None:
+        self._trainer = trainer
+        self.loss = float("nan")
+        self._restart()
+
+    def _restart(self) -> None:
+        self._started, self._steps = time.monotonic(), 0
+        self._slots = self._padded = 0
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """What happens in the block is no training: its time does not count."""
+        started = time.monotonic()
+        yield
+        self._started += time.monotonic() - started
+
+    def saw(self, batches: Sequence[Any]) -> None:
+        """Count one step of this rank."""
+        self._steps += 1
+        for batch in batches:
+            known = getattr(batch, "conditions", None)
+            if known is not None:
+                self._slots += known.valid.numel()
+                self._padded += known.valid.numel() - sum(batch.info.num_frames)
+
+    def describe(self, result: StepResult) -> dict[str, Any]:
+        """The row to log, and a new interval. All ranks must call; the host waits for the step."""
+        trainer = self._trainer
+        measured = result.fetch()
+        self.loss = measured.loss
+        seconds = max(time.monotonic() - self._started, 1e-9)
+        left = seconds / max(self._steps, 1) * (trainer.planned_steps - trainer.step)
+        count = trainer.trainable.batch_size
+        values = {
+            "loss": measured.loss,
+            **_by_task(measured),
+            "grad_norm": measured.grad_norm,
+            "learning_rate": trainer.optimizer.learning_rate,
+            **trainer.trainable.log_values(trainer.step),
+            "progress": trainer.progress,
+            "clips": trainer.step * count,
+            "clips_per_second": self._steps * count / seconds,
+            "padding_share": self._padded / max(self._slots, 1),
+            "memory_bytes": memory_in_use(trainer.device),
+            "eta_seconds": left,
+            "seconds": trainer.seconds,
+        }
+        self._restart()
+        return values
 
 
-def _family_line(rows: list[dict[str, Any]], family: str) -> Line:
-    seen = [row for row in rows if family in row["loss_by_family"]]
-    return Line(
-        family,
-        [row["step"] for row in seen],
-        [row["loss_by_family"][family] for row in seen],
-    )
-
-
-def _validation_curve(rows: list[dict[str, Any]]) -> Curve:
-    lines = []
-    for family in FAMILIES:
-        means = []
-        for row in rows:
-            values = [v for name, v in row["by_level"].items() if name.startswith(family)]
-            means.append(sum(values) / max(len(values), 1))
-        lines.append(Line(family, [row["step"] for row in rows], means))
-    return Curve(
-        "Held-out error by family",
-        lines,
-        log_y=True,
-        smooth=False,
-        note="Fixed clips, masks, noise and noise levels: only the weights differ.",
-    )
-
-
-def write_run_report(run: Path) -> Path:
-    """`RUN/report.html`: the curves of the run."""
-    title = f"Training run {run.resolve().name}"
-    return write_report(run / "report.html", title=title, curves=run_curves(run))
+def _by_task(measured: Measured) -> dict[str, dict[str, float]]:
+    tasks, families = defaultdict(list), defaultdict(list)
+    for task, loss in zip(measured.tasks, measured.losses, strict=True):
+        tasks[task].append(loss)
+        if task in FAMILY:
+            families[FAMILY[task]].append(loss)
+    return {
+        "loss_by_family": {family: float(np.mean(x)) for family, x in families.items()},
+        "loss_by_task": {task: float(np.mean(x)) for task, x in tasks.items()},
+    }

@@ -4,34 +4,48 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from rdtf.errors import ConfigError
-from rdtf.training.config import OptimizerConfig
 from rdtf.training.distributed import Ranks, gathered, local, shard_like
+
+if TYPE_CHECKING:
+    from rdtf.training.config import OptimizerConfig
 
 # Inputs, outputs and conditions keep AdamW: Muon is for maps from features to features.
 _MUON_PARTS = ("down.", "middle.", "up.", "downsample.", "upsample.")
 
 
 class Optimizer:
-    """Steps a model's parameters; its state is named by parameter, so any rank count can load it.
+    """Steps parameters; its state is named by parameter, so any rank count can load it.
 
     Args:
-        model: with the parameters as they will be trained (sharded already, if they will be).
+        named: parameters as they will be trained (sharded already, if they will be).
         config: which optimizer, and its settings.
+        decay_vectors: whether weight decay is for those of one dimension, too.
     """
 
-    def __init__(self, model: nn.Module, config: OptimizerConfig) -> None:
-        self._named = dict(model.named_parameters())
+    def __init__(
+        self,
+        named: Mapping[str, nn.Parameter],
+        config: OptimizerConfig,
+        *,
+        decay_vectors: bool = True,
+    ) -> None:
+        self._named = dict(named)
         self._flat: dict[str, nn.Parameter] = {}
         if config.name == "muon":
             self._flat = _flat_views(self._named)
         self._muon = self._build_muon(config) if self._flat else None
+        rest = [value for name, value in self._named.items() if name not in self._flat]
+        kept = [] if decay_vectors else [value for value in rest if value.ndim <= 1]
+        decayed = rest if decay_vectors else [value for value in rest if value.ndim > 1]
+        groups = [{"params": decayed}, {"params": kept, "weight_decay": 0.0}]
         self._adamw = torch.optim.AdamW(
-            [value for name, value in self._named.items() if name not in self._flat],
+            groups if kept else rest,
             lr=config.learning_rate,
             betas=config.betas,
             eps=config.epsilon,
@@ -98,8 +112,10 @@ class Optimizer:
 
     def load_state_tensors(self, tensors: Mapping[str, Tensor]) -> None:
         """The reverse of `state_tensors`; settings stay those of the config."""
+        flat = {name.replace(".", "-"): name for name in self._named}  # comparisons of before
         for key, value in tensors.items():
             name, slot = key.rsplit(":", 1)
+            name = name if name in self._named else flat[name]
             parameter = self._flat.get(name, self._named[name])
             like = parameter if value.ndim else local(parameter)
             self._state(name, parameter)[slot] = shard_like(value, like)
@@ -163,7 +179,7 @@ class EMA:
     def update(self, model: nn.Module) -> None:
         """Take in the weights after one more step."""
         self.num_updates += 1
-        if self.num_updates % self.every:
+        if self.num_updates % self.every or not self.decays:
             return
         parameters = dict(model.named_parameters())
         names = list(self._averages[0])
@@ -175,7 +191,13 @@ class EMA:
 
     @contextlib.contextmanager
     def swapped(self, model: nn.Module, index: int = 0) -> Iterator[None]:
-        """Inside the block `model` holds the averages of one decay; its own weights come back."""
+        """Inside the block `model` holds the averages of one decay; its own weights come back.
+
+        Without any average it keeps its own.
+        """
+        if not self.decays:
+            yield
+            return
         parameters = dict(model.named_parameters())
         own = {name: parameter.detach().clone() for name, parameter in parameters.items()}
         self._copy_into(parameters, self._averages[index])

@@ -286,7 +286,7 @@ def load_warm_start(model: nn.Module, source: str) -> None:
     if hasattr(model, "conv_motion") and "conv_motion.weight" not in weights:
         weights = _without_motion(model, weights)
     buffers = dict(model.named_buffers())
-    load_weights(model, {**buffers, **weights}, f"model {source}")
+    load_weights(model.state_dict(), {**buffers, **weights}, f"model {source}")
 
 
 def _without_motion(model: nn.Module, weights: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import math
 import resource
 import signal
@@ -31,7 +32,7 @@ class Progress:
     """
 
     def __init__(self, step: int, total: int, quiet: bool = False, lines: bool = False) -> None:
-        terminal = sys.stderr.isatty()
+        terminal = sys.stderr.isatty() and importlib.util.find_spec("rich") is not None
         self._loss: float | None = None
         self._bar: Any = None
         self._step, self._total = step, total

@@ -111,7 +111,7 @@ def pipeline_from_run(run: Path, step: int | None = None) -> Any:
     denoiser, autoencoder, text_encoders = build_models(config)
     averages = checkpoint.load(f"ema-{checkpoint.state['ema_index']}")
     weights = {**checkpoint.load("model"), **averages}
-    load_weights(denoiser, weights, f"checkpoint of {run}")
+    load_weights(denoiser.state_dict(), weights, f"checkpoint of {run}")
     denoiser.eval()
     return StickerPipeline(denoiser, autoencoder, text_encoders, build_scheduler(config))
 

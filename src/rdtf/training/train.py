@@ -3,22 +3,91 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
 
+from rdtf.errors import ConfigError
 from rdtf.fileio import atomic_folder, remove_leftovers
-from rdtf.training.config import TrainConfig
-from rdtf.training.device import default_device
-from rdtf.training.distributed import Ranks, open_ranks
+from rdtf.method.objective import build_objective
+from rdtf.randomness import Purpose, stream
+from rdtf.sampling.pipeline import StickerPipeline
+from rdtf.training.batches import BatchBuilder, ClipStore
+from rdtf.training.config import TrainConfig, to_dict
+from rdtf.training.denoising import Denoising
+from rdtf.training.device import default_device, settle_kernels
+from rdtf.training.distributed import Ranks, compile_blocks, open_ranks, parallelize
 from rdtf.training.loader import PreparedStore, open_stores
-from rdtf.training.logging import write_run_report
+from rdtf.training.logging import check_trackers
+from rdtf.training.presets import build_models, build_scheduler, load_warm_start
+from rdtf.training.progress import planned_seconds
 from rdtf.training.run import check_config, locked, pipeline_from_run, save_config
 from rdtf.training.trainer import Hook, Trainer, TrainResult
-from rdtf.training.validation import sample_hook, validation_hook, write_first_batch
+from rdtf.training.validation import (
+    sample_hook,
+    validation_hook,
+    write_first_batch,
+    write_run_report,
+)
+
+
+class DenoiserTraining(Denoising):
+    """The denoiser of a config, from scratch or a warm start, within its pipeline.
+
+    Args:
+        store: training clips as their cache holds them.
+        fingerprint: of the training set; saved with every checkpoint.
+    """
+
+    network: Any
+
+    def __init__(
+        self, config: TrainConfig, store: ClipStore, ranks: Ranks, fingerprint: str = ""
+    ) -> None:
+        engine = config.engine
+        if engine.offload_ema and engine.parallel == "fsdp" and ranks.several:
+            raise ConfigError("engine.offload_ema needs whole averages; use --engine.parallel ddp")
+        check_trackers(engine.track)
+        settle_kernels(engine.deterministic)
+        torch.manual_seed(int(stream(config.seed, Purpose.INIT).integers(2**31)))
+        model, autoencoder, text_encoders = build_models(config)
+        if config.start_from:
+            load_warm_start(model, config.start_from)
+        model.train()
+        if engine.gradient_checkpointing:
+            model.enable_gradient_checkpointing()
+        pipeline = StickerPipeline(model, autoencoder, text_encoders, build_scheduler(config))
+        self.pipeline = pipeline.to(ranks.device)
+        self.pipeline.set_progress_bar_config(disable=True)  # the trainer has its own
+        compile_blocks(model, engine.compile, ranks.device)
+        batches = BatchBuilder(store, config, build_objective(config.objective))
+        batches.deal(0, ranks.rank, ranks.world_size)  # refused now, not later
+        super().__init__(model, batches, config, ranks)
+        self.forward = parallelize(model, ranks, engine.parallel)
+        self.fingerprint = fingerprint
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "config": to_dict(self.config), "data": self.fingerprint}
+
+
+def denoiser_trainer(
+    config: TrainConfig,
+    store: ClipStore,
+    run: Path | None,
+    *,
+    ranks: Ranks | None = None,
+    hooks: Sequence[tuple[int, Hook]] = (),
+    quiet: bool = False,
+    fingerprint: str = "",
+) -> Trainer:
+    """A `Trainer` of the denoiser of `config` on the clips of `store`."""
+    ranks = ranks or Ranks()
+    trainable = DenoiserTraining(config, store, ranks, fingerprint)
+    return Trainer(trainable, run, ranks=ranks, hooks=hooks, quiet=quiet)
 
 
 def train(
@@ -28,12 +97,14 @@ def train(
     *,
     max_seconds: float | None = None,
     stop_after: float | None = None,
+    began: float | None = None,
     quiet: bool = False,
 ) -> TrainResult:
     """Train `config` on the prepared set `data` into the run directory `out`, or resume there.
 
-    With `max_seconds` the schedule is planned for so much training time over all calls; with
-    `stop_after` this call saves and stops after so many seconds (see `Trainer.train`).
+    With `max_seconds` the schedule is planned for so much time over all calls, all that a call does
+    included; with `stop_after` this call saves and stops after so many seconds, counted from
+    `began` (see `Trainer.train`).
 
     Under torchrun all its processes train together (see `rdtf.training.distributed`). When the run
     is finished or stopped, `out/pipeline` holds the averaged model, for
@@ -43,13 +114,15 @@ def train(
         UserError: the data or run directory can't be used; nothing has been changed then. Or a loss
             was not finite, memory or disk are full: what was saved before is intact.
     """
-    out, began = Path(out), time.monotonic()
+    out, began = Path(out), time.monotonic() if began is None else began
+    if max_seconds is not None:
+        planned_seconds(max_seconds)
     with open_ranks() as ranks:
         # No rank waits for another's caches at a barrier, which would give up after half an hour.
         dataset, train_store, val_store = open_stores(Path(data), config, ranks.device)
         with _claimed(out, ranks):
             check_config(out, config, dataset.fingerprint)
-            trainer = Trainer(
+            trainer = denoiser_trainer(
                 config,
                 train_store,
                 out,
@@ -63,9 +136,7 @@ def train(
                 save_config(out, config, dataset.fingerprint)
                 if trainer.step == 0:
                     write_first_batch(trainer)
-            if stop_after is not None:  # opening took its share
-                stop_after = max(stop_after - (time.monotonic() - began), 0.0)
-            result = trainer.train(max_seconds, stop_after)
+            result = trainer.train(max_seconds, stop_after, began=began)
             if ranks.is_main:
                 write_run_report(out)
                 _save_pipeline(trainer, out / "pipeline")
@@ -95,29 +166,27 @@ def _hooks(config: TrainConfig, store: PreparedStore | None) -> tuple[tuple[int,
 
 def _save_pipeline(trainer: Trainer, folder: Path) -> None:
     """The model with its averaged weights, whole or not at all."""
-    if trainer.config.engine.parallel == "fsdp" and trainer.ranks.several:
-        pipeline = pipeline_from_run(trainer.run)  # this rank alone holds only a shard
+    if trainer.engine.parallel == "fsdp" and trainer.ranks.several:
+        pipeline = pipeline_from_run(folder.parent)  # this rank alone holds only a shard
         with atomic_folder(folder) as temporary:
             pipeline.save_pretrained(str(temporary), safe_serialization=True)
         return
     trainer.model.eval()
     average = trainer.ema.swapped(trainer.model, trainer.ema_index)
     with average, atomic_folder(folder) as temporary:
-        trainer.pipeline.save_pretrained(str(temporary), safe_serialization=True)
+        trainer.trainable.pipeline.save_pretrained(str(temporary), safe_serialization=True)
     trainer.model.train()
 
 
 def measure_seconds_per_step(config: TrainConfig, data: Path | str, steps: int = 4) -> float:
     """Median time of a step of a throw-away model on real batches, after one to warm up."""
     _, store, _ = open_stores(Path(data), config)
-    with tempfile.TemporaryDirectory() as folder:
-        trainer = Trainer(config, store, Path(folder), ranks=Ranks(device=default_device()))
-        seconds = []
-        for _ in range(steps + 1):
-            started = time.monotonic()
-            trainer.train_one_step().fetch()
-            seconds.append(time.monotonic() - started)
-        trainer.tracker.close()
+    trainer = denoiser_trainer(config, store, None, ranks=Ranks(device=default_device()))
+    seconds = []
+    for _ in range(steps + 1):
+        started = time.monotonic()
+        trainer.train_one_step().fetch()
+        seconds.append(time.monotonic() - started)
     return float(np.median(seconds[1:]))
 
 

@@ -1,7 +1,12 @@
-"""What the resident loop can train: motion, prediction, and drawing of stills."""
+"""Networks of the model that ships, on frames that the device holds as a whole.
+
+Motion, prediction, and drawing of stills: what a batch is made of is drawn on the host, and put
+together where the frames are. Needs no more than torch, numpy, diffusers and safetensors.
+"""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +22,7 @@ from rdtf.models.motion_dfgn import MotionConditions
 from rdtf.models.motion_latents import LATENT_DIM, motion_noise, unpack
 from rdtf.training.motion_batch import MotionAssembler, MotionBatch, batch_inputs, premultiplied
 from rdtf.training.motion_draws import MotionDrawer, MotionDraws
+from rdtf.training.step import Trainable
 
 _ROUND = 0.1  # of latents; below it the absolute error is a squared one
 _NEAR = 0.9  # σ from which on latents are nearly pure noise
@@ -88,7 +94,51 @@ class TextFeed:
         return states, mask.bool() & has_text[:, None]
 
 
-class TrainMotion:
+class Resident(Trainable):
+    """A network on what the device holds: batch after batch a pure function of seed and step.
+
+    A subclass defines `draw`, `loss`, and names of the values that it logs.
+    """
+
+    names: tuple[str, ...] = ()
+    decays_vectors = False
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+        self.forward: Any = network
+
+    def compute_in_bf16(self) -> None:
+        """Train through a copy in bf16; the network keeps its weights in fp32."""
+        self.forward = copy.deepcopy(self.network).bfloat16()
+        self._pairs = list(self.network.parameters()), list(self.forward.parameters())
+        for own, fast in zip(*self._pairs, strict=True):
+
+            def give(fast: Tensor, own: Tensor = own) -> None:
+                own.grad = None if fast.grad is None else fast.grad.float()
+                fast.grad = None
+
+            fast.register_post_accumulate_grad_hook(give)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {name: value.detach() for name, value in self.network.named_parameters()}
+
+    def prepare(self) -> None:
+        if hasattr(self, "_pairs"):
+            with torch.no_grad():
+                torch._foreach_copy_(self._pairs[1], self._pairs[0])
+
+    def draw(self, index: int, progress: float) -> Any:
+        """What batch `index` is made of; a pure function of its arguments."""
+        raise NotImplementedError
+
+    def build(self, request: tuple[int, float]) -> tuple[int, Any]:
+        return request[0], self.draw(*request)
+
+    def facts(self, batches: Sequence[Any]) -> Sequence[str]:
+        return self.names
+
+
+class TrainMotion(Resident):
     """Motion latents under the dual mask.
 
     Errors are relative to how much the clip moves, and count where something is.
@@ -97,31 +147,32 @@ class TrainMotion:
         lengths: (frames, batch size, share) of the kinds of batches.
     """
 
+    names = ("affine_real", "residual_real", "affine_grammar", "residual_grammar")
+
     def __init__(
         self,
         network: nn.Module,
         drawer: MotionDrawer,
-        assembler: MotionAssembler | None,
+        assembler: MotionAssembler,
         text: TextFeed,
         flow: FlowConfig,
         lengths: Sequence[tuple[int, int, float]] = ((8, 32, 1.0),),
         seed: int = 0,
     ) -> None:
-        self.network, self.drawer, self.assembler = network, drawer, assembler
-        self.text, self.flow, self.lengths, self.seed = text, flow, lengths, seed
-        self.forward = network
+        super().__init__(network)
+        self.drawer, self.assembler = drawer, assembler
+        self.text, self.flow, self.kinds, self.seed = text, flow, lengths, seed
 
     def draw(self, index: int, progress: float) -> tuple[MotionDraws, dict[str, np.ndarray]]:
         generator = np.random.Generator(np.random.Philox(key=[self.seed + 1, index]))
-        shares = np.array([share for *_, share in self.lengths])
+        shares = np.array([share for *_, share in self.kinds])
         kind = generator.choice(len(shares), p=shares / shares.sum())
-        frames, count, _ = self.lengths[kind]
+        frames, count, _ = self.kinds[kind]
         draws = self.drawer.batch(index, count, frames, progress)
         return draws, self.text.tokens(draws.captions)
 
-    def loss(self, draws: Any, index: int) -> tuple[Tensor, dict[str, Tensor]]:
-        assert self.assembler is not None
-        drawn, tokens = draws
+    def loss(self, batch: Any) -> tuple[Tensor, Tensor]:
+        index, (drawn, tokens) = batch
         with torch.autocast(self.assembler.frames.device.type, enabled=False):
             batch = self.assembler(drawn)
         device = batch.clean.device
@@ -134,12 +185,10 @@ class TrainMotion:
         real = batch.real.float()
         count = real.sum().clamp(min=1)
         other = (1 - real).sum().clamp(min=1)
-        return loss, {
-            "affine_real": (per_sample[:, 0] * real).sum().detach() / count,
-            "field_real": (per_sample[:, 1] * real).sum().detach() / count,
-            "affine_verb": (per_sample[:, 0] * (1 - real)).sum().detach() / other,
-            "field_verb": (per_sample[:, 1] * (1 - real)).sum().detach() / other,
-        }
+        parts = per_sample.detach()
+        of_real = (parts * real[:, None]).sum(0) / count
+        of_grammar = (parts * (1 - real[:, None])).sum(0) / other
+        return loss, torch.cat([of_real, of_grammar])
 
     def errors(
         self,
@@ -207,13 +256,15 @@ def _of_hidden(values: Tensor, batch: MotionBatch) -> Tensor:
     return both.sum(2) / hidden.sum(1, keepdim=True).clamp(min=1)
 
 
-class TrainDrawing:
+class TrainDrawing(Resident):
     """Text → still: a clip of one frame, in pixel patches, rectified flow with x-prediction."""
+
+    names = ("x",)
 
     def __init__(
         self,
         network: nn.Module,
-        frames: Tensor | None,
+        frames: Tensor,
         clips: Sequence[StoredClip],
         text: TextFeed,
         flow: FlowConfig,
@@ -223,10 +274,10 @@ class TrainDrawing:
         text_dropout: float = 0.1,
         seed: int = 0,
     ) -> None:
-        self.network, self.frames, self.clips, self.text = network, frames, clips, text
+        super().__init__(network)
+        self.frames, self.clips, self.text = frames, clips, text
         self.flow, self.batch_size, self.patch = flow, batch_size, patch
         self.text_dropout, self.seed = text_dropout, seed
-        self.forward: Any = network
         by_source: dict[str, list[int]] = {}
         for index, clip in enumerate(clips):
             by_source.setdefault(clip.source, []).append(index)
@@ -262,8 +313,8 @@ class TrainDrawing:
             "tokens": self.text.tokens(captions),
         }
 
-    def loss(self, draws: Any, index: int) -> tuple[Tensor, dict[str, Tensor]]:
-        assert self.frames is not None
+    def loss(self, batch: Any) -> tuple[Tensor, Tensor]:
+        index, draws = batch
         device = self.frames.device
         states, mask = self.text.states(draws["tokens"], device)
         with torch.autocast(device.type, enabled=False):
@@ -285,11 +336,11 @@ class TrainDrawing:
         )
         predicted = self.forward(noisy, sigma, told)
         error = (predicted.float() - clean).square().mean((1, 2, 3, 4))
-        return (error * self.flow.weight(sigma)).mean(), {"x": error.detach().mean()}
+        return (error * self.flow.weight(sigma)).mean(), error.detach().mean()[None]
 
     def _pixels(self, draws: Mapping[str, Any], device: torch.device) -> Tensor:
         """Pictures, some of them mirrored, scaled and shifted a little, `[N, 4, S, S]`."""
-        pixels = premultiplied(self.frames[torch.from_numpy(draws["rows"]).to(device)])  # pyright: ignore[reportOptionalSubscript]
+        pixels = premultiplied(self.frames[torch.from_numpy(draws["rows"]).to(device)])
         flips = torch.from_numpy(draws["flips"]).to(device)[:, None, None, None]
         pixels = torch.where(flips, pixels.flip(-1), pixels)
         place = torch.from_numpy(draws["place"]).to(device)

@@ -1,54 +1,48 @@
-"""The training loop: named blocks once in a while, then the step. Same command again = resume."""
+"""The training loop, one for all that is trained here. Same command again = resume."""
 
 from __future__ import annotations
 
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
-from rdtf.errors import ConfigError, UserError
-from rdtf.method.curriculum import Curriculum
-from rdtf.method.objective import build_objective
-from rdtf.randomness import Purpose, stream
-from rdtf.sampling.pipeline import StickerPipeline
-from rdtf.training.batches import BatchBuilder, ClipStore, PackedBatch, unpack
+from rdtf.errors import UserError
+from rdtf.randomness import Purpose, noise_key
 from rdtf.training.checkpoint import (
     MEASURE,
+    Checkpoint,
     Retention,
     load_latest,
     load_weights,
     mark_best,
     save_checkpoint,
 )
-from rdtf.training.config import TrainConfig, to_dict
-from rdtf.training.cost import Meter
-from rdtf.training.device import autocast, explain_out_of_memory, resolve_precision, settle_kernels
-from rdtf.training.distributed import (
-    Ranks,
-    compile_blocks,
-    gathered,
-    local,
-    parallelize,
-    shard_like,
-)
-from rdtf.training.loader import CurriculumLookahead, StepLoader, resolve_workers
-from rdtf.training.logging import Tracker, check_trackers
+from rdtf.training.device import autocast, resolve_precision
+from rdtf.training.distributed import Ranks, gathered, shard_like
+from rdtf.training.loader import load_ahead, resolve_workers
+from rdtf.training.logging import Meter, Tracker
 from rdtf.training.optimizer import EMA, Optimizer
-from rdtf.training.presets import build_models, build_scheduler, load_warm_start
 from rdtf.training.progress import Progress, StopSignals, planned_seconds
-from rdtf.training.step import StepResult, learning_rate, loss_options, train_step
+from rdtf.training.step import StepResult, Trainable, learning_rate, train_step
 
 Hook = Callable[["Trainer"], None]
+_SAVE_SECONDS = 120.0  # between checkpoints, where `engine.save_every` is 0
+_HOOKS_SHARE = 0.1  # of a run's time: what its first validation, and its last, may take
 
 
 class NonFiniteLossError(UserError):
     """A loss or gradient is not finite; nothing of it was saved."""
+
+
+class _Stopped(Exception):  # noqa: N818 (nothing went wrong)
+    """A hook was left because of a signal, or because its time is over."""
 
 
 @dataclass(frozen=True)
@@ -68,219 +62,280 @@ class Trainer:
     """One run, on one device or, as one of several ranks, on its share of it.
 
     Args:
-        config: the resolved config.
-        store: training clips as their cache holds them.
-        run: run directory (already locked and with its config written).
+        trainable: what is trained.
+        run: run directory (already locked), which is gone on from if it holds a checkpoint; None:
+            nothing is saved or logged.
         ranks: this process's place among those that train together; alone if None.
         hooks: called as `hook(trainer)` every so many steps, with the EMA weights in the model;
             pairs of (every, hook), for validation and samples. Every rank calls them; only the
-            main one writes.
-        fingerprint: of the training set; saved with every checkpoint.
+            main one writes. What takes long calls `trainer.check_time` now and then.
+        start: another run, to go on from if `run` has no checkpoint.
     """
 
     def __init__(
         self,
-        config: TrainConfig,
-        store: ClipStore,
-        run: Path,
+        trainable: Trainable,
+        run: Path | None,
         *,
         ranks: Ranks | None = None,
-        hooks: tuple[tuple[int, Hook], ...] = (),
+        hooks: Sequence[tuple[int, Hook]] = (),
         quiet: bool = False,
-        fingerprint: str = "",
+        start: Path | None = None,
     ) -> None:
-        self.config, self.run, self.store, self.hooks = config, run, store, hooks
-        self.fingerprint = fingerprint
+        self.trainable: Any = trainable
+        self.run: Any = run
+        self.hooks = tuple(hooks)
         self.ranks = ranks or Ranks()
         self.device = self.ranks.device
+        self.engine = engine = trainable.engine
         self.quiet = quiet or not self.ranks.is_main
-        engine = config.engine
-        if engine.offload_ema and engine.parallel == "fsdp" and self.ranks.several:
-            raise ConfigError("engine.offload_ema needs whole averages; use --engine.parallel ddp")
-
-        check_trackers(engine.track)
-
-        # ------------------------------------------------------------ what is trained
-        settle_kernels(engine.deterministic)
-        torch.manual_seed(int(stream(config.seed, Purpose.INIT).integers(2**31)))
-        self.model, autoencoder, text_encoders = build_models(config)
-        if config.start_from:
-            load_warm_start(self.model, config.start_from)
-        self.model.train()
-        if engine.gradient_checkpointing:
-            self.model.enable_gradient_checkpointing()
-        self.pipeline = StickerPipeline(
-            self.model, autoencoder, text_encoders, build_scheduler(config)
-        ).to(self.device)
-        self.pipeline.set_progress_bar_config(disable=True)  # the trainer has its own
-        compile_blocks(self.model, engine.compile, self.device)
-        self.parallel_model = parallelize(self.model, self.ranks, engine.parallel)
-
-        # ------------------------------------------------------------ what trains it
-        self.objective = build_objective(config.objective)
-        self.optimizer = Optimizer(self.model, config.optimizer)
-        self.ema = EMA(
-            self.model,
-            config.optimizer.ema_decays,
-            every=config.optimizer.ema_every,
-            on_host=engine.offload_ema,
-        )
-        self.curriculum = Curriculum(config.curriculum)
-        self.lookahead = CurriculumLookahead(self.curriculum, config.steps)
-        self.batches = BatchBuilder(store, config, self.objective)
-        self.batches.deal(0, self.ranks.rank, self.ranks.world_size)  # refused now, not later
         self.precision = resolve_precision(engine.precision, self.device)
         self.autocast = autocast(self.precision, self.device)
-
-        # ------------------------------------------------------------ where it stands
-        self.step = 0
-        self.seconds = 0.0  # of training, over all calls
-        self.max_seconds: float | None = None  # what the schedule is planned for, if for a time
+        self.ema = EMA(
+            trainable.network,
+            trainable.optimizer.ema_decays,
+            every=trainable.optimizer.ema_every,
+            on_host=engine.offload_ema,
+        )
+        self.step = self.stage = self.stage_start = 0
+        # Over all calls: of training, of what came before it, and what the run may take in all.
+        self.seconds = self.startup_seconds = 0.0
+        self.max_seconds: float | None = None
+        self._hooks_seconds = 0.0  # what the hooks took when last they were all done
+        self._owes_hooks = True  # those of this step, when the next call begins
+        self._deadline = math.inf  # of what hooks do
+        self._signals = StopSignals()
         self.saved_step: int | None = None
+        self._saved_at = time.monotonic()
         # By validation: the lowest loss so far, whether it is this step's, and of which average.
         self.best_loss, self.is_best, self.ema_index = math.inf, False, 0
-        # The last step's numbers: fed to the curriculum only after the next step was made.
-        self.pending: StepResult | None = None
-        self.bad_steps = 0  # in a row, until now
-        self._load()
+        checkpoint = None if run is None else load_latest(run)
+        if checkpoint is not None:
+            self.saved_step = checkpoint.step
+        elif start is not None:
+            checkpoint = load_latest(start)
+        if checkpoint is None:
+            self._begin_stage()
+        else:
+            self._load(checkpoint)
         self.tracker = Tracker(
             run,
             self.saved_step,
             names=engine.track,
-            config=config,
-            enabled=self.ranks.is_main,
+            config=trainable.config,
+            enabled=self.ranks.is_main and run is not None and engine.log_every > 0,
         )
         self.meter = Meter(self)
 
+    def _begin_stage(self) -> None:
+        """Everything that trains the present stage, new."""
+        self.trainable.begin(self.trainable.stages[self.stage], self.step)
+        self.optimizer = Optimizer(
+            self.trainable.parameters(),
+            self.trainable.optimizer,
+            decay_vectors=self.trainable.decays_vectors,
+        )
+        # The last step's numbers: looked at only after the next step was made.
+        self.pending: StepResult | None = None
+        self.bad_steps = 0  # in a row, until now
+        self._batches: Iterator[Any] | None = None
+
     @property
-    def resumed(self) -> bool:
-        """Whether the run went on from a checkpoint, or saved one since."""
-        return self.saved_step is not None
+    def model(self) -> nn.Module:
+        return self.trainable.network
 
     @property
     def time_share(self) -> float:
         """How much of the run's time has passed, in [0, 1]; 0 if it is planned for steps only."""
-        return 0.0 if self.max_seconds is None else min(self.seconds / self.max_seconds, 1.0)
+        if self.max_seconds is None:
+            return 0.0
+        last_look = self._hooks_seconds
+        last_look = last_look if last_look <= _HOOKS_SHARE * self.max_seconds else 0.0
+        left = self.max_seconds - self.startup_seconds - last_look
+        return min(self.seconds / left, 1.0) if left > 0 else 1.0
+
+    @property
+    def progress(self) -> float:
+        """How much of the present stage is over, by its steps or the run's time, in [0, 1]."""
+        steps = (self.step - self.stage_start) / self.trainable.lengths[self.stage]
+        return min(max(steps, self.time_share), 1.0)
 
     @property
     def is_over(self) -> bool:
         """Whether the schedule has ended, by its steps or its time."""
-        return self.step >= self.config.steps or self.time_share >= 1.0
+        is_last = self.stage + 1 == len(self.trainable.stages)
+        is_over = self.time_share >= 1.0 or self.trainable.is_done
+        return is_over or (is_last and self._stage_is_over)
+
+    @property
+    def _stage_is_over(self) -> bool:
+        return self.trainable.is_over(self.step - self.stage_start, self.stage)
 
     @property
     def planned_steps(self) -> int:
         """How many steps the whole run will have, at its speed so far."""
+        steps = sum(self.trainable.lengths)
         if self.time_share == 0.0:
-            return self.config.steps
-        return min(self.config.steps, max(round(self.step / self.time_share), self.step))
+            return steps
+        return min(steps, max(round(self.step / self.time_share), self.step))
 
     # -------------------------------------------------------------------- loop
 
     def train(
-        self, max_seconds: float | None = None, stop_after: float | None = None
+        self,
+        max_seconds: float | None = None,
+        stop_after: float | None = None,
+        *,
+        began: float | None = None,
+        stop: Callable[[], str] = lambda: "",
     ) -> TrainResult:
         """Train to the end of the schedule, or until a signal comes; saved in any case.
 
         Args:
             max_seconds: plan the schedule for so much time over all calls: warm-up, decay and
-                curriculum end with it, unless `config.steps` end before. Remembered by the run
-                until another time is given; `math.inf` forgets it.
+                curriculum end with it, unless the steps end before. Remembered by the run until
+                another time is given; `math.inf` forgets it.
             stop_after: seconds after which this call saves and stops, whatever is left to do.
+            began: when the call began, by `time.monotonic`, where that was before this one: what
+                came before counts.
+            stop: asked before each step; a reason to stop, or an empty string.
 
         Raises:
             NonFiniteLossError: a loss or gradient was not finite. Nothing of it was saved.
             UserError: memory or disk are full; says what to do.
         """
-        engine, started = self.config.engine, time.monotonic()
+        started = time.monotonic()
+        began = started if began is None else began
         if max_seconds is not None:
             self.max_seconds = planned_seconds(max_seconds)
-        earlier = self.seconds
-        reason = "finished"
-        progress = Progress(self.step, self.planned_steps, self.quiet, lines=engine.log_lines)
-        with StopSignals() as signals, progress:
-            if not self.resumed:
-                with self.meter.paused():
-                    self._run_hooks()
-            for packed in self._loaded_batches():
-                if self.is_over:
+        self.startup_seconds += started - began
+        earlier, ends = self.seconds, math.inf if stop_after is None else began + stop_after
+        if self.max_seconds is not None:
+            ends = min(ends, started + self.max_seconds - self.startup_seconds - earlier)
+        progress = Progress(self.step, self.planned_steps, self.quiet, self.engine.log_lines)
+        with StopSignals() as self._signals, progress:
+            owed, reason = self._owes_hooks, ""
+            if owed:
+                is_first = self.step == 0
+                self._run_hooks(started + (_HOOKS_SHARE if is_first else 1.0) * (ends - started))
+            while not self.is_over:
+                reason = self._asked_to_stop(began, stop_after) or stop()
+                if reason:
                     break
-                stop = self._asked_to_stop(signals, started, stop_after)
-                if stop:
-                    reason = stop
-                    break
-
-                # ----------------------------------------------------------- step
-                result = self.train_one_step(packed)
+                result = self.train_one_step()
                 self.seconds = self.ranks.max(earlier + time.monotonic() - started)
                 progress.update(self.step, self.meter.loss, self.planned_steps)
 
                 # ------------------------------------------------ once in a while
                 # Saving comes last: what a checkpoint's step had to do is done, so that a resumed
                 # run neither repeats nor skips it.
-                if self._is_due(engine.log_every):
+                if self._is_due(self.engine.log_every):
                     values = self.meter.describe(result)
                     self.tracker.log(self.step, "train", values)
                     progress.line(values)
                 with self.meter.paused():
-                    self._run_hooks()
-                    if self._is_due(engine.save_every) or self.is_best:
+                    self._run_hooks(ends)
+                    if self._must_save() or self.is_best:
                         self.save()
-        if self.saved_step != self.step:
-            self.save()
+                self.trainable.after_step(self)
+            if self.ranks.any(self._signals.received):
+                reason = "interrupted"
+            self._batches = None
+            if self.saved_step != self.step or owed != self._owes_hooks:
+                self.save()
         self.tracker.close()
-        seconds = time.monotonic() - started
-        return TrainResult(self.step, self.planned_steps, reason, seconds)
+        reason = reason or "finished"
+        return TrainResult(self.step, self.planned_steps, reason, time.monotonic() - began)
 
-    def _loaded_batches(self) -> Iterator[list[PackedBatch]]:
-        loader = StepLoader(
-            self.batches,
-            self.lookahead,
-            self.step,
-            self.config.steps,
-            rank=self.ranks.rank,
-            world_size=self.ranks.world_size,
-            num_workers=resolve_workers(self.config.engine.num_workers, self.device),
-            pin_memory=self.device.type == "cuda",
-        )
-        with explain_out_of_memory(self.config, self.step, torch.device("cpu")):
-            yield from loader
+    def _next_batch(self) -> Any:
+        if self._batches is None:
+            self._batches = load_ahead(
+                self.trainable.build,
+                self._requests(),
+                num_workers=resolve_workers(self.engine.num_workers, self.device),
+                in_flight=self.trainable.in_flight,
+                pin_memory=self.device.type == "cuda",
+            )
+        with self.trainable.explain_memory(self.step, torch.device("cpu")):
+            return next(self._batches)
 
-    def _asked_to_stop(self, signals: StopSignals, started: float, stop_after: float | None) -> str:
+    def _requests(self) -> Iterator[Any]:
+        """What decides the batches of each step, asked for as the loader has room."""
+        length = self.trainable.lengths[self.stage]
+        for step in range(self.step, self.stage_start + length):
+            progress = max((step - self.stage_start) / length, self.time_share)
+            yield self.trainable.request(step, progress)
+
+    def _asked_to_stop(self, began: float, stop_after: float | None) -> str:
         """Why to stop before the next step, or an empty string: the same on every rank."""
-        if self.ranks.any(signals.received):
+        if self.ranks.any(self._signals.received):
             return "interrupted"
-        is_late = stop_after is not None and time.monotonic() - started >= stop_after
+        is_late = stop_after is not None and time.monotonic() - began >= stop_after
         return "time is up" if self.ranks.any(is_late) else ""
 
     def _is_due(self, every: int) -> bool:
-        return self.step % every == 0 or self.is_over
+        return every > 0 and (self.step % every == 0 or self.is_over)
 
-    def _run_hooks(self) -> None:
-        for every, hook in self.hooks:
-            if every > 0 and self._is_due(every):
+    def _must_save(self) -> bool:
+        if self.run is None:
+            return False
+        if self.engine.save_every > 0:
+            return self._is_due(self.engine.save_every)
+        return self.is_over or time.monotonic() - self._saved_at > _SAVE_SECONDS
+
+    def _run_hooks(self, deadline: float) -> None:
+        """Those that are due, unless a signal comes or `deadline` is over before they are done."""
+        started, self._deadline = time.monotonic(), deadline
+        due = [hook for every, hook in self.hooks if self._is_due(every)]
+        self._owes_hooks = bool(due)
+        try:
+            for hook in due:
                 self.model.eval()
                 with self.ema.swapped(self.model), torch.no_grad():
                     hook(self)
+            if due and len(due) == len([every for every, _ in self.hooks if every > 0]):
+                self._hooks_seconds = self.ranks.max(time.monotonic() - started)
+            self._owes_hooks = False
+        except _Stopped:
+            pass
+        finally:
+            if due:
                 self.model.train()
+            self._deadline = math.inf
+
+    def check_time(self) -> None:
+        """For hooks: leaves them if a signal has come, or if their time is over."""
+        is_late = self._signals.received or time.monotonic() > self._deadline
+        if self.ranks.any(is_late):
+            raise _Stopped
 
     # -------------------------------------------------------------------- step
 
-    def train_one_step(self, packed: list[PackedBatch] | None = None) -> StepResult:
-        """Make step `self.step` and count it; its batches are built here if not given."""
-        config = self.config
-        packed = self._build_batches() if packed is None else packed
-        with explain_out_of_memory(config, self.step, self.device):
-            batches = [unpack(batch, self.store, self.device) for batch in packed]
-            self.optimizer.set_learning_rate(
-                learning_rate(config.optimizer, self.step, config.steps, self.time_share)
+    def train_one_step(self, packed: Any = None) -> StepResult:
+        """Make step `self.step` and count it; its batches are loaded if they are not given."""
+        if self.stage + 1 < len(self.trainable.stages) and self._stage_is_over:
+            self.look_back()
+            self.stage, self.stage_start = self.stage + 1, self.step
+            self._begin_stage()
+        trainable = self.trainable
+        packed = self._next_batch() if packed is None else packed
+        with trainable.explain_memory(self.step, self.device):
+            rate = learning_rate(
+                trainable.optimizer,
+                self.step - self.stage_start,
+                trainable.lengths[self.stage],
+                self.time_share,
             )
+            self.optimizer.set_learning_rate(rate * trainable.rate())
+            batches = trainable.to_device(packed)
+            # Dropout is torch's own; seeded by the step, it is the same when a run goes on later.
+            torch.manual_seed(noise_key(trainable.seed, Purpose.DROPOUT, self.step, 1))
+            trainable.prepare()
             result = train_step(
-                self.parallel_model,
-                self.objective,
+                trainable,
                 self.optimizer,
                 batches,
-                max_grad_norm=config.optimizer.max_grad_norm,
-                **loss_options(config),
+                max_grad_norm=trainable.optimizer.max_grad_norm,
                 autocast=self.autocast,
                 ranks=self.ranks,
             )
@@ -288,24 +343,20 @@ class Trainer:
         result.step = self.step
         self.meter.saw(batches)
         self.step += 1
-        self._look_back()
+        self.look_back()
+        trainable.step_done(self.time_share)
         self.pending = result
         return result
 
-    def _build_batches(self) -> list[PackedBatch]:
-        weights = self.lookahead.task_weights(self.step)
-        return self.batches.step_batches(self.step, weights, self.ranks.rank, self.ranks.world_size)
-
-    def _look_back(self) -> None:
-        """Feed the curriculum with the step before this one: its numbers have arrived by now."""
+    def look_back(self) -> None:
+        """Tell the trainable of the last step that it has not heard of: its numbers are here."""
         if self.pending is not None:
             measured = self.pending.fetch()
-            self.check_finite(self.pending)
-            if measured.finite:
-                self.curriculum.observe(measured.losses, measured.t, measured.tasks)
-        self.lookahead.step_done(self.time_share)
+            self._check_finite(self.pending)
+            self.trainable.observe(measured)
+            self.pending = None
 
-    def check_finite(self, result: StepResult) -> None:
+    def _check_finite(self, result: StepResult) -> None:
         """Log the clips of a step whose loss or gradient is not finite, and go on or raise.
 
         Seed and step are enough to build its batches again. All ranks must call.
@@ -320,47 +371,44 @@ class Trainer:
         self.bad_steps = 0 if measured.finite else self.bad_steps + 1
         if measured.finite:
             return
-        names = [self._clip_name(clip) for clip in measured.culprits]
+        names = [self.trainable.clip_name(clip) for clip in measured.culprits]
         values = {"loss": str(measured.loss), "clips": names}
         self.tracker.log(result.step + 1, "nonfinite", values)
+        label = f"{self.trainable.label} diverged: " if self.trainable.label else ""
+        clips = f" on clips {', '.join(names[:8])}{' …' if len(names) > 8 else ''}" if names else ""
         what = (
-            f"loss is {measured.loss:g}, gradient norm {measured.grad_norm:g} at step "
-            f"{result.step} on clips {', '.join(names[:8])}{' …' if len(names) > 8 else ''}"
+            f"{label}loss is {measured.loss:g}, gradient norm {measured.grad_norm:g} at step "
+            f"{result.step}{clips}"
         )
-        if self.bad_steps > self.config.engine.skip_nonfinite:
-            raise NonFiniteLossError(
-                f"{what}; what was saved is intact; remove these clips, lower "
-                "optimizer.learning_rate, or set engine.skip_nonfinite"
-            )
+        if self.bad_steps > self.engine.skip_nonfinite:
+            raise NonFiniteLossError(f"{what}; what was saved is intact; {self.trainable.advice}")
         if self.ranks.is_main:
             print(f"rdtf: {what}: step skipped", file=sys.stderr)
-
-    def _clip_name(self, clip: int) -> str:
-        """The clip's id in its training set, or its number."""
-        name = getattr(self.store, "name", None)
-        return f"{clip} ({name(clip)})" if callable(name) else str(clip)
 
     # -------------------------------------------------------------- checkpoint
 
     def save(self) -> None:
         """Write a checkpoint of the present step. All ranks must call."""
         if self.pending is not None:
-            self.check_finite(self.pending)
-        self._write()
+            self._check_finite(self.pending)
+        if self.run is not None:
+            self._write(self.run)
         self.saved_step, self.is_best = self.step, False
+        self._saved_at = time.monotonic()
 
-    def _write(self) -> None:
+    def _write(self, run: Path) -> None:
         """Gather what is sharded, then let the main rank write: for any number of ranks."""
-        ranks, engine = self.ranks, self.config.engine
+        ranks, engine = self.ranks, self.engine
         tensors = {
-            "model": gathered(self.model.state_dict(), ranks),
+            "model": gathered(self.trainable.tensors(), ranks),
             "optimizer": self.optimizer.state_tensors(ranks),
         }
         for index, averages in enumerate(self.ema.state_tensors(ranks)):
             tensors[f"ema-{index}"] = averages
         state = {
-            "curriculum": self.curriculum.state_dict(),
-            "foresight": self.lookahead.state_dict(),
+            **self.trainable.state_dict(),
+            "stage": self.stage,
+            "stage_start": self.stage_start,
             "pending": self.pending.state_dict() if self.pending is not None else None,
             "strikes": self.bad_steps,
             "ema_updates": self.ema.num_updates,
@@ -368,41 +416,40 @@ class Trainer:
             "best_loss": self.best_loss if math.isfinite(self.best_loss) else None,
             "best_measure": MEASURE,
             "seconds": self.seconds,
+            "startup_seconds": self.startup_seconds,
             "max_seconds": self.max_seconds,
-            "config": to_dict(self.config),
-            "data": self.fingerprint,
+            "owes_hooks": self._owes_hooks,
         }
         if ranks.is_main:
             retention = Retention(engine.keep_checkpoints, engine.keep_every, engine.keep_best)
-            save_checkpoint(self.run, self.step, tensors, state, retention)
+            save_checkpoint(run, self.step, tensors, state, retention)
             if self.is_best:
-                mark_best(self.run, self.step, self.best_loss)
+                mark_best(run, self.step, self.best_loss)
         ranks.wait()
 
-    def _load(self) -> None:
-        """Go on from the newest intact checkpoint, if there is one."""
-        checkpoint = load_latest(self.run)
-        if checkpoint is None:
-            return
-        state, weights = checkpoint.state, checkpoint.load("model")
-        if all(local(parameter) is parameter for parameter in self.model.parameters()):
-            load_weights(self.model, weights, f"checkpoint of {self.run}")
-        else:
-            own: dict[str, Any] = self.model.state_dict()
-            for name, value in own.items():
-                local(value).copy_(local(shard_like(weights[name], value)))
+    def _load(self, checkpoint: Checkpoint) -> None:
+        state, self.step = checkpoint.state, checkpoint.step
+        self.stage, self.stage_start = state.get("stage", 0), state.get("stage_start", 0)
+        self._begin_stage()
+        own, model = self.trainable.tensors(), "model"
+        if model not in checkpoint.stems:  # comparisons of before
+            model = "weights"
+        weights = checkpoint.load(model)
+        weights = {name: shard_like(x, own.get(name, x)) for name, x in weights.items()}
+        load_weights(own, weights, f"checkpoint of {self.run}")
         averages = [checkpoint.load(f"ema-{index}") for index in range(len(self.ema.decays))]
-        self.ema.load_state_tensors(averages, state["ema_updates"])
+        self.ema.load_state_tensors(averages, state.get("ema_updates", 0))
         self.optimizer.load_state_tensors(checkpoint.load("optimizer"))
-        self.curriculum.load_state_dict(state["curriculum"])
-        self.lookahead.load_state_dict(state["foresight"])
-        if state["pending"] is not None:
+        self.trainable.load_state_dict(state)
+        if state.get("pending") is not None:
             self.pending = StepResult.from_state(state["pending"])
-        self.bad_steps, self.ema_index = int(state["strikes"]), int(state["ema_index"])
-        best = state["best_loss"] if state.get("best_measure") == MEASURE else None
+        self.bad_steps = int(state.get("strikes", 0))
+        self.ema_index = int(state.get("ema_index", 0))
+        best = state.get("best_loss") if state.get("best_measure") == MEASURE else None
         self.best_loss = math.inf if best is None else float(best)
         self.seconds, self.max_seconds = float(state["seconds"]), state.get("max_seconds")
-        self.step = self.saved_step = checkpoint.step
+        self.startup_seconds = float(state.get("startup_seconds", 0.0))
+        self._owes_hooks = bool(state.get("owes_hooks", False))
 
     def validated(self, loss: float, ema_index: int) -> None:
         """Take note of a held-out loss, and of which average reached it."""

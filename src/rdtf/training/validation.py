@@ -5,17 +5,21 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from rdtf.method.tasks import FAMILY, MIN_FRAMES, TASKS, TaskDraw, condition_mask
+from rdtf.evaluation.charts import Curve, Line
+from rdtf.evaluation.report import write_report
+from rdtf.method.tasks import FAMILIES, FAMILY, MIN_FRAMES, TASKS, TaskDraw, condition_mask
 from rdtf.randomness import Purpose, noise_key, stream
 from rdtf.stickers import Sticker, write_sheet
 from rdtf.training.batches import PackedBatch, Sample, choose_frames, pack, unpack
 from rdtf.training.loader import PreparedStore
-from rdtf.training.step import batch_errors, elements_per_sample, loss_options
+from rdtf.training.logging import read_metrics
+from rdtf.training.denoising import batch_errors, elements_per_sample, loss_options
 from rdtf.training.trainer import Trainer
 
 NOISE_LEVELS = (0.25, 0.5, 0.75, 0.95)
@@ -39,7 +43,7 @@ def validation_hook(store: PreparedStore, clips_per_task: int = 6) -> Callable[[
         batches = [
             _fixed_batch(store, trainer, moving, task, t, clips_per_task)
             for task in TASKS
-            if task not in trainer.config.curriculum.leave_out
+            if task not in trainer.trainable.config.curriculum.leave_out
             for t in NOISE_LEVELS
         ]
         scores = [_score(trainer, batches)]
@@ -58,12 +62,13 @@ def validation_hook(store: PreparedStore, clips_per_task: int = 6) -> Callable[[
 
 def _score(trainer: Trainer, batches: Sequence[PackedBatch]) -> dict[str, Any]:
     """Mean loss and errors of the model as it is; computed on the device, read once."""
-    config, rows, keys = trainer.config, [], []
+    config, rows, keys = trainer.trainable.config, [], []
     for packed in batches:
-        batch = unpack(packed, trainer.store, trainer.device)
+        trainer.check_time()
+        batch = unpack(packed, trainer.trainable.batches.store, trainer.device)
         with trainer.autocast:
             weighted, error, count = batch_errors(
-                trainer.model, trainer.objective, batch, **loss_options(config)
+                trainer.model, trainer.trainable.objective, batch, **loss_options(config)
             )
         loss = weighted / elements_per_sample(batch, config.given_frame_weight).clamp(min=1)
         rows.append(torch.stack([loss, error / count.clamp(min=1), count], dim=1))
@@ -91,7 +96,7 @@ def _fixed_batch(
     t: float,
     num_clips: int,
 ) -> PackedBatch:
-    seed, config = trainer.config.seed, trainer.config
+    seed, config = trainer.trainable.config.seed, trainer.trainable.config
     samples = []
     for row in range(min(num_clips, len(moving))):
         generator = stream(seed, Purpose.VALIDATION, TASKS.index(task), row)
@@ -122,18 +127,20 @@ def sample_hook(
     moving = np.flatnonzero(store.num_frames > 2)
 
     def show(trainer: Trainer) -> None:
-        tasks = [task for task in _SHOWN_TASKS if task not in trainer.config.curriculum.leave_out]
+        left_out = trainer.trainable.config.curriculum.leave_out
+        tasks = [task for task in _SHOWN_TASKS if task not in left_out]
         rows: list[Sticker] = []
         labels: list[str] = []
         for row in range(min(num_clips, len(moving))):
-            generator = stream(trainer.config.seed, Purpose.SAMPLE, row)
+            generator = stream(trainer.trainable.config.seed, Purpose.SAMPLE, row)
             truth = _held_out_clip(store, int(moving[generator.integers(len(moving))]), trainer)
             rows.append(truth)
             labels.append("truth")
             for task in tasks:
+                trainer.check_time()
                 known = np.flatnonzero(condition_mask(task, truth.num_frames, generator)).tolist()
                 rows.append(
-                    trainer.pipeline.fill(
+                    trainer.trainable.pipeline.fill(
                         truth,
                         known,
                         num_inference_steps=num_inference_steps,
@@ -152,9 +159,9 @@ def sample_hook(
 def _held_out_clip(store: PreparedStore, clip: int, trainer: Trainer) -> Sticker:
     """A clip at the run's canvas, spread to at most as many frames as the run trains on."""
     sticker = store.dataset.read_sticker(store.clips[clip].index)
-    count = min(sticker.num_frames, trainer.config.max_frames)
+    count = min(sticker.num_frames, trainer.trainable.config.max_frames)
     frames = np.linspace(0, sticker.num_frames - 1, count).round().astype(int)
-    return sticker.select(frames).fit_canvas(trainer.config.canvas)
+    return sticker.select(frames).fit_canvas(trainer.trainable.config.canvas)
 
 
 def write_first_batch(trainer: Trainer) -> None:
@@ -162,14 +169,14 @@ def write_first_batch(trainer: Trainer) -> None:
 
     Hidden frames are veiled. It shows mistakes of channel, range, order or caption in a glance.
     """
-    weights = trainer.lookahead.task_weights(0)
-    packed = trainer.batches.step_batches(0, weights)[0]
-    batch = unpack(packed, trainer.store, trainer.device)
+    weights = trainer.trainable.lookahead.task_weights(0)
+    packed = trainer.trainable.batches.step_batches(0, weights)[0]
+    batch = unpack(packed, trainer.trainable.batches.store, trainer.device)
     rows, labels = [], []
     known, info = batch.conditions, batch.info
     for row, (task, count) in enumerate(zip(info.tasks, info.num_frames, strict=True)):
         latents = known.clean[row, :, :count].transpose(0, 1)
-        decoded = trainer.pipeline.representation.decode(latents)
+        decoded = trainer.trainable.pipeline.representation.decode(latents)
         # A spoiled sticker is the loss's to report, by name.
         pixels = ((decoded.nan_to_num().clamp(-1, 1) + 1) / 2).permute(0, 2, 3, 1).cpu().numpy()
         given = known.given[row, :count].cpu().numpy()
@@ -192,5 +199,70 @@ def _veiled(frame: np.ndarray) -> np.ndarray:
 
 
 def _caption(trainer: Trainer, clip: int) -> str:
-    caption = getattr(trainer.store, "caption", None)
+    caption = getattr(trainer.trainable.batches.store, "caption", None)
     return str(caption(clip)) if callable(caption) else f"clip {clip}"
+
+
+# ---------------------------------------------------------------------- report
+
+
+def run_curves(run: Path) -> list[Curve]:
+    """Charts of a run directory; empty where it has logged nothing yet."""
+    rows, validation = read_metrics(run, "train"), read_metrics(run, "validation")
+    if not rows:
+        return []
+    steps = [row["step"] for row in rows]
+    curves = [
+        Curve(
+            "Training loss",
+            [Line("loss", steps, [row["loss"] for row in rows])],
+            y_label="loss",
+            log_y=True,
+            note="Masked error over hidden frames, weighted by noise level.",
+        ),
+        Curve("Error by family", [_family_line(rows, family) for family in FAMILIES], log_y=True),
+        Curve(
+            "Curriculum: weight of each family",
+            [
+                Line(family, steps, [row["task_weights"][family] for row in rows])
+                for family in FAMILIES
+            ],
+            smooth=False,
+            y_label="weight",
+        ),
+    ]
+    if len(validation) > 1:
+        curves.insert(2, _validation_curve(validation))
+    return curves
+
+
+def _family_line(rows: list[dict[str, Any]], family: str) -> Line:
+    seen = [row for row in rows if family in row["loss_by_family"]]
+    return Line(
+        family,
+        [row["step"] for row in seen],
+        [row["loss_by_family"][family] for row in seen],
+    )
+
+
+def _validation_curve(rows: list[dict[str, Any]]) -> Curve:
+    lines = []
+    for family in FAMILIES:
+        means = []
+        for row in rows:
+            values = [v for name, v in row["by_level"].items() if name.startswith(family)]
+            means.append(sum(values) / max(len(values), 1))
+        lines.append(Line(family, [row["step"] for row in rows], means))
+    return Curve(
+        "Held-out error by family",
+        lines,
+        log_y=True,
+        smooth=False,
+        note="Fixed clips, masks, noise and noise levels: only the weights differ.",
+    )
+
+
+def write_run_report(run: Path) -> Path:
+    """`RUN/report.html`: the curves of the run."""
+    title = f"Training run {run.resolve().name}"
+    return write_report(run / "report.html", title=title, curves=run_curves(run))

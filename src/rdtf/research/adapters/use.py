@@ -1,11 +1,9 @@
-"""An adapter in use: tuned on a prepared set or on one clip, and sampled as a pipeline.
-
-`Stage` is the training loop of all research code: adapters here, every method of the comparison.
-"""
+"""An adapter in use: tuned on a prepared set or on one clip, and sampled as a pipeline."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,24 +13,23 @@ import torch
 from torch import Tensor, nn
 
 from rdtf.data.dataset import PreparedDataset
-from rdtf.errors import ConfigError, UserError
+from rdtf.errors import ConfigError
 from rdtf.method.objective import Objective, build_objective
 from rdtf.method.tasks import TASKS
 from rdtf.models.conditions import Conditions
 from rdtf.models.representation import as_representation
 from rdtf.models.text import TextEncoders
-from rdtf.randomness import Purpose, noise_key
-from rdtf.research.adapters.common import AdaptedUNet
-from rdtf.research.adapters.customize_a_video import APPEARANCE, MOTION, CustomizeAVideo
+from rdtf.research.adapters.common import SAMPLING, AdaptedUNet
+from rdtf.research.adapters.customize_a_video import APPEARANCE, CustomizeAVideo
 from rdtf.sampling.pipeline import StickerPipeline
-from rdtf.training.batches import Batch, BatchBuilder, SampleInfo, unpack
+from rdtf.training.batches import Batch, BatchBuilder, SampleInfo
 from rdtf.training.config import EngineConfig, OptimizerConfig, TrainConfig
-from rdtf.training.device import autocast, resolve_precision
+from rdtf.training.denoising import Denoising
 from rdtf.training.distributed import Ranks
 from rdtf.training.loader import PreparedStore
-from rdtf.training.optimizer import Optimizer
 from rdtf.training.presets import build_autoencoder, build_scheduler
-from rdtf.training.step import StepResult, learning_rate, train_step
+from rdtf.training.step import Measured
+from rdtf.training.trainer import Trainer
 
 # Every task with a given frame: what text alone asks for, the base knows.
 GIVEN_TASKS: Mapping[str, float] = {task: float(task != "t2v") for task in TASKS}
@@ -44,75 +41,70 @@ Say = Callable[[str], None]
 # ------------------------------------------------------------------ training
 
 
-class Stage:
-    """The training of one stage: a network's loss, and the optimizer of what the stage trains.
+class Tuning(Denoising):
+    """The stages of an adapter, one after the other; the loss of every step is kept.
 
     Args:
-        network: in its stage already.
-        objective: what the network predicts.
-        config: optimizer, its schedule over `config.steps`, precision, seed, weights of the loss.
-        parameters: a module with the parameters to train; None = all of the network's.
+        adapter: on its device.
+        config: as of `Denoising`; its steps are those of each stage.
+        tasks: stage → how often each task is drawn.
     """
 
     def __init__(
         self,
-        network: nn.Module,
-        objective: Objective,
+        adapter: AdaptedUNet,
+        batches: Any,
         config: TrainConfig,
         device: torch.device,
-        *,
-        parameters: nn.Module | None = None,
-    ) -> None:
-        self.network, self.objective = network, objective
-        self.config, self.device = config, device
-        self.precision = resolve_precision(config.engine.precision, device)
-        self.optimizer = Optimizer(network if parameters is None else parameters, config.optimizer)
-
-    def step(
-        self, batches: list[Batch], number: int, in_stage: int, scale: float = 1.0
-    ) -> StepResult:
-        """One update; `number` seeds dropout, `in_stage` sets the rate, times `scale`."""
-        config = self.config
-        rate = learning_rate(config.optimizer, in_stage, config.steps)
-        self.optimizer.set_learning_rate(rate * scale)
-        # Dropout is torch's own; seeded by the step, it is the same when a run goes on later.
-        torch.manual_seed(noise_key(config.seed, Purpose.DROPOUT, number, 1))
-        return train_step(
-            self.network,
-            self.objective,
-            self.optimizer,
-            batches,
-            max_grad_norm=config.optimizer.max_grad_norm,
-            given_frame_weight=config.given_frame_weight,
-            relative_loss_floor=config.relative_loss_floor,
-            autocast=autocast(self.precision, self.device),
-            ranks=Ranks(device=self.device),
-        )
-
-    def run(
-        self,
-        batches: Callable[[int], list[Batch]],
-        name: str,
-        first: int = 0,
+        tasks: Mapping[str, Mapping[str, float]],
         say: Say = lambda text: None,
-    ) -> list[float]:
-        """`config.steps` steps on `batches(number)`, numbered from `first`; the loss of each.
+    ) -> None:
+        super().__init__(adapter, batches, config, Ranks(device=device))
+        self.optimizer = replace(config.optimizer, ema_decays=())
+        self.engine = replace(config.engine, log_every=0, track="none", keep_best=False)
+        self.stages, self.lengths = adapter.stages, (config.steps,) * len(adapter.stages)
+        self.label, self.advice = adapter.name, "lower optimizer.learning_rate"
+        self.tasks, self.say, self.stage = tasks, say, ""
+        self.losses: dict[str, list[float]] = {}
 
-        Raises:
-            UserError: a non-finite loss.
-        """
-        losses, steps = [], self.config.steps
-        for step in range(steps):
-            result = self.step(batches(first + step), first + step, step).fetch()
-            if not result.finite:
-                raise UserError(
-                    f"{name} diverged at step {step}: its loss is non-finite; lower "
-                    "optimizer.learning_rate"
-                )
-            losses.append(result.loss)
-            if (step + 1) % self.config.engine.log_every == 0:
-                say(f"{name} step {step + 1}/{steps} loss {result.loss:.4f}")
-        return losses
+    def begin(self, stage: str, step: int) -> None:
+        self.network.begin(stage)
+        self.stage, self.losses[stage] = stage, []
+        super().begin(stage, step)
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        own = self.network.adapter_parameters()
+        return {name: value for name, value in own.items() if value.requires_grad}
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {name: p.detach() for name, p in self.network.adapter_parameters().items()}
+
+    def request(self, step: int, progress: float) -> tuple[int, Mapping[str, float]]:
+        return step, self.tasks[self.stage]
+
+    def observe(self, measured: Measured) -> None:
+        losses = self.losses[self.stage]
+        losses.append(measured.loss)
+        if len(losses) % self.config.engine.log_every == 0:
+            steps = self.lengths[self.stages.index(self.stage)]
+            name = f"{self.network.name} {self.stage}"
+            self.say(f"{name} step {len(losses)}/{steps} loss {measured.loss:.4f}")
+
+    def state_dict(self) -> dict[str, Any]:
+        return {**super().state_dict(), "losses": self.losses}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.losses = {stage: list(losses) for stage, losses in state["losses"].items()}
+
+    def train(self, run: Path | str | None) -> dict[str, list[float]]:
+        """To the end, or until a signal comes; then the adapter is ready for sampling."""
+        folder = None if run is None else Path(run)
+        trainer = Trainer(self, folder, ranks=self.ranks, quiet=True)
+        trainer.train()
+        trainer.look_back()
+        self.network.begin(SAMPLING)
+        return self.losses
 
 
 def tune(
@@ -121,6 +113,7 @@ def tune(
     config: TrainConfig,
     *,
     task_weights: Mapping[str, float] = GIVEN_TASKS,
+    run: Path | str | None = None,
     device: torch.device | str = "cpu",
     say: Say = lambda text: None,
 ) -> dict[str, list[float]]:
@@ -133,6 +126,7 @@ def tune(
             optimizer; what concerns the denoiser is not read.
         task_weights: how often each task is drawn. Customize-A-Video's first stage learns looks
             and is told nothing but the text.
+        run: a folder for checkpoints; the same call goes on from there, bit for bit.
 
     Returns:
         The loss of every step, by stage.
@@ -154,20 +148,9 @@ def tune(
         device=device,
     )
     _check_fits(adapter, representation.latent_channels, store.text_widths)
+    tasks = {s: TEXT_ONLY if s == APPEARANCE else task_weights for s in adapter.stages}
     builder = BatchBuilder(store, config, objective)
-    losses: dict[str, list[float]] = {}
-    for number, name in enumerate(adapter.stages):
-        adapter.begin(name)
-        weights = TEXT_ONLY if name == APPEARANCE else task_weights
-
-        def batches(step: int, weights: Mapping[str, float] = weights) -> list[Batch]:
-            return [unpack(b, store, device) for b in builder.step_batches(step, weights)]
-
-        stage = Stage(adapter, objective, config, device)
-        first = number * config.steps
-        losses[name] = stage.run(batches, f"{adapter.name} {name}", first, say)
-    adapter.begin("sampling")
-    return losses
+    return Tuning(adapter, builder, config, device, tasks, say).train(run)
 
 
 def learn_motion(
@@ -179,6 +162,7 @@ def learn_motion(
     steps: tuple[int, int] = (200, 400),
     learning_rate: float = 5e-4,
     seed: int = 0,
+    run: Path | str | None = None,
 ) -> dict[str, list[float]]:
     """Train absorber and temporal LoRA on one clip; the adapter is left ready for sampling.
 
@@ -187,29 +171,47 @@ def learn_motion(
         prompt: token states and masks as `AdaptedUNet.forward` takes them.
         steps: of the appearance and of the motion stage. The paper's own numbers, and its learning
             rate, are not known.
+        run: a folder for checkpoints; the same call goes on from there, bit for bit.
 
     Returns:
         The loss of every step, by stage.
     """
-    losses: dict[str, list[float]] = {}
-    for number, (name, count) in enumerate(zip((APPEARANCE, MOTION), steps, strict=True)):
-        adapter.begin(name)
+    return _OneClip(adapter, objective, clean, prompt, steps, learning_rate, seed).train(run)
+
+
+class _OneClip(Tuning):
+    """Customize-A-Video on a single clip."""
+
+    def __init__(
+        self,
+        adapter: CustomizeAVideo,
+        objective: Objective,
+        clean: Tensor,
+        prompt: tuple[list[Tensor], list[Tensor]],
+        steps: Sequence[int],
+        learning_rate: float,
+        seed: int,
+    ) -> None:
         config = TrainConfig(
-            steps=count,
             seed=seed,
             optimizer=OptimizerConfig(learning_rate=learning_rate, warmup_steps=0, decay_share=0.0),
             engine=EngineConfig(precision="fp32"),
         )
+        batches = SimpleNamespace(objective=objective, store=None)
+        super().__init__(adapter, batches, config, clean.device, {})
+        self.clean, self.prompt, self.lengths = clean, prompt, tuple(steps)
 
-        def batches(step: int, number: int = number) -> list[Batch]:
-            draw = np.random.default_rng([seed, number, step])
-            seen = crop(clean, draw) if number == 0 else clean
-            return [_one_clip(seen, objective, prompt, draw)]
+    def request(self, step: int, progress: float) -> Any:
+        before = self.lengths[0] if self.stage != APPEARANCE else 0
+        return self.stages.index(self.stage), step - before
 
-        stage = Stage(adapter, objective, config, clean.device)
-        losses[name] = stage.run(batches, f"{adapter.name} {name}")
-    adapter.begin("sampling")
-    return losses
+    def build(self, request: Any) -> list[Batch]:
+        draw = np.random.default_rng([self.seed, *request])
+        seen = crop(self.clean, draw) if request[0] == 0 else self.clean
+        return [_one_clip(seen, self.objective, self.prompt, draw)]
+
+    def to_device(self, packed: Any) -> list[Batch]:
+        return packed
 
 
 def crop(clean: Tensor, draw: np.random.Generator) -> Tensor:

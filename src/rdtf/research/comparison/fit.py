@@ -11,29 +11,27 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor, nn
 
-from rdtf.errors import UserError
 from rdtf.fileio import delete_folder
-from rdtf.method.objective import build_objective
-from rdtf.research.adapters.use import Stage
+from rdtf.method.curriculum import Curriculum
 from rdtf.research.comparison.methods import Method
-from rdtf.research.comparison.networks import FlopTable, ParameterView, Trainee
-from rdtf.training.batches import BatchBuilder, PackedBatch, unpack
-from rdtf.training.checkpoint import Retention, load_latest, load_weights, save_checkpoint
+from rdtf.research.comparison.networks import FlopTable, Trainee
+from rdtf.training.batches import Batch, BatchBuilder
 from rdtf.training.config import TrainConfig
+from rdtf.training.denoising import Denoising
 from rdtf.training.distributed import Ranks
-from rdtf.training.loader import LEAD_STEPS, CurriculumLookahead, StepLoader, resolve_workers
 from rdtf.training.progress import StopSignals
-from rdtf.training.step import StepResult
+from rdtf.training.step import Measured
+from rdtf.training.trainer import Trainer
 
 _PATIENCE = 3  # steps in a row whose loss may be non-finite
-_SAVE_SECONDS = 120.0
 _SAY_SECONDS = 10.0
 _FOREVER = 10**9
 
@@ -48,12 +46,17 @@ class Watch:
     def __init__(self, signals: StopSignals, deadline: float | None = None) -> None:
         self._signals, self._deadline = signals, deadline
 
+    def reason(self) -> str:
+        """Why to leave, or an empty string."""
+        if self._signals.received:
+            return "interrupted"
+        is_late = self._deadline is not None and time.monotonic() >= self._deadline
+        return "time is up" if is_late else ""
+
     def check(self) -> None:
         """Raise `Stopped` if it is."""
-        if self._signals.received:
-            raise Stopped("interrupted")
-        if self._deadline is not None and time.monotonic() >= self._deadline:
-            raise Stopped("time is up")
+        if reason := self.reason():
+            raise Stopped(reason)
 
 
 @dataclass(frozen=True)
@@ -74,12 +77,11 @@ class Plan:
     decay_share: float = 0.2
 
 
-class Fit:
+class Fit(Denoising):
     """One run. It goes on from the checkpoint in `folder`, else from that in `start`, if any.
 
     Attributes:
-        step, clips, flops, seconds: what was used until now. `seconds` are those of training
-            steps, loading included.
+        clips, flops: what was used until now, as `step` and `seconds`, those of training.
         losses: of each step, weighted by noise level, on the run's own mix of tasks.
         before: spent before the last step.
         decay: from and up to how much spent the rate falls to zero; None = it stays constant.
@@ -95,21 +97,40 @@ class Fit:
         start: Path | None = None,
         decay: tuple[float, float] | None = None,
     ) -> None:
-        self.plan, self.folder, self.device, self.say = plan, folder, device, say
-        self.decay = decay
-        self.network = plan.network.to(device)
-        self.objective = build_objective(plan.config.objective)
-        self.step = self.clips = self.stage = self.stage_start = 0
-        self.flops = self.seconds = self.before = 0.0
+        self.plan, self.say, self.decay = plan, say, decay
+        ranks = Ranks(device=device)
+        super().__init__(plan.network.to(device), plan.batches, plan.config, ranks)
+        self.optimizer = replace(plan.config.optimizer, ema_decays=())
+        self.engine = replace(
+            plan.config.engine,
+            skip_nonfinite=_PATIENCE,
+            log_every=0,
+            log_lines=False,
+            track="none",
+            save_every=0,
+            keep_checkpoints=1,
+            keep_best=False,
+        )
+        self.label = plan.method.name
+        self.advice = "use another --out with a lower learning_rate_scale"
+        self.stages = self.network.stages
+        self.lengths = (_FOREVER,) * len(self.stages)
+        self.clips, self.flops, self.before, self.until = 0, 0.0, 0.0, math.inf
         self.losses: list[float] = []
-        self._saved_at = self._said_at = time.monotonic()
-        checkpoint = load_latest(folder) or (load_latest(start) if start else None)
-        if checkpoint is None:
-            self._begin_stage()
-        else:
-            self._load(checkpoint)
+        self._said_at = time.monotonic()
+        self.trainer = Trainer(self, folder, ranks=ranks, quiet=True, start=start)
 
-    # ------------------------------------------------------------------------- loop
+    @property
+    def step(self) -> int:
+        return self.trainer.step
+
+    @property
+    def seconds(self) -> float:
+        return self.trainer.seconds
+
+    @property
+    def stage(self) -> int:
+        return self.trainer.stage
 
     @property
     def spent(self) -> float:
@@ -122,15 +143,10 @@ class Fit:
         Raises:
             Stopped: asked to; the same call on a new `Fit` goes on.
         """
-        try:
-            while self.spent < until:
-                watch.check()
-                self._next_stage_if_due()
-                self._train_one_step()
-                self._now_and_then()
-        except Stopped:
-            self.save()
-            raise
+        self.until = until
+        result = self.trainer.train(stop=watch.reason)
+        if result.reason != "finished":
+            raise Stopped(result.reason)
 
     def used(self) -> dict[str, Any]:
         return {
@@ -143,157 +159,75 @@ class Fit:
         """Inside the block the network samples."""
         self.network.begin("sampling")
         yield
-        self.network.begin(self._stage_name)
-
-    def _rate(self) -> float:
-        """The next step's learning rate over that after the warm-up."""
-        decay = self.decay
-        if self.stage + 1 < len(self.network.stages):
-            end = self.plan.first_stage
-            decay = (1 - self.plan.decay_share) * end, end
-        if decay is None:
-            return 1.0
-        return min(max((decay[1] - self.spent) / (decay[1] - decay[0]), 0.0), 1.0)
-
-    def _train_one_step(self) -> None:
-        started = time.monotonic()
-        if self._batches is None:
-            self._batches = iter(self._loader())
-        packed = next(self._batches)
-        batches = [unpack(batch, self.plan.batches.store, self.device) for batch in packed]
-        in_stage, self.before = self.step - self.stage_start, self.spent
-        result = self.training.step(batches, self.step, in_stage, self._rate())
-        self._count(packed)
-        self.step += 1
-        self._look_back()
-        self.pending = result
-        self.seconds += time.monotonic() - started
-
-    def _count(self, packed: Sequence[PackedBatch]) -> None:
-        table = self.plan.tables[self._stage_name]
-        for batch in packed:
-            frames = batch.valid.shape[1]
-            tokens = max(mask.shape[1] for mask in batch.text_mask)
-            self.clips += len(batch.valid)
-            self.flops += table.per_batch(frames, tokens)
-
-    def _look_back(self) -> None:
-        """Feed the curriculum with the step before: on a GPU its numbers have arrived by now."""
-        if self.pending is not None:
-            measured = self.pending.fetch()
-            self.losses.append(measured.loss)
-            self.bad_steps = 0 if measured.finite else self.bad_steps + 1
-            if self.bad_steps > _PATIENCE:
-                raise UserError(
-                    f"{self.plan.method.name} diverged at step {self.step - 1}: its loss is "
-                    "non-finite; use another --out with --set learning_rate_scale=0.3"
-                )
-            if measured.finite:
-                self.curriculum.observe(measured.losses, measured.t, measured.tasks)
-        self.lookahead.step_done()
-
-    def _now_and_then(self) -> None:
-        now = time.monotonic()
-        if now - self._said_at >= _SAY_SECONDS:
-            self._said_at = now
-            self.say(f"step {self.step}, {self.flops / 1e12:.2f} TFLOP, {self.seconds:.0f} s")
-        if now - self._saved_at >= _SAVE_SECONDS:
-            self.save()
-
-    # ----------------------------------------------------------------------- stages
-
-    @property
-    def _stage_name(self) -> str:
-        return self.network.stages[self.stage]
-
-    def _begin_stage(self) -> None:
-        """Everything that trains the present stage, new."""
-        config = self.plan.config
-        self.network.begin(self._stage_name)
-        self.view = ParameterView(self.network.trained_parameters())
-        self.training = Stage(
-            self.network,
-            self.objective,
-            config,
-            self.device,
-            parameters=self.view,
-        )
-        self.bad_steps = 0  # in a row
-        self.curriculum = self.plan.method.curriculum(self._stage_name, config)
-        self.lookahead = CurriculumLookahead(self.curriculum, config.steps)
-        self.lookahead.load_state_dict(
-            {
-                "first_step": self.step,
-                "quantiles": [self.curriculum.quantile] * LEAD_STEPS,
-                "time_shares": [0.0] * LEAD_STEPS,
-            }
-        )
-        self.pending: StepResult | None = None
-        self._batches: Iterator[list[PackedBatch]] | None = None
-
-    def _next_stage_if_due(self) -> None:
-        # By operations alone: by the clock, results would depend on what else the machine does.
-        if self.stage + 1 < len(self.network.stages) and self.spent >= self.plan.first_stage:
-            self.stage, self.stage_start = self.stage + 1, self.step
-            self._begin_stage()
-
-    def _loader(self) -> StepLoader:
-        return StepLoader(
-            self.plan.batches,
-            self.lookahead,
-            self.step,
-            _FOREVER,
-            rank=0,
-            world_size=1,
-            num_workers=resolve_workers(self.plan.config.engine.num_workers, self.device),
-            pin_memory=self.device.type == "cuda",
-        )
-
-    # ------------------------------------------------------------------- checkpoint
+        self.network.begin(self.stages[self.stage])
 
     def save(self) -> None:
         """Write a checkpoint of the present step; the one before it goes."""
-        ranks = Ranks(device=self.device)
-        tensors = {
-            "weights": {name: p.detach() for name, p in self.network.own_parameters().items()},
-            "optimizer": self.training.optimizer.state_tensors(ranks),
-        }
-        state = {
-            **self.used(),
-            "seconds": self.seconds,
-            "before": self.before,
-            "stage": self.stage,
-            "stage_start": self.stage_start,
-            "losses": self.losses,
-            "curriculum": self.curriculum.state_dict(),
-            "foresight": self.lookahead.state_dict(),
-            "pending": self.pending.state_dict() if self.pending is not None else None,
-            "strikes": self.bad_steps,
-        }
-        save_checkpoint(self.folder, self.step, tensors, state, Retention(1, 0, False))
-        self._saved_at = time.monotonic()
-
-    def _load(self, checkpoint: Any) -> None:
-        state = checkpoint.state
-        self.step, self.clips = int(state["step"]), int(state["clips"])
-        self.flops, self.seconds = float(state["flops"]), float(state["seconds"])
-        self.before = float(state["before"])
-        self.stage, self.stage_start = int(state["stage"]), int(state["stage_start"])
-        self._begin_stage()
-        own = self.network.own_parameters()
-        whole = ParameterView(own)
-        weights = {name.replace(".", "-"): v for name, v in checkpoint.load("weights").items()}
-        load_weights(whole, weights, f"checkpoint of {self.folder}")
-        self.training.optimizer.load_state_tensors(checkpoint.load("optimizer"))
-        self.curriculum.load_state_dict(state["curriculum"])
-        self.lookahead.load_state_dict(state["foresight"])
-        self.bad_steps = int(state["strikes"])
-        if state["pending"] is not None:
-            self.pending = StepResult.from_state(state["pending"])
-        self.losses = list(state["losses"])
+        self.trainer.save()
 
     @staticmethod
     def remove(folder: Path) -> None:
         """Delete what a run has left, when its result is written."""
         if folder.is_dir():
             delete_folder(folder)
+
+    # ------------------------------------------------------------ as the trainer asks
+
+    def begin(self, stage: str, step: int) -> None:
+        self.network.begin(stage)
+        super().begin(stage, step)
+
+    def curriculum_of(self, stage: str) -> Curriculum:
+        return self.plan.method.curriculum(stage, self.config)
+
+    def is_over(self, step_in_stage: int, stage: int) -> bool:
+        # By operations alone: by the clock, results would depend on what else the machine does.
+        return stage + 1 < len(self.stages) and self.spent >= self.plan.first_stage
+
+    @property
+    def is_done(self) -> bool:
+        return self.spent >= self.until
+
+    def parameters(self) -> dict[str, nn.Parameter]:
+        return self.network.trained_parameters()
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {name: p.detach() for name, p in self.network.own_parameters().items()}
+
+    def rate(self) -> float:
+        """The next step's learning rate over that after the warm-up."""
+        decay = self.decay
+        if self.stage + 1 < len(self.stages):
+            end = self.plan.first_stage
+            decay = (1 - self.plan.decay_share) * end, end
+        if decay is None:
+            return 1.0
+        return min(max((decay[1] - self.spent) / (decay[1] - decay[0]), 0.0), 1.0)
+
+    def to_device(self, packed: Any) -> list[Batch]:
+        self.before, table = self.spent, self.plan.tables[self.stages[self.stage]]
+        for batch in packed:
+            frames = batch.valid.shape[1]
+            tokens = max(mask.shape[1] for mask in batch.text_mask)
+            self.clips += len(batch.valid)
+            self.flops += table.per_batch(frames, tokens)
+        return super().to_device(packed)
+
+    def observe(self, measured: Measured) -> None:
+        self.losses.append(measured.loss)
+        super().observe(measured)
+
+    def after_step(self, trainer: Trainer) -> None:
+        now = time.monotonic()
+        if now - self._said_at >= _SAY_SECONDS:
+            self._said_at = now
+            self.say(f"step {self.step}, {self.flops / 1e12:.2f} TFLOP, {self.seconds:.0f} s")
+
+    def state_dict(self) -> dict[str, Any]:
+        own = {"clips": self.clips, "flops": self.flops, "before": self.before}
+        return {**super().state_dict(), **own, "losses": self.losses}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        super().load_state_dict(state)
+        self.clips, self.flops = int(state["clips"]), float(state["flops"])
+        self.before, self.losses = float(state["before"]), list(state["losses"])
