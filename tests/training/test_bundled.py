@@ -20,6 +20,7 @@ from rdtf.errors import DataError, UserError
 from rdtf.models.dfgn import DFGN
 from rdtf.models.motion_dfgn import MotionDFGN
 from rdtf.models.motion_predictor import MotionPredictor
+from rdtf.models.recurrence import RecurrencePredictor
 from rdtf.training.__main__ import main
 from rdtf.training.bundled import (
     BundledConfig,
@@ -69,6 +70,15 @@ def test_weights_come_home_in_parts(kind, runs, tmp_path):
     assert exact.keys() == half.keys() >= average.keys()
     assert all(torch.equal(exact[name], value) for name, value in average.items())
     assert all(torch.equal(exact[name].half().float(), half[name]) for name in exact)
+
+
+def test_what_comes_back_is_trained_too(summary, tmp_path, capsys):
+    out = tmp_path / "run"
+    plan = ["recurrence", str(summary.path), "--out", str(out), "--channels", "32"]
+    assert main([*plan, "--steps", "3", "--batch-size", "4", "--device", "cpu"]) == 0
+    network = RecurrencePredictor.from_pretrained(out / "component")
+    assert network.config_.width == 16
+    assert any(bool(p.abs().sum() > 0) for p in network.layers[-1].parameters())
 
 
 def test_parts_are_checked(runs, tmp_path):

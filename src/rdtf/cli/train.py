@@ -167,16 +167,17 @@ def train_commands(arguments: list[str]) -> dict[str, type[Train]]:
 
 @dataclass
 class TrainNetwork:
-    """Train one network of the model that ships on a bundle: motion, prediction or drawing.
+    """Train one network of the model that ships on a bundle.
 
     motion: how things move, from a still, words or given frames. prediction: how a movement goes
-    on. drawing: stills from words. The same command again goes on. On a rented GPU without this
-    program's dependencies: PYTHONPATH=BUNDLE python -m rdtf.training KIND BUNDLE --out RUN …
+    on. recurrence: which given frame comes back. drawing: stills from words. The same command again
+    goes on. On a rented GPU without this program's dependencies:
+    PYTHONPATH=BUNDLE python -m rdtf.training KIND BUNDLE --out RUN …
 
     Example: rdtf train-network motion BUNDLE --out RUN --seconds 1800 --slice 560 --parts 60
     """
 
-    kind: Positional[Literal["motion", "prediction", "drawing"]]
+    kind: Positional[Literal["motion", "prediction", "recurrence", "drawing"]]
     """What to train."""
     bundle: Positional[tuple[Path, ...]]
     """Folder made by `rdtf data bundle`, or the folders of its parts."""

@@ -39,7 +39,7 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m rdtf.training", description=(__doc__ or "").splitlines()[0]
     )
     add = parser.add_argument
-    add("kind", choices=("motion", "prediction", "drawing"))
+    add("kind", choices=("motion", "prediction", "recurrence", "drawing"))
     add("bundle", nargs="+", type=Path, help="folder of the bundle, or folders of its parts")
     add("--out", type=Path, required=True, help="run folder; if it holds a run, that goes on")
     add("--seconds", type=float, help="training time that the schedule is planned for, all calls")

@@ -10,6 +10,7 @@ import math
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -34,7 +35,9 @@ from rdtf.training.config import EngineConfig, OptimizerConfig
 from rdtf.training.distributed import Ranks
 from rdtf.training.motion_batch import FlowTable, MotionAssembler
 from rdtf.training.motion_draws import MotionDrawer, MotionMix
+from rdtf.models.recurrence import RecurrencePredictor
 from rdtf.training.parts import write_component, write_parts
+from rdtf.training.recurrence import TrainRecurrence
 from rdtf.training.trainables import (
     FlowConfig,
     Resident,
@@ -45,7 +48,7 @@ from rdtf.training.trainables import (
 )
 from rdtf.training.trainer import Trainer
 
-Kind = Literal["motion", "prediction", "drawing"]
+Kind = Literal["motion", "prediction", "recurrence", "drawing"]
 RUN_FILE, COMPONENT_FOLDER, PARTS_FOLDER = "run.json", "component", "parts"
 FLOWS_FILE = "flows.safetensors"
 PRECISIONS = ("fp32", "amp", "bf16")
@@ -182,7 +185,7 @@ def _trainable(
     text = TextFeed(tokenizer, encoder.to(device))
     width = int(encoder.get_input_embeddings().embedding_dim)  # pyright: ignore[reportCallIssue]
     frames = torch.from_numpy(clips.frames).to(device)
-    make = _drawing if plan.kind == "drawing" else _motion
+    make = {"drawing": _drawing, "recurrence": _recurrence}.get(plan.kind, _motion)
     return make(plan, clips, frames, text, width, flows)
 
 
@@ -248,10 +251,6 @@ def _drawing(
         latent_size=clips.canvas // _DRAWING_PATCH,
         max_frames=1,
     )
-    weights = plan.weights or {
-        source: sum(clip.source == source for clip in clips.clips)
-        for source in {clip.source for clip in clips.clips}
-    }
     flow = FlowConfig(0.5, 1.1, 0.1)
     return TrainDrawing(
         network.to(frames.device),
@@ -259,11 +258,29 @@ def _drawing(
         clips.clips,
         text,
         flow,
-        weights,
+        _shares(plan, clips),
         plan.batch_size,
         _DRAWING_PATCH,
         seed=plan.seed,
     )
+
+
+def _recurrence(
+    plan: SimpleNamespace,
+    clips: ClipStore,
+    frames: Tensor,
+    text: TextFeed,
+    text_width: int,
+    flows: Path,
+) -> TrainRecurrence:
+    network: Any = RecurrencePredictor(width=plan.channels[0]).to(frames.device)
+    weights = _shares(plan, clips)
+    return TrainRecurrence(network, frames, clips.clips, weights, plan.batch_size, plan.seed)
+
+
+def _shares(plan: SimpleNamespace, clips: ClipStore) -> Mapping[str, float]:
+    """How often each collection is drawn; by default as often as it has clips."""
+    return plan.weights or Counter(clip.source for clip in clips.clips)
 
 
 def fill_flows(table: FlowTable, file: Path) -> None:
@@ -300,11 +317,12 @@ def _defaults(kind: Kind, device: torch.device) -> dict[str, Any]:
             "channels": (96, 160, 224), "batch_size": 32, "learning_rate": 1e-3,
             "grammar_share": 0.1,
         },
+        "recurrence": {"channels": (512,), "batch_size": 256, "learning_rate": 1e-3},
         "drawing": {"channels": (96, 192, 288), "batch_size": 128, "learning_rate": 8e-4},
     }  # fmt: skip
     values = {**common, **own[kind]}
     if not gpu:
-        values["batch_size"] = 32 if kind == "prediction" else 16
+        values["batch_size"] = {"recurrence": 256, "prediction": 32}.get(kind, 16)
     return values
 
 
