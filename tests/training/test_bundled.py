@@ -77,7 +77,7 @@ def test_what_comes_back_is_trained_too(summary, tmp_path, capsys):
     plan = ["recurrence", str(summary.path), "--out", str(out), "--channels", "32"]
     assert main([*plan, "--steps", "3", "--batch-size", "4", "--device", "cpu"]) == 0
     network = RecurrencePredictor.from_pretrained(out / "component")
-    assert network.config_.width == 16
+    assert network.config_.width == 32
     assert any(bool(p.abs().sum() > 0) for p in network.layers[-1].parameters())
 
 
