@@ -58,10 +58,11 @@ def core(make_core: CoreMaker) -> Core:
 def spec(pipeline: StickerPipeline, **settings: Any) -> JobSpec:
     """A job of two steps from text alone, at the pipeline's canvas."""
     canvas = pipeline.canvas
-    settings = {"prompt": "a cat", "seeds": (1,), **settings}
+    settings = {"prompt": "a cat", "seeds": (1,), "size": (canvas, canvas), **settings}
     options = {"num_inference_steps": settings.pop("steps", 2), **settings.pop("options", {})}
+    options = SamplingOptions(**{"output_size": "canvas", **options})
     request = settings.pop("request", None) or blank_request(4, (canvas, canvas), 100)
-    return JobSpec(request=request, options=SamplingOptions(**options), **settings)
+    return JobSpec(request=request, options=options, **settings)
 
 
 def given_request(pipeline: StickerPipeline, seed: int) -> ClipRequest:
@@ -97,7 +98,6 @@ def direct(pipeline: StickerPipeline, spec: JobSpec) -> list[Sticker]:
             spec.prompt,
             **spec.options.arguments(),
             generator=torch.Generator().manual_seed(seed),
-            output_size="input" if spec.output == "input" else "canvas",
         )
         for seed in spec.seeds
     ]

@@ -48,8 +48,8 @@ def test_a_job_gives_what_the_pipeline_gives(core, pipeline):
 
 
 def test_given_frames_of_another_size_come_back_untouched(core, pipeline):
-    clip = moving_disc(50, 3)
-    wanted = spec(pipeline, request=fill_request(clip, [0, 2]), output="input", prompt="")
+    clip, own = moving_disc(50, 3), {"options": {"output_size": "input"}}
+    wanted = spec(pipeline, request=fill_request(clip, [0, 2]), size=(50, 50), prompt="", **own)
     result = done(core, core.queue.submit(wanted)).results[0]
     assert (result.width, result.height) == (50, 50)
     np.testing.assert_array_equal(result.clip().frames[[0, 2]], clip.frames[[0, 2]])
@@ -419,7 +419,7 @@ def test_jobs_go_on_after_an_orderly_restart(pipeline, tmp_path):
 
     first = started()
     finished = done(first, first.queue.submit(spec(pipeline), "me", is_durable=True))
-    wanted = spec(pipeline, request=given_request(pipeline, 3), output=(20, 24))
+    wanted = spec(pipeline, request=given_request(pipeline, 3), size=(20, 24))
     blocking = first.queue.submit(spec(pipeline, steps=ENDLESS), is_durable=True)
     waiting = first.queue.submit(wanted, "me", is_durable=True, remix_of=finished.id)
     forgotten = first.queue.submit(spec(pipeline), "me")

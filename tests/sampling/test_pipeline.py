@@ -115,11 +115,11 @@ def test_transparent_colours_of_given_frames_stay_too(pipeline):
 @pytest.mark.parametrize("size", [(20, 50), (64, 64), (7, 7)])
 def test_other_sizes_are_fitted_to_the_canvas_or_kept(pipeline, size):
     sticker = clip(3, 64).fit_canvas(size)
-    fitted = pipeline.fill(sticker, [0, 2], generator=seeded(), **FAST)
+    fitted = pipeline.fill(sticker, [0, 2], generator=seeded(), output_size="canvas", **FAST)
     expected = sticker.fit_canvas(pipeline.canvas)
     assert fitted.frames.shape == (3, CANVAS, CANVAS, 4)
     assert np.array_equal(fitted.frames[[0, 2]], expected.frames[[0, 2]])
-    kept = pipeline.fill(sticker, [0, 2], generator=seeded(), output_size="input", **FAST)
+    kept = pipeline.fill(sticker, [0, 2], generator=seeded(), **FAST)
     assert kept.frames.shape == (3, *size, 4)
     assert np.array_equal(kept.frames[[0, 2]], sticker.frames[[0, 2]])
 
@@ -450,7 +450,7 @@ MISTAKES = {
     "ascending and distinct": lambda pipe: pipe.fill(clip(), [2, 1], **FAST),
     "at least one index": lambda pipe: pipe.fill(clip(), [], **FAST),
     "how many frames to predict": lambda pipe: pipe.predict(clip(), **FAST),
-    "N at least 1": lambda pipe: pipe.predict(clip(), after=-1, **FAST),
+    "before it: at least 1": lambda pipe: pipe.predict(clip(), after=-1, **FAST),
     "output size": lambda pipe: pipe.fill(clip(), [0], output_size="huge", **FAST),
 }
 

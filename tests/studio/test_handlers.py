@@ -85,7 +85,11 @@ def test_steps_and_guidance_are_those_of_the_models_table(handlers, token, pipel
         job = handlers.session(token).job
         assert job.steps_total == table[family].num_inference_steps
         generator = torch.Generator().manual_seed(job.spec.seeds[0])
-        told = {**asdict(table[family]), "generator": generator, "output_size": job.spec.output}
+        told = {
+            **asdict(table[family]),
+            "generator": generator,
+            "output_size": job.spec.options.output_size,
+        }
         own = pipeline.complete(request, job.spec.prompt, **told)
         made = handlers.session(token).editor.current()
         np.testing.assert_array_equal(made.frames, own.frames)

@@ -58,6 +58,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
+_CREATE = "/v1/videos"
 _ANY_ROUTE = (403, 413, 500)  # the guard's, and what should not happen
 _KEYED = (401, 429)
 
@@ -140,7 +141,7 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        return error_answer(_as_service_error(error.errors()[0]))
+        return error_answer(_as_service_error(error.errors()[0], request.url.path))
 
     @app.exception_handler(StarletteHTTPException)
     async def plain(request: Request, error: StarletteHTTPException) -> Response:
@@ -155,10 +156,15 @@ def _add_error_handlers(app: FastAPI) -> None:
         return error_answer(refusal)
 
 
-def _as_service_error(first: dict[str, Any]) -> ServiceError:
+def _as_service_error(first: dict[str, Any], path: str) -> ServiceError:
     """What pydantic found, as one line about one field."""
-    if first["type"] == "model_attributes_type":
-        return ServiceError("the body must be a JSON object, or a form (multipart/form-data)")
+    if first["type"] == "model_attributes_type" or first["loc"] == ("body",):
+        message = "the body must be a JSON object, sent as application/json"
+        form = "; or a form, multipart/form-data or application/x-www-form-urlencoded"
+        return ServiceError(message + (form if path == _CREATE else ""))
+    if "UploadFile" in first["msg"]:
+        message = "input_reference: forms take files (multipart/form-data), JSON data URLs"
+        return ServiceError(message, param="input_reference")
     if first["type"] == "json_invalid":
         return ServiceError(f"the body is no valid JSON: {first['ctx']['error']}"[:300])
     where = next((part[:40] for part in first["loc"][1:2] if isinstance(part, str)), None)
@@ -229,7 +235,7 @@ def _add_videos(app: FastAPI, core: Core) -> None:
         model = {"id": core.runner.name, "object": "model", "owned_by": "rdtf"}
         return {"object": "list", "data": [model]}
 
-    @app.get("/v1/videos", tags=["videos"], responses=_errors(400, 401))
+    @app.get(_CREATE, tags=["videos"], responses=_errors(400, 401))
     def list_videos(
         owner: Owner,
         after: str | None = None,
@@ -242,7 +248,10 @@ def _add_videos(app: FastAPI, core: Core) -> None:
             jobs.reverse()
         if after is not None:
             ids = [job.id for job in jobs]
-            jobs = jobs[ids.index(after) + 1 :] if after in ids else []
+            if after not in ids:
+                message = "no video of yours has this id any more; list again from the first page"
+                raise ServiceError(f"after: {message}", param="after")
+            jobs = jobs[ids.index(after) + 1 :]
         page = [shown(job) for job in jobs[:limit]]
         return VideoList(
             data=page,
@@ -320,7 +329,7 @@ def _add_making(app: FastAPI, core: Core) -> None:
 
     created = _begun(400, 401, 404, 409, 413, 429, 503, 507)
 
-    @post("/v1/videos", _FormRoute)
+    @post(_CREATE, _FormRoute)
     async def create_video_of_form(
         form: Annotated[CreateVideoForm, Form(media_type=_MULTIPART)],
         owner: Owner,
@@ -328,7 +337,7 @@ def _add_making(app: FastAPI, core: Core) -> None:
     ) -> Video:
         return await begin(form, owner, client)
 
-    @post("/v1/videos", responses=created, openapi_extra=_FORM_BODY)
+    @post(_CREATE, responses=created, openapi_extra=_FORM_BODY)
     async def create_video(asked: CreateVideo, owner: Owner, client: Client) -> Video:
         """Begin a job. JSON, or a multipart form with files."""
         return await begin(asked, owner, client)
@@ -357,7 +366,7 @@ def _add_making(app: FastAPI, core: Core) -> None:
             after=after,
             seed=body.seed,
             steps=body.steps,
-            size=f"{clip.width}x{clip.height}",
+            size="input",
         )
         return submit(spec_of(asked, [Given(clip)]), owner, client)
 

@@ -107,8 +107,7 @@ class Job:
         request = ClipRequest(frames, known, np.array(row["durations_ms"], np.int64))
         spec = {**row["spec"], "request": request, "seeds": tuple(row["spec"]["seeds"])}
         spec["options"] = SamplingOptions(**spec["options"])
-        if isinstance(spec["output"], list):
-            spec["output"] = tuple(spec["output"])
+        spec["size"] = tuple(spec["size"])
         error = row.get("error")
         return cls(
             job_id,

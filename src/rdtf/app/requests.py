@@ -13,8 +13,9 @@ import numpy as np
 from rdtf.app.core import Core, clip_of
 from rdtf.app.errors import Limits, ServiceError, TooLargeError
 from rdtf.app.schema import CreateVideo, CreateVideoForm, Reference, VideoFields
-from rdtf.app.spec import JobSpec, OutputSize, check_prompt, new_seeds
+from rdtf.app.spec import JobSpec, check_prompt, new_seeds, settled_size, within
 from rdtf.errors import UserError
+from rdtf.sampling.options import OUTPUT_SIZES, SamplingOptions
 from rdtf.sampling.requests import (
     DEFAULT_DURATION_MS,
     ClipRequest,
@@ -33,7 +34,7 @@ _DATA_URL = re.compile(r"data:[\w.+-]*/?[\w.+-]*(?:;[\w=.+-]+)*;base64,", re.ASC
 _PICTURES = "input_reference"  # the field that errors name
 _NAME_CHARACTERS = 48
 _DEFAULT_FRAMES = 8
-_LEAST_SIDE = 16  # pixels; smaller pictures are enlarged to the model's canvas
+_LEAST_SIDE = 16  # pixels, of a size that is asked for
 
 
 # ------------------------------------------------------------------------------ pictures
@@ -147,10 +148,7 @@ def to_spec(
         ServiceError: fields that do not fit each other; `param` names one.
     """
     check_prompt(asked.prompt, limits)
-    if asked.size in (None, "auto"):
-        given, output = _auto_sized(given, canvas)
-    else:
-        output = _output(asked.size)
+    wanted, explicit = _sizes(asked.size, limits)
 
     def check_frames(num_frames: int) -> None:
         """Before a clip of so many frames is allocated."""
@@ -158,12 +156,16 @@ def to_spec(
             message = f"{num_frames} frames are too many; the limit is {limits.max_frames}"
             raise ServiceError(message, param="frames")
 
+    def fitted(sticker: Sticker) -> Sticker:
+        """At the size that the result is to have."""
+        if explicit is not None:
+            return sticker.fit_canvas(explicit)
+        if wanted == "canvas":
+            return sticker.fit_canvas(canvas)
+        return shrunk(sticker) if wanted == "auto" else sticker
+
     try:
-        # At the model's canvas, unless the pixels that came in are to come back.
-        stickers = [visible(g.sticker) for g in given]
-        if output != "input":
-            stickers = [sticker.fit_canvas(canvas) for sticker in stickers]
-        pictures = [Given(s, g.frame) for s, g in zip(stickers, given, strict=True)]
+        pictures = [Given(fitted(visible(g.sticker)), g.frame) for g in given]
         if asked.task == "generate":
             default = min(_DEFAULT_FRAMES, max_frames)
             request = _generated(asked, pictures, canvas, default, check_frames)
@@ -173,12 +175,13 @@ def to_spec(
         raise
     except UserError as error:
         raise ServiceError(str(error)) from error
+    request, output, size = settled_size(request, wanted, canvas)
     return JobSpec(
         request=request,
+        size=explicit or size,
         prompt=asked.prompt,
         seeds=new_seeds(asked.seed, 1),
-        options=asked.options(),
-        output=output,
+        options=replace(asked.options(), output_size=output),
         platform=_platform(asked),
         task=asked.task,
     )
@@ -250,23 +253,21 @@ def _stacked(stills: list[Sticker]) -> Sticker:
     return Sticker(frames, np.full(len(frames), DEFAULT_DURATION_MS))
 
 
-def _auto_sized(given: list[Given], canvas: int) -> tuple[list[Given], OutputSize]:
-    """The size of the given pictures up to 512 px; the model's if there are none, or of many."""
-    smaller = [Given(shrunk(g.sticker), g.frame) for g in given]
-    sizes = {(g.sticker.width, g.sticker.height) for g in smaller}
-    if len(sizes) != 1 or sizes == {(canvas, canvas)} or min(min(sizes)) < _LEAST_SIDE:
-        return given, "canvas"
-    return smaller, "input"
+def _sizes(size: str | None, limits: Limits) -> tuple[str, tuple[int, int] | None]:
+    """`output_size` of the pipeline, and (height, width) if the client named them.
 
-
-def _output(size: str | None) -> OutputSize:
-    if size == "canvas" or size == "input":
-        return size
+    Pictures are brought to a named size first, so that the result is made of their own pixels.
+    """
+    if size in (None, *OUTPUT_SIZES):
+        return size or SamplingOptions().output_size, None
     match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", size or "", re.ASCII)
     if match is None:
-        message = f"size {(size or '')[:20]!r} must be WIDTHxHEIGHT, auto, canvas or input"
+        message = f"size {(size or '')[:20]!r} must be WIDTHxHEIGHT, {', '.join(OUTPUT_SIZES)}"
         raise ServiceError(message, param="size")
-    return int(match[2]), int(match[1])
+    height, width = int(match[2]), int(match[1])
+    for side in (height, width):
+        within("size", side, _LEAST_SIDE, limits.max_side)
+    return "input", (height, width)
 
 
 def _platform(asked: VideoFields) -> str:

@@ -122,7 +122,6 @@ class PipelineRunner:
                     **spec.options.arguments(),
                     generator=torch.Generator().manual_seed(seed),
                     callback=steps,
-                    output_size="input" if spec.output == "input" else "canvas",
                 )
             made.append(sticker)
         return made

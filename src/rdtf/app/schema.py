@@ -77,9 +77,7 @@ class VideoFields(_Body):
     )
     size: Annotated[str, Field(json_schema_extra=_SIZE)] | None = Field(
         default=None,
-        description="`auto` (the default): that of the given pictures up to 512 pixels, made of "
-        "their own pixels, or the model's; WIDTHxHEIGHT; `canvas`: the model's own; `input`: that "
-        "of the given frames, which come back untouched.",
+        description=option_help("output_size").partition("; a number")[0] + "; or WIDTHxHEIGHT.",
     )
     seed: Seed | None = Field(
         default=None, description="The same seed gives the same sticker; default: a new one."
@@ -206,7 +204,7 @@ class Video(BaseModel):
     model: str
     prompt: str
     seconds: str
-    size: str = Field(description="WIDTHxHEIGHT, or what was asked for until it is completed.")
+    size: str = Field(description="WIDTHxHEIGHT.")
     seed: int
     task: str
     frames: int
@@ -253,6 +251,7 @@ def to_video(job: Job, model: str, position: int) -> Video:
     elif job.error is not None:
         error = JobError(code=job.error.code, message=str(job.error))
     spec, result = job.spec, job.results[0] if job.results else None
+    height, width = spec.size
     return Video(
         id=job.id,
         status=status,
@@ -263,7 +262,7 @@ def to_video(job: Job, model: str, position: int) -> Video:
         model=model,
         prompt=spec.prompt,
         seconds=f"{int(spec.request.durations_ms.sum()) / 1000:g}",
-        size=f"{result.width}x{result.height}" if result else _size_text(job),
+        size=f"{width}x{height}",
         seed=spec.seeds[0],
         task=spec.task,
         frames=spec.request.num_frames,
@@ -273,8 +272,3 @@ def to_video(job: Job, model: str, position: int) -> Video:
         remixed_from_video_id=job.remix_of,
         error=error,
     )
-
-
-def _size_text(job: Job) -> str:
-    output = job.spec.output
-    return f"{output[1]}x{output[0]}" if isinstance(output, tuple) else output

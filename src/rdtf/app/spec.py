@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 import numpy as np
 
 from rdtf.app.errors import Limits, ServiceError, TooLargeError
 from rdtf.sampling.options import MAX_SEED, SamplingOptions
-from rdtf.sampling.requests import ClipRequest
+from rdtf.sampling.requests import ClipRequest, auto_sized
 
-#: "canvas", "input" (size of the given frames, which stay as they are), or (height, width).
-OutputSize = Literal["canvas", "input"] | tuple[int, int]
 _DURATIONS_MS = (1, 10_000)
 
 
@@ -23,20 +20,20 @@ class JobSpec:
 
     Attributes:
         request: the slots, and which frames are given.
+        size: (height, width) of the result.
         prompt: text; "" = none.
         seeds: one variant for each.
-        options: how to sample, but for generator, callback and size of the result.
-        output: size of the result.
+        options: how to sample, but for generator and callback; with its `output_size` settled.
         platform: id of the export that is made of each variant; "webp" is the clip itself.
         task: what it was called by the client; decides nothing.
         previews: whether anybody looks while it is made.
     """
 
     request: ClipRequest
+    size: tuple[int, int]
     prompt: str = ""
     seeds: tuple[int, ...] = (0,)
     options: SamplingOptions = field(default_factory=SamplingOptions)
-    output: OutputSize = "canvas"
     platform: str = "webp"
     task: str = "generate"
     previews: bool = False
@@ -55,6 +52,15 @@ class JobSpec:
         return replace(self, request=replace(request, frames=request.frames[:, :1, :1].copy()))
 
 
+def settled_size(
+    request: ClipRequest, output_size: str, canvas: int
+) -> tuple[ClipRequest, str, tuple[int, int]]:
+    """Request, `output_size` and (height, width) of the result, with "auto" settled."""
+    request, output = auto_sized(request, output_size, canvas)
+    height, width = request.frames.shape[1:3] if output == "input" else (canvas, canvas)
+    return request, str(output), (height, width)
+
+
 def check_spec(spec: JobSpec, limits: Limits) -> JobSpec:
     """`spec` itself if it is within the limits.
 
@@ -63,15 +69,18 @@ def check_spec(spec: JobSpec, limits: Limits) -> JobSpec:
     """
     request = spec.request
     check_prompt(spec.prompt, limits)
-    _within("frames", request.num_frames, 1, limits.max_frames)
+    within("frames", request.num_frames, 1, limits.max_frames)
     if spec.options.num_inference_steps is not None:
-        _within("steps", spec.options.num_inference_steps, 1, limits.max_steps)
-    _within("variants", len(spec.seeds), 1, limits.max_variants)
+        within("steps", spec.options.num_inference_steps, 1, limits.max_steps)
+    within("variants", len(spec.seeds), 1, limits.max_variants)
     for seed in spec.seeds:
-        _within("seed", seed, 0, MAX_SEED)
-    _within("frame_ms", int(request.durations_ms.min()), *_DURATIONS_MS)
-    _within("frame_ms", int(request.durations_ms.max()), *_DURATIONS_MS)
-    _check_output(spec, limits)
+        within("seed", seed, 0, MAX_SEED)
+    within("frame_ms", int(request.durations_ms.min()), *_DURATIONS_MS)
+    within("frame_ms", int(request.durations_ms.max()), *_DURATIONS_MS)
+    for side in spec.size:
+        within("size", side, 1, limits.max_side)
+    if spec.num_bytes > limits.max_waiting_bytes:
+        raise TooLargeError("the given frames are too large together; make them smaller")
     if request.known.all():
         raise ServiceError(
             "all frames are given, so there is nothing to make; give fewer, or ask for more frames",
@@ -94,18 +103,7 @@ def check_prompt(prompt: str, limits: Limits) -> str:
     return prompt
 
 
-def _check_output(spec: JobSpec, limits: Limits) -> None:
-    if isinstance(spec.output, tuple):
-        for side in spec.output:
-            _within("size", side, 16, limits.max_side)
-    elif spec.output == "input":
-        for side in spec.request.frames.shape[1:3]:
-            _within("size", side, 1, limits.max_side)
-    if spec.num_bytes > limits.max_waiting_bytes:
-        raise TooLargeError("the given frames are too large together; make them smaller")
-
-
-def _within(name: str, value: float, least: float, most: float) -> None:
+def within(name: str, value: float, least: float, most: float) -> None:
     if not least <= value <= most:  # NaN is not within
         raise ServiceError(f"{name} is {value:g}; it must be {least:g} to {most:g}", param=name)
 

@@ -230,8 +230,7 @@ def finish(
     results = []
     for index, (seed, sticker) in enumerate(zip(spec.seeds, stickers, strict=True)):
         check()
-        if isinstance(spec.output, tuple):
-            sticker = sticker.fit_canvas(spec.output)
+        sticker = sticker.fit_canvas(spec.size)
         clip = encode_sticker(sticker, ".webp", exact=True)
         path = store.save("jobs", job_id, f"clip-{index}.webp", clip)
         shape = (sticker.num_frames, sticker.total_ms, sticker.width, sticker.height)

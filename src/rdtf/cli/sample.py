@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from rdtf.sampling.options import option_help
+from rdtf.sampling.options import SamplingOptions, option_help
 
 if TYPE_CHECKING:
     from rdtf.sampling.requests import ClipRequest
@@ -40,10 +40,7 @@ class _Sampling:
     motion: Annotated[str | None, _help("motion")] = None
     motion_scale: Annotated[float, _help("motion_scale")] = 1.0
     loop: Annotated[bool, _help("loop")] = False
-    size: str = "auto"
-    """Size of the result: auto (that of the given frames up to 512 pixels; the model's if there
-    are none), input (that of the given frames), canvas (the model's), or the side of a square in
-    pixels, such as 512."""
+    size: Annotated[str, _help("output_size")] = str(SamplingOptions.output_size)
     seed: int = 0
     """The same seed gives the same sticker."""
     sheet: Path | None = None
@@ -55,7 +52,6 @@ class _Sampling:
         """The options, checked together with outputs and model: all that needs no torch."""
         from rdtf.cli.output import check_output
         from rdtf.sampling.checks import check_model
-        from rdtf.sampling.options import SamplingOptions
 
         check_output(self.out, WRITABLE)
         if self.sheet is not None:

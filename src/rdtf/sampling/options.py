@@ -23,8 +23,8 @@ StepEndCallback = Callable[[Any, int, Any, dict[str, Any]], dict[str, Any] | Non
 NETWORK = "network"
 #: What `callback_on_step_end` may ask for and replace.
 CALLBACK_TENSORS = ("latents",)
-#: Size of the result unless another is asked for: see `SamplingOptions.output_size`.
-AUTO_SIZE = "auto"
+#: Names of `SamplingOptions.output_size`.
+OUTPUT_SIZES = ("auto", "input", "canvas")
 LARGEST_AUTO_SIDE, LARGEST_SIDE = 512, 2048
 MAX_SEED = 2**63 - 1024  # the largest that JSON's floats hold exactly
 NO_MOTION = "this model has no motion network, so it takes no motion by name"
@@ -63,11 +63,10 @@ class SamplingOptions:
             that it returns replace the pipeline's.
         callback_on_step_end_tensor_inputs: which tensors it gets; there are "latents"
             `[1, C, F, h, w]`.
-        output_size: "canvas" = all frames at the model's canvas; "input" = at the size of the given
-            frames, which then are the very pixels that came in; "auto" = "input" up to 512 pixels,
-            or "canvas" if nothing is given; a number = a square of so many pixels. Above the
-            canvas, made frames are composed of the given frames' own pixels, as far as they show
-            what was given.
+        output_size: Size of the result: auto = that of the given frames, at most 512 pixels, or the
+            model's canvas if there are none; input = that of the given frames; canvas = the
+            model's; a number = a square of so many pixels. At their own size given frames come back
+            pixel for pixel, and made ones are composed of their pixels.
         loop: Make a loop: the last frame leads back to the first and does not repeat it.
     """
 
@@ -82,7 +81,7 @@ class SamplingOptions:
     callback: StepCallback | None = None
     callback_on_step_end: StepEndCallback | None = None
     callback_on_step_end_tensor_inputs: Sequence[str] = CALLBACK_TENSORS
-    output_size: str | int = "canvas"
+    output_size: str | int = "auto"
     loop: bool = False
 
     @classmethod
@@ -172,7 +171,7 @@ def check_motion(name: str | None) -> str | None:
 def check_output_size(size: str | int) -> None:
     """Raise `UserError` for a size of the result that there is not."""
     is_pixels = isinstance(size, int) and not isinstance(size, bool) and 1 <= size <= LARGEST_SIDE
-    if size not in (AUTO_SIZE, "canvas", "input") and not is_pixels:
+    if size not in OUTPUT_SIZES and not is_pixels:
         raise UserError(
             f"output size {size!r} is unknown; choose auto, input, canvas or a number of "
             f"pixels from 1 to {LARGEST_SIDE}"

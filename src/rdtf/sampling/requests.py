@@ -11,7 +11,7 @@ import numpy as np
 
 from rdtf.errors import UserError
 from rdtf.sampling.checks import real, whole
-from rdtf.sampling.options import AUTO_SIZE, LARGEST_AUTO_SIDE
+from rdtf.sampling.options import LARGEST_AUTO_SIDE
 from rdtf.stickers import Sticker
 from rdtf.stickers.canvas import fitted_size
 
@@ -143,16 +143,12 @@ def shrunk(sticker: Sticker, most: int = LARGEST_AUTO_SIDE) -> Sticker:
 
 
 def auto_sized(request: ClipRequest, size: str | int, canvas: int) -> tuple[ClipRequest, str | int]:
-    """Request and output size with "auto" settled: the given frames' size up to 512 pixels.
-
-    Args:
-        canvas: side of the model's canvas, which is taken if nothing is given.
-    """
-    if size != AUTO_SIZE:
+    """Request and output size with "auto" settled; `canvas` is the side of the model's."""
+    if size != "auto":
         return request, size
     if not request.known.any():
         return request, "canvas"
-    small = shrunk(Sticker(request.frames, request.durations_ms))
+    small = shrunk(Sticker(request.frames, request.durations_ms), max(LARGEST_AUTO_SIDE, canvas))
     request = replace(request, frames=small.frames)
     return request, "canvas" if small.frames.shape[1:3] == (canvas, canvas) else "input"
 

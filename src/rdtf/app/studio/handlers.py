@@ -54,12 +54,15 @@ class Handlers(MakeHandlers):
         try:
             with session.lock:
                 clip = session.editor.current()
+                request = edits.regenerate_request(clip, session.editor.selected)
                 spec = JobSpec(
-                    request=edits.regenerate_request(clip, session.editor.selected),
+                    request=request,
+                    size=(clip.height, clip.width),
                     prompt=check_prompt(prompt.strip(), self.core.limits),
                     seeds=new_seeds(seed_of(seed), 1),
-                    options=SamplingOptions(num_inference_steps=steps_of(steps)),
-                    output="input",
+                    options=SamplingOptions(
+                        num_inference_steps=steps_of(steps), output_size="input"
+                    ),
                     task="fix",
                     previews=True,
                 )

@@ -14,7 +14,7 @@ from typing import Any
 from rdtf.app.core import Core
 from rdtf.app.job import Job, JobState
 from rdtf.app.requests import decode_upload
-from rdtf.app.spec import JobSpec, OutputSize, check_prompt, new_seeds
+from rdtf.app.spec import JobSpec, check_prompt, new_seeds, settled_size
 from rdtf.app.studio import html
 from rdtf.app.studio.session import ClipLibrary, Session, Sessions, Settings
 from rdtf.app.studio.storyboard import TASKS, Storyboard
@@ -174,10 +174,12 @@ class MakeHandlers:
     def _spec(self, session: Session) -> JobSpec:
         """The job that storyboard and fields describe."""
         settings, storyboard = session.settings, session.storyboard
-        output: OutputSize = "input" if settings.size == "input" and storyboard.size else "canvas"
+        canvas = self.core.runner.canvas
+        request, output, size = settled_size(storyboard.request(canvas), settings.size, canvas)
         moves = storyboard.task in MOVING_TASKS
         return JobSpec(
-            request=storyboard.request(self.core.runner.canvas),
+            request=request,
+            size=size,
             prompt=check_prompt(str(settings.prompt or "").strip(), self.core.limits),
             seeds=new_seeds(seed_of(settings.seed), max(1, whole(settings.variants, "variants"))),
             options=SamplingOptions(
@@ -187,8 +189,8 @@ class MakeHandlers:
                 motion=(settings.motion or None) if moves else None,
                 motion_scale=_number(settings.strength, "strength") or 0.0 if moves else 1.0,
                 loop=storyboard.loop,
+                output_size=output,
             ),
-            output=output,
             task=storyboard.task,
             previews=True,
         )

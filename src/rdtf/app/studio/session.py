@@ -17,6 +17,7 @@ from rdtf.app.store import Store, media_type
 from rdtf.app.studio.editor import Editor
 from rdtf.app.studio.storyboard import Storyboard
 from rdtf.errors import UserError
+from rdtf.sampling.options import SamplingOptions
 from rdtf.stickers import Sticker, decode_sticker, encode_sticker
 
 _START_FRAMES = 8
@@ -114,7 +115,7 @@ class Settings:
     seed: float | None = -1
     guidance: float | None = None
     image_guidance: float | None = None
-    size: str = "input"
+    size: str = str(SamplingOptions.output_size)
 
 
 @dataclass(eq=False)
