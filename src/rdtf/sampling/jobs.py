@@ -14,6 +14,7 @@ from rdtf.errors import UserError
 from rdtf.sampling.checks import text
 from rdtf.sampling.moving import MotionWindow
 from rdtf.sampling.options import SamplingOptions
+from rdtf.sampling.pixelart import PixelArt
 from rdtf.sampling.requests import DEFAULT_DURATION_MS, ClipRequest
 from rdtf.sampling.stages import Stage
 from rdtf.stickers import Sticker
@@ -28,7 +29,7 @@ class Job:
     request: its slots, and which are known; caption, negative: texts, "" = none;
     motion: of the grammar, by name or by the words; None = a network says it;
     predicted: the given frames' movement goes on, and nothing of it is drawn by chance;
-    stages: what to do, in order, each with its resolved options; generator: of its noise.
+    pixel_art: what made frames have to look like; stages: what to do, in order, each with its resolved options; generator: of its noise.
     """
 
     request: ClipRequest
@@ -39,6 +40,7 @@ class Job:
     generator: torch.Generator | None
     motion: MotionDraw | None = None
     predicted: bool = False
+    pixel_art: PixelArt | None = None
 
     @property
     def is_settled(self) -> bool:

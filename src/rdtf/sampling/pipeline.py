@@ -35,6 +35,7 @@ from rdtf.sampling.options import (
     StepEndCallback,
 )
 from rdtf.sampling.progress import StepWatch
+from rdtf.sampling.pixelart import PixelArt
 from rdtf.sampling.requests import (
     DEFAULT_DURATION_MS,
     ClipRequest,
@@ -419,6 +420,7 @@ class StickerPipeline(StageActs, DiffusionPipeline):
             raise UserError(CANNOT_DRAW)
         request, size = auto_sized(request, options.output_size, self.canvas)
         options = replace(options, output_size=size)
+        keeps_size = size == "input" or request.frames.shape[1:3] == (self.canvas, self.canvas)
         if options.image_guidance_scale not in (None, 1.0) and not self._guides_by_image:
             raise UserError(
                 "this model draws nothing that image guidance could guide; leave it at 1 (off)"
@@ -446,6 +448,7 @@ class StickerPipeline(StageActs, DiffusionPipeline):
             generator=generator,
             motion=motion,
             predicted=predicted,
+            pixel_art=PixelArt.of(request) if keeps_size else None,
         )
 
     @property
@@ -456,13 +459,15 @@ class StickerPipeline(StageActs, DiffusionPipeline):
     @torch.no_grad()
     def _complete(self, job: Job, watch: StepWatch) -> Sticker:
         """One sticker: stage by stage, each given what is there already."""
-        request = job.request
+        request, size, art = job.request, job.options.output_size, job.pixel_art
+        if art is not None:
+            request, size = art.enlarged(request), "input"
         fitted = Sticker(request.frames, request.durations_ms).fit_canvas(self.canvas)
         work = Work(
             frames=fitted.frames.copy(),
             known=request.known.copy(),
             durations_ms=request.durations_ms,
-            large=LargeFrames.of(request, job.options.output_size, self.canvas),
+            large=LargeFrames.of(request, size, self.canvas),
             text=self._encoded(job.caption),
             negative=self._encoded(job.negative),
         )
@@ -477,7 +482,9 @@ class StickerPipeline(StageActs, DiffusionPipeline):
                 self._fill(work, stage.window, job, options, watch)
         frames = work.frames
         if work.large is not None:
-            frames = work.large.finished(request, job.options.output_size)
+            frames = work.large.finished(request, size)
+        if art is not None:
+            frames = art.restored(frames, job.request)
         captions = (job.caption,) if job.caption else ()
         return Sticker(frames, request.durations_ms, captions=captions)
 
