@@ -15,14 +15,14 @@ from models.networks import perturb
 from rdtf.errors import CheckpointError, ConfigError
 from rdtf.evaluation.evaluate import evaluate
 from rdtf.method.tasks import FAMILIES, FAMILY, TASKS, condition_mask
-from rdtf.sampling.defaults import (
+from rdtf.sampling.options import (
     TaskSampling,
     default_sampling,
-    family_of,
     table_from_dict,
     table_to_dict,
 )
 from rdtf.sampling.pipeline import SHIPPED_MODEL, StickerPipeline
+from rdtf.sampling.windows import family_of
 from rdtf.stickers import Sticker
 from rdtf.training.presets import PRESETS, build_models, build_scheduler
 from rdtf.training.run import load_pipeline

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from rdtf.models.warp import Composition
-from rdtf.sampling.large import LargeFrames, composed_large
-from rdtf.sampling.pixelart import PixelArt
+from rdtf.sampling.large import LargeFrames, PixelArt, _composed_large
 from rdtf.sampling.requests import fill_request
 from rdtf.stickers import Sticker
 
@@ -36,7 +35,7 @@ def test_a_composition_elsewhere_is_applied_to_frames_on_the_host():
     """The meta device stands for a GPU: both refuse tensors that lie on the host."""
     elsewhere = composition(device="meta")
     references, small = torch.zeros(2, 4, SIDE, SIDE), torch.zeros(2, 4, CANVAS, CANVAS)
-    large = composed_large(elsewhere, references, small, torch.zeros(1, 4, CANVAS, CANVAS))
+    large = _composed_large(elsewhere, references, small, torch.zeros(1, 4, CANVAS, CANVAS))
     assert (large.shape, large.dtype) == ((4, SIDE, SIDE), torch.float32)
     assert large.device.type == "meta"
 

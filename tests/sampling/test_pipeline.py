@@ -149,7 +149,9 @@ def test_a_long_clip_continues_what_its_first_window_made(pipeline):
 def test_nothing_to_make_makes_nothing(pipeline):
     calls = []
     sticker = clip(3)
-    result = pipeline.fill(sticker, [0, 1, 2], callback=lambda *told: calls.append(told), **FAST)
+    result = pipeline.fill(
+        sticker, [0, 1, 2], callback_on_step_end=lambda *told: calls.append(told), **FAST
+    )
     assert same(result, sticker) and not calls
 
 
@@ -249,13 +251,13 @@ def test_key_frames_alone_are_placed(pipeline):
 def test_the_callback_sees_every_step(pipeline):
     seen: list[tuple[int, float, tuple[int, ...]]] = []
 
-    def callback(index: int, level: float, latents: torch.Tensor) -> None:
-        seen.append((index, level, tuple(latents.shape)))
+    def callback(pipe, index, timestep, tensors):
+        seen.append((index, float(timestep), tuple(tensors["latents"].shape)))
 
-    pipeline("a cat", num_frames=3, num_inference_steps=4, callback=callback)
+    pipeline("a cat", num_frames=3, num_inference_steps=4, callback_on_step_end=callback)
     assert [index for index, _, _ in seen] == [0, 1, 2, 3]
-    levels = [level for _, level, _ in seen]
-    assert levels[0] == 1 and levels == sorted(levels, reverse=True)
+    timesteps = [timestep for _, timestep, _ in seen]
+    assert timesteps[0] == 1000 and timesteps == sorted(timesteps, reverse=True)
     assert {shape for _, _, shape in seen} == {(1, 64 + 2, 3, 8, 8)}  # and motion
 
 

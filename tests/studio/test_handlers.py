@@ -27,7 +27,7 @@ from rdtf.app.job import JobState
 from rdtf.app.studio import editor as edits
 from rdtf.app.studio.handlers import Handlers
 from rdtf.app.studio.session import Settings
-from rdtf.sampling.defaults import TaskSampling
+from rdtf.sampling.options import TaskSampling
 from rdtf.sampling.requests import ClipRequest
 from rdtf.sampling.windows import plan_windows
 from rdtf.stickers import Sticker, decode_sticker, encode_sticker

@@ -17,7 +17,6 @@ from rdtf.app.spec import JobSpec, check_prompt, new_seeds, settled_size, within
 from rdtf.errors import UserError
 from rdtf.sampling.options import OUTPUT_SIZES, SamplingOptions
 from rdtf.sampling.requests import (
-    DEFAULT_DURATION_MS,
     ClipRequest,
     blank_request,
     fill_request,
@@ -29,6 +28,7 @@ from rdtf.sampling.requests import (
 )
 from rdtf.stickers import Sticker, decode_sticker
 from rdtf.stickers.export.containers import hidden_parts
+from rdtf.stickers.info import DEFAULT_DURATION_MS
 
 _DATA_URL = re.compile(r"data:[\w.+-]*/?[\w.+-]*(?:;[\w=.+-]+)*;base64,", re.ASCII)
 _PICTURES = "input_reference"  # the field that errors name

@@ -215,10 +215,8 @@ class ExportCommand:
         """The clip with frames behind it that lead back to its first; the same ones every time."""
         import torch
 
-        from rdtf.sampling.loops import close_loop
-
         generator = torch.Generator().manual_seed(0)
-        return close_loop(self._pipeline(), sticker, generator=generator)
+        return self._pipeline().close_loop(sticker, generator=generator)
 
     def _pipeline(self) -> Any:
         """The model, loaded for the first file that wants it."""

@@ -51,7 +51,7 @@ class _Sampling:
     def _check(self) -> dict[str, Any]:
         """The options, checked together with outputs and model: all that needs no torch."""
         from rdtf.cli.output import check_output
-        from rdtf.sampling.checks import check_model
+        from rdtf.sampling.options import check_model
 
         check_output(self.out, WRITABLE)
         if self.sheet is not None:

@@ -53,7 +53,7 @@ class StudioCommand:
         from rdtf.app.runner import PipelineRunner
         from rdtf.app.server import bind, serve, work_folder
         from rdtf.cli.output import note
-        from rdtf.sampling.checks import check_model
+        from rdtf.sampling.options import check_model
 
         _end_on_signals()
         keys = ApiKeys.from_file(self.api_key_file) if self.api_key_file else ApiKeys()

@@ -21,23 +21,23 @@ from rdtf.models.loading import own_memory, quiet
 from rdtf.models.representation import Representation, as_representation
 from rdtf.models.text import TextEncoders
 from rdtf.sampling.acts import StageActs
-from rdtf.sampling.checks import text, whole
-from rdtf.sampling.defaults import SamplingTable, default_sampling, table_from_dict, table_to_dict
-from rdtf.sampling.drawing import Encoded
-from rdtf.sampling.jobs import Job, as_list, as_sticker, generators, one_each, paired
-from rdtf.sampling.large import LargeFrames
+from rdtf.sampling.jobs import Job, StepWatch, as_list, as_sticker, generators, one_each, paired
+from rdtf.sampling.large import LargeFrames, PixelArt
 from rdtf.sampling.moving import MotionWindow
 from rdtf.sampling.options import (
     CALLBACK_TENSORS,
     CANNOT_DRAW,
     NO_MOTION,
     SamplingOptions,
+    SamplingTable,
     StepEndCallback,
+    default_sampling,
+    table_from_dict,
+    table_to_dict,
+    text,
+    whole,
 )
-from rdtf.sampling.progress import StepWatch
-from rdtf.sampling.pixelart import PixelArt
 from rdtf.sampling.requests import (
-    DEFAULT_DURATION_MS,
     ClipRequest,
     Durations,
     auto_sized,
@@ -47,17 +47,18 @@ from rdtf.sampling.requests import (
     place,
     predict_request,
     visible,
+    without_closing_copy,
 )
+from rdtf.sampling.sampling import Encoded
 from rdtf.sampling.schedulers import is_flow, objective_of, set_timesteps
-from rdtf.sampling.stages import plan_stages
+from rdtf.sampling.windows import plan_stages
 from rdtf.sampling.work import Work
 from rdtf.stickers import Sticker
+from rdtf.stickers.info import DEFAULT_DURATION_MS
 
 # The model that ships: in the package, so that nothing is downloaded.
 SHIPPED_MODEL = Path(__file__).parents[1] / "weights"
 _HOST = torch.device("cpu")
-# What drawing and moving take of the sampling options.
-_STAGE_NUMBERS = ("num_inference_steps", "guidance_scale", "eta")
 
 
 class StickerPipeline(StageActs, DiffusionPipeline):
@@ -88,6 +89,11 @@ class StickerPipeline(StageActs, DiffusionPipeline):
 
     denoiser: DFGN
     text_encoders: TextEncoders
+    autoencoder: Any
+    scheduler: Any
+    motion: Any
+    predictor: Any
+    drawer: Any
 
     def __init__(
         self,
@@ -125,15 +131,15 @@ class StickerPipeline(StageActs, DiffusionPipeline):
 
     def _check_parts(self) -> None:
         """The motion network moves what the others make."""
-        if self._motion is None:
-            if self._drawer is not None or cast(Any, self).predictor is not None:
+        if self.motion is None:
+            if self.drawer is not None or self.predictor is not None:
                 raise ConfigError("a network that draws or predicts needs one that moves stills")
             return
-        for network in (self._motion, cast(Any, self).predictor):
+        for network in (self.motion, self.predictor):
             canvas = self.canvas if network is None else int(network.config_.canvas)
             if canvas != self.canvas:
                 raise ConfigError(f"motion is of {canvas} px, but the denoiser of {self.canvas} px")
-        config = None if self._drawer is None else self._drawer.config_
+        config = None if self.drawer is None else self.drawer.config_
         if config is not None and config.latent_size * config.patch != self.canvas:
             drawn = config.latent_size * config.patch
             raise ConfigError(f"stills are drawn at {drawn} px, but moved at {self.canvas} px")
@@ -171,7 +177,7 @@ class StickerPipeline(StageActs, DiffusionPipeline):
 
     @property
     def representation(self) -> Representation:
-        return as_representation(cast(Any, self).autoencoder)
+        return as_representation(self.autoencoder)
 
     @property
     def canvas(self) -> int:
@@ -190,11 +196,11 @@ class StickerPipeline(StageActs, DiffusionPipeline):
 
     @property
     def _motion(self) -> Any:
-        return cast(Any, self).motion
+        return self.motion
 
     @property
     def _drawer(self) -> Any:
-        return cast(Any, self).drawer
+        return self.drawer
 
     @property
     def sampling_defaults(self) -> SamplingTable:
@@ -221,8 +227,8 @@ class StickerPipeline(StageActs, DiffusionPipeline):
     @property
     def draws(self) -> bool:
         """Whether it can do without a given frame; one that learned motion only can't."""
-        if self._motion is not None:
-            return self._drawer is not None
+        if self.motion is not None:
+            return self.drawer is not None
         return bool(getattr(self._model_config, "draws", True))
 
     @property
@@ -232,12 +238,12 @@ class StickerPipeline(StageActs, DiffusionPipeline):
 
     @property
     def _scheduler(self) -> Any:
-        return cast(Any, self).scheduler
+        return self.scheduler
 
     def _objective(self) -> Objective:
         """The training objective, read back from the scheduler and the denoiser."""
         process = cast(Any, self.config).process
-        return objective_of(self._scheduler, self._model_config.prediction, process)
+        return objective_of(self.scheduler, self._model_config.prediction, process)
 
     # -------------------------------------------------------------- the tasks
 
@@ -362,6 +368,33 @@ class StickerPipeline(StageActs, DiffusionPipeline):
         request = predict_request(visible(as_sticker(sticker)), after, before)
         return self.complete(request, prompt, **sampling)
 
+    def close_loop(
+        self, sticker: Sticker | str | Path, num_frames: int | None = None, **sampling: Any
+    ) -> Sticker:
+        """The clip with new frames behind it that lead from its end back to its beginning.
+
+        Its own frames stay as they are, at their size; a last frame that repeats the first is left
+        out and its time given to the first. Each new frame lasts the clip's median.
+
+        Args:
+            num_frames: how many to make, 1 or more. By default as many as the jump is usual steps
+                too large (none if it is no jump), and at most half of the model's window.
+            sampling: see `SamplingOptions`.
+
+        Raises:
+            UserError: a clip of one frame.
+        """
+        clip = without_closing_copy(as_sticker(sticker))
+        if clip.num_frames < 2:
+            raise UserError("a clip of one frame has no loop to close; give 2 or more, or generate")
+        if num_frames is None:
+            num_frames = min(round(clip.seam_error()), max(1, self.max_frames // 2))
+            if num_frames == 0:
+                return clip
+        sampling = {"output_size": "input", **sampling, "loop": True}
+        closed = self.predict(clip, after=num_frames, **sampling)
+        return clip.replace(frames=closed.frames, durations_ms=closed.durations_ms)
+
     # ------------------------------------------------------------ the one act
 
     def complete(
@@ -395,7 +428,7 @@ class StickerPipeline(StageActs, DiffusionPipeline):
         jobs = [self._job(*pair, negative, options, source) for pair, negative, source in each]
         self._interrupt = False
         self._num_timesteps = sum(
-            set_timesteps(self._scheduler, cast(int, options.num_inference_steps), _HOST)
+            set_timesteps(self.scheduler, cast(int, options.num_inference_steps), _HOST)
             for job in jobs
             for options in job.sampled
         ) + sum(len(job.stages) - len(job.sampled) for job in jobs)
@@ -425,7 +458,7 @@ class StickerPipeline(StageActs, DiffusionPipeline):
             raise UserError(
                 "this model draws nothing that image guidance could guide; leave it at 1 (off)"
             )
-        if options.motion is not None and self._motion is None:
+        if options.motion is not None and self.motion is None:
             raise UserError(NO_MOTION)
         if prompt is None and request.captions:
             prompt = request.captions[0]
@@ -454,7 +487,7 @@ class StickerPipeline(StageActs, DiffusionPipeline):
     @property
     def _guides_by_image(self) -> bool:
         """Whether the denoiser draws what lies beyond the given frames."""
-        return self._motion is None and self.draws
+        return self.motion is None and self.draws
 
     @torch.no_grad()
     def _complete(self, job: Job, watch: StepWatch) -> Sticker:

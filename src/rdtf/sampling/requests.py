@@ -10,13 +10,11 @@ from itertools import pairwise
 import numpy as np
 
 from rdtf.errors import UserError
-from rdtf.sampling.checks import real, whole
-from rdtf.sampling.options import LARGEST_AUTO_SIDE
+from rdtf.sampling.options import LARGEST_AUTO_SIDE, real, whole
 from rdtf.stickers import Sticker
 from rdtf.stickers.canvas import fitted_size
 
-DEFAULT_DURATION_MS = 100
-MOST_FRAMES = 2000  # of a clip that is made
+_MOST_FRAMES = 2000  # of a clip that is made
 #: In milliseconds: one for all frames, or one for each.
 Durations = float | Sequence[float] | np.ndarray
 
@@ -44,8 +42,8 @@ def blank_request(num_frames: int, size: tuple[int, int], durations_ms: Duration
     num_frames = whole("number of frames", num_frames)
     if num_frames < 1:
         raise UserError(f"a clip needs at least 1 frame, {num_frames} were asked for")
-    if num_frames > MOST_FRAMES:
-        raise UserError(f"a clip has at most {MOST_FRAMES} frames, {num_frames} were asked for")
+    if num_frames > _MOST_FRAMES:
+        raise UserError(f"a clip has at most {_MOST_FRAMES} frames, {num_frames} were asked for")
     return ClipRequest(
         frames=np.zeros((num_frames, *size, 4), dtype=np.uint8),
         known=np.zeros(num_frames, dtype=bool),

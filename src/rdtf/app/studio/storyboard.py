@@ -9,13 +9,13 @@ import numpy as np
 from rdtf.app.studio.editor import regenerate_request
 from rdtf.errors import UserError
 from rdtf.sampling.requests import (
-    DEFAULT_DURATION_MS,
     ClipRequest,
     blank_request,
     interpolate_request,
     predict_request,
 )
 from rdtf.stickers import Sticker
+from rdtf.stickers.info import DEFAULT_DURATION_MS
 
 #: Task → what the page calls it. All but the first start from a clip.
 TASKS = {
