@@ -12,12 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from rdtf.app.core import Core
-from rdtf.app.errors import Limits
-from rdtf.app.job import Job
-from rdtf.app.keys import ApiKeys
+from rdtf.app.core import ApiKeys, Core
+from rdtf.app.errors import Limits, ServiceError
+from rdtf.app.job import Job, JobSpec
 from rdtf.app.runner import PipelineRunner
-from rdtf.app.spec import JobSpec
 from rdtf.sampling.options import SamplingOptions
 from rdtf.sampling.pipeline import StickerPipeline
 from rdtf.sampling.requests import ClipRequest, blank_request, place
@@ -103,6 +101,14 @@ def direct(pipeline: StickerPipeline, spec: JobSpec) -> list[Sticker]:
     ]
 
 
+@contextlib.contextmanager
+def refused(code: str, match: str | None = None) -> Iterator[Any]:
+    """As `pytest.raises`, by the code that clients see."""
+    with pytest.raises(ServiceError, match=match) as caught:
+        yield caught
+    assert caught.value.code == code
+
+
 def wait_for_steps(core: Core, job: Job) -> None:
     """Until the job has done its first denoising step."""
     version = job.version
@@ -119,7 +125,7 @@ def done(core: Core, job: Job) -> Job:
 @contextlib.contextmanager
 def running(core: Core, *, page: bool = False) -> Iterator[str]:
     """The core behind uvicorn; yields the address."""
-    from rdtf.app.server import bind, make_app, make_server
+    from rdtf.app.core import bind, make_app, make_server
 
     server = make_server(make_app(core, page=page))
     listener = bind("127.0.0.1", 0)

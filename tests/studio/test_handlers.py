@@ -448,7 +448,7 @@ def test_the_page_is_in_the_service_and_fetches_nothing_elsewhere(core):
     pytest.importorskip("gradio", reason="the extra studio is not installed")
     from starlette.testclient import TestClient
 
-    from rdtf.app.server import make_app
+    from rdtf.app.core import make_app
 
     app = make_app(core)
     with TestClient(app) as client:
@@ -467,7 +467,7 @@ def test_with_keys_the_page_asks_for_one(make_core):
     pytest.importorskip("gradio", reason="the extra studio is not installed")
     from starlette.testclient import TestClient
 
-    from rdtf.app.server import make_app
+    from rdtf.app.core import make_app
 
     core = make_core(keys=("a-key-of-mine-0001",))
     with TestClient(make_app(core)) as client:

@@ -10,6 +10,7 @@ from fastapi import Depends, FastAPI, Form, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.formparsers import MultiPartParser
@@ -18,10 +19,9 @@ from starlette.types import Scope
 
 import rdtf
 from rdtf.app.core import Core, clip_of, content_of
-from rdtf.app.errors import ServiceError, UnavailableError
-from rdtf.app.guard import Guard, client_address, error_answer
-from rdtf.app.job import Job
-from rdtf.app.metrics import CONTENT_TYPE, Metrics
+from rdtf.app.errors import ServiceError
+from rdtf.app.guard import Guard, Metrics, client_address, error_answer
+from rdtf.app.job import Job, JobSpec
 from rdtf.app.requests import Given, given_of, remixed, to_spec
 from rdtf.app.schema import (
     CreateVideo,
@@ -35,8 +35,7 @@ from rdtf.app.schema import (
     VideoList,
     to_video,
 )
-from rdtf.app.spec import JobSpec
-from rdtf.app.store import MEDIA_TYPES
+from rdtf.app.store import MEDIA_TYPES, media_type
 
 # Files of a form stay in memory, which the limit on bodies bounds; no file is written for them.
 MultiPartParser.spool_max_size = 2**40
@@ -145,15 +144,13 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(StarletteHTTPException)
     async def plain(request: Request, error: StarletteHTTPException) -> Response:
-        refusal = ServiceError(str(error.detail), code=_CODES.get(error.status_code))
-        refusal.status = error.status_code
+        refusal = ServiceError.of_status(error.status_code, str(error.detail))
         return error_answer(refusal, error.headers)
 
     @app.exception_handler(Exception)
     async def internal(request: Request, error: Exception) -> Response:
-        refusal = ServiceError("internal server error; see the server's log", code="internal")
-        refusal.status = 500
-        return error_answer(refusal)
+        message = "internal server error; see the server's log"
+        return error_answer(ServiceError(message, code="internal"))
 
 
 def _as_service_error(first: dict[str, Any], path: str) -> ServiceError:
@@ -193,7 +190,6 @@ def _add_refusals(app: FastAPI) -> None:
 
 
 _ALL_METHODS = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "QUERY"]
-_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
 
 def _add_health(app: FastAPI, core: Core, metrics: Metrics) -> None:
@@ -201,7 +197,7 @@ def _add_health(app: FastAPI, core: Core, metrics: Metrics) -> None:
     async def healthz() -> dict[str, str]:
         """The process lives."""
         if not core.queue.is_alive:
-            raise UnavailableError("the worker has stopped; restart the server")
+            raise ServiceError("the worker has stopped; restart the server", code="unavailable")
         return {"status": "ok"}
 
     @app.get("/readyz", tags=["health"], responses=_errors(503))
@@ -220,7 +216,7 @@ def _add_health(app: FastAPI, core: Core, metrics: Metrics) -> None:
     )
     def read_metrics() -> Response:
         """Numbers for Prometheus."""
-        return Response(metrics.text(), media_type=CONTENT_TYPE)
+        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
 def _add_videos(app: FastAPI, core: Core) -> None:
@@ -285,9 +281,9 @@ def _add_videos(app: FastAPI, core: Core) -> None:
     ) -> Response:
         """The file: the clip or its export; `thumbnail` and `spritesheet` are PNG."""
         job = queue.get(video_id, owner)
-        data, media_type, suffix = content_of(job, variant)
+        data, suffix = content_of(job, variant)
         headers = {"Content-Disposition": f'attachment; filename="{job.id}{suffix}"'}
-        return Response(data, media_type=media_type, headers=headers)
+        return Response(data, media_type=media_type(suffix), headers=headers)
 
 
 def _add_making(app: FastAPI, core: Core) -> None:
@@ -382,10 +378,7 @@ _FORM_BODY = {
 _METRICS = {"description": "Prometheus text.", "content": {"text/plain": {}}}
 _CONTENT = {
     "description": "The file.",
-    "content": {
-        kind: {"schema": {"type": "string", "format": "binary"}}
-        for kind in sorted({*MEDIA_TYPES.values(), "application/octet-stream"})
-    },
+    "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in MEDIA_TYPES},
 }
 _ID = "$response.body#/id"
 _LINKS = {

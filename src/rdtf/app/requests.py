@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from rdtf.app.core import Core, clip_of
-from rdtf.app.errors import Limits, ServiceError, TooLargeError
+from rdtf.app.errors import Limits, ServiceError
+from rdtf.app.job import JobSpec, check_prompt, new_seeds, settled_size, within
 from rdtf.app.schema import CreateVideo, CreateVideoForm, Reference, VideoFields
-from rdtf.app.spec import JobSpec, check_prompt, new_seeds, settled_size, within
 from rdtf.errors import UserError
 from rdtf.sampling.options import OUTPUT_SIZES, SamplingOptions
 from rdtf.sampling.requests import (
@@ -49,7 +49,7 @@ def decode_upload(data: bytes, name: str | None, limits: Limits) -> Sticker:
         limits: `limits.upload` is checked against headers, before any pixel is decoded.
 
     Raises:
-        TooLargeError: more bytes than the budget.
+        ServiceError: more bytes than the budget.
         ServiceError: not one of the formats, damaged, over the budget, or also something else (an
             archive, a document, a script). Any other tail is ignored: phones append videos.
     """
@@ -57,7 +57,7 @@ def decode_upload(data: bytes, name: str | None, limits: Limits) -> Sticker:
     budget = limits.upload
     if len(data) > budget.max_bytes:
         message = f"{shown} has {len(data)} bytes; the limit is {budget.max_bytes}"
-        raise TooLargeError(message, param=_PICTURES)
+        raise ServiceError(message, param=_PICTURES, code="too_large")
     try:
         if found := hidden_parts(data):
             message = f"{shown} is not only a picture: it holds {'; '.join(found)}; refused"
@@ -79,12 +79,12 @@ def decode_data_url(url: str, limits: Limits) -> bytes:
     """The bytes of a `data:…;base64,…` URL; nothing is ever fetched.
 
     Raises:
-        TooLargeError: longer than the limit.
+        ServiceError: longer than the limit.
         ServiceError: another kind of URL, or not base64.
     """
     if len(url) > limits.max_data_url_chars:
         message = f"a picture has {len(url)} characters; the limit is {limits.max_data_url_chars}"
-        raise TooLargeError(message, param=_PICTURES)
+        raise ServiceError(message, param=_PICTURES, code="too_large")
     match = _DATA_URL.match(url[:256])
     if match is None:
         message = (

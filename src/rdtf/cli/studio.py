@@ -48,10 +48,8 @@ class StudioCommand:
     """How long the results of finished jobs are kept."""
 
     def run(self) -> None:
-        from rdtf.app.core import Core
-        from rdtf.app.keys import ApiKeys
+        from rdtf.app.core import ApiKeys, Core, bind, serve, work_folder
         from rdtf.app.runner import PipelineRunner
-        from rdtf.app.server import bind, serve, work_folder
         from rdtf.cli.output import note
         from rdtf.sampling.options import check_model
 

@@ -11,8 +11,7 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from typing import Any
 
-from rdtf.app.job import Job, JobState
-from rdtf.app.spec import JobSpec, check_prompt, new_seeds
+from rdtf.app.job import Job, JobSpec, JobState, check_prompt, new_seeds
 from rdtf.app.studio import editor as edits
 from rdtf.app.studio import exports, html
 from rdtf.app.studio.make_handlers import MakeHandlers, View, seed_of, steps_of, whole

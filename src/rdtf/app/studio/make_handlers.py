@@ -12,9 +12,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from rdtf.app.core import Core
-from rdtf.app.job import Job, JobState
+from rdtf.app.job import Job, JobSpec, JobState, check_prompt, new_seeds, settled_size
 from rdtf.app.requests import decode_upload
-from rdtf.app.spec import JobSpec, check_prompt, new_seeds, settled_size
 from rdtf.app.studio import html
 from rdtf.app.studio.session import ClipLibrary, Session, Sessions, Settings
 from rdtf.app.studio.storyboard import TASKS, Storyboard

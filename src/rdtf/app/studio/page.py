@@ -6,8 +6,10 @@ from dataclasses import fields
 from typing import Any
 
 import gradio as gr
+from fastapi import FastAPI, Response
 
-from rdtf.app.errors import UnavailableError
+from rdtf.app.core import Core
+from rdtf.app.errors import ServiceError
 from rdtf.app.studio import exports, html
 from rdtf.app.studio.editor import PLACES
 from rdtf.app.studio.handlers import Handlers
@@ -34,7 +36,7 @@ _PAGE_TITLE = "rdtf studio"
 _READ_TOKEN, _WRITE_TOKEN = asset("read_token.js"), asset("write_token.js")
 
 
-def theme() -> gr.themes.Base:
+def _theme() -> gr.themes.Base:
     """Fonts of the visitor's own machine: none is fetched."""
     sans = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
     mono = ["ui-monospace", "Consolas", "monospace"]
@@ -68,6 +70,39 @@ def theme() -> gr.themes.Base:
         button_secondary_background_fill_dark="#2f2b3b",
         button_secondary_background_fill_hover_dark="#3a3549",
     )
+
+
+def mount_studio(app: FastAPI, core: Core) -> Handlers:
+    """Add the page at `/` and its downloads at `/files`; returns the page's handlers."""
+    handlers = Handlers(core)
+
+    @app.get("/files/{token}", include_in_schema=False)
+    def download(token: str) -> Response:
+        """A file of an export; who knows the token may have it."""
+        data, file = handlers.library.get(token)
+        headers = {"Content-Disposition": f'attachment; filename="{file.name}"'}
+        return Response(data, media_type=file.media_type, headers=headers)
+
+    def is_let_in(user: str, password: str) -> bool:
+        return core.keys.holds(password)
+
+    gr.mount_gradio_app(
+        app,
+        build_page(handlers),
+        path="/",
+        auth=is_let_in if core.keys else None,
+        auth_message="Any user name, and an API key as the password.",
+        max_file_size=core.limits.upload.max_bytes,
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        enable_monitoring=False,
+        pwa=False,
+        mcp_server=False,
+        theme=_theme(),
+        css=asset("studio.css"),
+    )
+    return handlers
 
 
 def build_page(handlers: Handlers) -> gr.Blocks:
@@ -121,7 +156,7 @@ def _header(handlers: Handlers) -> str:
     try:
         pipeline = core.runner.pipeline(0)
         words, kind = f"{pipeline.canvas} px · {pipeline.max_frames} frames at a time", "good"
-    except UnavailableError as error:
+    except ServiceError as error:
         kind = "bad" if error.code == "model_failed" else "busy"
         words = str(error) if kind == "bad" else "loading the model…"
     waiting = core.queue.num_waiting

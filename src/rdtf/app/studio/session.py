@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from rdtf.app.errors import Limits, NotFoundError
+from rdtf.app.errors import Limits, ServiceError
 from rdtf.app.job import Job
 from rdtf.app.jobs import JobQueue
 from rdtf.app.store import Store, media_type
@@ -47,7 +47,7 @@ class ClipLibrary:
         """Store a file; returns the token that it is fetched by.
 
         Raises:
-            DiskFullError: there is no room.
+            ServiceError: there is no room.
         """
         token = secrets.token_hex(16)
         stored_as = f"{token}{suffix.lower()}"
@@ -64,14 +64,14 @@ class ClipLibrary:
         return token
 
     def get(self, token: str) -> tuple[bytes, _LibraryFile]:
-        """Content and description; `NotFoundError` if there is no such file any more."""
+        """Content and description; `ServiceError` if there is no such file any more."""
         file = self._files.get(token)
         try:
             if file is not None:
                 return self._store.read("files", file.owner, file.stored_as), file
         except OSError:
             pass
-        raise NotFoundError("there is no such file any more; export it again")
+        raise ServiceError("there is no such file any more; export it again", code="not_found")
 
     def forget(self, owner: str) -> None:
         with self._lock:
@@ -145,7 +145,7 @@ class Visitor:
         """Keep a sticker; the oldest goes when there are too many.
 
         Raises:
-            DiskFullError: there is no room.
+            ServiceError: there is no room.
         """
         item_id, small = self._save(clip)
         item = HistoryItem(item_id, prompt, seed, what, clip.num_frames, clip.total_ms, small)
