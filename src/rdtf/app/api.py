@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel, Field
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.formparsers import MultiPartParser
@@ -21,21 +22,108 @@ import rdtf
 from rdtf.app.core import Core, clip_of, content_of
 from rdtf.app.errors import ServiceError
 from rdtf.app.guard import Guard, Metrics, client_address, error_answer
-from rdtf.app.job import Job, JobSpec
-from rdtf.app.requests import Given, given_of, remixed, to_spec
-from rdtf.app.schema import (
+from rdtf.app.job import Job, JobSpec, JobState
+from rdtf.app.requests import (
     CreateVideo,
     CreateVideoForm,
-    ErrorAnswer,
     Extend,
+    Given,
     Remix,
-    Video,
-    VideoDeleted,
     VideoFields,
-    VideoList,
-    to_video,
+    given_of,
+    remixed,
+    to_spec,
 )
 from rdtf.app.store import MEDIA_TYPES, media_type
+
+
+class JobError(BaseModel):
+    code: str
+    message: str
+
+
+class Video(BaseModel):
+    """A job and what came of it."""
+
+    id: str
+    object: Literal["video"] = "video"
+    status: Literal["queued", "in_progress", "completed", "failed"]
+    progress: int = Field(description="Percent.")
+    created_at: int
+    completed_at: int | None = None
+    expires_at: int | None = None
+    model: str
+    prompt: str
+    seconds: str
+    size: str = Field(description="WIDTHxHEIGHT.")
+    seed: int
+    task: str
+    frames: int
+    platform: str
+    queue_position: int | None = Field(default=None, description="Jobs before this one.")
+    bytes: int | None = Field(default=None, description="Size of the content.")
+    remixed_from_video_id: str | None = None
+    error: JobError | None = None
+
+
+class VideoList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[Video]
+    first_id: str | None = None
+    last_id: str | None = None
+    has_more: bool = False
+
+
+class VideoDeleted(BaseModel):
+    id: str
+    object: Literal["video.deleted"] = "video.deleted"
+    deleted: Literal[True] = True
+
+
+class ErrorBody(BaseModel):
+    message: str
+    type: str
+    param: str | None = None
+    code: str
+
+
+class ErrorAnswer(BaseModel):
+    """Every refusal has this shape."""
+
+    error: ErrorBody
+
+
+def _to_video(job: Job, model: str, position: int) -> Video:
+    """A job as clients see it. The interface has no "cancelled": that is a failure with a code."""
+    status: Any = job.state.value
+    error = None
+    if job.state is JobState.CANCELLED:
+        status, error = "failed", JobError(code="cancelled", message="it was cancelled")
+    elif job.error is not None:
+        error = JobError(code=job.error.code, message=str(job.error))
+    spec, result = job.spec, job.results[0] if job.results else None
+    height, width = spec.size
+    return Video(
+        id=job.id,
+        status=status,
+        progress=job.progress,
+        created_at=int(job.created_s),
+        completed_at=int(job.finished_s) if job.finished_s and error is None else None,
+        expires_at=int(job.expires_s) if job.expires_s else None,
+        model=model,
+        prompt=spec.prompt,
+        seconds=f"{int(spec.request.durations_ms.sum()) / 1000:g}",
+        size=f"{width}x{height}",
+        seed=spec.seeds[0],
+        task=spec.task,
+        frames=spec.request.num_frames,
+        platform=spec.platform,
+        queue_position=position if job.state is JobState.QUEUED else None,
+        bytes=result.num_bytes if result else None,
+        remixed_from_video_id=job.remix_of,
+        error=error,
+    )
+
 
 # Files of a form stay in memory, which the limit on bodies bounds; no file is written for them.
 MultiPartParser.spool_max_size = 2**40
@@ -223,7 +311,7 @@ def _add_videos(app: FastAPI, core: Core) -> None:
     queue = core.queue
 
     def shown(job: Job) -> Video:
-        return to_video(job, core.runner.name, queue.position(job))
+        return _to_video(job, core.runner.name, queue.position(job))
 
     @app.get("/v1/models", tags=["videos"], responses=_errors(401))
     async def list_models(owner: Owner) -> dict[str, Any]:
@@ -300,7 +388,7 @@ def _add_making(app: FastAPI, core: Core) -> None:
             remix_of=remix_of,
             is_durable=True,
         )
-        return to_video(job, core.runner.name, queue.position(job))
+        return _to_video(job, core.runner.name, queue.position(job))
 
     def spec_of(asked: VideoFields, given: list[Given]) -> JobSpec:
         pipeline = core.runner.pipeline(0)

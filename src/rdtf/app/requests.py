@@ -1,4 +1,7 @@
-"""What a REST request asks for, as a job; pictures in it by content, with a budget first."""
+"""What REST requests ask for: their shapes (and so the OpenAPI document), and the job that follows.
+
+Pictures are recognised by content, with a budget first.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,35 @@ import binascii
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from fastapi import UploadFile
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from rdtf.app.core import Core, clip_of
 from rdtf.app.errors import Limits, ServiceError
 from rdtf.app.job import JobSpec, check_prompt, new_seeds, settled_size, within
-from rdtf.app.schema import CreateVideo, CreateVideoForm, Reference, VideoFields
 from rdtf.errors import UserError
-from rdtf.sampling.options import OUTPUT_SIZES, SamplingOptions
+from rdtf.sampling.options import (
+    MAX_SEED,
+    NETWORK,
+    OUTPUT_SIZES,
+    SamplingOptions,
+    check_motion,
+    option_help,
+    option_range,
+)
 from rdtf.sampling.requests import (
     ClipRequest,
     blank_request,
@@ -27,8 +50,168 @@ from rdtf.sampling.requests import (
     visible,
 )
 from rdtf.stickers import Sticker, decode_sticker
+from rdtf.stickers.export import find_platform
 from rdtf.stickers.export.containers import hidden_parts
 from rdtf.stickers.info import DEFAULT_DURATION_MS
+from rdtf.synthetic.verbs import VERBS
+
+_Seconds = Annotated[float, Field(gt=0, le=600)]
+_Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+_Motion = Annotated[
+    str,
+    AfterValidator(check_motion),
+    WithJsonSchema({"type": "string", "enum": [*VERBS, NETWORK]}),
+]
+_SIZE: dict[str, Any] = {"pattern": "^(auto|canvas|input|[0-9]{1,5}x[0-9]{1,5})$"}
+
+
+def _option(name: str) -> Any:
+    """Text and range of the sampling option `name`."""
+    least, most = option_range(name)
+    return Field(description=option_help(name), ge=least, le=most)
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class Reference(_Body):
+    """A given picture or clip: one of `image_url` and `video_id`."""
+
+    image_url: str | None = Field(default=None, description="Data URL; other URLs are not fetched.")
+    video_id: str | None = Field(default=None, description="A completed video of your own.")
+    frame: NonNegativeInt | None = Field(
+        default=None, description="The frame that it becomes, from 0; `generate` only."
+    )
+
+
+class VideoFields(_Body):
+    """What to make, but for the given pictures."""
+
+    prompt: str = Field(default="", description="What to show.")
+    model: str | None = Field(default=None, description="Name of the model; see /v1/models.")
+    task: Literal["generate", "interpolate", "predict", "fill"] = Field(
+        default="generate",
+        description="generate: from text, stills, or both; interpolate: new frames between frames; "
+        "predict: new frames at the end or start; fill: all frames but `known`.",
+    )
+    seconds: _Seconds | None = Field(
+        default=None, description="Length of the clip; a number or a text."
+    )
+    frames: PositiveInt | None = Field(default=None, description="Number of frames.")
+    frame_ms: PositiveInt | None = Field(
+        default=None, description="How long each frame is shown; default 100."
+    )
+    size: Annotated[str, Field(json_schema_extra=_SIZE)] | None = Field(
+        default=None,
+        description=option_help("output_size").partition("; a number")[0] + "; or WIDTHxHEIGHT.",
+    )
+    seed: _Seed | None = Field(
+        default=None, description="The same seed gives the same sticker; default: a new one."
+    )
+    steps: Annotated[PositiveInt | None, _option("num_inference_steps")] = None
+    guidance: Annotated[float | None, _option("guidance_scale")] = None
+    image_guidance: Annotated[float | None, _option("image_guidance_scale")] = None
+    loop: Annotated[bool, _option("loop")] = False
+    motion: Annotated[_Motion | None, _option("motion")] = None
+    motion_scale: Annotated[float, _option("motion_scale")] = 1.0
+    known: list[NonNegativeInt] | None = Field(
+        default=None, description="fill: frames to keep, from 0."
+    )
+    factor: Annotated[int, Field(ge=2)] = Field(
+        default=2, description="interpolate: 2 = one new frame between any two."
+    )
+    after: NonNegativeInt = Field(default=0, description="predict: frames to add at the end.")
+    before: NonNegativeInt = Field(default=0, description="predict: frames to add at the start.")
+    platform: str | None = Field(
+        default=None, description="Export for a messenger (`rdtf export --list`); default webp."
+    )
+    format: str | None = Field(
+        default=None, description="The same for a plain format: webp, gif, apng..."
+    )
+
+    def options(self) -> SamplingOptions:
+        return SamplingOptions(
+            num_inference_steps=self.steps,
+            guidance_scale=self.guidance,
+            image_guidance_scale=self.image_guidance,
+            motion=self.motion,
+            motion_scale=self.motion_scale,
+            loop=self.loop,
+        )
+
+
+class CreateVideo(VideoFields):
+    """What to make."""
+
+    input_reference: Reference | str | list[Reference | str] | None = Field(
+        default=None, description="Given pictures: data URLs or objects, one or a list."
+    )
+
+    def references(self) -> list[Reference]:
+        sent = self.input_reference
+        listed = sent if isinstance(sent, list) else [] if sent is None else [sent]
+        return [Reference(image_url=one) if isinstance(one, str) else one for one in listed]
+
+
+def _without_null(schema: dict[str, Any]) -> None:
+    """A form knows no null: what may be missing is one type, and not required."""
+    for name, entry in schema["properties"].items():
+        if len(kinds := [kind for kind in entry.get("anyOf", ()) if kind["type"] != "null"]) == 1:
+            plain = {key: value for key, value in entry.items() if key not in ("anyOf", "default")}
+            schema["properties"][name] = {**plain, **kinds[0]}
+
+
+class CreateVideoForm(VideoFields):
+    """The same as a form with files. Lists are repeated fields, or numbers with commas."""
+
+    model_config = ConfigDict(json_schema_extra=_without_null)
+    input_reference: list[UploadFile] = Field(default=[], description="Given pictures: files.")
+    input_reference_frame: list[NonNegativeInt] = Field(
+        default=[], description="The frame that each file becomes, in the order of the files."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_empty(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in fields.items() if value != ""}
+
+    @field_validator("known", "input_reference_frame", mode="before")
+    @classmethod
+    def _split(cls, parts: Any) -> Any:
+        if not isinstance(parts, list):
+            return parts
+        return [one for part in parts for one in str(part).split(",") if one.strip()]
+
+    @field_validator("input_reference_frame")
+    @classmethod
+    def _one_for_each_file(cls, frames: list[int], info: Any) -> list[int]:
+        count = len(info.data.get("input_reference", ()))
+        if frames and len(frames) != count:
+            raise ValueError(f"{count} files need {count} positions, got {len(frames)}")
+        return frames
+
+
+class Remix(_Body):
+    """The same given frames, settings and seed, another text."""
+
+    prompt: str
+
+
+class VideoId(_Body):
+    id: str
+
+
+class Extend(_Body):
+    """More frames behind a completed video."""
+
+    video: VideoId
+    prompt: str = ""
+    seconds: _Seconds | None = None
+    frames: PositiveInt | None = None
+    seed: _Seed | None = None
+    steps: Annotated[PositiveInt | None, _option("num_inference_steps")] = None
+
 
 _DATA_URL = re.compile(r"data:[\w.+-]*/?[\w.+-]*(?:;[\w=.+-]+)*;base64,", re.ASCII)
 _PICTURES = "input_reference"  # the field that errors name
@@ -259,7 +442,7 @@ def _sizes(size: str | None, limits: Limits) -> tuple[str, tuple[int, int] | Non
     Pictures are brought to a named size first, so that the result is made of their own pixels.
     """
     if size in (None, *OUTPUT_SIZES):
-        return size or SamplingOptions().output_size, None
+        return size or str(SamplingOptions.output_size), None
     match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", size or "", re.ASCII)
     if match is None:
         message = f"size {(size or '')[:20]!r} must be WIDTHxHEIGHT, {', '.join(OUTPUT_SIZES)}"
@@ -272,7 +455,6 @@ def _sizes(size: str | None, limits: Limits) -> tuple[str, tuple[int, int] | Non
 
 def _platform(asked: VideoFields) -> str:
     """The id of the export; checked now, because nobody wants to wait for that."""
-    from rdtf.stickers.export import find_platform
 
     if asked.platform is not None and asked.format is not None:
         raise ServiceError("give platform or format, not both", param="format")

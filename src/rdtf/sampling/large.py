@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -153,7 +154,7 @@ class PixelArt:
         nearest, is_mixed = (x[where].reshape(frame.shape[:2]) for x in (nearest, is_mixed))
         if is_mixed.all():
             return nearest
-        where = distance_transform_edt(is_mixed, return_distances=False, return_indices=True)
+        where: Any = distance_transform_edt(is_mixed, return_distances=False, return_indices=True)
         return nearest[tuple(where)]
 
 

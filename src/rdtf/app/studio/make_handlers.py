@@ -173,7 +173,7 @@ class MakeHandlers:
     def _spec(self, session: Session) -> JobSpec:
         """The job that storyboard and fields describe."""
         settings, storyboard = session.settings, session.storyboard
-        canvas = self.core.runner.canvas
+        canvas = self.core.runner.pipeline(0).canvas
         request, output, size = settled_size(storyboard.request(canvas), settings.size, canvas)
         moves = storyboard.task in MOVING_TASKS
         return JobSpec(
@@ -240,8 +240,9 @@ class MakeHandlers:
                     clip = result.clip().replace(captions=(prompt,) if prompt else ())
                     session.visitor.remember(clip, prompt, result.seed, what)
                 for number, result in enumerate(job.results, 1):
-                    data, stem = result.path.read_bytes(), f"{prompt or what}-{number}"
-                    session.saved.append(self.library.put(session.owner, data, stem, result.suffix))
+                    path, stem = result.path, f"{prompt or what}-{number}"
+                    token = self.library.put(session.owner, path.read_bytes(), stem, path.suffix)
+                    session.saved.append(token)
             self._choose(session, 0)
 
     def _choose(self, session: Session, index: int) -> None:

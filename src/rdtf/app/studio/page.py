@@ -10,9 +10,8 @@ from fastapi import FastAPI, Response
 
 from rdtf.app.core import Core
 from rdtf.app.errors import ServiceError
-from rdtf.app.studio import exports, html
-from rdtf.app.studio.editor import PLACES
-from rdtf.app.studio.handlers import Handlers
+from rdtf.app.studio import html
+from rdtf.app.studio.handlers import Handlers, open_exports, pack_platforms
 from rdtf.app.studio.make_tab import (
     CLICK,
     LATEST,
@@ -27,6 +26,7 @@ from rdtf.app.studio.make_tab import (
     storyboard_values,
     with_event,
 )
+from rdtf.stickers import edit
 
 _CLOSINGS = ["none", "ping-pong", "boomerang", "cross-fade"]
 _TIMES = ["refuse", "trim", "hold", "speed"]
@@ -252,7 +252,7 @@ def _edit_tools() -> list[tuple[str, gr.Button, list[Any], gr.HTML]]:
     with gr.Accordion("Text with outline", open=False, elem_id="text-box"):
         words = gr.Textbox("", label="Text", elem_id="text-words", max_length=200, lines=2)
         with gr.Row():
-            place = gr.Dropdown(list(PLACES), value="bottom", label="Place", min_width=100)
+            place = gr.Dropdown(list(edit.PLACES), value="bottom", label="Place", min_width=100)
             size = gr.Slider(4, 60, 16, step=1, label="Size (% of the height)", min_width=120)
             color = gr.ColorPicker("#ffffff", label="Text colour", min_width=80)
             edge = gr.ColorPicker("#000000", label="Outline colour", min_width=80)
@@ -281,7 +281,7 @@ def _export_tab(handlers: Handlers, token: gr.Textbox) -> tuple[list[Any], gr.HT
             trim = gr.Checkbox(False, label="Trim transparent borders")
         preview = gr.HTML(elem_id="export-preview", elem_classes="quiet", apply_default_css=False)
     everything = gr.Button("Export for all platforms", variant="primary", elem_id="export-all")
-    table = own_html(html.export_table(exports.open_exports()), id="exports")
+    table = own_html(html.export_table(open_exports()), id="exports")
     options = [outline, trim, close, speed, time, background]
 
     for field in options:
@@ -308,7 +308,7 @@ def _pack_tab(handlers: Handlers, token: gr.Textbox, options: list[Any]) -> gr.H
     cards = own_html(html.pack_cards(()), id="pack-cards")
     with gr.Row():
         platform = gr.Dropdown(
-            exports.pack_platforms(), value="telegram", label="Platform", elem_id="pack-platform"
+            pack_platforms(), value="telegram", label="Platform", elem_id="pack-platform"
         )
         title = gr.Textbox("My stickers", label="Name of the pack")
         author = gr.Textbox("", label="Author")

@@ -14,8 +14,7 @@ from rdtf.app.errors import Limits, ServiceError
 from rdtf.app.job import Job
 from rdtf.app.jobs import JobQueue
 from rdtf.app.store import Store, media_type
-from rdtf.app.studio.editor import Editor
-from rdtf.app.studio.storyboard import Storyboard
+from rdtf.app.studio.storyboard import Editor, Storyboard
 from rdtf.errors import UserError
 from rdtf.sampling.options import SamplingOptions
 from rdtf.stickers import Sticker, decode_sticker, encode_sticker
