@@ -73,18 +73,11 @@ class _Sampling:
         """Load the model, make the sticker with `make(pipeline, options)`, and write it."""
         import torch
 
-        from rdtf.cli.output import progress_of
+        from rdtf.cli.output import progress_of, show
         from rdtf.training.run import load_pipeline
 
         options["generator"] = torch.Generator().manual_seed(self.seed % 2**64)
-        self._finish(make(progress_of(load_pipeline(self.model)), options))
-
-    def _complete(self, request: ClipRequest, prompt: str | None, options: Any) -> None:
-        self._make(lambda pipeline, how: pipeline.complete(request, prompt, **how), options)
-
-    def _finish(self, sticker: Sticker) -> None:
-        from rdtf.cli.output import show
-
+        sticker = make(progress_of(load_pipeline(self.model)), options)
         path = sticker.save(self.out)
         if self.sheet is not None:
             from rdtf.stickers import write_sheet
@@ -154,7 +147,28 @@ class Generate(_Sampling):
 
 
 @dataclass(kw_only=True)
-class Interpolate(_Sampling):
+class _Completion(_Sampling):
+    """Of those that complete a clip."""
+
+    input: Positional[Path]
+    """The clip."""
+    prompt: str | None = None
+    """Text that describes the clip; optional."""
+
+    def _request(self, clip: Sticker) -> ClipRequest:
+        raise NotImplementedError
+
+    def run(self) -> None:
+        from rdtf.sampling.requests import visible
+        from rdtf.stickers import Sticker
+
+        options = self._check()
+        request = self._request(visible(Sticker.load(self.input)))
+        self._make(lambda pipeline, how: pipeline.complete(request, self.prompt, **how), options)
+
+
+@dataclass(kw_only=True)
+class Interpolate(_Completion):
     """Make new frames between the frames of a clip; its total time stays the same.
 
     With --loop also between its last and its first.
@@ -162,24 +176,17 @@ class Interpolate(_Sampling):
     Example: rdtf interpolate wave.gif --factor 2 -o smooth.webp
     """
 
-    input: Positional[Path]
-    """The clip."""
     factor: int = 2
     """2 = one new frame between any two."""
-    prompt: str | None = None
-    """Text that describes the clip; optional."""
 
-    def run(self) -> None:
-        from rdtf.sampling.requests import interpolate_request, visible
-        from rdtf.stickers import Sticker
+    def _request(self, clip: Sticker) -> ClipRequest:
+        from rdtf.sampling.requests import interpolate_request
 
-        options = self._check()
-        clip = visible(Sticker.load(self.input))
-        self._complete(interpolate_request(clip, self.factor, self.loop), self.prompt, options)
+        return interpolate_request(clip, self.factor, self.loop)
 
 
 @dataclass(kw_only=True)
-class Predict(_Sampling):
+class Predict(_Completion):
     """Extend a clip: new frames behind it, in front of it, or both.
 
     With --loop they lead from its end back to its beginning.
@@ -187,26 +194,19 @@ class Predict(_Sampling):
     Example: rdtf predict wave.gif --after 4 -o longer.webp
     """
 
-    input: Positional[Path]
-    """The clip."""
     after: int = 0
     """How many frames to add behind it."""
     before: int = 0
     """How many frames to add in front of it."""
-    prompt: str | None = None
-    """Text that describes the clip; optional."""
 
-    def run(self) -> None:
-        from rdtf.sampling.requests import predict_request, visible
-        from rdtf.stickers import Sticker
+    def _request(self, clip: Sticker) -> ClipRequest:
+        from rdtf.sampling.requests import predict_request
 
-        options = self._check()
-        clip = visible(Sticker.load(self.input))
-        self._complete(predict_request(clip, self.after, self.before), self.prompt, options)
+        return predict_request(clip, self.after, self.before)
 
 
 @dataclass(kw_only=True)
-class Fill(_Sampling):
+class Fill(_Completion):
     """Keep the frames that you name and make all others.
 
     If the input holds only the given frames, --frames says how long the clip is to be.
@@ -214,29 +214,18 @@ class Fill(_Sampling):
     Example: rdtf fill wave.gif --known 0,2,4,6 -o filled.webp
     """
 
-    input: Positional[Path]
-    """The clip."""
     known: str
     """Frames to keep, from 0, separated by commas: 0,2,4,6."""
     frames: int | None = None
     """Length of the result; default: that of the input."""
-    prompt: str | None = None
-    """Text that describes the clip; optional."""
 
-    def run(self) -> None:
-        from rdtf.sampling.requests import fill_request, visible
-        from rdtf.stickers import Sticker
+    def _request(self, clip: Sticker) -> ClipRequest:
+        from rdtf.errors import UserError
+        from rdtf.sampling.requests import fill_request
 
-        known = _indices(self.known)
-        options = self._check()
-        clip = visible(Sticker.load(self.input))
-        self._complete(fill_request(clip, known, self.frames), self.prompt, options)
-
-
-def _indices(text: str) -> list[int]:
-    from rdtf.errors import UserError
-
-    try:
-        return sorted({int(part) for part in text.split(",")})
-    except ValueError as error:
-        raise UserError(f"--known takes numbers separated by commas, got {text!r}") from error
+        try:
+            known = sorted({int(part) for part in self.known.split(",")})
+        except ValueError as error:
+            message = f"--known takes numbers separated by commas, got {self.known!r}"
+            raise UserError(message) from error
+        return fill_request(clip, known, self.frames)

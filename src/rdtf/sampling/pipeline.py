@@ -94,6 +94,10 @@ class StickerPipeline(StageActs, DiffusionPipeline):
     motion: Any
     predictor: Any
     drawer: Any
+    _motion = property(lambda self: self.motion)
+    _drawer = property(lambda self: self.drawer)
+    _scheduler = property(lambda self: self.scheduler)
+    _model_config = property(lambda self: self.denoiser.config_)
 
     def __init__(
         self,
@@ -135,14 +139,13 @@ class StickerPipeline(StageActs, DiffusionPipeline):
             if self.drawer is not None or self.predictor is not None:
                 raise ConfigError("a network that draws or predicts needs one that moves stills")
             return
-        for network in (self.motion, self.predictor):
-            canvas = self.canvas if network is None else int(network.config_.canvas)
-            if canvas != self.canvas:
+        for network in filter(None, (self.motion, self.predictor)):
+            if (canvas := int(network.config_.canvas)) != self.canvas:
                 raise ConfigError(f"motion is of {canvas} px, but the denoiser of {self.canvas} px")
-        config = None if self.drawer is None else self.drawer.config_
-        if config is not None and config.latent_size * config.patch != self.canvas:
-            drawn = config.latent_size * config.patch
-            raise ConfigError(f"stills are drawn at {drawn} px, but moved at {self.canvas} px")
+        if self.drawer is not None:
+            drawn = self.drawer.config_.latent_size * self.drawer.config_.patch
+            if drawn != self.canvas:
+                raise ConfigError(f"stills are drawn at {drawn} px, but moved at {self.canvas} px")
 
     @classmethod
     def from_pretrained(
@@ -195,14 +198,6 @@ class StickerPipeline(StageActs, DiffusionPipeline):
         return int(self._model_config.latent_channels) + self._space.motion_channels
 
     @property
-    def _motion(self) -> Any:
-        return self.motion
-
-    @property
-    def _drawer(self) -> Any:
-        return self.drawer
-
-    @property
     def sampling_defaults(self) -> SamplingTable:
         """Family of tasks → the steps and guidance that are taken where none are given."""
         return table_from_dict(cast(Any, self.config).sampling)
@@ -221,10 +216,6 @@ class StickerPipeline(StageActs, DiffusionPipeline):
         return self._num_timesteps
 
     @property
-    def _model_config(self) -> Any:
-        return self.denoiser.config_
-
-    @property
     def draws(self) -> bool:
         """Whether it can do without a given frame; one that learned motion only can't."""
         if self.motion is not None:
@@ -235,10 +226,6 @@ class StickerPipeline(StageActs, DiffusionPipeline):
     def _space(self) -> LatentSpace:
         """What the denoiser noises and predicts."""
         return LatentSpace.of(self.denoiser)
-
-    @property
-    def _scheduler(self) -> Any:
-        return self.scheduler
 
     def _objective(self) -> Objective:
         """The training objective, read back from the scheduler and the denoiser."""
@@ -300,22 +287,18 @@ class StickerPipeline(StageActs, DiffusionPipeline):
         )
         per_prompt = whole("num_stickers_per_prompt", num_stickers_per_prompt, 1)
         frames = min(8, self.max_frames) if num_frames is None else num_frames
-        asked = [
-            (self._generation(picture, image_index, frames, duration_ms), words)
-            for words, picture in paired(prompt, image)
-            for _ in range(per_prompt)
-        ]
+
+        def request(picture: Any) -> ClipRequest:
+            if picture is None:
+                return blank_request(frames, (self.canvas, self.canvas), duration_ms)
+            still = visible(as_sticker(picture).select([0]))
+            return place(still, [image_index], frames, duration_ms)
+
+        pairs = paired(prompt, image)
+        asked = [(request(picture), words) for words, picture in pairs for _ in range(per_prompt)]
         stickers = self._make(asked, options, per_prompt)
         several = per_prompt > 1 or as_list(prompt) is not None or as_list(image) is not None
         return stickers if several else stickers[0]
-
-    def _generation(
-        self, image: Any, image_index: int, num_frames: int, duration_ms: float
-    ) -> ClipRequest:
-        if image is None:
-            return blank_request(num_frames, (self.canvas, self.canvas), duration_ms)
-        still = visible(as_sticker(image).select([0]))
-        return place(still, [image_index], num_frames, duration_ms)
 
     def fill(
         self,
@@ -329,8 +312,8 @@ class StickerPipeline(StageActs, DiffusionPipeline):
     ) -> Sticker:
         """Keep the frames at `known`, make all others.
 
-        If `sticker` holds just the given frames, they are placed at `known` and `num_frames` (or
-        the last of `known`) says how long the clip is.
+        If `sticker` holds just the given frames, they go to `known`, and `num_frames` (or the last
+        of `known`) says how long the clip is.
         """
         request = fill_request(visible(as_sticker(sticker)), known, num_frames, durations_ms)
         return self.complete(request, prompt, **sampling)
@@ -454,10 +437,10 @@ class StickerPipeline(StageActs, DiffusionPipeline):
         request, size = auto_sized(request, options.output_size, self.canvas)
         options = replace(options, output_size=size)
         keeps_size = size == "input" or request.frames.shape[1:3] == (self.canvas, self.canvas)
-        if options.image_guidance_scale not in (None, 1.0) and not self._guides_by_image:
-            raise UserError(
-                "this model draws nothing that image guidance could guide; leave it at 1 (off)"
-            )
+        guides_by_image = self.motion is None and self.draws
+        if options.image_guidance_scale not in (None, 1.0) and not guides_by_image:
+            message = "this model draws nothing that image guidance could guide"
+            raise UserError(f"{message}; leave it at 1 (off)")
         if options.motion is not None and self.motion is None:
             raise UserError(NO_MOTION)
         if prompt is None and request.captions:
@@ -483,11 +466,6 @@ class StickerPipeline(StageActs, DiffusionPipeline):
             predicted=predicted,
             pixel_art=PixelArt.of(request) if keeps_size else None,
         )
-
-    @property
-    def _guides_by_image(self) -> bool:
-        """Whether the denoiser draws what lies beyond the given frames."""
-        return self.motion is None and self.draws
 
     @torch.no_grad()
     def _complete(self, job: Job, watch: StepWatch) -> Sticker:
@@ -522,7 +500,7 @@ class StickerPipeline(StageActs, DiffusionPipeline):
         return Sticker(frames, request.durations_ms, captions=captions)
 
     def warm_up(self) -> None:
-        """Load the text encoder and encode one text, so that the first call does not wait."""
+        """Encode one text, which loads the encoder, so that the first call does not wait."""
         self._encoded("a")
 
     def _encoded(self, caption: str) -> Encoded:
