@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
+from rdtf.cli.output import check_output, draws, progress_of, show
+from rdtf.errors import UserError
 from rdtf.sampling.options import SamplingOptions, option_help
 
 if TYPE_CHECKING:
@@ -50,7 +52,6 @@ class _Sampling:
 
     def _check(self) -> dict[str, Any]:
         """The options, checked together with outputs and model: all that needs no torch."""
-        from rdtf.cli.output import check_output
         from rdtf.sampling.options import check_model
 
         check_output(self.out, WRITABLE)
@@ -73,7 +74,6 @@ class _Sampling:
         """Load the model, make the sticker with `make(pipeline, options)`, and write it."""
         import torch
 
-        from rdtf.cli.output import progress_of, show
         from rdtf.training.run import load_pipeline
 
         options["generator"] = torch.Generator().manual_seed(self.seed % 2**64)
@@ -114,8 +114,6 @@ class Generate(_Sampling):
     """How long each frame is shown."""
 
     def run(self) -> None:
-        from rdtf.cli.output import draws
-        from rdtf.errors import UserError
         from rdtf.sampling.options import CANNOT_DRAW
         from rdtf.sampling.requests import blank_request, place, visible
         from rdtf.stickers import Sticker
@@ -220,7 +218,6 @@ class Fill(_Completion):
     """Length of the result; default: that of the input."""
 
     def _request(self, clip: Sticker) -> ClipRequest:
-        from rdtf.errors import UserError
         from rdtf.sampling.requests import fill_request
 
         try:

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rdtf.cli.output import note
+
 if TYPE_CHECKING:
     from rdtf.app.errors import Limits
 
@@ -50,7 +52,6 @@ class StudioCommand:
     def run(self) -> None:
         from rdtf.app.core import ApiKeys, Core, bind, serve, work_folder
         from rdtf.app.runner import PipelineRunner
-        from rdtf.cli.output import note
         from rdtf.sampling.options import check_model
 
         _end_on_signals()
