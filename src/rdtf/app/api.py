@@ -206,10 +206,7 @@ def create_app(core: Core) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     app.add_middleware(
-        Guard,
-        max_body_bytes=core.limits.max_body_bytes,
-        metrics=metrics,
-        has_keys=bool(core.keys),
+        Guard, max_body_bytes=core.limits.max_body_bytes, metrics=metrics, has_keys=bool(core.keys)
     )
     app.state.core = core
     _add_error_handlers(app)
@@ -363,9 +360,7 @@ def _add_videos(app: FastAPI, core: Core) -> None:
         responses={200: _CONTENT, **_errors(400, 401, 404, 409)},
     )
     def read_content(
-        video_id: str,
-        owner: Owner,
-        variant: Literal["video", "thumbnail", "spritesheet"] = "video",
+        video_id: str, owner: Owner, variant: Literal["video", "thumbnail", "spritesheet"] = "video"
     ) -> Response:
         """The file: the clip or its export; `thumbnail` and `spritesheet` are PNG."""
         job = queue.get(video_id, owner)
@@ -415,9 +410,7 @@ def _add_making(app: FastAPI, core: Core) -> None:
 
     @post(_CREATE, _FormRoute)
     async def create_video_of_form(
-        form: Annotated[CreateVideoForm, Form(media_type=_MULTIPART)],
-        owner: Owner,
-        client: Client,
+        form: Annotated[CreateVideoForm, Form(media_type=_MULTIPART)], owner: Owner, client: Client
     ) -> Video:
         return await begin(form, owner, client)
 

@@ -97,11 +97,7 @@ class Core:
         limits: Limits | None = None,
         keys: ApiKeys | None = None,
     ) -> Core:
-        """Everything but the worker, which `start` starts and which first loads the model.
-
-        Raises:
-            UserError: the work folder can't be used.
-        """
+        """Everything but the worker, which `start` starts and which first loads the model."""
         limits = limits or Limits()
         store = Store(work)
         return cls(runner, JobQueue(runner, store, limits), store, limits, keys or ApiKeys())
@@ -188,11 +184,7 @@ def work_folder(work: Path | None, port: int) -> Iterator[Path]:
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """A listening socket; port 0 = any that is free.
-
-    Raises:
-        UserError: the address is taken or not ours.
-    """
+    """A listening socket; port 0 = any that is free."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -209,11 +201,7 @@ def bind(host: str, port: int) -> socket.socket:
 
 
 def make_app(core: Core, *, page: bool = True) -> FastAPI:
-    """REST, and the page in the same app.
-
-    Raises:
-        ConfigError: the extra `studio` is not installed.
-    """
+    """REST, and the page in the same app."""
     try:
         from rdtf.app.api import create_app
 

@@ -21,9 +21,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rdtf.app.errors import (
-    ServiceError,
-)
+from rdtf.app.errors import ServiceError
 from rdtf.app.jobs import Job, JobQueue
 
 _SECONDS = (0.1, 0.3, 1, 3, 10, 30, 100, 300)

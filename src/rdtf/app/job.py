@@ -197,11 +197,7 @@ class Job:
 
     @classmethod
     def load(cls, store: Store, job_id: str, row: dict[str, Any]) -> Job:
-        """The job of a row; one that was not finished has its pixels, read without pickle.
-
-        Raises:
-            OSError, ValueError, KeyError, TypeError: files or fields are missing or damaged.
-        """
+        """The job of a row; one that was not finished has its pixels, read without pickle."""
         state, spec = JobState(row["state"]), row["spec"]
         known = np.array(spec["request"]["known"], bool)
         frames = np.zeros((len(known), 1, 1, 4), np.uint8)

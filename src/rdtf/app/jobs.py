@@ -101,10 +101,6 @@ class JobQueue:
             client: whose turn it takes; default: the owner's.
             max_own: how many jobs of the client may wait.
             is_durable: whether it survives a restart.
-
-        Raises:
-            ServiceError: the queue is full, the spec is over the limits, or a durable job can't be
-                stored.
         """
         check_spec(spec, self.limits)
         self._runner.check(spec)

@@ -58,9 +58,7 @@ from rdtf.synthetic.verbs import VERBS
 _Seconds = Annotated[float, Field(gt=0, le=600)]
 _Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
 _Motion = Annotated[
-    str,
-    AfterValidator(check_motion),
-    WithJsonSchema({"type": "string", "enum": [*VERBS, NETWORK]}),
+    str, AfterValidator(check_motion), WithJsonSchema({"type": "string", "enum": [*VERBS, NETWORK]})
 ]
 _SIZE: dict[str, Any] = {"pattern": "^(auto|canvas|input|[0-9]{1,5}x[0-9]{1,5})$"}
 
@@ -230,11 +228,6 @@ def decode_upload(data: bytes, name: str | None, limits: Limits) -> Sticker:
         data: content of the file.
         name: what the client calls it; used in messages only, never as a path.
         limits: `limits.upload` is checked against headers, before any pixel is decoded.
-
-    Raises:
-        ServiceError: more bytes than the budget.
-        ServiceError: not one of the formats, damaged, over the budget, or also something else (an
-            archive, a document, a script). Any other tail is ignored: phones append videos.
     """
     shown = shown_name(name)
     budget = limits.upload
@@ -259,12 +252,7 @@ def shown_name(name: str | None) -> str:
 
 
 def decode_data_url(url: str, limits: Limits) -> bytes:
-    """The bytes of a `data:…;base64,…` URL; nothing is ever fetched.
-
-    Raises:
-        ServiceError: longer than the limit.
-        ServiceError: another kind of URL, or not base64.
-    """
+    """The bytes of a `data:…;base64,…` URL; nothing is ever fetched."""
     if len(url) > limits.max_data_url_chars:
         message = f"a picture has {len(url)} characters; the limit is {limits.max_data_url_chars}"
         raise ServiceError(message, param=_PICTURES, code="too_large")
@@ -326,9 +314,6 @@ def to_spec(
     Args:
         canvas: side of the model's canvas in pixels.
         max_frames: of one window of the model; only the default length depends on it.
-
-    Raises:
-        ServiceError: fields that do not fit each other; `param` names one.
     """
     check_prompt(asked.prompt, limits)
     wanted, explicit = _sizes(asked.size, limits)

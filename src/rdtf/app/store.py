@@ -37,9 +37,6 @@ class Store:
     Args:
         work: the folder, of mode 700. It is made if needed and belongs to one server at a time. Of
             what an earlier server left in it, the jobs with a row are kept and all else is deleted.
-
-    Raises:
-        UserError: it can't be written, is in use, or holds something else.
     """
 
     def __init__(self, work: Path | str) -> None:
@@ -98,11 +95,7 @@ class Store:
         return [(job_id, json.loads(row)) for job_id, row in found.fetchall()]
 
     def save_row(self, job_id: str, row: dict[str, Any]) -> None:
-        """Write or replace the row of a job.
-
-        Raises:
-            ServiceError: it can't be written.
-        """
+        """Write or replace the row of a job."""
         command = (
             "INSERT INTO jobs (id, row) VALUES (?, ?) "
             "ON CONFLICT (id) DO UPDATE SET row = excluded.row"
@@ -126,11 +119,7 @@ class Store:
         return self.work / room / owner / name
 
     def save(self, room: str, owner: str, name: str, data: bytes) -> Path:
-        """Write a file, whole or not at all.
-
-        Raises:
-            ServiceError: there is no room.
-        """
+        """Write a file, whole or not at all."""
         path = self.path(room, owner, name)
         try:
             write_bytes(path, data)

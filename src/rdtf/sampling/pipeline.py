@@ -149,9 +149,7 @@ class StickerPipeline(StageActs, DiffusionPipeline):
 
     @classmethod
     def from_pretrained(
-        cls,
-        pretrained_model_name_or_path: str | os.PathLike[str] | None = None,
-        **kwargs: Any,
+        cls, pretrained_model_name_or_path: str | os.PathLike[str] | None = None, **kwargs: Any
     ) -> Any:
         """Load what `save_pretrained` wrote (or `rdtf train`, in RUN/pipeline). Safetensors only.
 
@@ -380,12 +378,7 @@ class StickerPipeline(StageActs, DiffusionPipeline):
 
     # ------------------------------------------------------------ the one act
 
-    def complete(
-        self,
-        request: ClipRequest,
-        prompt: str | None = None,
-        **sampling: Any,
-    ) -> Sticker:
+    def complete(self, request: ClipRequest, prompt: str | None = None, **sampling: Any) -> Sticker:
         """Make the frames of `request` that are not known.
 
         Args:

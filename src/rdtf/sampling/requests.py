@@ -52,10 +52,7 @@ def blank_request(num_frames: int, size: tuple[int, int], durations_ms: Duration
 
 
 def place(
-    sticker: Sticker,
-    positions: Sequence[int],
-    num_frames: int,
-    durations_ms: Durations,
+    sticker: Sticker, positions: Sequence[int], num_frames: int, durations_ms: Durations
 ) -> ClipRequest:
     """Put frame i of `sticker` at slot `positions[i]`."""
     positions = [whole("position of a given frame", position) for position in positions]

@@ -179,11 +179,7 @@ class Stage:
 
 
 def plan_stages(
-    known: np.ndarray,
-    *,
-    longest: int,
-    longest_motion: int | None,
-    loop: bool,
+    known: np.ndarray, *, longest: int, longest_motion: int | None, loop: bool
 ) -> Iterator[Stage]:
     """The stages until every frame is there.
 

@@ -268,10 +268,5 @@ def _guidance(label: str) -> gr.Number:
     """A number that may stay empty: then the model's own for the task is taken."""
     least, most = option_range("guidance_scale")
     return gr.Number(
-        None,
-        label=label,
-        placeholder="default for the task",
-        minimum=least,
-        maximum=most,
-        step=0.1,
+        None, label=label, placeholder="default for the task", minimum=least, maximum=most, step=0.1
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
 from typing import Any
 
@@ -42,34 +43,7 @@ def _theme() -> gr.themes.Base:
     mono = ["ui-monospace", "Consolas", "monospace"]
     return gr.themes.Soft(
         primary_hue="violet", neutral_hue="slate", radius_size="lg", font=sans, font_mono=mono
-    ).set(
-        body_background_fill="#f6f5fa",
-        body_background_fill_dark="#14131a",
-        body_text_color_subdued="#5c6274",
-        body_text_color_subdued_dark="#a9a6b8",
-        background_fill_primary_dark="#1c1a24",
-        block_background_fill_dark="#1c1a24",
-        block_border_width="0px",
-        block_shadow="none",
-        block_title_background_fill="none",
-        block_title_background_fill_dark="none",
-        block_title_text_color="*neutral_700",
-        block_title_text_color_dark="*neutral_200",
-        block_title_text_weight="500",
-        block_title_padding="0",
-        input_background_fill_dark="#2a2735",
-        input_placeholder_color="#6b7184",
-        input_placeholder_color_dark="#a9a6b8",
-        checkbox_border_color="#8f93a3",
-        checkbox_border_color_dark="#8f8b9e",
-        button_primary_background_fill="#6d3fd4",
-        button_primary_background_fill_dark="#6d3fd4",
-        button_primary_background_fill_hover="#5c31bf",
-        button_primary_background_fill_hover_dark="#5c31bf",
-        button_primary_text_color="#ffffff",
-        button_secondary_background_fill_dark="#2f2b3b",
-        button_secondary_background_fill_hover_dark="#3a3549",
-    )
+    ).set(**json.loads(asset("theme.json")))
 
 
 def mount_studio(app: FastAPI, core: Core) -> Handlers:

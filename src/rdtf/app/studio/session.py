@@ -43,11 +43,7 @@ class ClipLibrary:
         self._lock = threading.Lock()
 
     def put(self, owner: str, data: bytes, stem: str, suffix: str) -> str:
-        """Store a file; returns the token that it is fetched by.
-
-        Raises:
-            ServiceError: there is no room.
-        """
+        """Store a file; returns the token that it is fetched by."""
         token = secrets.token_hex(16)
         stored_as = f"{token}{suffix.lower()}"
         self._store.save("files", owner, stored_as, data)
@@ -141,11 +137,7 @@ class Visitor:
         return f"studio-{self.token}"
 
     def remember(self, clip: Sticker, prompt: str, seed: int | None, what: str) -> HistoryItem:
-        """Keep a sticker; the oldest goes when there are too many.
-
-        Raises:
-            ServiceError: there is no room.
-        """
+        """Keep a sticker; the oldest goes when there are too many."""
         item_id, small = self._save(clip)
         item = HistoryItem(item_id, prompt, seed, what, clip.num_frames, clip.total_ms, small)
         self.history.insert(0, item)

@@ -91,11 +91,7 @@ class Storyboard:
             self.spread()
 
     def start(self, stickers: list[Sticker]) -> str:
-        """Start again with what was dropped: stills, or one clip. Returns what to tell about it.
-
-        Raises:
-            UserError: several files of which one is a clip, or more than there may be frames.
-        """
+        """Start again with what was dropped: stills, or one clip. Returns what to tell about it."""
         clips = [sticker for sticker in stickers if sticker.num_frames > 1]
         if clips and len(stickers) > 1:
             raise UserError("drop one clip, or several stills; a clip can't be joined with others")
@@ -169,11 +165,7 @@ class Storyboard:
         self.task = task
 
     def set_given(self, index: int, on: bool | None = None) -> None:
-        """Keep a frame, or let it be made; None = the other of the two.
-
-        Raises:
-            UserError: no such frame, or nothing that it could show.
-        """
+        """Keep a frame, or let it be made; None = the other of the two."""
         given = self._slot(index).given
         on = not given if on is None else on
         if self.task == "fix":
@@ -218,11 +210,7 @@ class Storyboard:
         self.before, self.after = before, after
 
     def request(self, canvas: int) -> ClipRequest:
-        """The clip to complete; without any picture at `canvas` x `canvas` pixels.
-
-        Raises:
-            UserError: a clip is missing, the result would be too long, or nothing is to be made.
-        """
+        """The clip to complete; without any picture at `canvas` x `canvas` pixels."""
         if self.task == "animate":
             return self._animate_request(canvas)
         clip = self.clip
