@@ -18,7 +18,7 @@ from rdtf.app.job import Job, JobSpec
 from rdtf.app.runner import PipelineRunner
 from rdtf.sampling.options import SamplingOptions
 from rdtf.sampling.pipeline import StickerPipeline
-from rdtf.sampling.requests import ClipRequest, blank_request, place
+from rdtf.sampling.requests import ClipRequest
 from rdtf.stickers import Sticker, encode_sticker
 
 #: Enough steps to be still running whenever a test looks; such jobs are cancelled.
@@ -59,13 +59,13 @@ def spec(pipeline: StickerPipeline, **settings: Any) -> JobSpec:
     settings = {"prompt": "a cat", "seeds": (1,), "size": (canvas, canvas), **settings}
     options = {"num_inference_steps": settings.pop("steps", 2), **settings.pop("options", {})}
     options = SamplingOptions(**{"output_size": "canvas", **options})
-    request = settings.pop("request", None) or blank_request(4, (canvas, canvas), 100)
+    request = settings.pop("request", None) or ClipRequest.blank(4, (canvas, canvas), 100)
     return JobSpec(request=request, options=options, **settings)
 
 
 def given_request(pipeline: StickerPipeline, seed: int) -> ClipRequest:
     """Four frames, the first one given: a picture of its own for each seed."""
-    return place(still(pipeline.canvas, seed), [0], 4, 100)
+    return ClipRequest.place(still(pipeline.canvas, seed), [0], 4, 100)
 
 
 def still(side: int, seed: int) -> Sticker:

@@ -30,7 +30,7 @@ from rdtf.app.runner import PipelineRunner
 from rdtf.app.store import Store
 from rdtf.errors import UserError
 from rdtf.sampling.moving import plan_motion
-from rdtf.sampling.requests import fill_request, predict_request
+from rdtf.sampling.requests import ClipRequest
 from sampling.moving import whole_pipeline
 
 
@@ -50,7 +50,7 @@ def test_a_job_gives_what_the_pipeline_gives(core, pipeline):
 
 def test_given_frames_of_another_size_come_back_untouched(core, pipeline):
     clip, own = moving_disc(50, 3), {"options": {"output_size": "input"}}
-    wanted = spec(pipeline, request=fill_request(clip, [0, 2]), size=(50, 50), prompt="", **own)
+    wanted = spec(pipeline, request=ClipRequest.fill(clip, [0, 2]), size=(50, 50), prompt="", **own)
     result = done(core, core.queue.submit(wanted)).results[0]
     assert (result.width, result.height) == (50, 50)
     np.testing.assert_array_equal(result.clip().frames[[0, 2]], clip.frames[[0, 2]])
@@ -66,7 +66,7 @@ def test_jobs_are_made_in_order_one_at_a_time(core, pipeline):
 
 
 def test_progress_counts_steps_of_all_windows_and_variants(core, pipeline):
-    long = fill_request(moving_disc(pipeline.canvas, 6), [0, 1])
+    long = ClipRequest.fill(moving_disc(pipeline.canvas, 6), [0, 1])
     job = done(core, core.queue.submit(spec(pipeline, request=long, seeds=(1, 2), prompt="")))
     assert job.steps_done == job.steps_total > 4  # two steps, two variants, two windows
 
@@ -103,12 +103,12 @@ def test_a_long_prediction_is_told_and_cancelled_window_by_window(make_core):
     whole = whole_pipeline(max_frames=4, predicts=True)
     core = make_core(ENDLESS_LIMITS, source=lambda: whole)
     clip = moving_disc(whole.canvas, 2)
-    brief = spec(whole, request=predict_request(clip, 80), prompt="", steps=None)
+    brief = spec(whole, request=ClipRequest.predict(clip, 80), prompt="", steps=None)
     job = done(core, core.queue.submit(brief))
     longest = whole.predictor.config_.max_frames
     windows = len(list(plan_motion([True] * 2 + [False] * 80, longest, loop=False)))
     assert job.steps_done == job.steps_total == windows > 5
-    endless = replace(brief, request=predict_request(clip, 478), seeds=tuple(range(6)))
+    endless = replace(brief, request=ClipRequest.predict(clip, 478), seeds=tuple(range(6)))
     job = core.queue.submit(endless)
     wait_for_steps(core, job)
     core.queue.cancel(job)

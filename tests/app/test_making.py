@@ -17,7 +17,7 @@ from fixtures_service import (
 )
 from rdtf.sampling.options import SamplingOptions
 from rdtf.sampling.pipeline import StickerPipeline
-from rdtf.sampling.requests import blank_request, interpolate_request, predict_request
+from rdtf.sampling.requests import ClipRequest
 from rdtf.stickers import Sticker, decode_sticker, encode_sticker
 from sampling.moving import whole_pipeline
 
@@ -249,15 +249,15 @@ def test_defaults_are_those_of_the_models_table(core, client, pipeline):
     bodies = {
         "generation": (
             {"prompt": "a cat", "frames": 4},
-            blank_request(4, clip.frames.shape[1:3], 100),
+            ClipRequest.blank(4, clip.frames.shape[1:3], 100),
         ),
         "interpolation": (
             {"task": "interpolate", "input_reference": url},
-            interpolate_request(clip, 2),
+            ClipRequest.interpolate(clip, 2),
         ),
         "prediction": (
             {"task": "predict", "after": 1, "input_reference": url},
-            predict_request(clip, 1),
+            ClipRequest.predict(clip, 1),
         ),
     }
     for family, (body, request) in bodies.items():

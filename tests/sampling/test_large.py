@@ -10,7 +10,7 @@ import torch
 
 from rdtf.models.warp import Composition
 from rdtf.sampling.large import LargeFrames, PixelArt, _composed_large
-from rdtf.sampling.requests import fill_request
+from rdtf.sampling.requests import ClipRequest
 from rdtf.stickers import Sticker
 
 CANVAS, SIDE = 8, 32
@@ -77,7 +77,7 @@ def test_made_frames_of_pixel_art_have_the_colours_of_the_given_ones(pipeline, b
 
 def test_soft_and_photographic_pictures_are_no_pixel_art():
     def is_pixel_art(clip: Sticker) -> bool:
-        return PixelArt.of(fill_request(clip, [0], 2)) is not None
+        return PixelArt.of(ClipRequest.fill(clip, [0], 2)) is not None
 
     assert is_pixel_art(sprite(1)) and is_pixel_art(sprite(10))
     assert not is_pixel_art(sprite(10).fit_canvas(130))  # edges beside the grid: mixed colours

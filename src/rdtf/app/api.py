@@ -155,18 +155,18 @@ def _errors(*codes: int) -> dict[int | str, dict[str, Any]]:
     return {code: _ERRORS[code] for code in sorted({*codes, *keyed, *_ANY_ROUTE})}
 
 
-def owner_of(request: Request) -> str:
+def _owner_of(request: Request) -> str:
     """Whose jobs this request may see."""
     return request.app.state.core.keys.owner(request.headers.get("authorization"))
 
 
-def client_of(request: Request) -> str:
+def _client_of(request: Request) -> str:
     """Whose turn in the queue a request takes: its key's, or its address's."""
-    return owner_of(request) or f"address {client_address(request.scope)}"
+    return _owner_of(request) or f"address {client_address(request.scope)}"
 
 
-Owner = Annotated[str, Depends(owner_of)]
-Client = Annotated[str, Depends(client_of)]
+Owner = Annotated[str, Depends(_owner_of)]
+Client = Annotated[str, Depends(_client_of)]
 
 
 class _JobRoute(APIRoute):
@@ -177,7 +177,7 @@ class _JobRoute(APIRoute):
 
         async def checked(request: Request) -> Response:
             core: Core = request.app.state.core
-            core.queue.check_room(client_of(request), core.limits.max_waiting_per_client)
+            core.queue.check_room(_client_of(request), core.limits.max_waiting_per_client)
             core.runner.pipeline(0)
             return await handler(request)
 
@@ -297,7 +297,7 @@ def _add_health(app: FastAPI, core: Core, metrics: Metrics) -> None:
         tags=["health"],
         response_class=Response,
         responses={200: _METRICS, **_errors(401)},
-        dependencies=[Depends(owner_of)],
+        dependencies=[Depends(_owner_of)],
     )
     def read_metrics() -> Response:
         """Numbers for Prometheus."""

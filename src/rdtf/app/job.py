@@ -14,7 +14,7 @@ import numpy as np
 from rdtf.app.errors import Limits, ServiceError
 from rdtf.app.store import Result, Store
 from rdtf.sampling.options import MAX_SEED, SamplingOptions
-from rdtf.sampling.requests import ClipRequest, auto_sized
+from rdtf.sampling.requests import ClipRequest
 
 _DURATIONS_MS = (1, 10_000)
 _FRAMES_FILE = "request.npz"
@@ -44,39 +44,31 @@ class JobSpec:
     task: str = "generate"
     previews: bool = False
 
-
-def settled_size(
-    request: ClipRequest, output_size: str, canvas: int
-) -> tuple[ClipRequest, str, tuple[int, int]]:
-    """Request, `output_size` and (height, width) of the result, with "auto" settled."""
-    request, output = auto_sized(request, output_size, canvas)
-    height, width = request.frames.shape[1:3] if output == "input" else (canvas, canvas)
-    return request, str(output), (height, width)
-
-
-def check_spec(spec: JobSpec, limits: Limits) -> None:
-    """Raise `ServiceError` for what is over the limits; `param` names the field."""
-    request = spec.request
-    check_prompt(spec.prompt, limits)
-    within("frames", request.num_frames, 1, limits.max_frames)
-    if spec.options.num_inference_steps is not None:
-        within("steps", spec.options.num_inference_steps, 1, limits.max_steps)
-    within("variants", len(spec.seeds), 1, limits.max_variants)
-    for seed in spec.seeds:
-        within("seed", seed, 0, MAX_SEED)
-    within("frame_ms", int(request.durations_ms.min()), *_DURATIONS_MS)
-    within("frame_ms", int(request.durations_ms.max()), *_DURATIONS_MS)
-    for side in spec.size:
-        within("size", side, 1, limits.max_side)
-    if request.frames.nbytes > limits.max_waiting_bytes:
-        raise ServiceError(
-            "the given frames are too large together; make them smaller", code="too_large"
-        )
-    if request.known.all():
-        message = "all frames are given, so there is nothing to make; give fewer, or ask for more"
-        raise ServiceError(f"{message} frames", param="frames")
-    if not spec.prompt.strip() and not request.known.any():
-        raise ServiceError("nothing to start from: give a prompt, a picture, or both")
+    def check(self, limits: Limits) -> None:
+        """Raise `ServiceError` for what is over the limits; `param` names the field."""
+        request = self.request
+        check_prompt(self.prompt, limits)
+        within("frames", request.num_frames, 1, limits.max_frames)
+        if self.options.num_inference_steps is not None:
+            within("steps", self.options.num_inference_steps, 1, limits.max_steps)
+        within("variants", len(self.seeds), 1, limits.max_variants)
+        for seed in self.seeds:
+            within("seed", seed, 0, MAX_SEED)
+        within("frame_ms", int(request.durations_ms.min()), *_DURATIONS_MS)
+        within("frame_ms", int(request.durations_ms.max()), *_DURATIONS_MS)
+        for side in self.size:
+            within("size", side, 1, limits.max_side)
+        if request.frames.nbytes > limits.max_waiting_bytes:
+            raise ServiceError(
+                "the given frames are too large together; make them smaller", code="too_large"
+            )
+        if request.known.all():
+            message = (
+                "all frames are given, so there is nothing to make; give fewer, or ask for more"
+            )
+            raise ServiceError(f"{message} frames", param="frames")
+        if not self.prompt.strip() and not request.known.any():
+            raise ServiceError("nothing to start from: give a prompt, a picture, or both")
 
 
 def check_prompt(prompt: str, limits: Limits) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rdtf.app.errors import Limits, ServiceError
-from rdtf.app.job import Job, JobCancelledError, JobSpec, JobState, check_spec
+from rdtf.app.job import Job, JobCancelledError, JobSpec, JobState
 from rdtf.app.store import Store, finish
 from rdtf.errors import UserError
 from rdtf.fileio import no_room
@@ -102,7 +102,7 @@ class JobQueue:
             max_own: how many jobs of the client may wait.
             is_durable: whether it survives a restart.
         """
-        check_spec(spec, self.limits)
+        spec.check(self.limits)
         self._runner.check(spec)
         with self._changed:
             if self._is_closed:

@@ -28,7 +28,7 @@ from pydantic import (
 
 from rdtf.app.core import Core, clip_of
 from rdtf.app.errors import Limits, ServiceError
-from rdtf.app.job import JobSpec, check_prompt, new_seeds, settled_size, within
+from rdtf.app.job import JobSpec, check_prompt, new_seeds, within
 from rdtf.errors import UserError
 from rdtf.sampling.options import (
     MAX_SEED,
@@ -39,16 +39,7 @@ from rdtf.sampling.options import (
     option_help,
     option_range,
 )
-from rdtf.sampling.requests import (
-    ClipRequest,
-    blank_request,
-    fill_request,
-    interpolate_request,
-    place,
-    predict_request,
-    shrunk,
-    visible,
-)
+from rdtf.sampling.requests import ClipRequest, shrunk, visible
 from rdtf.stickers import Sticker, decode_sticker
 from rdtf.stickers.export import find_platform
 from rdtf.stickers.export.containers import hidden_parts
@@ -343,7 +334,7 @@ def to_spec(
         raise
     except UserError as error:
         raise ServiceError(str(error)) from error
-    request, output, size = settled_size(request, wanted, canvas)
+    request, output, size = request.sized(wanted, canvas)
     return JobSpec(
         request=request,
         size=explicit or size,
@@ -366,11 +357,11 @@ def _generated(
     num_frames, frame_ms = _length(asked, max(default, last))
     check_frames(max(num_frames, last))
     if not given:
-        return blank_request(num_frames, (canvas, canvas), frame_ms)
+        return ClipRequest.blank(num_frames, (canvas, canvas), frame_ms)
     positions = [index if g.frame is None else g.frame for index, g in enumerate(given)]
     order = np.argsort(positions, kind="stable")
     stills = _stacked([given[index].sticker.select([0]) for index in order])
-    return place(stills, [positions[index] for index in order], num_frames, frame_ms)
+    return ClipRequest.place(stills, [positions[index] for index in order], num_frames, frame_ms)
 
 
 def _completed(
@@ -379,14 +370,14 @@ def _completed(
     """The tasks that start from a clip."""
     if asked.task == "interpolate":
         check_frames(clip.num_frames * asked.factor - (0 if asked.loop else asked.factor - 1))
-        return interpolate_request(clip, asked.factor, asked.loop)
+        return ClipRequest.interpolate(clip, asked.factor, asked.loop)
     if asked.task == "predict":
         check_frames(clip.num_frames + asked.after + asked.before)
-        return predict_request(clip, asked.after, asked.before)
+        return ClipRequest.predict(clip, asked.after, asked.before)
     if asked.known is None:
         raise ServiceError("fill needs known: the frames to keep, such as [0, 3]", param="known")
     check_frames(max(clip.num_frames, asked.frames or 0, max(asked.known, default=0) + 1))
-    return fill_request(clip, asked.known, asked.frames, asked.frame_ms)
+    return ClipRequest.fill(clip, asked.known, asked.frames, asked.frame_ms)
 
 
 def _length(asked: VideoFields, otherwise: int) -> tuple[int, int]:

@@ -115,7 +115,7 @@ class Generate(_Sampling):
 
     def run(self) -> None:
         from rdtf.sampling.options import CANNOT_DRAW
-        from rdtf.sampling.requests import blank_request, place, visible
+        from rdtf.sampling.requests import ClipRequest, visible
         from rdtf.stickers import Sticker
 
         options = self._check()
@@ -124,11 +124,13 @@ class Generate(_Sampling):
         if self.image is not None:
             still = visible(Sticker.load(self.image).select([0]))
             at_least = self.image_index + 1 if self.frames is None else 0
-            place(still, [self.image_index], max(num_frames, at_least), self.duration_ms)
+            ClipRequest.place(
+                still, [self.image_index], max(num_frames, at_least), self.duration_ms
+            )
         elif not self.prompt.strip():
             raise UserError("nothing to start from: give a prompt, an image, or both")
         else:
-            blank_request(num_frames, (1, 1), self.duration_ms)
+            ClipRequest.blank(num_frames, (1, 1), self.duration_ms)
             if not draws(self.model):
                 raise UserError(f"{CANNOT_DRAW} with --image")
         self._make(
@@ -178,9 +180,9 @@ class Interpolate(_Completion):
     """2 = one new frame between any two."""
 
     def _request(self, clip: Sticker) -> ClipRequest:
-        from rdtf.sampling.requests import interpolate_request
+        from rdtf.sampling.requests import ClipRequest
 
-        return interpolate_request(clip, self.factor, self.loop)
+        return ClipRequest.interpolate(clip, self.factor, self.loop)
 
 
 @dataclass(kw_only=True)
@@ -198,9 +200,9 @@ class Predict(_Completion):
     """How many frames to add in front of it."""
 
     def _request(self, clip: Sticker) -> ClipRequest:
-        from rdtf.sampling.requests import predict_request
+        from rdtf.sampling.requests import ClipRequest
 
-        return predict_request(clip, self.after, self.before)
+        return ClipRequest.predict(clip, self.after, self.before)
 
 
 @dataclass(kw_only=True)
@@ -218,11 +220,11 @@ class Fill(_Completion):
     """Length of the result; default: that of the input."""
 
     def _request(self, clip: Sticker) -> ClipRequest:
-        from rdtf.sampling.requests import fill_request
+        from rdtf.sampling.requests import ClipRequest
 
         try:
             known = sorted({int(part) for part in self.known.split(",")})
         except ValueError as error:
             message = f"--known takes numbers separated by commas, got {self.known!r}"
             raise UserError(message) from error
-        return fill_request(clip, known, self.frames)
+        return ClipRequest.fill(clip, known, self.frames)

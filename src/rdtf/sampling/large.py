@@ -19,7 +19,7 @@ from torch import Tensor
 
 from rdtf.models.warp import TRANSPARENT, Composition
 from rdtf.sampling.moving import to_frames, to_pixels
-from rdtf.sampling.requests import ClipRequest, at_request_size
+from rdtf.sampling.requests import ClipRequest
 from rdtf.stickers import Sticker
 
 
@@ -71,7 +71,7 @@ class LargeFrames:
     def finished(self, request: ClipRequest, output_size: str | int) -> np.ndarray:
         """The frames at the output's size; given ones as they came in, if that is theirs."""
         if output_size == "input":
-            return at_request_size(self.frames, request)
+            return request.at_own_size(self.frames)
         return self.frames
 
 

@@ -107,49 +107,55 @@ class TaskSampling:
 
 #: Of a text without a still, by a network that draws it first.
 DRAWING = "drawing"
-#: Family of tasks, or DRAWING → how it is sampled; see `rdtf.method.tasks.FAMILIES`. A model keeps
-#: it in its `model_index.json`.
-SamplingTable = dict[str, TaskSampling]
 
 
-def default_sampling(process: str, compose: bool, moves: bool = False) -> SamplingTable:
-    """The table of a new model.
+class SamplingTable(dict[str, TaskSampling]):
+    """Family of tasks (see `rdtf.method.tasks.FAMILIES`), or DRAWING → how it is sampled.
 
-    Frames between given ones are settled by them, and going on from several is nearly so; from one
-    still or text alone motion has to be drawn. docs/model.md says what more or less steps give.
-
-    Args:
-        process: of "ddpm" it is Table 6 of the paper; compose: the denoiser composes; without,
-            every frame is drawn from noise; moves: there is a motion network.
+    A model keeps its own in its `model_index.json`.
     """
-    between, onwards = (1, 12) if moves else (1, 2) if compose else (20, 20)
-    table = {
-        "generation": TaskSampling(20, guidance_scale=2.0),
-        "interpolation": TaskSampling(between),
-        "prediction": TaskSampling(onwards),
-    }
-    if moves:
-        return {**table, DRAWING: TaskSampling(20, guidance_scale=3.0)}
-    paper = TaskSampling(50, guidance_scale=7.5, image_guidance_scale=7.5, eta=1.0)
-    return dict.fromkeys(table, paper) if process == "ddpm" else table
 
+    @classmethod
+    def default(cls, process: str, compose: bool, moves: bool = False) -> SamplingTable:
+        """The table of a new model.
 
-def table_to_dict(table: SamplingTable) -> dict[str, dict[str, Any]]:
-    """Plain values, for JSON."""
-    return {family: asdict(sampling) for family, sampling in table.items()}
+        Frames between given ones are settled by them, and going on from several is nearly so; from
+        one still or text alone motion has to be drawn. docs/model.md says what more or less steps
+        give.
 
+        Args:
+            process: of "ddpm" it is Table 6 of the paper; compose: the denoiser composes; without,
+                every frame is drawn from noise; moves: there is a motion network.
+        """
+        if process == "ddpm" and not moves:
+            paper = TaskSampling(50, guidance_scale=7.5, image_guidance_scale=7.5, eta=1.0)
+            return cls(generation=paper, interpolation=paper, prediction=paper)
+        between, onwards = (1, 12) if moves else (1, 2) if compose else (20, 20)
+        table = cls(
+            generation=TaskSampling(20, guidance_scale=2.0),
+            interpolation=TaskSampling(between),
+            prediction=TaskSampling(onwards),
+        )
+        if moves:
+            table[DRAWING] = TaskSampling(20, guidance_scale=3.0)
+        return table
 
-def table_from_dict(values: Mapping[str, Any]) -> SamplingTable:
-    """The table that a model was stored with.
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Plain values, for JSON."""
+        return {family: asdict(sampling) for family, sampling in self.items()}
 
-    Raises:
-        ConfigError: a family is missing, or a value is unknown or out of range.
-    """
-    try:
-        families = default_sampling("flow", compose=True, moves=DRAWING in values)
-        return {family: TaskSampling(**values[family]) for family in families}
-    except (KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"sampling defaults of the model can't be read: {error}") from error
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> SamplingTable:
+        """The table that a model was stored with.
+
+        Raises:
+            ConfigError: a family is missing, or a value is unknown or out of range.
+        """
+        families = cls.default("flow", compose=True, moves=DRAWING in values)
+        try:
+            return cls({family: TaskSampling(**values[family]) for family in families})
+        except (KeyError, TypeError, ValueError) as error:
+            raise ConfigError(f"sampling defaults of the model can't be read: {error}") from error
 
 
 # ------------------------------------------------------------------------ options

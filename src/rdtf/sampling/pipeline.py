@@ -31,24 +31,10 @@ from rdtf.sampling.options import (
     SamplingOptions,
     SamplingTable,
     StepEndCallback,
-    default_sampling,
-    table_from_dict,
-    table_to_dict,
     text,
     whole,
 )
-from rdtf.sampling.requests import (
-    ClipRequest,
-    Durations,
-    auto_sized,
-    blank_request,
-    fill_request,
-    interpolate_request,
-    place,
-    predict_request,
-    visible,
-    without_closing_copy,
-)
+from rdtf.sampling.requests import ClipRequest, Durations, visible, without_closing_copy
 from rdtf.sampling.sampling import Encoded
 from rdtf.sampling.schedulers import is_flow, objective_of, set_timesteps
 from rdtf.sampling.windows import plan_stages
@@ -125,13 +111,11 @@ class StickerPipeline(StageActs, DiffusionPipeline):
             drawer=drawer,
         )
         self._check_parts()
-        table = (
-            default_sampling(process, denoiser.config_.compose, motion is not None)
-            if sampling is None
-            else table_from_dict(sampling)
-        )
+        table = SamplingTable.default(process, denoiser.config_.compose, motion is not None)
+        if sampling is not None:
+            table = SamplingTable.from_dict(sampling)
         self._num_timesteps, self._interrupt = 0, False
-        self.register_to_config(process=process, sampling=table_to_dict(table))
+        self.register_to_config(process=process, sampling=table.to_dict())
 
     def _check_parts(self) -> None:
         """The motion network moves what the others make."""
@@ -198,7 +182,7 @@ class StickerPipeline(StageActs, DiffusionPipeline):
     @property
     def sampling_defaults(self) -> SamplingTable:
         """Family of tasks → the steps and guidance that are taken where none are given."""
-        return table_from_dict(cast(Any, self.config).sampling)
+        return SamplingTable.from_dict(cast(Any, self.config).sampling)
 
     @property
     def interrupt(self) -> bool:
@@ -288,9 +272,9 @@ class StickerPipeline(StageActs, DiffusionPipeline):
 
         def request(picture: Any) -> ClipRequest:
             if picture is None:
-                return blank_request(frames, (self.canvas, self.canvas), duration_ms)
+                return ClipRequest.blank(frames, (self.canvas, self.canvas), duration_ms)
             still = visible(as_sticker(picture).select([0]))
-            return place(still, [image_index], frames, duration_ms)
+            return ClipRequest.place(still, [image_index], frames, duration_ms)
 
         pairs = paired(prompt, image)
         asked = [(request(picture), words) for words, picture in pairs for _ in range(per_prompt)]
@@ -313,7 +297,7 @@ class StickerPipeline(StageActs, DiffusionPipeline):
         If `sticker` holds just the given frames, they go to `known`, and `num_frames` (or the last
         of `known`) says how long the clip is.
         """
-        request = fill_request(visible(as_sticker(sticker)), known, num_frames, durations_ms)
+        request = ClipRequest.fill(visible(as_sticker(sticker)), known, num_frames, durations_ms)
         return self.complete(request, prompt, **sampling)
 
     def interpolate(
@@ -330,7 +314,7 @@ class StickerPipeline(StageActs, DiffusionPipeline):
         With `loop` also between the last and the first. A last frame that repeats the first, as
         many files have, is left out then; its time goes to the first.
         """
-        request = interpolate_request(visible(as_sticker(sticker)), factor, loop)
+        request = ClipRequest.interpolate(visible(as_sticker(sticker)), factor, loop)
         return self.complete(request, prompt, loop=loop, **sampling)
 
     def predict(
@@ -346,7 +330,7 @@ class StickerPipeline(StageActs, DiffusionPipeline):
 
         With `loop=True` they lead from its end back to its beginning.
         """
-        request = predict_request(visible(as_sticker(sticker)), after, before)
+        request = ClipRequest.predict(visible(as_sticker(sticker)), after, before)
         return self.complete(request, prompt, **sampling)
 
     def close_loop(
@@ -427,7 +411,7 @@ class StickerPipeline(StageActs, DiffusionPipeline):
             raise UserError(f"complete takes a request, not {type(request).__name__}")
         if not request.known.any() and not self.draws:
             raise UserError(CANNOT_DRAW)
-        request, size = auto_sized(request, options.output_size, self.canvas)
+        request, size, _ = request.sized(options.output_size, self.canvas)
         options = replace(options, output_size=size)
         keeps_size = size == "input" or request.frames.shape[1:3] == (self.canvas, self.canvas)
         guides_by_image = self.motion is None and self.draws

@@ -112,10 +112,10 @@ class _Guidance:
         self.by_text = has_text and text_scale != 1.0
         self.by_image = has_image and scale != 1.0
         self.space = LatentSpace.of(model)
-        self.full = prepared(model, conditions)
+        self.full = _prepared(model, conditions)
         self.without_text = self.full.with_text(*negative) if has_text else self.full
         if self.by_image:
-            self.nothing = prepared(model, conditions.without_given().with_text(*negative))
+            self.nothing = _prepared(model, conditions.without_given().with_text(*negative))
 
     def output(self, model: Any, objective: Objective, noisy: Tensor, t: Tensor) -> Tensor:
         def output(conditions: Conditions) -> Tensor:
@@ -137,7 +137,7 @@ class _Guidance:
         return guided
 
 
-def prepared(model: Any, conditions: Conditions) -> Conditions:
+def _prepared(model: Any, conditions: Conditions) -> Conditions:
     """With what a DFGN makes of the given frames, which is the same in every step."""
     return model.prepare(conditions) if hasattr(model, "prepare") else conditions
 

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from rdtf.app.core import Core
-from rdtf.app.job import Job, JobSpec, JobState, check_prompt, new_seeds, settled_size
+from rdtf.app.job import Job, JobSpec, JobState, check_prompt, new_seeds
 from rdtf.app.requests import decode_upload
 from rdtf.app.studio import html
 from rdtf.app.studio.session import ClipLibrary, Session, Sessions, Settings
@@ -71,7 +71,7 @@ class MakeHandlers:
         """The drawing is to be used: `event` holds a PNG as base64."""
 
         def use(session: Session) -> str:
-            data = from_base64(event)
+            data = _from_base64(event)
             if data is None:
                 raise UserError("draw something first")
             still = self._decoded(data, "the drawing")
@@ -115,7 +115,7 @@ class MakeHandlers:
         def press(session: Session) -> str | None:
             index = whole(event.get("index"), "frame")
             if event.get("do") == "drop":
-                data = from_base64(event)
+                data = _from_base64(event)
                 if data is None:
                     raise UserError("that can't be read; drop a picture file")
                 return self._place(session, [self._decoded(data, "the file")], index + 1)
@@ -174,7 +174,7 @@ class MakeHandlers:
         """The job that storyboard and fields describe."""
         settings, storyboard = session.settings, session.storyboard
         canvas = self.core.runner.pipeline(0).canvas
-        request, output, size = settled_size(storyboard.request(canvas), settings.size, canvas)
+        request, output, size = storyboard.request(canvas).sized(settings.size, canvas)
         moves = storyboard.task in MOVING_TASKS
         return JobSpec(
             request=request,
@@ -340,7 +340,7 @@ def whole(value: Any, what: str) -> int:
     return number
 
 
-def from_base64(event: dict[str, Any]) -> bytes | None:
+def _from_base64(event: dict[str, Any]) -> bytes | None:
     """The file that `studio.js` sent with an event, if there is one."""
     data = event.get("data")
     if not isinstance(data, str) or not data:

@@ -76,7 +76,7 @@ class ClipLibrary:
 
 
 @dataclass(frozen=True)
-class HistoryItem:
+class _HistoryItem:
     """A sticker that was made; its pixels lie in the store."""
 
     id: str
@@ -89,7 +89,7 @@ class HistoryItem:
 
 
 @dataclass(frozen=True)
-class PackEntry:
+class _PackEntry:
     """A sticker in the pack that is being built."""
 
     id: str
@@ -114,7 +114,7 @@ class Settings:
 
 
 @dataclass(eq=False)
-class Visitor:
+class _Visitor:
     """One browser: history and pack, which all of its tabs share.
 
     Attributes:
@@ -126,8 +126,8 @@ class Visitor:
     store: Store
     library: ClipLibrary
     limits: Limits
-    history: list[HistoryItem] = field(default_factory=list)
-    pack: list[PackEntry] = field(default_factory=list)
+    history: list[_HistoryItem] = field(default_factory=list)
+    pack: list[_PackEntry] = field(default_factory=list)
     tabs: dict[str, Session] = field(default_factory=dict)
     seen_s: float = 0.0
 
@@ -136,17 +136,17 @@ class Visitor:
         """Whose jobs and files these are."""
         return f"studio-{self.token}"
 
-    def remember(self, clip: Sticker, prompt: str, seed: int | None, what: str) -> HistoryItem:
+    def remember(self, clip: Sticker, prompt: str, seed: int | None, what: str) -> _HistoryItem:
         """Keep a sticker; the oldest goes when there are too many."""
         item_id, small = self._save(clip)
-        item = HistoryItem(item_id, prompt, seed, what, clip.num_frames, clip.total_ms, small)
+        item = _HistoryItem(item_id, prompt, seed, what, clip.num_frames, clip.total_ms, small)
         self.history.insert(0, item)
         for old in self.history[self.limits.max_history :]:
             self._delete(old.id)
         del self.history[self.limits.max_history :]
         return item
 
-    def recall(self, item_id: str) -> tuple[HistoryItem, Sticker]:
+    def recall(self, item_id: str) -> tuple[_HistoryItem, Sticker]:
         """A sticker from the history."""
         for item in self.history:
             if item.id == item_id:
@@ -162,9 +162,9 @@ class Visitor:
         if len(self.pack) >= self.limits.max_pack:
             raise UserError(f"a pack holds at most {self.limits.max_pack} stickers")
         item_id, small = self._save(clip)
-        self.pack.append(PackEntry(item_id, name, emojis, small))
+        self.pack.append(_PackEntry(item_id, name, emojis, small))
 
-    def _taken_from_pack(self, index: int) -> PackEntry:
+    def _taken_from_pack(self, index: int) -> _PackEntry:
         if not 0 <= index < len(self.pack):
             raise UserError("that sticker is not in the pack any more")
         return self.pack.pop(index)
@@ -214,7 +214,7 @@ class Session:
     """
 
     token: str
-    visitor: Visitor
+    visitor: _Visitor
     storyboard: Storyboard
     settings: Settings = field(default_factory=Settings)
     editor: Editor = field(default_factory=Editor)
@@ -246,7 +246,7 @@ class Sessions:
     ) -> None:
         self._store, self._queue, self._library = store, queue, library
         self._limits, self._clock = limits, clock
-        self._visitors: dict[str, Visitor] = {}
+        self._visitors: dict[str, _Visitor] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -260,7 +260,7 @@ class Sessions:
             visitor = self._visitors.get(name)
             if visitor is None:
                 secret = secrets.token_hex(16)
-                visitor = Visitor(secret, self._store, self._library, self._limits)
+                visitor = _Visitor(secret, self._store, self._library, self._limits)
                 self._visitors[secret] = visitor
             visitor.seen_s = now
             session = visitor.tabs.pop(tab, None) or self._new_tab(visitor)
@@ -274,12 +274,12 @@ class Sessions:
             self._library.forget(old.owner)
         return session
 
-    def _new_tab(self, visitor: Visitor) -> Session:
+    def _new_tab(self, visitor: _Visitor) -> Session:
         most = self._limits.max_frames
         storyboard = Storyboard(min(_START_FRAMES, most), most)
         return Session(f"{visitor.token}.{secrets.token_hex(8)}", visitor, storyboard)
 
-    def _expired(self, now: float) -> list[Visitor]:
+    def _expired(self, now: float) -> list[_Visitor]:
         by_age = sorted(self._visitors.values(), key=lambda visitor: visitor.seen_s)
         over = len(by_age) - self._limits.max_sessions
         oldest = now - self._limits.session_seconds

@@ -8,13 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rdtf.errors import UserError
-from rdtf.sampling.requests import (
-    ClipRequest,
-    blank_request,
-    fill_request,
-    interpolate_request,
-    predict_request,
-)
+from rdtf.sampling.requests import ClipRequest
 from rdtf.stickers import Sticker
 from rdtf.stickers.info import DEFAULT_DURATION_MS
 
@@ -221,19 +215,19 @@ class Storyboard:
         clip = clip.replace(captions=())
         if self.task in _FACTORS:
             self._check_length((clip.num_frames - 1) * _FACTORS[self.task] + 1)
-            return interpolate_request(clip, _FACTORS[self.task], self.loop)
+            return ClipRequest.interpolate(clip, _FACTORS[self.task], self.loop)
         if self.task == "extend":
             if not self.before + self.after:
                 raise UserError("choose how many frames to add, at the end or at the start")
             self._check_length(clip.num_frames + self.before + self.after)
-            return predict_request(clip, self.after, self.before)
+            return ClipRequest.predict(clip, self.after, self.before)
         if not self.remade:
             raise UserError("click the frames to regenerate first")
         return regenerate_request(clip, self.remade)
 
     def _animate_request(self, canvas: int) -> ClipRequest:
         self._use_first_of_clip()
-        request = blank_request(self.num_frames, self._size or (canvas, canvas), self.frame_ms)
+        request = ClipRequest.blank(self.num_frames, self._size or (canvas, canvas), self.frame_ms)
         for index, picture in self.stills.items():
             request.frames[index], request.known[index] = picture, True
         return request
@@ -409,4 +403,4 @@ def regenerate_request(clip: Sticker, again: set[int]) -> ClipRequest:
     kept = [index for index in range(clip.num_frames) if index not in again]
     if not kept:
         raise UserError("keep at least one frame to regenerate the others from")
-    return fill_request(clip, kept, clip.num_frames, clip.durations_ms)
+    return ClipRequest.fill(clip, kept, clip.num_frames, clip.durations_ms)
