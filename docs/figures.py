@@ -129,7 +129,9 @@ def draw_sti(path: Path, pipeline: Any) -> None:
                 known,
                 num_inference_steps=12,
                 generator=generator,
-                callback=lambda index, level, latents, levels=levels: levels.append(level),
+                callback_on_step_end=lambda _, step, timestep, tensors, levels=levels: (
+                    levels.append(float(timestep) / 1000)
+                ),
             )
         for index, (name, values) in enumerate(weights.items()):
             color = plt.get_cmap("viridis")(index / max(len(weights) - 1, 1) * 0.9)

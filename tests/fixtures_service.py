@@ -12,15 +12,13 @@ import numpy as np
 import pytest
 import torch
 
-from rdtf.app.core import Core
-from rdtf.app.errors import Limits
-from rdtf.app.job import Job
-from rdtf.app.keys import ApiKeys
+from rdtf.app.core import ApiKeys, Core
+from rdtf.app.errors import Limits, ServiceError
+from rdtf.app.job import Job, JobSpec
 from rdtf.app.runner import PipelineRunner
-from rdtf.app.spec import JobSpec
 from rdtf.sampling.options import SamplingOptions
 from rdtf.sampling.pipeline import StickerPipeline
-from rdtf.sampling.requests import ClipRequest, blank_request, place
+from rdtf.sampling.requests import ClipRequest
 from rdtf.stickers import Sticker, encode_sticker
 
 #: Enough steps to be still running whenever a test looks; such jobs are cancelled.
@@ -58,15 +56,16 @@ def core(make_core: CoreMaker) -> Core:
 def spec(pipeline: StickerPipeline, **settings: Any) -> JobSpec:
     """A job of two steps from text alone, at the pipeline's canvas."""
     canvas = pipeline.canvas
-    settings = {"prompt": "a cat", "seeds": (1,), **settings}
+    settings = {"prompt": "a cat", "seeds": (1,), "size": (canvas, canvas), **settings}
     options = {"num_inference_steps": settings.pop("steps", 2), **settings.pop("options", {})}
-    request = settings.pop("request", None) or blank_request(4, (canvas, canvas), 100)
-    return JobSpec(request=request, options=SamplingOptions(**options), **settings)
+    options = SamplingOptions(**{"output_size": "canvas", **options})
+    request = settings.pop("request", None) or ClipRequest.blank(4, (canvas, canvas), 100)
+    return JobSpec(request=request, options=options, **settings)
 
 
 def given_request(pipeline: StickerPipeline, seed: int) -> ClipRequest:
     """Four frames, the first one given: a picture of its own for each seed."""
-    return place(still(pipeline.canvas, seed), [0], 4, 100)
+    return ClipRequest.place(still(pipeline.canvas, seed), [0], 4, 100)
 
 
 def still(side: int, seed: int) -> Sticker:
@@ -97,10 +96,17 @@ def direct(pipeline: StickerPipeline, spec: JobSpec) -> list[Sticker]:
             spec.prompt,
             **spec.options.arguments(),
             generator=torch.Generator().manual_seed(seed),
-            output_size="input" if spec.output == "input" else "canvas",
         )
         for seed in spec.seeds
     ]
+
+
+@contextlib.contextmanager
+def refused(code: str, match: str | None = None) -> Iterator[Any]:
+    """As `pytest.raises`, by the code that clients see."""
+    with pytest.raises(ServiceError, match=match) as caught:
+        yield caught
+    assert caught.value.code == code
 
 
 def wait_for_steps(core: Core, job: Job) -> None:
@@ -119,7 +125,7 @@ def done(core: Core, job: Job) -> Job:
 @contextlib.contextmanager
 def running(core: Core, *, page: bool = False) -> Iterator[str]:
     """The core behind uvicorn; yields the address."""
-    from rdtf.app.server import bind, make_app, make_server
+    from rdtf.app.core import bind, make_app, make_server
 
     server = make_server(make_app(core, page=page))
     listener = bind("127.0.0.1", 0)

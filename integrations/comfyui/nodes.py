@@ -50,7 +50,13 @@ def _timing_inputs() -> list[Any]:
 
 def _sampling_inputs() -> list[Any]:
     """Texts and ranges are those of the pipeline's options."""
-    from rdtf.sampling.options import NETWORK, option_help, option_range
+    from rdtf.sampling.options import (
+        NETWORK,
+        OUTPUT_SIZES,
+        SamplingOptions,
+        option_help,
+        option_range,
+    )
     from rdtf.synthetic import VERBS
 
     def scale(name: str, by_task: bool = True) -> Any:
@@ -85,10 +91,9 @@ def _sampling_inputs() -> list[Any]:
         io.Boolean.Input("loop", default=False, tooltip=option_help("loop")),
         io.Combo.Input(
             "size",
-            options=["auto", "canvas", "input"],
-            default="auto",
-            tooltip="Size of the result: auto = that of the given frames up to 512 pixels, the "
-            "model's canvas, or that of the given frames.",
+            options=list(OUTPUT_SIZES),
+            default=SamplingOptions.output_size,
+            tooltip=option_help("output_size"),
         ),
         io.Int.Input("seed", default=0, min=0, max=_MAX_SEED, control_after_generate=True),
     ]

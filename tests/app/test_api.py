@@ -42,6 +42,52 @@ def test_lists_are_paged(core, client):
     assert client.get("/v1/videos", params={"limit": 0}).status_code == 400
 
 
+@pytest.mark.parametrize(
+    ("query", "param"),
+    [("after=zz", "after"), ("after=", "after"), ("limit=x", "limit"), ("order=foo", "order")],
+)
+def test_a_list_refuses_what_it_does_not_know(core, client, query, param):
+    """Not an empty list: a client that pages would take that for the end."""
+    answer = client.get(f"/v1/videos?{query}")
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"content": "prompt=a"},
+        {"content": '{"prompt": "a"}', "headers": {"content-type": "text/plain"}},
+        {"content": "<a/>", "headers": {"content-type": "application/xml"}},
+        {"content": ""},
+    ],
+    ids=["none", "text", "xml", "empty"],
+)
+def test_other_bodies_are_told_what_is_accepted(core, client, body):
+    def message(path, **sent):
+        answer = client.post(path, **sent)
+        assert answer.status_code == 400
+        return answer.json()["error"]["message"]
+
+    first = message("/v1/videos", **body)
+    kinds = ("application/json", "multipart/form-data", "application/x-www-form-urlencoded")
+    assert all(kind in first for kind in kinds)
+    video = make(core, client, {"prompt": "a", "steps": 1})
+    for path in (f"/v1/videos/{video['id']}/remix", "/v1/videos/extensions"):
+        for sent in (body, {"data": {"prompt": "a"}}):
+            refused = message(path, **sent)
+            assert "application/json" in refused
+            assert "form" not in refused.replace("sent as", "")
+
+
+def test_forms_without_files_are_taken_and_files_belong_into_the_other(core, client):
+    form = {"prompt": "a cat", "steps": "1", "frames": "2"}
+    video = client.post("/v1/videos", data=form).json()
+    assert finished(core, client, video)["status"] == "completed"
+    answer = client.post("/v1/videos", data={**form, "input_reference": SMALL})
+    assert answer.status_code == 400
+    assert "multipart/form-data" in answer.json()["error"]["message"]
+
+
 def test_deleting(core, client):
     video = make(core, client, {"prompt": "a", "steps": 1})
     answer = client.delete(f"/v1/videos/{video['id']}")

@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from fixtures_service import (
+    ENDLESS,
+    ENDLESS_LIMITS,
     direct,
     given_request,
     moving_disc,
@@ -15,7 +17,7 @@ from fixtures_service import (
 )
 from rdtf.sampling.options import SamplingOptions
 from rdtf.sampling.pipeline import StickerPipeline
-from rdtf.sampling.requests import blank_request, interpolate_request, predict_request
+from rdtf.sampling.requests import ClipRequest
 from rdtf.stickers import Sticker, decode_sticker, encode_sticker
 from sampling.moving import whole_pipeline
 
@@ -123,7 +125,7 @@ def test_steps_and_guidance_are_the_models_by_the_task(make_core, client_of, pip
     assert finished(core, client, extended)["status"] == "completed"
     for family, video in [*made, ("prediction", extended["id"])]:
         job = core.queue._jobs[video]
-        assert job.spec.options == SamplingOptions()
+        assert job.spec.options == SamplingOptions(output_size=job.spec.options.output_size)
         assert (job.steps_done, job.steps_total) == (steps[family], steps[family])
 
 
@@ -144,6 +146,38 @@ def test_sizes(core, client, pipeline):
     body = {"task": "fill", "known": [1], "input_reference": url, "size": "input", "steps": 1}
     clip = decode_sticker(content(client, make(core, client, body)).content)
     np.testing.assert_array_equal(clip.frames[1], given.frames[1])
+
+
+def test_a_named_size_is_made_of_the_pictures_own_pixels(core, client):
+    given = moving_disc(64, 3)
+    url = data_url(encode_sticker(given, ".webp"))
+    body = {"task": "fill", "known": [1], "input_reference": url, "size": "96x64", "steps": 1}
+    clip = decode_sticker(content(client, make(core, client, body)).content)
+    np.testing.assert_array_equal(clip.frames[1], given.fit_canvas((64, 96)).frames[1])
+
+
+def test_a_video_has_its_size_from_the_start(make_core, client_of, pipeline):
+    """WIDTHxHEIGHT while it waits and when it has failed, as docs/rest.md says, remixes too."""
+    client = client_of(make_core(ENDLESS_LIMITS))
+    url = data_url(encode_sticker(moving_disc(40, 3).fit_canvas((40, 48)), ".webp"))
+    canvas = f"{pipeline.canvas}x{pipeline.canvas}"
+    wanted = {None: "48x40", "auto": "48x40", "input": "48x40", "canvas": canvas, "64x32": "64x32"}
+    for asked, size in wanted.items():
+        body = {"input_reference": url, "steps": ENDLESS, "prompt": "a", "frames": 3}
+        video = client.post("/v1/videos", json={**body, "size": asked}).json()
+        assert video["size"] == size
+        assert client.get(f"/v1/videos/{video['id']}").json()["size"] == size
+    assert client.post("/v1/videos", json={"prompt": "a", "steps": 1}).json()["size"] == canvas
+    for asked in ("15x64", "64x1025", "64", "big"):
+        answer = client.post("/v1/videos", json={**body, "size": asked})
+        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "size")
+
+
+def test_a_remix_has_its_size_from_the_start(core, client):
+    url = data_url(encode_sticker(moving_disc(40, 1), ".webp"))
+    video = make(core, client, {"input_reference": url, "steps": 1, "frames": 2, "prompt": "a"})
+    remix = client.post(f"/v1/videos/{video['id']}/remix", json={"prompt": "b"}).json()
+    assert remix["size"] == video["size"] == "40x40"
 
 
 def test_the_default_size_is_that_of_the_picture(core, client):
@@ -215,15 +249,15 @@ def test_defaults_are_those_of_the_models_table(core, client, pipeline):
     bodies = {
         "generation": (
             {"prompt": "a cat", "frames": 4},
-            blank_request(4, clip.frames.shape[1:3], 100),
+            ClipRequest.blank(4, clip.frames.shape[1:3], 100),
         ),
         "interpolation": (
             {"task": "interpolate", "input_reference": url},
-            interpolate_request(clip, 2),
+            ClipRequest.interpolate(clip, 2),
         ),
         "prediction": (
             {"task": "predict", "after": 1, "input_reference": url},
-            predict_request(clip, 1),
+            ClipRequest.predict(clip, 1),
         ),
     }
     for family, (body, request) in bodies.items():

@@ -18,8 +18,8 @@ import psutil
 import pytest
 
 from fixtures_service import direct, given_request, png, running, spec, still
+from rdtf.app.core import bind
 from rdtf.app.errors import Limits
-from rdtf.app.server import bind
 from rdtf.stickers import decode_sticker
 
 pytest.importorskip("fastapi", reason="the extra studio is not installed")

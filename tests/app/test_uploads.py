@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fixtures_service import moving_disc, still
-from rdtf.app.errors import Limits, ServiceError, TooLargeError
+from fixtures_service import moving_disc, refused, still
+from rdtf.app.errors import Limits, ServiceError
 from rdtf.app.requests import decode_data_url, decode_upload, shown_name
 from rdtf.stickers import Budget, Sticker, encode_sticker
 
@@ -106,7 +106,7 @@ def test_budgets_hold(budget, word):
 
 
 def test_too_many_bytes_are_413():
-    with pytest.raises(TooLargeError):
+    with refused("too_large"):
         decode_upload(encode_sticker(CLIP, ".gif"), "x", limits(max_bytes=50))
 
 
@@ -162,5 +162,5 @@ def test_data_urls():
             decode_data_url(bad, LIMITS)
     with pytest.raises(ServiceError, match="base64"):
         decode_data_url("data:image/png;base64,%%%", LIMITS)
-    with pytest.raises(TooLargeError):
+    with refused("too_large"):
         decode_data_url("data:image/png;base64,AAAA", replace(LIMITS, max_data_url_chars=20))

@@ -17,7 +17,7 @@ import torch
 
 from fixtures_runs import CANVAS
 from rdtf.errors import UserError
-from rdtf.sampling.defaults import TaskSampling
+from rdtf.sampling.options import TaskSampling
 from rdtf.stickers import Sticker
 from stickers.samples import clip
 

@@ -326,7 +326,6 @@ WRONG: dict[str, Any] = {
     "image_guidance_scale must be": lambda pipe: pipe("a", image_guidance_scale=[1.0]),
     "eta must be at most 1": lambda pipe: pipe("a", eta=2),
     "motion_scale must be a number": lambda pipe: pipe("a", motion_scale=None),
-    "callback must be a function": lambda pipe: pipe("a", callback=3),
     "callback_on_step_end must be a function": lambda pipe: pipe("a", callback_on_step_end="x"),
     "can't get 'noise'": lambda pipe: pipe("a", callback_on_step_end_tensor_inputs=["noise"]),
     "must give back latents of shape": lambda pipe: pipe(

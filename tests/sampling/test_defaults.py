@@ -15,14 +15,9 @@ from models.networks import perturb
 from rdtf.errors import CheckpointError, ConfigError
 from rdtf.evaluation.evaluate import evaluate
 from rdtf.method.tasks import FAMILIES, FAMILY, TASKS, condition_mask
-from rdtf.sampling.defaults import (
-    TaskSampling,
-    default_sampling,
-    family_of,
-    table_from_dict,
-    table_to_dict,
-)
+from rdtf.sampling.options import SamplingTable, TaskSampling
 from rdtf.sampling.pipeline import SHIPPED_MODEL, StickerPipeline
+from rdtf.sampling.windows import family_of
 from rdtf.stickers import Sticker
 from rdtf.training.presets import PRESETS, build_models, build_scheduler
 from rdtf.training.run import load_pipeline
@@ -71,21 +66,21 @@ def test_families(known, family):
 
 def test_the_table_survives_json():
     for process in ("flow", "ddpm"):
-        table = default_sampling(process, compose=False)
+        table = SamplingTable.default(process, compose=False)
         assert set(table) == set(FAMILIES)
-        assert table_from_dict(json.loads(json.dumps(table_to_dict(table)))) == table
+        assert SamplingTable.from_dict(json.loads(json.dumps(table.to_dict()))) == table
 
 
 def test_only_a_composer_interpolates_in_one_step():
-    assert default_sampling("flow", compose=True)["interpolation"].num_inference_steps == 1
+    assert SamplingTable.default("flow", compose=True)["interpolation"].num_inference_steps == 1
     for process in ("flow", "ddpm"):
-        table = default_sampling(process, compose=False)
+        table = SamplingTable.default(process, compose=False)
         assert min(sampling.num_inference_steps for sampling in table.values()) >= 20
 
 
 def test_paper_samples_as_the_paper_does():
     config = PRESETS["paper"]
-    table = default_sampling(config.objective.kind, config.model.compose)
+    table = SamplingTable.default(config.objective.kind, config.model.compose)
     assert set(table.values()) == {TaskSampling(50, 7.5, 7.5, eta=1.0)}
 
 
@@ -101,11 +96,11 @@ def test_paper_samples_as_the_paper_does():
     ],
 )
 def test_a_damaged_table_is_one_clear_error(changes):
-    values: dict[str, Any] = {**table_to_dict(default_sampling("flow", True)), **changes}
+    values: dict[str, Any] = {**SamplingTable.default("flow", True).to_dict(), **changes}
     if not changes:
         del values["prediction"]
     with pytest.raises(ConfigError, match="sampling defaults") as caught:
-        table_from_dict(values)
+        SamplingTable.from_dict(values)
     assert "\n" not in str(caught.value)
 
 
@@ -137,7 +132,7 @@ def test_the_defaults_are_stored_with_the_model(pipeline, tmp_path):
 def test_the_shipped_model_stores_its_own():
     stored = json.loads((SHIPPED_MODEL / "model_index.json").read_text())
     assert stored["process"] == "flow"
-    table = table_from_dict(stored["sampling"])
+    table = SamplingTable.from_dict(stored["sampling"])
     assert table == StickerPipeline.from_pretrained().sampling_defaults
 
 
@@ -145,7 +140,9 @@ def test_a_model_of_the_papers_process_stores_the_papers(ddpm_pipeline, tmp_path
     ddpm_pipeline.save_pretrained(tmp_path)
     stored = json.loads((tmp_path / "model_index.json").read_text())
     assert stored["process"] == "ddpm"
-    assert table_from_dict(stored["sampling"]) == default_sampling("ddpm", compose=False)
+    assert SamplingTable.from_dict(stored["sampling"]) == SamplingTable.default(
+        "ddpm", compose=False
+    )
 
 
 # ---------------------------------------------------------------------------- and taken

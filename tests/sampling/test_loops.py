@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from fixtures_runs import CANVAS, MAX_FRAMES
 from rdtf.errors import UserError
-from rdtf.sampling.loops import close_loop
 from rdtf.sampling.requests import without_closing_copy
 from rdtf.stickers import Sticker
 
@@ -153,7 +152,7 @@ def test_colours_behind_transparency_do_not_hide_the_repetition():
 
 def test_closing_keeps_the_clip_at_its_own_size(pipeline):
     sticker = bar(6, size=50).replace(source="here", license="CC0-1.0", captions=("a bar",))
-    closed = close_loop(pipeline, sticker, 2, generator=seeded(), **FAST)
+    closed = pipeline.close_loop(sticker, 2, generator=seeded(), **FAST)
     assert closed.frames.shape == (8, 50, 50, 4)
     assert np.array_equal(closed.frames[:6], sticker.frames)
     assert closed.durations_ms.tolist() == [80] * 8
@@ -163,12 +162,12 @@ def test_closing_keeps_the_clip_at_its_own_size(pipeline):
 
 def test_closing_makes_as_many_frames_as_the_jump_is_long(pipeline):
     jump = fade(4)  # 2 steps too large: 2 frames
-    assert close_loop(pipeline, jump, generator=seeded(), **FAST).num_frames == 6
+    assert pipeline.close_loop(jump, generator=seeded(), **FAST).num_frames == 6
     far = fade(9)  # 7 steps, but only half a window is made
-    assert close_loop(pipeline, far, generator=seeded(), **FAST).num_frames == 9 + MAX_FRAMES // 2
+    assert pipeline.close_loop(far, generator=seeded(), **FAST).num_frames == 9 + MAX_FRAMES // 2
     closed = fade(4).select([0, 1, 2, 3, 2, 1])
-    assert same(close_loop(pipeline, closed), closed)
-    assert same(close_loop(pipeline, closed.select([0, 1, 2, 1, 0])), _merged(closed))
+    assert same(pipeline.close_loop(closed), closed)
+    assert same(pipeline.close_loop(closed.select([0, 1, 2, 1, 0])), _merged(closed))
 
 
 def _merged(closed: Sticker) -> Sticker:
@@ -177,4 +176,4 @@ def _merged(closed: Sticker) -> Sticker:
 
 def test_a_still_has_no_loop_to_close(pipeline):
     with pytest.raises(UserError, match="no loop to close"):
-        close_loop(pipeline, clip(1))
+        pipeline.close_loop(clip(1))

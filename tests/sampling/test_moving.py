@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -13,7 +15,7 @@ from rdtf.models.motion_latents import alpha_box, backward_warp, flow_of_latents
 from rdtf.models.motion_predictor import MotionPredictor
 from rdtf.sampling.moving import known_motion, plan_motion, to_pixels
 from rdtf.sampling.pipeline import StickerPipeline
-from rdtf.sampling.stages import plan_stages
+from rdtf.sampling.windows import plan_stages
 from rdtf.stickers import Sticker
 from rdtf.synthetic import VERBS
 from rdtf.synthetic.characters import SyntheticStickers
@@ -146,7 +148,7 @@ def test_steps_are_counted_over_all_stages(pipe):
         "a cat",
         num_frames=20,
         num_inference_steps=2,
-        callback=lambda index, level, latents: seen.append(index),
+        callback_on_step_end=lambda *step: seen.append(step[1]),
         generator=seeded(),
     )
     assert len(seen) == pipe.num_timesteps == 2 * (1 + 2)  # a still, 15 frames more, 4 more
@@ -209,14 +211,18 @@ def moving() -> Sticker:
 
 
 def test_several_given_frames_are_continued_without_chance(predicting, moving):
-    steps: list[tuple[int, float]] = []
-    options = {"after": 7, "before": 2, "callback": lambda *step: steps.append(step[:2])}
+    steps: list[float] = []
+    options: dict[str, Any] = {
+        "after": 7,
+        "before": 2,
+        "callback_on_step_end": lambda pipe, index, t, tensors: steps.append(float(t)),
+    }
     one = predicting.predict(moving, generator=seeded(1), **options)
     two = predicting.predict(moving, generator=seeded(2), **options)
     np.testing.assert_array_equal(one.frames, two.frames)
     np.testing.assert_array_equal(one.frames[2:6], moving.frames)
     assert len(one.frames) == 13
-    assert steps == [(0, 0.0)] * 6  # one for each window
+    assert steps == [0.0] * 6  # one for each window
 
 
 def test_a_prediction_is_interrupted_between_its_windows(predicting, moving):

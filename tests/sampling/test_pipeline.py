@@ -115,11 +115,11 @@ def test_transparent_colours_of_given_frames_stay_too(pipeline):
 @pytest.mark.parametrize("size", [(20, 50), (64, 64), (7, 7)])
 def test_other_sizes_are_fitted_to_the_canvas_or_kept(pipeline, size):
     sticker = clip(3, 64).fit_canvas(size)
-    fitted = pipeline.fill(sticker, [0, 2], generator=seeded(), **FAST)
+    fitted = pipeline.fill(sticker, [0, 2], generator=seeded(), output_size="canvas", **FAST)
     expected = sticker.fit_canvas(pipeline.canvas)
     assert fitted.frames.shape == (3, CANVAS, CANVAS, 4)
     assert np.array_equal(fitted.frames[[0, 2]], expected.frames[[0, 2]])
-    kept = pipeline.fill(sticker, [0, 2], generator=seeded(), output_size="input", **FAST)
+    kept = pipeline.fill(sticker, [0, 2], generator=seeded(), **FAST)
     assert kept.frames.shape == (3, *size, 4)
     assert np.array_equal(kept.frames[[0, 2]], sticker.frames[[0, 2]])
 
@@ -149,7 +149,9 @@ def test_a_long_clip_continues_what_its_first_window_made(pipeline):
 def test_nothing_to_make_makes_nothing(pipeline):
     calls = []
     sticker = clip(3)
-    result = pipeline.fill(sticker, [0, 1, 2], callback=lambda *told: calls.append(told), **FAST)
+    result = pipeline.fill(
+        sticker, [0, 1, 2], callback_on_step_end=lambda *told: calls.append(told), **FAST
+    )
     assert same(result, sticker) and not calls
 
 
@@ -249,13 +251,13 @@ def test_key_frames_alone_are_placed(pipeline):
 def test_the_callback_sees_every_step(pipeline):
     seen: list[tuple[int, float, tuple[int, ...]]] = []
 
-    def callback(index: int, level: float, latents: torch.Tensor) -> None:
-        seen.append((index, level, tuple(latents.shape)))
+    def callback(pipe, index, timestep, tensors):
+        seen.append((index, float(timestep), tuple(tensors["latents"].shape)))
 
-    pipeline("a cat", num_frames=3, num_inference_steps=4, callback=callback)
+    pipeline("a cat", num_frames=3, num_inference_steps=4, callback_on_step_end=callback)
     assert [index for index, _, _ in seen] == [0, 1, 2, 3]
-    levels = [level for _, level, _ in seen]
-    assert levels[0] == 1 and levels == sorted(levels, reverse=True)
+    timesteps = [timestep for _, timestep, _ in seen]
+    assert timesteps[0] == 1000 and timesteps == sorted(timesteps, reverse=True)
     assert {shape for _, _, shape in seen} == {(1, 64 + 2, 3, 8, 8)}  # and motion
 
 
@@ -450,7 +452,7 @@ MISTAKES = {
     "ascending and distinct": lambda pipe: pipe.fill(clip(), [2, 1], **FAST),
     "at least one index": lambda pipe: pipe.fill(clip(), [], **FAST),
     "how many frames to predict": lambda pipe: pipe.predict(clip(), **FAST),
-    "at least 1": lambda pipe: pipe.predict(clip(), after=-1, **FAST),
+    "before it: at least 1": lambda pipe: pipe.predict(clip(), after=-1, **FAST),
     "output size": lambda pipe: pipe.fill(clip(), [0], output_size="huge", **FAST),
 }
 

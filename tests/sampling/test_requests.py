@@ -6,15 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdtf.errors import UserError
-from rdtf.sampling.requests import (
-    ClipRequest,
-    at_request_size,
-    blank_request,
-    fill_request,
-    interpolate_request,
-    place,
-    predict_request,
-)
+from rdtf.sampling.requests import ClipRequest
 from rdtf.stickers import Sticker
 
 durations = st.lists(st.integers(1, 500), min_size=1, max_size=9)
@@ -41,14 +33,14 @@ def slots(request: ClipRequest) -> list[int]:
 
 
 def test_blank():
-    request = blank_request(3, (4, 5), 80)
+    request = ClipRequest.blank(3, (4, 5), 80)
     assert slots(request) == [0, 0, 0] and request.frames.shape == (3, 4, 5, 4)
     assert request.durations_ms.tolist() == [80, 80, 80]
-    assert blank_request(2, (4, 4), [10, 20]).durations_ms.tolist() == [10, 20]
+    assert ClipRequest.blank(2, (4, 4), [10, 20]).durations_ms.tolist() == [10, 20]
 
 
 def test_placed_frames_keep_pixels_and_captions():
-    request = place(clip([10, 20]), [1, 4], 6, 50)
+    request = ClipRequest.place(clip([10, 20]), [1, 4], 6, 50)
     assert slots(request) == [0, 1, 0, 0, 2, 0]
     assert request.captions == ("a cat", "cat")
 
@@ -65,47 +57,47 @@ def test_placed_frames_keep_pixels_and_captions():
 )
 def test_impossible_places(positions, message):
     with pytest.raises(UserError, match=message):
-        place(clip([10] * max(len(positions), 1)), positions, 4, 50)
+        ClipRequest.place(clip([10] * max(len(positions), 1)), positions, 4, 50)
 
 
 def test_impossible_lengths():
     with pytest.raises(UserError, match="at least 1 frame, 0 were asked for"):
-        blank_request(0, (4, 4), 80)
+        ClipRequest.blank(0, (4, 4), 80)
     with pytest.raises(UserError, match="3 frames need 3 durations, got 2"):
-        blank_request(3, (4, 4), [10, 20])
+        ClipRequest.blank(3, (4, 4), [10, 20])
 
 
 # ------------------------------------------------------------------ fill
 
 
 def test_fill_keeps_the_known_frames():
-    request = fill_request(clip([10, 20, 30, 40]), [0, 3])
+    request = ClipRequest.fill(clip([10, 20, 30, 40]), [0, 3])
     assert slots(request) == [1, 0, 0, 4]
     assert request.durations_ms.tolist() == [10, 20, 30, 40]
 
 
 def test_fill_extends_at_the_median_duration():
-    request = fill_request(clip([10, 20, 90]), [0, 2], num_frames=5)
+    request = ClipRequest.fill(clip([10, 20, 90]), [0, 2], num_frames=5)
     assert slots(request) == [1, 0, 3, 0, 0]
     assert request.durations_ms.tolist() == [10, 20, 90, 20, 20]
 
 
 def test_fill_cuts_what_is_beyond_the_length():
-    request = fill_request(clip([10, 20, 30, 40]), [0, 1], num_frames=3)
+    request = ClipRequest.fill(clip([10, 20, 30, 40]), [0, 1], num_frames=3)
     assert slots(request) == [1, 2, 0]
     assert request.durations_ms.tolist() == [10, 20, 30]
 
 
 @pytest.mark.parametrize("num_frames", [None, 8])
 def test_key_frames_alone_are_placed(num_frames):
-    request = fill_request(clip([40, 40, 70]), [0, 3, 7], num_frames)
+    request = ClipRequest.fill(clip([40, 40, 70]), [0, 3, 7], num_frames)
     assert slots(request) == [1, 0, 0, 2, 0, 0, 0, 3]
     assert request.durations_ms.tolist() == [40] * 8
 
 
 def test_durations_as_asked_for():
-    assert fill_request(clip([10, 20]), [0], durations_ms=70).durations_ms.tolist() == [70, 70]
-    placed = fill_request(clip([10, 20]), [0, 2], durations_ms=[5, 6, 7])
+    assert ClipRequest.fill(clip([10, 20]), [0], durations_ms=70).durations_ms.tolist() == [70, 70]
+    placed = ClipRequest.fill(clip([10, 20]), [0, 2], durations_ms=[5, 6, 7])
     assert placed.durations_ms.tolist() == [5, 6, 7]
 
 
@@ -123,14 +115,14 @@ def test_durations_as_asked_for():
 )
 def test_impossible_fills(known, num_frames, message):
     with pytest.raises(UserError, match=message):
-        fill_request(clip([10, 10, 10]), known, num_frames)
+        ClipRequest.fill(clip([10, 10, 10]), known, num_frames)
 
 
 @given(durations_ms=durations, data=st.data())
 def test_fill_puts_every_known_frame_in_its_place(durations_ms, data):
     indices = st.integers(0, len(durations_ms) - 1)
     known = sorted(data.draw(st.sets(indices, min_size=1)))
-    request = fill_request(clip(durations_ms), known)
+    request = ClipRequest.fill(clip(durations_ms), known)
     expected = [index + 1 if index in known else 0 for index in range(len(durations_ms))]
     assert slots(request) == expected
     assert request.durations_ms.tolist() == durations_ms
@@ -144,7 +136,7 @@ def test_fill_puts_every_known_frame_in_its_place(durations_ms, data):
     durations_ms=st.lists(st.integers(6, 500), min_size=2, max_size=9),
 )
 def test_interpolation_keeps_frames_and_their_times(factor, durations_ms):
-    request = interpolate_request(clip(durations_ms), factor)
+    request = ClipRequest.interpolate(clip(durations_ms), factor)
     colors = slots(request)
     assert colors[::factor] == list(range(1, len(durations_ms) + 1))
     assert sum(color > 0 for color in colors) == len(durations_ms)
@@ -156,14 +148,14 @@ def test_interpolation_keeps_frames_and_their_times(factor, durations_ms):
 
 
 def test_frame_of_one_millisecond_is_not_split_to_nothing():
-    assert interpolate_request(clip([1, 50]), 3).durations_ms.tolist() == [1, 1, 1, 50]
+    assert ClipRequest.interpolate(clip([1, 50]), 3).durations_ms.tolist() == [1, 1, 1, 50]
 
 
 def test_impossible_interpolations():
     with pytest.raises(UserError, match="factor must be 2 or more, got 1"):
-        interpolate_request(clip([10, 10]), 1)
+        ClipRequest.interpolate(clip([10, 10]), 1)
     with pytest.raises(UserError, match="2 frames or more; to animate a still"):
-        interpolate_request(clip([10]), 2)
+        ClipRequest.interpolate(clip([10]), 2)
 
 
 # ------------------------------------------------------------------ predict
@@ -175,7 +167,7 @@ def test_impossible_interpolations():
 )
 def test_prediction_adds_at_the_ends(durations_ms, extra):
     before, after = extra
-    request = predict_request(clip(durations_ms), after=after, before=before)
+    request = ClipRequest.predict(clip(durations_ms), after=after, before=before)
     inner = slice(before, before + len(durations_ms))
     expected = [0] * before + list(range(1, len(durations_ms) + 1)) + [0] * after
     assert slots(request) == expected
@@ -186,7 +178,7 @@ def test_prediction_adds_at_the_ends(durations_ms, extra):
 @pytest.mark.parametrize("ask", [{}, {"after": -1}, {"after": 2, "before": -1}])
 def test_impossible_predictions(ask):
     with pytest.raises(UserError, match="after the clip or before it: at least 1"):
-        predict_request(clip([10, 10]), **ask)
+        ClipRequest.predict(clip([10, 10]), **ask)
 
 
 # ------------------------------------------------------------------ back to the input's size
@@ -198,16 +190,16 @@ def test_impossible_predictions(ask):
 )
 def test_made_frames_fill_the_size_that_came_in(size, side):
     """Whatever the aspect: an opaque frame stays opaque to the last pixel."""
-    request = place(clip([10, 10], size), [0, 2], 3, 50)
+    request = ClipRequest.place(clip([10, 10], size), [0, 2], 3, 50)
     made = np.full((3, side, side, 4), 255, np.uint8)
-    frames = at_request_size(made, request)
+    frames = request.at_own_size(made)
     assert frames.shape == request.frames.shape
     assert np.array_equal(frames[[0, 2]], request.frames[[0, 2]])
     assert (frames[1] == 255).all()
 
 
 def test_letterbox_of_the_canvas_is_cut():
-    request = place(clip([10], (8, 16)), [0], 2, 50)
+    request = ClipRequest.place(clip([10], (8, 16)), [0], 2, 50)
     made = np.zeros((2, 8, 8, 4), np.uint8)
     made[1, 2:6] = 200
-    assert (at_request_size(made, request)[1] == 200).all()
+    assert (request.at_own_size(made)[1] == 200).all()

@@ -10,6 +10,8 @@ from fastapi import Depends, FastAPI, Form, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.utils import get_openapi
 from fastapi.routing import APIRoute
+from prometheus_client import CONTENT_TYPE_LATEST
+from pydantic import BaseModel, Field
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.formparsers import MultiPartParser
@@ -18,25 +20,110 @@ from starlette.types import Scope
 
 import rdtf
 from rdtf.app.core import Core, clip_of, content_of
-from rdtf.app.errors import ServiceError, UnavailableError
-from rdtf.app.guard import Guard, client_address, error_answer
-from rdtf.app.job import Job
-from rdtf.app.metrics import CONTENT_TYPE, Metrics
-from rdtf.app.requests import Given, given_of, remixed, to_spec
-from rdtf.app.schema import (
+from rdtf.app.errors import ServiceError
+from rdtf.app.guard import Guard, Metrics, client_address, error_answer
+from rdtf.app.job import Job, JobSpec, JobState
+from rdtf.app.requests import (
     CreateVideo,
     CreateVideoForm,
-    ErrorAnswer,
     Extend,
+    Given,
     Remix,
-    Video,
-    VideoDeleted,
     VideoFields,
-    VideoList,
-    to_video,
+    given_of,
+    remixed,
+    to_spec,
 )
-from rdtf.app.spec import JobSpec
-from rdtf.app.store import MEDIA_TYPES
+from rdtf.app.store import MEDIA_TYPES, media_type
+
+
+class JobError(BaseModel):
+    code: str
+    message: str
+
+
+class Video(BaseModel):
+    """A job and what came of it."""
+
+    id: str
+    object: Literal["video"] = "video"
+    status: Literal["queued", "in_progress", "completed", "failed"]
+    progress: int = Field(description="Percent.")
+    created_at: int
+    completed_at: int | None = None
+    expires_at: int | None = None
+    model: str
+    prompt: str
+    seconds: str
+    size: str = Field(description="WIDTHxHEIGHT.")
+    seed: int
+    task: str
+    frames: int
+    platform: str
+    queue_position: int | None = Field(default=None, description="Jobs before this one.")
+    bytes: int | None = Field(default=None, description="Size of the content.")
+    remixed_from_video_id: str | None = None
+    error: JobError | None = None
+
+
+class VideoList(BaseModel):
+    object: Literal["list"] = "list"
+    data: list[Video]
+    first_id: str | None = None
+    last_id: str | None = None
+    has_more: bool = False
+
+
+class VideoDeleted(BaseModel):
+    id: str
+    object: Literal["video.deleted"] = "video.deleted"
+    deleted: Literal[True] = True
+
+
+class ErrorBody(BaseModel):
+    message: str
+    type: str
+    param: str | None = None
+    code: str
+
+
+class ErrorAnswer(BaseModel):
+    """Every refusal has this shape."""
+
+    error: ErrorBody
+
+
+def _to_video(job: Job, model: str, position: int) -> Video:
+    """A job as clients see it. The interface has no "cancelled": that is a failure with a code."""
+    status: Any = job.state.value
+    error = None
+    if job.state is JobState.CANCELLED:
+        status, error = "failed", JobError(code="cancelled", message="it was cancelled")
+    elif job.error is not None:
+        error = JobError(code=job.error.code, message=str(job.error))
+    spec, result = job.spec, job.results[0] if job.results else None
+    height, width = spec.size
+    return Video(
+        id=job.id,
+        status=status,
+        progress=job.progress,
+        created_at=int(job.created_s),
+        completed_at=int(job.finished_s) if job.finished_s and error is None else None,
+        expires_at=int(job.expires_s) if job.expires_s else None,
+        model=model,
+        prompt=spec.prompt,
+        seconds=f"{int(spec.request.durations_ms.sum()) / 1000:g}",
+        size=f"{width}x{height}",
+        seed=spec.seeds[0],
+        task=spec.task,
+        frames=spec.request.num_frames,
+        platform=spec.platform,
+        queue_position=position if job.state is JobState.QUEUED else None,
+        bytes=result.num_bytes if result else None,
+        remixed_from_video_id=job.remix_of,
+        error=error,
+    )
+
 
 # Files of a form stay in memory, which the limit on bodies bounds; no file is written for them.
 MultiPartParser.spool_max_size = 2**40
@@ -58,6 +145,7 @@ _ERRORS: dict[int | str, dict[str, Any]] = {
 }
 
 
+_CREATE = "/v1/videos"
 _ANY_ROUTE = (403, 413, 500)  # the guard's, and what should not happen
 _KEYED = (401, 429)
 
@@ -67,18 +155,18 @@ def _errors(*codes: int) -> dict[int | str, dict[str, Any]]:
     return {code: _ERRORS[code] for code in sorted({*codes, *keyed, *_ANY_ROUTE})}
 
 
-def owner_of(request: Request) -> str:
+def _owner_of(request: Request) -> str:
     """Whose jobs this request may see."""
     return request.app.state.core.keys.owner(request.headers.get("authorization"))
 
 
-def client_of(request: Request) -> str:
+def _client_of(request: Request) -> str:
     """Whose turn in the queue a request takes: its key's, or its address's."""
-    return owner_of(request) or f"address {client_address(request.scope)}"
+    return _owner_of(request) or f"address {client_address(request.scope)}"
 
 
-Owner = Annotated[str, Depends(owner_of)]
-Client = Annotated[str, Depends(client_of)]
+Owner = Annotated[str, Depends(_owner_of)]
+Client = Annotated[str, Depends(_client_of)]
 
 
 class _JobRoute(APIRoute):
@@ -89,7 +177,7 @@ class _JobRoute(APIRoute):
 
         async def checked(request: Request) -> Response:
             core: Core = request.app.state.core
-            core.queue.check_room(client_of(request), core.limits.max_waiting_per_client)
+            core.queue.check_room(_client_of(request), core.limits.max_waiting_per_client)
             core.runner.pipeline(0)
             return await handler(request)
 
@@ -118,10 +206,7 @@ def create_app(core: Core) -> FastAPI:
         generate_unique_id_function=lambda route: route.name,
     )
     app.add_middleware(
-        Guard,
-        max_body_bytes=core.limits.max_body_bytes,
-        metrics=metrics,
-        has_keys=bool(core.keys),
+        Guard, max_body_bytes=core.limits.max_body_bytes, metrics=metrics, has_keys=bool(core.keys)
     )
     app.state.core = core
     _add_error_handlers(app)
@@ -140,25 +225,28 @@ def _add_error_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        return error_answer(_as_service_error(error.errors()[0]))
+        return error_answer(_as_service_error(error.errors()[0], request.url.path))
 
     @app.exception_handler(StarletteHTTPException)
     async def plain(request: Request, error: StarletteHTTPException) -> Response:
-        refusal = ServiceError(str(error.detail), code=_CODES.get(error.status_code))
-        refusal.status = error.status_code
+        refusal = ServiceError.of_status(error.status_code, str(error.detail))
         return error_answer(refusal, error.headers)
 
     @app.exception_handler(Exception)
     async def internal(request: Request, error: Exception) -> Response:
-        refusal = ServiceError("internal server error; see the server's log", code="internal")
-        refusal.status = 500
-        return error_answer(refusal)
+        message = "internal server error; see the server's log"
+        return error_answer(ServiceError(message, code="internal"))
 
 
-def _as_service_error(first: dict[str, Any]) -> ServiceError:
+def _as_service_error(first: dict[str, Any], path: str) -> ServiceError:
     """What pydantic found, as one line about one field."""
-    if first["type"] == "model_attributes_type":
-        return ServiceError("the body must be a JSON object, or a form (multipart/form-data)")
+    if first["type"] == "model_attributes_type" or first["loc"] == ("body",):
+        message = "the body must be a JSON object, sent as application/json"
+        form = "; or a form, multipart/form-data or application/x-www-form-urlencoded"
+        return ServiceError(message + (form if path == _CREATE else ""))
+    if "UploadFile" in first["msg"]:
+        message = "input_reference: forms take files (multipart/form-data), JSON data URLs"
+        return ServiceError(message, param="input_reference")
     if first["type"] == "json_invalid":
         return ServiceError(f"the body is no valid JSON: {first['ctx']['error']}"[:300])
     where = next((part[:40] for part in first["loc"][1:2] if isinstance(part, str)), None)
@@ -187,7 +275,6 @@ def _add_refusals(app: FastAPI) -> None:
 
 
 _ALL_METHODS = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "TRACE", "QUERY"]
-_CODES = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
 
 
 def _add_health(app: FastAPI, core: Core, metrics: Metrics) -> None:
@@ -195,7 +282,7 @@ def _add_health(app: FastAPI, core: Core, metrics: Metrics) -> None:
     async def healthz() -> dict[str, str]:
         """The process lives."""
         if not core.queue.is_alive:
-            raise UnavailableError("the worker has stopped; restart the server")
+            raise ServiceError("the worker has stopped; restart the server", code="unavailable")
         return {"status": "ok"}
 
     @app.get("/readyz", tags=["health"], responses=_errors(503))
@@ -210,18 +297,18 @@ def _add_health(app: FastAPI, core: Core, metrics: Metrics) -> None:
         tags=["health"],
         response_class=Response,
         responses={200: _METRICS, **_errors(401)},
-        dependencies=[Depends(owner_of)],
+        dependencies=[Depends(_owner_of)],
     )
     def read_metrics() -> Response:
         """Numbers for Prometheus."""
-        return Response(metrics.text(), media_type=CONTENT_TYPE)
+        return Response(metrics.text(), media_type=CONTENT_TYPE_LATEST)
 
 
 def _add_videos(app: FastAPI, core: Core) -> None:
     queue = core.queue
 
     def shown(job: Job) -> Video:
-        return to_video(job, core.runner.name, queue.position(job))
+        return _to_video(job, core.runner.name, queue.position(job))
 
     @app.get("/v1/models", tags=["videos"], responses=_errors(401))
     async def list_models(owner: Owner) -> dict[str, Any]:
@@ -229,7 +316,7 @@ def _add_videos(app: FastAPI, core: Core) -> None:
         model = {"id": core.runner.name, "object": "model", "owned_by": "rdtf"}
         return {"object": "list", "data": [model]}
 
-    @app.get("/v1/videos", tags=["videos"], responses=_errors(400, 401))
+    @app.get(_CREATE, tags=["videos"], responses=_errors(400, 401))
     def list_videos(
         owner: Owner,
         after: str | None = None,
@@ -242,7 +329,10 @@ def _add_videos(app: FastAPI, core: Core) -> None:
             jobs.reverse()
         if after is not None:
             ids = [job.id for job in jobs]
-            jobs = jobs[ids.index(after) + 1 :] if after in ids else []
+            if after not in ids:
+                message = "no video of yours has this id any more; list again from the first page"
+                raise ServiceError(f"after: {message}", param="after")
+            jobs = jobs[ids.index(after) + 1 :]
         page = [shown(job) for job in jobs[:limit]]
         return VideoList(
             data=page,
@@ -270,15 +360,13 @@ def _add_videos(app: FastAPI, core: Core) -> None:
         responses={200: _CONTENT, **_errors(400, 401, 404, 409)},
     )
     def read_content(
-        video_id: str,
-        owner: Owner,
-        variant: Literal["video", "thumbnail", "spritesheet"] = "video",
+        video_id: str, owner: Owner, variant: Literal["video", "thumbnail", "spritesheet"] = "video"
     ) -> Response:
         """The file: the clip or its export; `thumbnail` and `spritesheet` are PNG."""
         job = queue.get(video_id, owner)
-        data, media_type, suffix = content_of(job, variant)
+        data, suffix = content_of(job, variant)
         headers = {"Content-Disposition": f'attachment; filename="{job.id}{suffix}"'}
-        return Response(data, media_type=media_type, headers=headers)
+        return Response(data, media_type=media_type(suffix), headers=headers)
 
 
 def _add_making(app: FastAPI, core: Core) -> None:
@@ -295,7 +383,7 @@ def _add_making(app: FastAPI, core: Core) -> None:
             remix_of=remix_of,
             is_durable=True,
         )
-        return to_video(job, core.runner.name, queue.position(job))
+        return _to_video(job, core.runner.name, queue.position(job))
 
     def spec_of(asked: VideoFields, given: list[Given]) -> JobSpec:
         pipeline = core.runner.pipeline(0)
@@ -320,15 +408,13 @@ def _add_making(app: FastAPI, core: Core) -> None:
 
     created = _begun(400, 401, 404, 409, 413, 429, 503, 507)
 
-    @post("/v1/videos", _FormRoute)
+    @post(_CREATE, _FormRoute)
     async def create_video_of_form(
-        form: Annotated[CreateVideoForm, Form(media_type=_MULTIPART)],
-        owner: Owner,
-        client: Client,
+        form: Annotated[CreateVideoForm, Form(media_type=_MULTIPART)], owner: Owner, client: Client
     ) -> Video:
         return await begin(form, owner, client)
 
-    @post("/v1/videos", responses=created, openapi_extra=_FORM_BODY)
+    @post(_CREATE, responses=created, openapi_extra=_FORM_BODY)
     async def create_video(asked: CreateVideo, owner: Owner, client: Client) -> Video:
         """Begin a job. JSON, or a multipart form with files."""
         return await begin(asked, owner, client)
@@ -357,7 +443,7 @@ def _add_making(app: FastAPI, core: Core) -> None:
             after=after,
             seed=body.seed,
             steps=body.steps,
-            size=f"{clip.width}x{clip.height}",
+            size="input",
         )
         return submit(spec_of(asked, [Given(clip)]), owner, client)
 
@@ -373,10 +459,7 @@ _FORM_BODY = {
 _METRICS = {"description": "Prometheus text.", "content": {"text/plain": {}}}
 _CONTENT = {
     "description": "The file.",
-    "content": {
-        kind: {"schema": {"type": "string", "format": "binary"}}
-        for kind in sorted({*MEDIA_TYPES.values(), "application/octet-stream"})
-    },
+    "content": {kind: {"schema": {"type": "string", "format": "binary"}} for kind in MEDIA_TYPES},
 }
 _ID = "$response.body#/id"
 _LINKS = {

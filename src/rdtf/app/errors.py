@@ -1,95 +1,71 @@
-"""What a client is told: a status of HTTP, a word for programs, a line for people."""
+"""What a client is told: a status of HTTP, a word for programs, a line for people; and limits."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
 
 from rdtf.errors import ConfigError, UserError
 from rdtf.stickers import Budget
+
+#: Code → status of HTTP; any other is a 400. Part of the interface, see docs/rest.md.
+_STATUS = {
+    "invalid_api_key": 401,
+    "foreign_host": 403,  # a name that is not this machine's: DNS rebinding
+    "foreign_origin": 403,
+    "not_found": 404,
+    "method_not_allowed": 405,
+    "not_ready": 409,
+    "failed": 409,
+    "too_large": 413,
+    "queue_full": 429,
+    "too_many_attempts": 429,
+    "internal": 500,
+    "unavailable": 503,
+    "model_failed": 503,
+    "disk_full": 507,
+}
 
 
 class ServiceError(UserError):
     """A request that is refused, or a job that failed.
 
-    Attributes:
-        status: of HTTP.
-        code: a word for programs; part of the interface, see docs/rest.md.
+    Args:
+        code: a word for programs, which settles the status.
         param: the field that is wrong, if it is one.
         retry_after_s: when to try again, if that may help.
     """
-
-    status = 400
-    code = "invalid_request"
 
     def __init__(
         self,
         message: str,
         *,
-        code: str | None = None,
+        code: str = "invalid_request",
         param: str | None = None,
         retry_after_s: int | None = None,
     ) -> None:
         super().__init__(message)
-        self.code = code or type(self).code
-        self.param = param
-        self.retry_after_s = retry_after_s
+        self.code, self.param, self.retry_after_s = code, param, retry_after_s
+        self.status = _STATUS.get(code, 400)
 
-
-class WrongKeyError(ServiceError):
-    status, code = 401, "invalid_api_key"
-
-
-class TooManyAttemptsError(ServiceError):
-    status, code = 429, "too_many_attempts"
-
-
-class ForeignHostError(ServiceError):
-    """A name that is not this machine's: DNS rebinding."""
-
-    status, code = 403, "foreign_host"
-
-
-class ForeignOriginError(ServiceError):
-    status, code = 403, "foreign_origin"
-
-
-class NotFoundError(ServiceError):
-    status, code = 404, "not_found"
-
-
-class NotReadyError(ServiceError):
-    """The result is asked for before it is there, or was never made."""
-
-    status, code = 409, "not_ready"
-
-
-class TooLargeError(ServiceError):
-    status, code = 413, "too_large"
-
-
-class BusyError(ServiceError):
-    status, code = 429, "queue_full"
-
-
-class UnavailableError(ServiceError):
-    status, code = 503, "unavailable"
-
-
-class DiskFullError(ServiceError):
-    status, code = 507, "disk_full"
+    @classmethod
+    def of_status(cls, status: int, message: str) -> ServiceError:
+        """One that a framework gave a status only."""
+        codes = {404: "not_found", 405: "method_not_allowed", 413: "too_large"}
+        error = cls(message, code=codes.get(status, "invalid_request"))
+        error.status = status
+        return error
 
 
 _MIB = 2**20
 
 
-def _upload_budget() -> Budget:
-    return Budget(
-        max_bytes=16 * _MIB,
-        max_canvas=2048,
-        max_frames=240,
-        max_total_pixels=2**25,  # 128 MiB of RGBA
-        max_duration_ms=60_000,
-    )
+_UPLOAD = Budget(
+    max_bytes=16 * _MIB,
+    max_canvas=2048,
+    max_frames=240,
+    max_total_pixels=2**25,  # 128 MiB of RGBA
+    max_duration_ms=60_000,
+)
 
 
 @dataclass(frozen=True)
@@ -115,7 +91,7 @@ class Limits:
     """
 
     max_body_bytes: int = 24 * _MIB
-    upload: Budget = field(default_factory=_upload_budget)
+    upload: Budget = _UPLOAD
     max_data_url_chars: int = 20_971_520
     max_references: int = 64
     max_frames: int = 480

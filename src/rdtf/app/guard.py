@@ -1,4 +1,4 @@
-"""What is refused before it is read: bodies that are too large, other sites, many wrong keys."""
+"""Around the whole app: what is refused before it is read, and numbers for Prometheus."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from fastapi import HTTPException
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from rdtf.app.errors import (
-    ForeignHostError,
-    ForeignOriginError,
-    ServiceError,
-    TooLargeError,
-    TooManyAttemptsError,
-)
-from rdtf.app.metrics import Metrics
+from rdtf.app.errors import ServiceError
+from rdtf.app.jobs import Job, JobQueue
 
+_SECONDS = (0.1, 0.3, 1, 3, 10, 30, 100, 300)
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _METHODS = (*_SAFE_METHODS, "POST", "DELETE", "PUT", "PATCH")
 #: Nothing from elsewhere is ever loaded or called, whatever a component of the page would like.
@@ -36,6 +39,39 @@ _HEADERS = {
 }
 
 
+class Metrics:
+    """Counts jobs as they finish and requests as they are answered."""
+
+    def __init__(self, queue: JobQueue) -> None:
+        self._registry = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        for name, what, count in (
+            ("rdtf_jobs_waiting", "Jobs in the queue", lambda: queue.num_waiting),
+            ("rdtf_jobs_running", "Jobs that run now", lambda: queue.num_running),
+            ("rdtf_jobs_kept", "Jobs that are known", lambda: queue.num_kept),
+        ):
+            Gauge(name, what, registry=registry).set_function(count)
+        self._jobs = Counter("rdtf_jobs", "Finished jobs", ["state"], registry=registry)
+        self._seconds = Histogram(
+            "rdtf_job_seconds", "From start to end of a job", registry=registry, buckets=_SECONDS
+        )
+        self._requests = Counter(
+            "rdtf_http_requests", "Requests", ["method", "route", "status"], registry=registry
+        )
+        queue.listeners.append(self._finished)
+
+    def _finished(self, job: Job) -> None:
+        self._jobs.labels(job.state.value).inc()
+        if job.started_s is not None and job.finished_s is not None:
+            self._seconds.observe(job.finished_s - job.started_s)
+
+    def answered(self, method: str, route: str, status: int) -> None:
+        self._requests.labels(method, route, str(status)).inc()
+
+    def text(self) -> bytes:
+        return generate_latest(self._registry)
+
+
 class _Attempts:
     """Wrong keys and passwords by address: ten at once, then one every five seconds."""
 
@@ -44,13 +80,14 @@ class _Attempts:
     def __init__(self) -> None:
         self._settled_s: dict[str, float] = {}  # address → when all its attempts are forgotten
 
-    def check(self, address: str) -> None:
+    def refusal(self, address: str) -> ServiceError | None:
         wait_s = self._settled_s.get(address, 0.0) - time.monotonic()
         wait_s -= (self._BURST - 1) * self._SECONDS_EACH
-        if wait_s > 0:
-            retry = math.ceil(wait_s)
-            message = f"too many wrong keys or passwords; try again in {retry} s"
-            raise TooManyAttemptsError(message, retry_after_s=retry)
+        if wait_s <= 0:
+            return None
+        retry = math.ceil(wait_s)
+        message = f"too many wrong keys or passwords; try again in {retry} s"
+        return ServiceError(message, retry_after_s=retry, code="too_many_attempts")
 
     def failed(self, address: str) -> None:
         start_s = max(self._settled_s.pop(address, 0.0), time.monotonic())
@@ -103,16 +140,13 @@ class Guard:
         if length.isdigit() and int(length) > self._most:
             return self._too_large()
         if not self._has_keys and _is_rebound(scope, headers):
-            return ForeignHostError(
-                "without API keys, this server answers only to localhost and 127.0.0.1"
-            )
-        if self._has_keys and _shows_key(scope):
-            try:
-                self._attempts.check(client_address(scope))
-            except TooManyAttemptsError as error:
-                return error
+            message = "without API keys, this server answers only to localhost and 127.0.0.1"
+            return ServiceError(message, code="foreign_host")
         if scope["method"] not in _SAFE_METHODS and _is_foreign(headers):
-            return ForeignOriginError("requests from the pages of other sites are refused")
+            message = "requests from the pages of other sites are refused"
+            return ServiceError(message, code="foreign_origin")
+        if self._has_keys and _shows_key(scope):
+            return self._attempts.refusal(client_address(scope))
         return None
 
     def _counted(self, receive: Receive) -> Receive:
@@ -129,8 +163,8 @@ class Guard:
 
         return counted
 
-    def _too_large(self) -> TooLargeError:
-        return TooLargeError(f"the request is larger than {self._most} bytes")
+    def _too_large(self) -> ServiceError:
+        return ServiceError(f"the request is larger than {self._most} bytes", code="too_large")
 
 
 def client_address(scope: Scope) -> str:

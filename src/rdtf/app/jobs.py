@@ -10,9 +10,8 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from rdtf.app.errors import BusyError, Limits, NotFoundError, ServiceError, UnavailableError
-from rdtf.app.job import FRAMES_FILE, Job, JobCancelledError, JobState, frames_bytes
-from rdtf.app.spec import JobSpec, check_spec
+from rdtf.app.errors import Limits, ServiceError
+from rdtf.app.job import Job, JobCancelledError, JobSpec, JobState
 from rdtf.app.store import Store, finish
 from rdtf.errors import UserError
 from rdtf.fileio import no_room
@@ -22,30 +21,6 @@ if TYPE_CHECKING:
 
 _SWEEP_S = 5.0
 _MAX_RETRY_S = 600
-
-
-class Watch:
-    """What a running job tells, and how it learns that it is not wanted any more."""
-
-    def __init__(self, job: Job, changed: Callable[[], None]) -> None:
-        self._job, self._changed = job, changed
-
-    @property
-    def wants_preview(self) -> bool:
-        return self._job.spec.previews
-
-    def check(self) -> None:
-        """Raise `JobCancelledError` if the job was cancelled."""
-        if self._job.cancel.is_set():
-            raise JobCancelledError
-
-    def step(self, done: int, total: int, preview: bytes | None = None, variant: int = 0) -> None:
-        """After each denoising step; leaves the loop if the job was cancelled."""
-        self.check()
-        self._job.steps_done, self._job.steps_total = done, total
-        if preview is not None:
-            self._job.preview, self._job.preview_variant = preview, variant
-        self._changed()
 
 
 class JobQueue:
@@ -126,31 +101,27 @@ class JobQueue:
             client: whose turn it takes; default: the owner's.
             max_own: how many jobs of the client may wait.
             is_durable: whether it survives a restart.
-
-        Raises:
-            BusyError: the queue is full; says when to try again.
-            DiskFullError: a durable job can't be stored.
-            ServiceError: the spec is over the limits.
         """
-        check_spec(spec, self.limits)
+        spec.check(self.limits)
         self._runner.check(spec)
         with self._changed:
             if self._is_closed:
-                raise UnavailableError("the server is stopping; try again later", retry_after_s=10)
+                message = "the server is stopping; try again later"
+                raise ServiceError(message, code="unavailable", retry_after_s=10)
             client = owner if client is None else client
             self._check_room(spec, client, max_own)
             job_id = f"video_{secrets.token_hex(16)}"
             job = Job(job_id, owner, spec, self._clock(), remix_of, client, is_durable)
             if is_durable:
-                self._store.save("jobs", job_id, FRAMES_FILE, frames_bytes(spec.request.frames))
-                self._store.save_row(job_id, job.to_row())
+                job.save_frames(self._store)
+                job.save(self._store)
             self._jobs[job.id] = job
             self._waiting.append(job)
             self._changed.notify_all()
         return job
 
     def check_room(self, client: str = "", max_own: int | None = None) -> None:
-        """Raise `BusyError` if nothing more can wait: asked before an upload is decoded."""
+        """Raise `ServiceError` if nothing more can wait: asked before an upload is decoded."""
         with self._changed:
             self._check_room(None, client, max_own)
 
@@ -159,7 +130,8 @@ class JobQueue:
         with self._changed:
             job = self._jobs.get(job_id)
             if job is None or job.owner != owner or self._is_expired(job):
-                raise NotFoundError("there is no such video; it may have expired", param="video_id")
+                message = "there is no such video; it may have expired"
+                raise ServiceError(message, code="not_found", param="video_id")
             return job
 
     def list(self, owner: str = "") -> list[Job]:
@@ -215,12 +187,12 @@ class JobQueue:
             finished = [job for job in self._jobs.values() if job.is_finished]
             doomed = [job for job in finished if self._is_expired(job)]
             kept = [job for job in finished if not self._is_expired(job)]
-            num_bytes = sum(job_bytes(job) for job in kept)
+            num_bytes = sum(_stored_bytes(job) for job in kept)
             for index, job in enumerate(kept):
                 over = len(kept) - index > self.limits.max_kept
                 if not over and num_bytes <= self.limits.max_kept_bytes:
                     break
-                num_bytes -= job_bytes(job)
+                num_bytes -= _stored_bytes(job)
                 doomed.append(job)
             for job in doomed:
                 job.is_deleted = True
@@ -230,23 +202,19 @@ class JobQueue:
     # ------------------------------------------------------------------- inside
 
     def _check_room(self, spec: JobSpec | None, client: str, max_own: int | None) -> None:
-        retry = self.retry_after_s()
-        if len(self._waiting) >= self.limits.max_waiting:
-            raise BusyError(
-                f"the queue is full: {len(self._waiting)} jobs are waiting; try again in {retry} s",
-                retry_after_s=retry,
+        retry, problem, num_waiting = self.retry_after_s(), None, self.num_waiting
+        num_bytes = sum(job.spec.request.frames.nbytes for job in self._waiting)
+        num_bytes += 0 if spec is None else spec.request.frames.nbytes
+        if num_waiting >= self.limits.max_waiting:
+            problem = (
+                f"the queue is full: {self.num_waiting} jobs are waiting; try again in {retry} s"
             )
-        if max_own is not None and sum(job.client == client for job in self._waiting) >= max_own:
-            raise BusyError(
-                f"{max_own} of your own jobs are waiting already; wait or cancel one",
-                retry_after_s=retry,
-            )
-        waiting = sum(job.spec.num_bytes for job in self._waiting)
-        if spec is not None and waiting + spec.num_bytes > self.limits.max_waiting_bytes:
-            raise BusyError(
-                f"the queue is full: waiting jobs hold too many pictures; try again in {retry} s",
-                retry_after_s=retry,
-            )
+        elif max_own is not None and sum(j.client == client for j in self._waiting) >= max_own:
+            problem = f"{max_own} of your own jobs are waiting already; wait or cancel one"
+        elif spec is not None and num_bytes > self.limits.max_waiting_bytes:
+            problem = f"the queue is full: it holds too many pictures; try again in {retry} s"
+        if problem:
+            raise ServiceError(problem, code="queue_full", retry_after_s=retry)
 
     def _take_up(self) -> None:
         """Under the lock: jobs of an earlier server; those that waited wait again.
@@ -255,7 +223,7 @@ class JobQueue:
         """
         for job_id, row in self._store.rows():
             try:
-                job = Job.from_row(self._store, job_id, row)
+                job = Job.load(self._store, job_id, row)
             except (OSError, ValueError, KeyError, TypeError):
                 self._store.delete_job(job_id)
                 continue
@@ -271,18 +239,10 @@ class JobQueue:
         """Under the lock: the row of a durable job; a full disk must not stop the worker."""
         if job.is_durable and not job.is_deleted:
             with contextlib.suppress(ServiceError):
-                self._store.save_row(job.id, job.to_row())
+                job.save(self._store)
 
     def _is_expired(self, job: Job) -> bool:
         return job.expires_s is not None and job.expires_s <= self._clock()
-
-    def _discard_results(self, job: Job) -> None:
-        """Under the lock: delete what was stored of an unfinished job, not what it needs again."""
-        for result in job.results:
-            self._store.delete_file("jobs", job.id, result.clip_path.name)
-        job.results = ()
-        if not (self._is_closed and job.is_durable):
-            self._store.delete("jobs", job.id)
 
     def _touch(self, job: Job) -> None:
         with self._changed:
@@ -298,11 +258,11 @@ class JobQueue:
         job.state, job.error = state, error
         job.finished_s = self._clock()
         job.expires_s = job.finished_s + self.limits.keep_seconds
-        job.spec, job.preview = job.spec.without_pixels(), None
+        job.drop_pixels()
         job.version += 1
         if job.is_durable:
             self._save(job)
-            self._store.delete_file("jobs", job.id, FRAMES_FILE)
+            job.delete_frames(self._store)
         self._changed.notify_all()
 
     def _work(self) -> None:
@@ -316,8 +276,8 @@ class JobQueue:
                 if job.is_deleted:
                     self._store.delete_job(job.id)
                     job.results = ()
-                elif state is not JobState.COMPLETED:
-                    self._discard_results(job)
+                elif state is not JobState.COMPLETED and not (self._is_closed and job.is_durable):
+                    self._store.delete("jobs", job.id)
                 self._settle(job, state, error)
                 if state is JobState.COMPLETED:
                     self._seconds_per_job.append(seconds)
@@ -348,14 +308,13 @@ class JobQueue:
 
     def _make(self, job: Job) -> tuple[JobState, ServiceError | None]:
         """Run, export and store a job; whatever goes wrong becomes its error."""
-        watch = Watch(job, lambda: self._touch(job))
         try:
-            stickers = self._runner.run(job.spec, watch)
-            job.results = finish(self._store, job.id, job.spec, stickers, watch.check)
+            stickers = self._runner.run(job, lambda: self._touch(job))
+            job.results = finish(self._store, job, stickers)
         except JobCancelledError:
             return JobState.CANCELLED, None
         except Exception as error:
-            return JobState.FAILED, as_service_error(error)
+            return JobState.FAILED, _as_service_error(error)
         return JobState.COMPLETED, None
 
 
@@ -373,11 +332,11 @@ def _following(waiting: list[Job], served: dict[str, int]) -> Job:
     return job
 
 
-def job_bytes(job: Job) -> int:
+def _stored_bytes(job: Job) -> int:
     return sum(result.num_bytes_stored for result in job.results)
 
 
-def as_service_error(error: Exception) -> ServiceError:
+def _as_service_error(error: Exception) -> ServiceError:
     """Any failure as one that a client may see: no paths, no insides."""
     if isinstance(error, ServiceError):
         return error

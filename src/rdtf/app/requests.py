@@ -1,4 +1,7 @@
-"""What a REST request asks for, as a job; pictures in it by content, with a budget first."""
+"""What REST requests ask for: their shapes (and so the OpenAPI document), and the job that follows.
+
+Pictures are recognised by content, with a budget first.
+"""
 
 from __future__ import annotations
 
@@ -7,33 +10,203 @@ import binascii
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from fastapi import UploadFile
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from rdtf.app.core import Core, clip_of
-from rdtf.app.errors import Limits, ServiceError, TooLargeError
-from rdtf.app.schema import CreateVideo, CreateVideoForm, Reference, VideoFields
-from rdtf.app.spec import JobSpec, OutputSize, check_prompt, new_seeds
+from rdtf.app.errors import Limits, ServiceError
+from rdtf.app.job import JobSpec, check_prompt, new_seeds, within
 from rdtf.errors import UserError
-from rdtf.sampling.requests import (
-    DEFAULT_DURATION_MS,
-    ClipRequest,
-    blank_request,
-    fill_request,
-    interpolate_request,
-    place,
-    predict_request,
-    shrunk,
-    visible,
+from rdtf.sampling.options import (
+    MAX_SEED,
+    NETWORK,
+    OUTPUT_SIZES,
+    SamplingOptions,
+    check_motion,
+    option_help,
+    option_range,
 )
+from rdtf.sampling.requests import ClipRequest, shrunk, visible
 from rdtf.stickers import Sticker, decode_sticker
+from rdtf.stickers.export import find_platform
 from rdtf.stickers.export.containers import hidden_parts
+from rdtf.stickers.info import DEFAULT_DURATION_MS
+from rdtf.synthetic.verbs import VERBS
+
+_Seconds = Annotated[float, Field(gt=0, le=600)]
+_Seed = Annotated[int, Field(ge=0, le=MAX_SEED)]
+_Motion = Annotated[
+    str, AfterValidator(check_motion), WithJsonSchema({"type": "string", "enum": [*VERBS, NETWORK]})
+]
+_SIZE: dict[str, Any] = {"pattern": "^(auto|canvas|input|[0-9]{1,5}x[0-9]{1,5})$"}
+
+
+def _option(name: str) -> Any:
+    """Text and range of the sampling option `name`."""
+    least, most = option_range(name)
+    return Field(description=option_help(name), ge=least, le=most)
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class Reference(_Body):
+    """A given picture or clip: one of `image_url` and `video_id`."""
+
+    image_url: str | None = Field(default=None, description="Data URL; other URLs are not fetched.")
+    video_id: str | None = Field(default=None, description="A completed video of your own.")
+    frame: NonNegativeInt | None = Field(
+        default=None, description="The frame that it becomes, from 0; `generate` only."
+    )
+
+
+class VideoFields(_Body):
+    """What to make, but for the given pictures."""
+
+    prompt: str = Field(default="", description="What to show.")
+    model: str | None = Field(default=None, description="Name of the model; see /v1/models.")
+    task: Literal["generate", "interpolate", "predict", "fill"] = Field(
+        default="generate",
+        description="generate: from text, stills, or both; interpolate: new frames between frames; "
+        "predict: new frames at the end or start; fill: all frames but `known`.",
+    )
+    seconds: _Seconds | None = Field(
+        default=None, description="Length of the clip; a number or a text."
+    )
+    frames: PositiveInt | None = Field(default=None, description="Number of frames.")
+    frame_ms: PositiveInt | None = Field(
+        default=None, description="How long each frame is shown; default 100."
+    )
+    size: Annotated[str, Field(json_schema_extra=_SIZE)] | None = Field(
+        default=None,
+        description=option_help("output_size").partition("; a number")[0] + "; or WIDTHxHEIGHT.",
+    )
+    seed: _Seed | None = Field(
+        default=None, description="The same seed gives the same sticker; default: a new one."
+    )
+    steps: Annotated[PositiveInt | None, _option("num_inference_steps")] = None
+    guidance: Annotated[float | None, _option("guidance_scale")] = None
+    image_guidance: Annotated[float | None, _option("image_guidance_scale")] = None
+    loop: Annotated[bool, _option("loop")] = False
+    motion: Annotated[_Motion | None, _option("motion")] = None
+    motion_scale: Annotated[float, _option("motion_scale")] = 1.0
+    known: list[NonNegativeInt] | None = Field(
+        default=None, description="fill: frames to keep, from 0."
+    )
+    factor: Annotated[int, Field(ge=2)] = Field(
+        default=2, description="interpolate: 2 = one new frame between any two."
+    )
+    after: NonNegativeInt = Field(default=0, description="predict: frames to add at the end.")
+    before: NonNegativeInt = Field(default=0, description="predict: frames to add at the start.")
+    platform: str | None = Field(
+        default=None, description="Export for a messenger (`rdtf export --list`); default webp."
+    )
+    format: str | None = Field(
+        default=None, description="The same for a plain format: webp, gif, apng..."
+    )
+
+    def options(self) -> SamplingOptions:
+        return SamplingOptions(
+            num_inference_steps=self.steps,
+            guidance_scale=self.guidance,
+            image_guidance_scale=self.image_guidance,
+            motion=self.motion,
+            motion_scale=self.motion_scale,
+            loop=self.loop,
+        )
+
+
+class CreateVideo(VideoFields):
+    """What to make."""
+
+    input_reference: Reference | str | list[Reference | str] | None = Field(
+        default=None, description="Given pictures: data URLs or objects, one or a list."
+    )
+
+    def references(self) -> list[Reference]:
+        sent = self.input_reference
+        listed = sent if isinstance(sent, list) else [] if sent is None else [sent]
+        return [Reference(image_url=one) if isinstance(one, str) else one for one in listed]
+
+
+def _without_null(schema: dict[str, Any]) -> None:
+    """A form knows no null: what may be missing is one type, and not required."""
+    for name, entry in schema["properties"].items():
+        if len(kinds := [kind for kind in entry.get("anyOf", ()) if kind["type"] != "null"]) == 1:
+            plain = {key: value for key, value in entry.items() if key not in ("anyOf", "default")}
+            schema["properties"][name] = {**plain, **kinds[0]}
+
+
+class CreateVideoForm(VideoFields):
+    """The same as a form with files. Lists are repeated fields, or numbers with commas."""
+
+    model_config = ConfigDict(json_schema_extra=_without_null)
+    input_reference: list[UploadFile] = Field(default=[], description="Given pictures: files.")
+    input_reference_frame: list[NonNegativeInt] = Field(
+        default=[], description="The frame that each file becomes, in the order of the files."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_empty(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        return {name: value for name, value in fields.items() if value != ""}
+
+    @field_validator("known", "input_reference_frame", mode="before")
+    @classmethod
+    def _split(cls, parts: Any) -> Any:
+        if not isinstance(parts, list):
+            return parts
+        return [one for part in parts for one in str(part).split(",") if one.strip()]
+
+    @field_validator("input_reference_frame")
+    @classmethod
+    def _one_for_each_file(cls, frames: list[int], info: Any) -> list[int]:
+        count = len(info.data.get("input_reference", ()))
+        if frames and len(frames) != count:
+            raise ValueError(f"{count} files need {count} positions, got {len(frames)}")
+        return frames
+
+
+class Remix(_Body):
+    """The same given frames, settings and seed, another text."""
+
+    prompt: str
+
+
+class VideoId(_Body):
+    id: str
+
+
+class Extend(_Body):
+    """More frames behind a completed video."""
+
+    video: VideoId
+    prompt: str = ""
+    seconds: _Seconds | None = None
+    frames: PositiveInt | None = None
+    seed: _Seed | None = None
+    steps: Annotated[PositiveInt | None, _option("num_inference_steps")] = None
+
 
 _DATA_URL = re.compile(r"data:[\w.+-]*/?[\w.+-]*(?:;[\w=.+-]+)*;base64,", re.ASCII)
 _PICTURES = "input_reference"  # the field that errors name
 _NAME_CHARACTERS = 48
 _DEFAULT_FRAMES = 8
-_LEAST_SIDE = 16  # pixels; smaller pictures are enlarged to the model's canvas
+_LEAST_SIDE = 16  # pixels, of a size that is asked for
 
 
 # ------------------------------------------------------------------------------ pictures
@@ -46,17 +219,12 @@ def decode_upload(data: bytes, name: str | None, limits: Limits) -> Sticker:
         data: content of the file.
         name: what the client calls it; used in messages only, never as a path.
         limits: `limits.upload` is checked against headers, before any pixel is decoded.
-
-    Raises:
-        TooLargeError: more bytes than the budget.
-        ServiceError: not one of the formats, damaged, over the budget, or also something else (an
-            archive, a document, a script). Any other tail is ignored: phones append videos.
     """
     shown = shown_name(name)
     budget = limits.upload
     if len(data) > budget.max_bytes:
         message = f"{shown} has {len(data)} bytes; the limit is {budget.max_bytes}"
-        raise TooLargeError(message, param=_PICTURES)
+        raise ServiceError(message, param=_PICTURES, code="too_large")
     try:
         if found := hidden_parts(data):
             message = f"{shown} is not only a picture: it holds {'; '.join(found)}; refused"
@@ -75,15 +243,10 @@ def shown_name(name: str | None) -> str:
 
 
 def decode_data_url(url: str, limits: Limits) -> bytes:
-    """The bytes of a `data:…;base64,…` URL; nothing is ever fetched.
-
-    Raises:
-        TooLargeError: longer than the limit.
-        ServiceError: another kind of URL, or not base64.
-    """
+    """The bytes of a `data:…;base64,…` URL; nothing is ever fetched."""
     if len(url) > limits.max_data_url_chars:
         message = f"a picture has {len(url)} characters; the limit is {limits.max_data_url_chars}"
-        raise TooLargeError(message, param=_PICTURES)
+        raise ServiceError(message, param=_PICTURES, code="too_large")
     match = _DATA_URL.match(url[:256])
     if match is None:
         message = (
@@ -142,15 +305,9 @@ def to_spec(
     Args:
         canvas: side of the model's canvas in pixels.
         max_frames: of one window of the model; only the default length depends on it.
-
-    Raises:
-        ServiceError: fields that do not fit each other; `param` names one.
     """
     check_prompt(asked.prompt, limits)
-    if asked.size in (None, "auto"):
-        given, output = _auto_sized(given, canvas)
-    else:
-        output = _output(asked.size)
+    wanted, explicit = _sizes(asked.size, limits)
 
     def check_frames(num_frames: int) -> None:
         """Before a clip of so many frames is allocated."""
@@ -158,12 +315,16 @@ def to_spec(
             message = f"{num_frames} frames are too many; the limit is {limits.max_frames}"
             raise ServiceError(message, param="frames")
 
+    def fitted(sticker: Sticker) -> Sticker:
+        """At the size that the result is to have."""
+        if explicit is not None:
+            return sticker.fit_canvas(explicit)
+        if wanted == "canvas":
+            return sticker.fit_canvas(canvas)
+        return shrunk(sticker) if wanted == "auto" else sticker
+
     try:
-        # At the model's canvas, unless the pixels that came in are to come back.
-        stickers = [visible(g.sticker) for g in given]
-        if output != "input":
-            stickers = [sticker.fit_canvas(canvas) for sticker in stickers]
-        pictures = [Given(s, g.frame) for s, g in zip(stickers, given, strict=True)]
+        pictures = [Given(fitted(visible(g.sticker)), g.frame) for g in given]
         if asked.task == "generate":
             default = min(_DEFAULT_FRAMES, max_frames)
             request = _generated(asked, pictures, canvas, default, check_frames)
@@ -173,12 +334,13 @@ def to_spec(
         raise
     except UserError as error:
         raise ServiceError(str(error)) from error
+    request, output, size = request.sized(wanted, canvas)
     return JobSpec(
         request=request,
+        size=explicit or size,
         prompt=asked.prompt,
         seeds=new_seeds(asked.seed, 1),
-        options=asked.options(),
-        output=output,
+        options=replace(asked.options(), output_size=output),
         platform=_platform(asked),
         task=asked.task,
     )
@@ -195,11 +357,11 @@ def _generated(
     num_frames, frame_ms = _length(asked, max(default, last))
     check_frames(max(num_frames, last))
     if not given:
-        return blank_request(num_frames, (canvas, canvas), frame_ms)
+        return ClipRequest.blank(num_frames, (canvas, canvas), frame_ms)
     positions = [index if g.frame is None else g.frame for index, g in enumerate(given)]
     order = np.argsort(positions, kind="stable")
     stills = _stacked([given[index].sticker.select([0]) for index in order])
-    return place(stills, [positions[index] for index in order], num_frames, frame_ms)
+    return ClipRequest.place(stills, [positions[index] for index in order], num_frames, frame_ms)
 
 
 def _completed(
@@ -208,14 +370,14 @@ def _completed(
     """The tasks that start from a clip."""
     if asked.task == "interpolate":
         check_frames(clip.num_frames * asked.factor - (0 if asked.loop else asked.factor - 1))
-        return interpolate_request(clip, asked.factor, asked.loop)
+        return ClipRequest.interpolate(clip, asked.factor, asked.loop)
     if asked.task == "predict":
         check_frames(clip.num_frames + asked.after + asked.before)
-        return predict_request(clip, asked.after, asked.before)
+        return ClipRequest.predict(clip, asked.after, asked.before)
     if asked.known is None:
         raise ServiceError("fill needs known: the frames to keep, such as [0, 3]", param="known")
     check_frames(max(clip.num_frames, asked.frames or 0, max(asked.known, default=0) + 1))
-    return fill_request(clip, asked.known, asked.frames, asked.frame_ms)
+    return ClipRequest.fill(clip, asked.known, asked.frames, asked.frame_ms)
 
 
 def _length(asked: VideoFields, otherwise: int) -> tuple[int, int]:
@@ -250,28 +412,25 @@ def _stacked(stills: list[Sticker]) -> Sticker:
     return Sticker(frames, np.full(len(frames), DEFAULT_DURATION_MS))
 
 
-def _auto_sized(given: list[Given], canvas: int) -> tuple[list[Given], OutputSize]:
-    """The size of the given pictures up to 512 px; the model's if there are none, or of many."""
-    smaller = [Given(shrunk(g.sticker), g.frame) for g in given]
-    sizes = {(g.sticker.width, g.sticker.height) for g in smaller}
-    if len(sizes) != 1 or sizes == {(canvas, canvas)} or min(min(sizes)) < _LEAST_SIDE:
-        return given, "canvas"
-    return smaller, "input"
+def _sizes(size: str | None, limits: Limits) -> tuple[str, tuple[int, int] | None]:
+    """`output_size` of the pipeline, and (height, width) if the client named them.
 
-
-def _output(size: str | None) -> OutputSize:
-    if size == "canvas" or size == "input":
-        return size
+    Pictures are brought to a named size first, so that the result is made of their own pixels.
+    """
+    if size in (None, *OUTPUT_SIZES):
+        return size or str(SamplingOptions.output_size), None
     match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", size or "", re.ASCII)
     if match is None:
-        message = f"size {(size or '')[:20]!r} must be WIDTHxHEIGHT, auto, canvas or input"
+        message = f"size {(size or '')[:20]!r} must be WIDTHxHEIGHT, {', '.join(OUTPUT_SIZES)}"
         raise ServiceError(message, param="size")
-    return int(match[2]), int(match[1])
+    height, width = int(match[2]), int(match[1])
+    for side in (height, width):
+        within("size", side, _LEAST_SIDE, limits.max_side)
+    return "input", (height, width)
 
 
 def _platform(asked: VideoFields) -> str:
     """The id of the export; checked now, because nobody wants to wait for that."""
-    from rdtf.stickers.export import find_platform
 
     if asked.platform is not None and asked.format is not None:
         raise ServiceError("give platform or format, not both", param="format")

@@ -8,9 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rdtf.app.errors import ServiceError, UnavailableError
-from rdtf.app.jobs import Watch
-from rdtf.app.spec import JobSpec
+from rdtf.app.errors import ServiceError
+from rdtf.app.job import Job, JobSpec
 from rdtf.errors import UserError
 from rdtf.sampling.options import CANNOT_DRAW, NO_MOTION
 from rdtf.stickers import Sticker, encode_sticker
@@ -30,17 +29,16 @@ class PipelineRunner:
     Args:
         source: a function that returns the pipeline, or the folder of a run or a saved pipeline;
             None = the model that ships.
-        name: what clients call the model.
     """
 
-    def __init__(self, source: Callable[[], Any] | Path | str | None, name: str = "rdtf") -> None:
-        self._source, self.name = source, name
+    name = "rdtf"  # what clients call the model
+
+    def __init__(self, source: Callable[[], Any] | Path | str | None) -> None:
+        self._source = source
         self._lock = threading.Lock()
         self._loaded = threading.Event()
         self._pipeline: StickerPipeline | None = None
-        self.failure: UserError | None = None
-
-    # --------------------------------------------------------------------- loading
+        self._failure: UserError | None = None
 
     def load(self) -> None:
         """Load the pipeline with its text encoder; a failure is kept and told to every job."""
@@ -51,9 +49,9 @@ class PipelineRunner:
                 pipeline.warm_up()
                 self._pipeline = pipeline
         except UserError as error:
-            self.failure = error
+            self._failure = error
         except Exception as error:
-            self.failure = UserError(f"the model can't be loaded: {error}")
+            self._failure = UserError(f"the model can't be loaded: {error}")
         self._loaded.set()
 
     def _load(self) -> StickerPipeline:
@@ -64,12 +62,7 @@ class PipelineRunner:
         return load_pipeline(self._source)
 
     def check(self, spec: JobSpec) -> None:
-        """Refuse at once what the model can't do; while it is loading, nothing is known.
-
-        Raises:
-            ServiceError: text alone for a model that needs a picture; a named motion for one
-                without a motion network.
-        """
+        """Refuse at once what the model can't do; while it is loading, nothing is known."""
         pipeline = self._pipeline
         if pipeline is None:
             return
@@ -78,97 +71,81 @@ class PipelineRunner:
         if spec.options.motion is not None and pipeline.components.get("motion") is None:
             raise ServiceError(NO_MOTION, param="motion")
 
-    @property
-    def is_ready(self) -> bool:
-        return self._pipeline is not None
-
     def pipeline(self, timeout_s: float | None = None) -> StickerPipeline:
-        """The loaded pipeline.
-
-        Raises:
-            UnavailableError: it is not there yet, or can't be loaded.
-        """
+        """The loaded pipeline; `ServiceError` if it is not there yet, or can't be loaded."""
         self._loaded.wait(timeout_s)
-        if self.failure is not None:
-            raise UnavailableError(str(self.failure), code="model_failed")
+        if self._failure is not None:
+            raise ServiceError(str(self._failure), code="model_failed")
         if self._pipeline is None:
-            raise UnavailableError("the model is still loading; try again", retry_after_s=3)
+            message = "the model is still loading; try again"
+            raise ServiceError(message, code="unavailable", retry_after_s=3)
         return self._pipeline
 
-    @property
-    def canvas(self) -> int:
-        return self.pipeline(0).canvas
+    def run(self, job: Job, changed: Callable[[], None]) -> list[Sticker]:
+        """One clip for each seed; cancelling is seen at the next denoising step.
 
-    @property
-    def max_frames(self) -> int:
-        return self.pipeline(0).max_frames
-
-    # --------------------------------------------------------------------- running
-
-    def run(self, spec: JobSpec, watch: Watch) -> list[Sticker]:
-        """One clip for each seed; cancelling is seen at the next denoising step."""
+        Args:
+            changed: called when there is more to tell of the job.
+        """
         import torch
 
-        pipeline = self.pipeline()
-        made: list[Sticker] = []
-        steps = _Steps(pipeline, watch, len(spec.seeds))
-        for variant, seed in enumerate(spec.seeds):
-            watch.check()
-            steps.begin(variant, spec.request.durations_ms)
+        pipeline, spec = self.pipeline(), job.spec
+        job.steps_done, made = 0, []
+        for seed in spec.seeds:
+            job.check_cancelled()
+            preview = _Preview(spec) if spec.previews else None
+
+            def step(pipe: Any, index: int, t: Any, tensors: Any, preview: Any = preview) -> None:
+                job.check_cancelled()
+                job.steps_done += 1
+                job.steps_total = pipe.num_timesteps * len(spec.seeds)
+                if preview is not None:
+                    job.preview = preview.drawn(pipe, float(t), tensors["latents"]) or job.preview
+                changed()
+
             with self._lock:
                 sticker = pipeline.complete(
                     spec.request,
                     spec.prompt,
                     **spec.options.arguments(),
                     generator=torch.Generator().manual_seed(seed),
-                    callback=steps,
-                    output_size="input" if spec.output == "input" else "canvas",
+                    callback_on_step_end=step,
                 )
             made.append(sticker)
         return made
 
 
-class _Steps:
-    """The sampling loop's callback: counts, draws previews now and then, hears of cancelling."""
+class _Preview:
+    """Pictures of a clip on its way, now and then."""
 
-    def __init__(self, pipeline: StickerPipeline, watch: Watch, variants: int) -> None:
-        self._pipeline, self._watch, self._variants = pipeline, watch, variants
-        self._done, self._variant, self._drawn_at = 0, 0, -_PREVIEW_EVERY_S
-        self._before: tuple[int, float, Tensor] | None = None
-        self._durations_ms: Any = None
+    def __init__(self, spec: JobSpec) -> None:
+        self._durations_ms = spec.request.durations_ms
+        self._drawn_at = -_PREVIEW_EVERY_S
+        self._before: tuple[float, Tensor] | None = None
 
-    def begin(self, variant: int, durations_ms: Any) -> None:
-        self._variant, self._durations_ms, self._before = variant, durations_ms, None
-
-    def __call__(self, index: int, level: float, latents: Tensor) -> None:
-        self._done += 1
-        preview = None
-        if self._watch.wants_preview:
-            estimate = self._estimate(index, level, latents)
-            now = time.monotonic()
-            if now - self._drawn_at >= _PREVIEW_EVERY_S:
-                self._drawn_at = now
-                preview = self._draw(estimate)
-        total = self._pipeline.num_timesteps * self._variants
-        self._watch.step(self._done, total, preview, self._variant)
-
-    def _estimate(self, index: int, level: float, latents: Tensor) -> Tensor:
-        """Where the clip is heading. Along a flow two points give the straight line to its end."""
-        before, self._before = self._before, (index, level, latents)
-        scheduler = type(self._pipeline.scheduler).__name__
-        if before is None or index != before[0] + 1 or "FlowMatchEuler" not in scheduler:
-            return latents
-        fall = before[1] - level
-        return latents + (latents - before[2]) * (level / fall) if fall > 1e-6 else latents
-
-    def _draw(self, latents: Tensor) -> bytes | None:
-        """A preview; there is none of motion, nor of a still that is drawn before it moves."""
+    def drawn(self, pipe: StickerPipeline, timestep: float, latents: Tensor) -> bytes | None:
+        """WebP after a step, or None: it is too early for the next, or there is nothing to see, as
+        of motion, or of a still that is drawn before it moves."""
         from rdtf.sampling.moving import to_frames
 
-        if latents.shape[1:2] != (self._pipeline.state_channels,):
+        estimate = self._estimate(pipe, timestep, latents)
+        now = time.monotonic()
+        if now - self._drawn_at < _PREVIEW_EVERY_S:
             return None
-        frames = to_frames(self._pipeline.decode_pixels(latents))
+        self._drawn_at = now
+        if latents.shape[1:2] != (pipe.state_channels,):
+            return None
+        frames = to_frames(pipe.decode_pixels(estimate))
         clip = Sticker(frames, self._durations_ms[: len(frames)])
         if clip.width > _PREVIEW_SIDE:
             clip = clip.fit_canvas(_PREVIEW_SIDE)
         return encode_sticker(clip, ".webp", lossless=False, quality=70)
+
+    def _estimate(self, pipe: StickerPipeline, timestep: float, latents: Tensor) -> Tensor:
+        """Where the clip is heading. Along a flow two points give the straight line to its end."""
+        before, self._before = self._before, (timestep, latents)
+        if before is None or "FlowMatchEuler" not in type(pipe.scheduler).__name__:
+            return latents
+        fall = before[0] - timestep
+        is_next = fall > 1e-3 and before[1].shape == latents.shape
+        return latents + (latents - before[1]) * (timestep / fall) if is_next else latents

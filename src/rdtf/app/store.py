@@ -9,18 +9,18 @@ import os
 import re
 import shutil
 import sqlite3
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rdtf.app.errors import DiskFullError
-from rdtf.app.spec import JobSpec
+from rdtf.app.errors import ServiceError
 from rdtf.errors import UserError
 from rdtf.fileio import ensure_folder, no_room, write_bytes
 from rdtf.stickers import Sticker, decode_sticker, encode_sticker
 
 if TYPE_CHECKING:
+    from rdtf.app.job import Job
     from rdtf.stickers.export import Export
 
 _LOCK = "rdtf-studio.lock"
@@ -37,9 +37,6 @@ class Store:
     Args:
         work: the folder, of mode 700. It is made if needed and belongs to one server at a time. Of
             what an earlier server left in it, the jobs with a row are kept and all else is deleted.
-
-    Raises:
-        UserError: it can't be written, is in use, or holds something else.
     """
 
     def __init__(self, work: Path | str) -> None:
@@ -98,11 +95,7 @@ class Store:
         return [(job_id, json.loads(row)) for job_id, row in found.fetchall()]
 
     def save_row(self, job_id: str, row: dict[str, Any]) -> None:
-        """Write or replace the row of a job.
-
-        Raises:
-            DiskFullError: it can't be written.
-        """
+        """Write or replace the row of a job."""
         command = (
             "INSERT INTO jobs (id, row) VALUES (?, ?) "
             "ON CONFLICT (id) DO UPDATE SET row = excluded.row"
@@ -110,7 +103,8 @@ class Store:
         try:
             self._database.execute(command, (job_id, json.dumps(row)))
         except sqlite3.Error as error:
-            raise DiskFullError(f"the server can't store the job: {error}") from error
+            message = f"the server can't store the job: {error}"
+            raise ServiceError(message, code="disk_full") from error
 
     def delete_job(self, job_id: str) -> None:
         """Delete the row and the files of a job."""
@@ -125,19 +119,14 @@ class Store:
         return self.work / room / owner / name
 
     def save(self, room: str, owner: str, name: str, data: bytes) -> Path:
-        """Write a file, whole or not at all.
-
-        Raises:
-            DiskFullError: there is no room.
-        """
+        """Write a file, whole or not at all."""
         path = self.path(room, owner, name)
         try:
             write_bytes(path, data)
         except UserError as error:
             if reason := no_room(error):
-                raise DiskFullError(
-                    f"the server can't store the result: {reason}; try again later"
-                ) from error
+                message = f"the server can't store the result: {reason}; try again later"
+                raise ServiceError(message, code="disk_full") from error
             raise
         return path
 
@@ -164,9 +153,7 @@ class Store:
             os.close(self._lock)
 
 
-#: The clip itself, with every pixel.
-CLIP_PLATFORM = "webp"
-MEDIA_TYPES = {
+_MEDIA_TYPES = {
     ".webp": "image/webp",
     ".gif": "image/gif",
     ".png": "image/png",
@@ -177,6 +164,12 @@ MEDIA_TYPES = {
     ".zip": "application/zip",
     ".json": "application/json",
 }
+_OTHER_TYPE = "application/octet-stream"
+MEDIA_TYPES = tuple(sorted({*_MEDIA_TYPES.values(), _OTHER_TYPE}))
+
+
+def media_type(suffix: str) -> str:
+    return _MEDIA_TYPES.get(suffix.lower(), _OTHER_TYPE)
 
 
 @dataclass(frozen=True)
@@ -186,15 +179,12 @@ class Result:
     Attributes:
         clip_path: lossless WebP of the clip.
         path: what the client asked for; the same if that is the clip.
-        media_type, suffix: of `path`.
         num_bytes: of `path`; num_bytes_stored: of both.
     """
 
     seed: int
     clip_path: Path
     path: Path
-    media_type: str
-    suffix: str
     num_frames: int
     total_ms: int
     width: int
@@ -215,49 +205,23 @@ class Result:
         return cls(**{**row, **paths})
 
 
-def media_type(suffix: str) -> str:
-    return MEDIA_TYPES.get(suffix, "application/octet-stream")
-
-
-def finish(
-    store: Store,
-    job_id: str,
-    spec: JobSpec,
-    stickers: Sequence[Sticker],
-    check: Callable[[], None],
-) -> tuple[Result, ...]:
-    """Encode, export and store each clip; `check` may raise in between."""
-    results = []
-    for index, (seed, sticker) in enumerate(zip(spec.seeds, stickers, strict=True)):
-        check()
-        if isinstance(spec.output, tuple):
-            sticker = sticker.fit_canvas(spec.output)
-        clip = encode_sticker(sticker, ".webp", exact=True)
-        path = store.save("jobs", job_id, f"clip-{index}.webp", clip)
-        shape = (sticker.num_frames, sticker.total_ms, sticker.width, sticker.height)
-        sizes = (len(clip), len(clip))
-        result = Result(seed, path, path, media_type(".webp"), ".webp", *shape, *sizes)
-        if spec.platform != CLIP_PLATFORM:
-            result = _exported(store, job_id, index, sticker, spec.platform, result)
-        results.append(result)
-    return tuple(results)
-
-
-def _exported(
-    store: Store, job_id: str, index: int, sticker: Sticker, platform: str, result: Result
-) -> Result:
+def finish(store: Store, job: Job, stickers: Sequence[Sticker]) -> tuple[Result, ...]:
+    """Encode, export and store each clip of a job; leaves if it is cancelled."""
     from rdtf.stickers.export import export_sticker
 
-    data, suffix = one_file(export_sticker(sticker, platform))
-    path = store.save("jobs", job_id, f"file-{index}{suffix}", data)
-    return replace(
-        result,
-        path=path,
-        media_type=media_type(suffix),
-        suffix=suffix,
-        num_bytes=len(data),
-        num_bytes_stored=result.num_bytes_stored + len(data),
-    )
+    results, spec = [], job.spec
+    for index, (seed, sticker) in enumerate(zip(spec.seeds, stickers, strict=True)):
+        job.check_cancelled()
+        sticker = sticker.fit_canvas(spec.size)
+        clip = data = encode_sticker(sticker, ".webp", exact=True)
+        clip_path = path = store.save("jobs", job.id, f"clip-{index}.webp", clip)
+        if spec.platform != "webp":
+            data, suffix = one_file(export_sticker(sticker, spec.platform))
+            path = store.save("jobs", job.id, f"file-{index}{suffix}", data)
+        stored = len(clip) + (len(data) if path is not clip_path else 0)
+        shape = (sticker.num_frames, sticker.total_ms, sticker.width, sticker.height)
+        results.append(Result(seed, clip_path, path, *shape, len(data), stored))
+    return tuple(results)
 
 
 def one_file(export: Export) -> tuple[bytes, str]:

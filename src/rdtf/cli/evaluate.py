@@ -55,8 +55,7 @@ class Evaluate:
     def run(self) -> None:
         from rdtf.cli.output import check_output, note, show
         from rdtf.data.dataset import check_dataset
-        from rdtf.sampling.checks import check_model
-        from rdtf.sampling.options import SamplingOptions
+        from rdtf.sampling.options import SamplingOptions, check_model
 
         if self.report is not None:
             check_output(self.report, (".html",))

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
+from rdtf.cli.output import note, progress_of, show
+from rdtf.errors import UserError
+
 if TYPE_CHECKING:
     from rdtf.stickers import Sticker
     from rdtf.stickers.export import Export, ExportOptions, PackItem, Platform
@@ -77,7 +80,6 @@ class ExportCommand:
     """Print the result as JSON."""
 
     def run(self) -> int:
-        from rdtf.errors import UserError
         from rdtf.stickers.export import find_platform
 
         if self.list:
@@ -98,7 +100,6 @@ class ExportCommand:
     # ---------------------------------------------------------------------------- modes
 
     def _list(self) -> int:
-        from rdtf.cli.output import show
         from rdtf.stickers.export.platforms import dated, platforms
 
         if self.json:
@@ -109,7 +110,6 @@ class ExportCommand:
         return 0
 
     def _check(self, platform: Platform) -> int:
-        from rdtf.cli.output import show
         from rdtf.stickers.export import check_file, check_pack
         from rdtf.stickers.export.packcheck import is_pack
 
@@ -122,7 +122,6 @@ class ExportCommand:
         return 0 if passed else 2
 
     def _export_pack(self, platform: Platform, out: Path, name: str) -> int:
-        from rdtf.cli.output import show
         from rdtf.fileio import ensure_folder
         from rdtf.stickers.export import export_pack
 
@@ -148,8 +147,6 @@ class ExportCommand:
 
     def _export_each(self, platform: Platform, out: Path) -> int:
         """Each file on its own; one that is refused does not keep the others back."""
-        from rdtf.cli.output import note, show
-        from rdtf.errors import UserError
         from rdtf.fileio import ensure_folder
         from rdtf.stickers.export import export_sticker
 
@@ -178,7 +175,6 @@ class ExportCommand:
     # ---------------------------------------------------------------------------- input
 
     def _options(self) -> ExportOptions:
-        from rdtf.errors import UserError
         from rdtf.stickers.export import ExportOptions
         from rdtf.stickers.export.options import parse_color
 
@@ -215,14 +211,11 @@ class ExportCommand:
         """The clip with frames behind it that lead back to its first; the same ones every time."""
         import torch
 
-        from rdtf.sampling.loops import close_loop
-
         generator = torch.Generator().manual_seed(0)
-        return close_loop(self._pipeline(), sticker, generator=generator)
+        return self._pipeline().close_loop(sticker, generator=generator)
 
     def _pipeline(self) -> Any:
         """The model, loaded for the first file that wants it."""
-        from rdtf.cli.output import progress_of
         from rdtf.training.run import load_pipeline
 
         if not hasattr(self, "_loaded"):
@@ -230,7 +223,6 @@ class ExportCommand:
         return self._loaded
 
     def _items(self, platform: Platform) -> list[PackItem]:
-        from rdtf.errors import UserError
         from rdtf.stickers.export import PackItem
         from rdtf.stickers.export.packs import DEFAULT_EMOJI, split_emojis
 

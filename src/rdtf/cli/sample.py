@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from rdtf.sampling.options import option_help
+from rdtf.cli.output import check_output, draws, progress_of, show
+from rdtf.errors import UserError
+from rdtf.sampling.options import SamplingOptions, option_help
 
 if TYPE_CHECKING:
     from rdtf.sampling.requests import ClipRequest
@@ -40,10 +42,7 @@ class _Sampling:
     motion: Annotated[str | None, _help("motion")] = None
     motion_scale: Annotated[float, _help("motion_scale")] = 1.0
     loop: Annotated[bool, _help("loop")] = False
-    size: str = "auto"
-    """Size of the result: auto (that of the given frames up to 512 pixels; the model's if there
-    are none), input (that of the given frames), canvas (the model's), or the side of a square in
-    pixels, such as 512."""
+    size: Annotated[str, _help("output_size")] = str(SamplingOptions.output_size)
     seed: int = 0
     """The same seed gives the same sticker."""
     sheet: Path | None = None
@@ -53,9 +52,7 @@ class _Sampling:
 
     def _check(self) -> dict[str, Any]:
         """The options, checked together with outputs and model: all that needs no torch."""
-        from rdtf.cli.output import check_output
-        from rdtf.sampling.checks import check_model
-        from rdtf.sampling.options import SamplingOptions
+        from rdtf.sampling.options import check_model
 
         check_output(self.out, WRITABLE)
         if self.sheet is not None:
@@ -77,18 +74,10 @@ class _Sampling:
         """Load the model, make the sticker with `make(pipeline, options)`, and write it."""
         import torch
 
-        from rdtf.cli.output import progress_of
         from rdtf.training.run import load_pipeline
 
         options["generator"] = torch.Generator().manual_seed(self.seed % 2**64)
-        self._finish(make(progress_of(load_pipeline(self.model)), options))
-
-    def _complete(self, request: ClipRequest, prompt: str | None, options: Any) -> None:
-        self._make(lambda pipeline, how: pipeline.complete(request, prompt, **how), options)
-
-    def _finish(self, sticker: Sticker) -> None:
-        from rdtf.cli.output import show
-
+        sticker = make(progress_of(load_pipeline(self.model)), options)
         path = sticker.save(self.out)
         if self.sheet is not None:
             from rdtf.stickers import write_sheet
@@ -125,10 +114,8 @@ class Generate(_Sampling):
     """How long each frame is shown."""
 
     def run(self) -> None:
-        from rdtf.cli.output import draws
-        from rdtf.errors import UserError
         from rdtf.sampling.options import CANNOT_DRAW
-        from rdtf.sampling.requests import blank_request, place, visible
+        from rdtf.sampling.requests import ClipRequest, visible
         from rdtf.stickers import Sticker
 
         options = self._check()
@@ -137,11 +124,13 @@ class Generate(_Sampling):
         if self.image is not None:
             still = visible(Sticker.load(self.image).select([0]))
             at_least = self.image_index + 1 if self.frames is None else 0
-            place(still, [self.image_index], max(num_frames, at_least), self.duration_ms)
+            ClipRequest.place(
+                still, [self.image_index], max(num_frames, at_least), self.duration_ms
+            )
         elif not self.prompt.strip():
             raise UserError("nothing to start from: give a prompt, an image, or both")
         else:
-            blank_request(num_frames, (1, 1), self.duration_ms)
+            ClipRequest.blank(num_frames, (1, 1), self.duration_ms)
             if not draws(self.model):
                 raise UserError(f"{CANNOT_DRAW} with --image")
         self._make(
@@ -158,7 +147,28 @@ class Generate(_Sampling):
 
 
 @dataclass(kw_only=True)
-class Interpolate(_Sampling):
+class _Completion(_Sampling):
+    """Of those that complete a clip."""
+
+    input: Positional[Path]
+    """The clip."""
+    prompt: str | None = None
+    """Text that describes the clip; optional."""
+
+    def _request(self, clip: Sticker) -> ClipRequest:
+        raise NotImplementedError
+
+    def run(self) -> None:
+        from rdtf.sampling.requests import visible
+        from rdtf.stickers import Sticker
+
+        options = self._check()
+        request = self._request(visible(Sticker.load(self.input)))
+        self._make(lambda pipeline, how: pipeline.complete(request, self.prompt, **how), options)
+
+
+@dataclass(kw_only=True)
+class Interpolate(_Completion):
     """Make new frames between the frames of a clip; its total time stays the same.
 
     With --loop also between its last and its first.
@@ -166,24 +176,17 @@ class Interpolate(_Sampling):
     Example: rdtf interpolate wave.gif --factor 2 -o smooth.webp
     """
 
-    input: Positional[Path]
-    """The clip."""
     factor: int = 2
     """2 = one new frame between any two."""
-    prompt: str | None = None
-    """Text that describes the clip; optional."""
 
-    def run(self) -> None:
-        from rdtf.sampling.requests import interpolate_request, visible
-        from rdtf.stickers import Sticker
+    def _request(self, clip: Sticker) -> ClipRequest:
+        from rdtf.sampling.requests import ClipRequest
 
-        options = self._check()
-        clip = visible(Sticker.load(self.input))
-        self._complete(interpolate_request(clip, self.factor, self.loop), self.prompt, options)
+        return ClipRequest.interpolate(clip, self.factor, self.loop)
 
 
 @dataclass(kw_only=True)
-class Predict(_Sampling):
+class Predict(_Completion):
     """Extend a clip: new frames behind it, in front of it, or both.
 
     With --loop they lead from its end back to its beginning.
@@ -191,26 +194,19 @@ class Predict(_Sampling):
     Example: rdtf predict wave.gif --after 4 -o longer.webp
     """
 
-    input: Positional[Path]
-    """The clip."""
     after: int = 0
     """How many frames to add behind it."""
     before: int = 0
     """How many frames to add in front of it."""
-    prompt: str | None = None
-    """Text that describes the clip; optional."""
 
-    def run(self) -> None:
-        from rdtf.sampling.requests import predict_request, visible
-        from rdtf.stickers import Sticker
+    def _request(self, clip: Sticker) -> ClipRequest:
+        from rdtf.sampling.requests import ClipRequest
 
-        options = self._check()
-        clip = visible(Sticker.load(self.input))
-        self._complete(predict_request(clip, self.after, self.before), self.prompt, options)
+        return ClipRequest.predict(clip, self.after, self.before)
 
 
 @dataclass(kw_only=True)
-class Fill(_Sampling):
+class Fill(_Completion):
     """Keep the frames that you name and make all others.
 
     If the input holds only the given frames, --frames says how long the clip is to be.
@@ -218,29 +214,17 @@ class Fill(_Sampling):
     Example: rdtf fill wave.gif --known 0,2,4,6 -o filled.webp
     """
 
-    input: Positional[Path]
-    """The clip."""
     known: str
     """Frames to keep, from 0, separated by commas: 0,2,4,6."""
     frames: int | None = None
     """Length of the result; default: that of the input."""
-    prompt: str | None = None
-    """Text that describes the clip; optional."""
 
-    def run(self) -> None:
-        from rdtf.sampling.requests import fill_request, visible
-        from rdtf.stickers import Sticker
+    def _request(self, clip: Sticker) -> ClipRequest:
+        from rdtf.sampling.requests import ClipRequest
 
-        known = _indices(self.known)
-        options = self._check()
-        clip = visible(Sticker.load(self.input))
-        self._complete(fill_request(clip, known, self.frames), self.prompt, options)
-
-
-def _indices(text: str) -> list[int]:
-    from rdtf.errors import UserError
-
-    try:
-        return sorted({int(part) for part in text.split(",")})
-    except ValueError as error:
-        raise UserError(f"--known takes numbers separated by commas, got {text!r}") from error
+        try:
+            known = sorted({int(part) for part in self.known.split(",")})
+        except ValueError as error:
+            message = f"--known takes numbers separated by commas, got {self.known!r}"
+            raise UserError(message) from error
+        return ClipRequest.fill(clip, known, self.frames)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from rdtf.cli.output import note
+
 if TYPE_CHECKING:
     from rdtf.app.errors import Limits
 
@@ -48,12 +50,9 @@ class StudioCommand:
     """How long the results of finished jobs are kept."""
 
     def run(self) -> None:
-        from rdtf.app.core import Core
-        from rdtf.app.keys import ApiKeys
+        from rdtf.app.core import ApiKeys, Core, bind, serve, work_folder
         from rdtf.app.runner import PipelineRunner
-        from rdtf.app.server import bind, serve, work_folder
-        from rdtf.cli.output import note
-        from rdtf.sampling.checks import check_model
+        from rdtf.sampling.options import check_model
 
         _end_on_signals()
         keys = ApiKeys.from_file(self.api_key_file) if self.api_key_file else ApiKeys()

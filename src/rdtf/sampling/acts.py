@@ -9,8 +9,7 @@ import numpy as np
 import torch
 
 from rdtf.models.conditions import Conditions
-from rdtf.sampling.drawing import Encoded, draw_still
-from rdtf.sampling.jobs import Job
+from rdtf.sampling.jobs import Job, StepWatch
 from rdtf.sampling.large import LargeFrames
 from rdtf.sampling.moving import (
     MotionWindow,
@@ -21,9 +20,14 @@ from rdtf.sampling.moving import (
     to_pixels,
 )
 from rdtf.sampling.options import NETWORK, SamplingOptions
-from rdtf.sampling.progress import StepWatch
 from rdtf.sampling.requests import ClipRequest
-from rdtf.sampling.sampling import Sampled, own_precision, sample_traced
+from rdtf.sampling.sampling import (
+    Encoded,
+    Sampled,
+    draw_still,
+    own_precision,
+    sample_traced,
+)
 from rdtf.sampling.windows import Window
 from rdtf.sampling.work import Work
 from rdtf.synthetic.grammar import MotionDraw

@@ -1,4 +1,4 @@
-"""From what a call is given, one or several of it, to one job per sticker."""
+"""From what a call is given, one or several of it, to one job per sticker; and who hears of it."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+from torch import Tensor
 
 from rdtf.errors import UserError
-from rdtf.sampling.checks import text
+from rdtf.sampling.large import PixelArt
 from rdtf.sampling.moving import MotionWindow
-from rdtf.sampling.options import SamplingOptions
-from rdtf.sampling.requests import DEFAULT_DURATION_MS, ClipRequest
-from rdtf.sampling.stages import Stage
+from rdtf.sampling.options import SamplingOptions, text
+from rdtf.sampling.requests import ClipRequest
+from rdtf.sampling.windows import Stage
 from rdtf.stickers import Sticker
 from rdtf.stickers.formats.pillow import to_rgba
+from rdtf.stickers.info import DEFAULT_DURATION_MS
 from rdtf.synthetic.grammar import MotionDraw
 
 
@@ -28,6 +30,7 @@ class Job:
     request: its slots, and which are known; caption, negative: texts, "" = none;
     motion: of the grammar, by name or by the words; None = a network says it;
     predicted: the given frames' movement goes on, and nothing of it is drawn by chance;
+    pixel_art: what made frames have to look like;
     stages: what to do, in order, each with its resolved options; generator: of its noise.
     """
 
@@ -39,6 +42,7 @@ class Job:
     generator: torch.Generator | None
     motion: MotionDraw | None = None
     predicted: bool = False
+    pixel_art: PixelArt | None = None
 
     @property
     def is_settled(self) -> bool:
@@ -140,3 +144,39 @@ def _pixels(source: Any) -> np.ndarray:
         kind = type(source).__name__
         raise UserError(f"a sticker, a file, an image or RGBA frames are needed, not {kind}")
     return source
+
+
+class StepWatch:
+    """The sampling loop's callback over all stickers and windows of a call: progress bar and the
+    caller's function."""
+
+    def __init__(self, pipeline: Any, options: SamplingOptions, bar: Any) -> None:
+        self._pipeline, self._options, self._bar = pipeline, options, bar
+        self._count = 0
+
+    @property
+    def interrupted(self) -> bool:
+        """Whether the call is to end: what is there so far is the result."""
+        return self._pipeline.interrupt
+
+    def __call__(self, index: int, t: float, latents: Tensor) -> Tensor:
+        """After step `index` of a window; the latents to go on with.
+
+        A window that takes no sampling (a motion by name, or a prediction) counts as one step at
+        t = 0.
+        """
+        callback = self._options.callback_on_step_end
+        if callback is not None:
+            timestep = self._pipeline.scheduler.timesteps[index] if t else torch.zeros(())
+            tensors = dict.fromkeys(self._options.callback_on_step_end_tensor_inputs, latents)
+            answer = callback(self._pipeline, self._count, timestep, tensors)
+            if answer is not None and not isinstance(answer, dict):
+                message = "callback_on_step_end must give back a dictionary of tensors, or None"
+                raise UserError(message)
+            shape, latents = latents.shape, (answer or {}).get("latents", latents)
+            if not isinstance(latents, Tensor) or latents.shape != shape:
+                message = f"callback_on_step_end must give back latents of shape {list(shape)}"
+                raise UserError(message)
+        self._count += 1
+        self._bar.update()
+        return latents

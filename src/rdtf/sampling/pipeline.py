@@ -21,42 +21,30 @@ from rdtf.models.loading import own_memory, quiet
 from rdtf.models.representation import Representation, as_representation
 from rdtf.models.text import TextEncoders
 from rdtf.sampling.acts import StageActs
-from rdtf.sampling.checks import text, whole
-from rdtf.sampling.defaults import SamplingTable, default_sampling, table_from_dict, table_to_dict
-from rdtf.sampling.drawing import Encoded
-from rdtf.sampling.jobs import Job, as_list, as_sticker, generators, one_each, paired
-from rdtf.sampling.large import LargeFrames
+from rdtf.sampling.jobs import Job, StepWatch, as_list, as_sticker, generators, one_each, paired
+from rdtf.sampling.large import LargeFrames, PixelArt
 from rdtf.sampling.moving import MotionWindow
 from rdtf.sampling.options import (
     CALLBACK_TENSORS,
     CANNOT_DRAW,
     NO_MOTION,
     SamplingOptions,
+    SamplingTable,
     StepEndCallback,
+    text,
+    whole,
 )
-from rdtf.sampling.progress import StepWatch
-from rdtf.sampling.requests import (
-    DEFAULT_DURATION_MS,
-    ClipRequest,
-    Durations,
-    auto_sized,
-    blank_request,
-    fill_request,
-    interpolate_request,
-    place,
-    predict_request,
-    visible,
-)
+from rdtf.sampling.requests import ClipRequest, Durations, visible, without_closing_copy
+from rdtf.sampling.sampling import Encoded
 from rdtf.sampling.schedulers import is_flow, objective_of, set_timesteps
-from rdtf.sampling.stages import plan_stages
+from rdtf.sampling.windows import plan_stages
 from rdtf.sampling.work import Work
 from rdtf.stickers import Sticker
+from rdtf.stickers.info import DEFAULT_DURATION_MS
 
 # The model that ships: in the package, so that nothing is downloaded.
 SHIPPED_MODEL = Path(__file__).parents[1] / "weights"
 _HOST = torch.device("cpu")
-# What drawing and moving take of the sampling options.
-_STAGE_NUMBERS = ("num_inference_steps", "guidance_scale", "eta")
 
 
 class StickerPipeline(StageActs, DiffusionPipeline):
@@ -87,6 +75,15 @@ class StickerPipeline(StageActs, DiffusionPipeline):
 
     denoiser: DFGN
     text_encoders: TextEncoders
+    autoencoder: Any
+    scheduler: Any
+    motion: Any
+    predictor: Any
+    drawer: Any
+    _motion = property(lambda self: self.motion)
+    _drawer = property(lambda self: self.drawer)
+    _scheduler = property(lambda self: self.scheduler)
+    _model_config = property(lambda self: self.denoiser.config_)
 
     def __init__(
         self,
@@ -114,34 +111,29 @@ class StickerPipeline(StageActs, DiffusionPipeline):
             drawer=drawer,
         )
         self._check_parts()
-        table = (
-            default_sampling(process, denoiser.config_.compose, motion is not None)
-            if sampling is None
-            else table_from_dict(sampling)
-        )
+        table = SamplingTable.default(process, denoiser.config_.compose, motion is not None)
+        if sampling is not None:
+            table = SamplingTable.from_dict(sampling)
         self._num_timesteps, self._interrupt = 0, False
-        self.register_to_config(process=process, sampling=table_to_dict(table))
+        self.register_to_config(process=process, sampling=table.to_dict())
 
     def _check_parts(self) -> None:
         """The motion network moves what the others make."""
-        if self._motion is None:
-            if self._drawer is not None or cast(Any, self).predictor is not None:
+        if self.motion is None:
+            if self.drawer is not None or self.predictor is not None:
                 raise ConfigError("a network that draws or predicts needs one that moves stills")
             return
-        for network in (self._motion, cast(Any, self).predictor):
-            canvas = self.canvas if network is None else int(network.config_.canvas)
-            if canvas != self.canvas:
+        for network in filter(None, (self.motion, self.predictor)):
+            if (canvas := int(network.config_.canvas)) != self.canvas:
                 raise ConfigError(f"motion is of {canvas} px, but the denoiser of {self.canvas} px")
-        config = None if self._drawer is None else self._drawer.config_
-        if config is not None and config.latent_size * config.patch != self.canvas:
-            drawn = config.latent_size * config.patch
-            raise ConfigError(f"stills are drawn at {drawn} px, but moved at {self.canvas} px")
+        if self.drawer is not None:
+            drawn = self.drawer.config_.latent_size * self.drawer.config_.patch
+            if drawn != self.canvas:
+                raise ConfigError(f"stills are drawn at {drawn} px, but moved at {self.canvas} px")
 
     @classmethod
     def from_pretrained(
-        cls,
-        pretrained_model_name_or_path: str | os.PathLike[str] | None = None,
-        **kwargs: Any,
+        cls, pretrained_model_name_or_path: str | os.PathLike[str] | None = None, **kwargs: Any
     ) -> Any:
         """Load what `save_pretrained` wrote (or `rdtf train`, in RUN/pipeline). Safetensors only.
 
@@ -170,7 +162,7 @@ class StickerPipeline(StageActs, DiffusionPipeline):
 
     @property
     def representation(self) -> Representation:
-        return as_representation(cast(Any, self).autoencoder)
+        return as_representation(self.autoencoder)
 
     @property
     def canvas(self) -> int:
@@ -188,17 +180,9 @@ class StickerPipeline(StageActs, DiffusionPipeline):
         return int(self._model_config.latent_channels) + self._space.motion_channels
 
     @property
-    def _motion(self) -> Any:
-        return cast(Any, self).motion
-
-    @property
-    def _drawer(self) -> Any:
-        return cast(Any, self).drawer
-
-    @property
     def sampling_defaults(self) -> SamplingTable:
         """Family of tasks → the steps and guidance that are taken where none are given."""
-        return table_from_dict(cast(Any, self.config).sampling)
+        return SamplingTable.from_dict(cast(Any, self.config).sampling)
 
     @property
     def interrupt(self) -> bool:
@@ -214,14 +198,10 @@ class StickerPipeline(StageActs, DiffusionPipeline):
         return self._num_timesteps
 
     @property
-    def _model_config(self) -> Any:
-        return self.denoiser.config_
-
-    @property
     def draws(self) -> bool:
         """Whether it can do without a given frame; one that learned motion only can't."""
-        if self._motion is not None:
-            return self._drawer is not None
+        if self.motion is not None:
+            return self.drawer is not None
         return bool(getattr(self._model_config, "draws", True))
 
     @property
@@ -229,14 +209,10 @@ class StickerPipeline(StageActs, DiffusionPipeline):
         """What the denoiser noises and predicts."""
         return LatentSpace.of(self.denoiser)
 
-    @property
-    def _scheduler(self) -> Any:
-        return cast(Any, self).scheduler
-
     def _objective(self) -> Objective:
         """The training objective, read back from the scheduler and the denoiser."""
         process = cast(Any, self.config).process
-        return objective_of(self._scheduler, self._model_config.prediction, process)
+        return objective_of(self.scheduler, self._model_config.prediction, process)
 
     # -------------------------------------------------------------- the tasks
 
@@ -293,22 +269,18 @@ class StickerPipeline(StageActs, DiffusionPipeline):
         )
         per_prompt = whole("num_stickers_per_prompt", num_stickers_per_prompt, 1)
         frames = min(8, self.max_frames) if num_frames is None else num_frames
-        asked = [
-            (self._generation(picture, image_index, frames, duration_ms), words)
-            for words, picture in paired(prompt, image)
-            for _ in range(per_prompt)
-        ]
+
+        def request(picture: Any) -> ClipRequest:
+            if picture is None:
+                return ClipRequest.blank(frames, (self.canvas, self.canvas), duration_ms)
+            still = visible(as_sticker(picture).select([0]))
+            return ClipRequest.place(still, [image_index], frames, duration_ms)
+
+        pairs = paired(prompt, image)
+        asked = [(request(picture), words) for words, picture in pairs for _ in range(per_prompt)]
         stickers = self._make(asked, options, per_prompt)
         several = per_prompt > 1 or as_list(prompt) is not None or as_list(image) is not None
         return stickers if several else stickers[0]
-
-    def _generation(
-        self, image: Any, image_index: int, num_frames: int, duration_ms: float
-    ) -> ClipRequest:
-        if image is None:
-            return blank_request(num_frames, (self.canvas, self.canvas), duration_ms)
-        still = visible(as_sticker(image).select([0]))
-        return place(still, [image_index], num_frames, duration_ms)
 
     def fill(
         self,
@@ -322,10 +294,10 @@ class StickerPipeline(StageActs, DiffusionPipeline):
     ) -> Sticker:
         """Keep the frames at `known`, make all others.
 
-        If `sticker` holds just the given frames, they are placed at `known` and `num_frames` (or
-        the last of `known`) says how long the clip is.
+        If `sticker` holds just the given frames, they go to `known`, and `num_frames` (or the last
+        of `known`) says how long the clip is.
         """
-        request = fill_request(visible(as_sticker(sticker)), known, num_frames, durations_ms)
+        request = ClipRequest.fill(visible(as_sticker(sticker)), known, num_frames, durations_ms)
         return self.complete(request, prompt, **sampling)
 
     def interpolate(
@@ -342,7 +314,7 @@ class StickerPipeline(StageActs, DiffusionPipeline):
         With `loop` also between the last and the first. A last frame that repeats the first, as
         many files have, is left out then; its time goes to the first.
         """
-        request = interpolate_request(visible(as_sticker(sticker)), factor, loop)
+        request = ClipRequest.interpolate(visible(as_sticker(sticker)), factor, loop)
         return self.complete(request, prompt, loop=loop, **sampling)
 
     def predict(
@@ -358,17 +330,39 @@ class StickerPipeline(StageActs, DiffusionPipeline):
 
         With `loop=True` they lead from its end back to its beginning.
         """
-        request = predict_request(visible(as_sticker(sticker)), after, before)
+        request = ClipRequest.predict(visible(as_sticker(sticker)), after, before)
         return self.complete(request, prompt, **sampling)
+
+    def close_loop(
+        self, sticker: Sticker | str | Path, num_frames: int | None = None, **sampling: Any
+    ) -> Sticker:
+        """The clip with new frames behind it that lead from its end back to its beginning.
+
+        Its own frames stay as they are, at their size; a last frame that repeats the first is left
+        out and its time given to the first. Each new frame lasts the clip's median.
+
+        Args:
+            num_frames: how many to make, 1 or more. By default as many as the jump is usual steps
+                too large (none if it is no jump), and at most half of the model's window.
+            sampling: see `SamplingOptions`.
+
+        Raises:
+            UserError: a clip of one frame.
+        """
+        clip = without_closing_copy(as_sticker(sticker))
+        if clip.num_frames < 2:
+            raise UserError("a clip of one frame has no loop to close; give 2 or more, or generate")
+        if num_frames is None:
+            num_frames = min(round(clip.seam_error()), max(1, self.max_frames // 2))
+            if num_frames == 0:
+                return clip
+        sampling = {"output_size": "input", **sampling, "loop": True}
+        closed = self.predict(clip, after=num_frames, **sampling)
+        return clip.replace(frames=closed.frames, durations_ms=closed.durations_ms)
 
     # ------------------------------------------------------------ the one act
 
-    def complete(
-        self,
-        request: ClipRequest,
-        prompt: str | None = None,
-        **sampling: Any,
-    ) -> Sticker:
+    def complete(self, request: ClipRequest, prompt: str | None = None, **sampling: Any) -> Sticker:
         """Make the frames of `request` that are not known.
 
         Args:
@@ -394,7 +388,7 @@ class StickerPipeline(StageActs, DiffusionPipeline):
         jobs = [self._job(*pair, negative, options, source) for pair, negative, source in each]
         self._interrupt = False
         self._num_timesteps = sum(
-            set_timesteps(self._scheduler, cast(int, options.num_inference_steps), _HOST)
+            set_timesteps(self.scheduler, cast(int, options.num_inference_steps), _HOST)
             for job in jobs
             for options in job.sampled
         ) + sum(len(job.stages) - len(job.sampled) for job in jobs)
@@ -417,13 +411,14 @@ class StickerPipeline(StageActs, DiffusionPipeline):
             raise UserError(f"complete takes a request, not {type(request).__name__}")
         if not request.known.any() and not self.draws:
             raise UserError(CANNOT_DRAW)
-        request, size = auto_sized(request, options.output_size, self.canvas)
+        request, size, _ = request.sized(options.output_size, self.canvas)
         options = replace(options, output_size=size)
-        if options.image_guidance_scale not in (None, 1.0) and not self._guides_by_image:
-            raise UserError(
-                "this model draws nothing that image guidance could guide; leave it at 1 (off)"
-            )
-        if options.motion is not None and self._motion is None:
+        keeps_size = size == "input" or request.frames.shape[1:3] == (self.canvas, self.canvas)
+        guides_by_image = self.motion is None and self.draws
+        if options.image_guidance_scale not in (None, 1.0) and not guides_by_image:
+            message = "this model draws nothing that image guidance could guide"
+            raise UserError(f"{message}; leave it at 1 (off)")
+        if options.motion is not None and self.motion is None:
             raise UserError(NO_MOTION)
         if prompt is None and request.captions:
             prompt = request.captions[0]
@@ -446,23 +441,21 @@ class StickerPipeline(StageActs, DiffusionPipeline):
             generator=generator,
             motion=motion,
             predicted=predicted,
+            pixel_art=PixelArt.of(request) if keeps_size else None,
         )
-
-    @property
-    def _guides_by_image(self) -> bool:
-        """Whether the denoiser draws what lies beyond the given frames."""
-        return self._motion is None and self.draws
 
     @torch.no_grad()
     def _complete(self, job: Job, watch: StepWatch) -> Sticker:
         """One sticker: stage by stage, each given what is there already."""
-        request = job.request
+        request, size, art = job.request, job.options.output_size, job.pixel_art
+        if art is not None:
+            request, size = art.enlarged(request), "input"
         fitted = Sticker(request.frames, request.durations_ms).fit_canvas(self.canvas)
         work = Work(
             frames=fitted.frames.copy(),
             known=request.known.copy(),
             durations_ms=request.durations_ms,
-            large=LargeFrames.of(request, job.options.output_size, self.canvas),
+            large=LargeFrames.of(request, size, self.canvas),
             text=self._encoded(job.caption),
             negative=self._encoded(job.negative),
         )
@@ -477,12 +470,14 @@ class StickerPipeline(StageActs, DiffusionPipeline):
                 self._fill(work, stage.window, job, options, watch)
         frames = work.frames
         if work.large is not None:
-            frames = work.large.finished(request, job.options.output_size)
+            frames = work.large.finished(request, size)
+        if art is not None:
+            frames = art.restored(frames, job.request)
         captions = (job.caption,) if job.caption else ()
         return Sticker(frames, request.durations_ms, captions=captions)
 
     def warm_up(self) -> None:
-        """Load the text encoder and encode one text, so that the first call does not wait."""
+        """Encode one text, which loads the encoder, so that the first call does not wait."""
         self._encoded("a")
 
     def _encoded(self, caption: str) -> Encoded:

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from rdtf.method.objective import Objective
 from rdtf.models.conditions import Conditions
+from rdtf.models.dfgn import DFGN
 from rdtf.models.latents import LatentSpace
-from rdtf.sampling.options import StepCallback
-from rdtf.sampling.schedulers import noise_levels, set_timesteps, step_options
+from rdtf.sampling.schedulers import noise_levels, objective_of, set_timesteps, step_options
 
-# Token states and masks per encoder.
-Text = tuple[list[Tensor], list[Tensor]]
+#: Called after each step with (index, t, latents); a tensor that it returns takes their place.
+StepCallback = Callable[[int, float, Tensor], Tensor | None]
+#: Token states and masks per encoder.
+Encoded = tuple[list[Tensor], list[Tensor]]
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ def sample_traced(
     conditions: Conditions,
     noise: Tensor,
     *,
-    negative: Text = ([], []),
+    negative: Encoded = ([], []),
     num_inference_steps: int,
     guidance_scale: float = 1.0,
     image_guidance_scale: float = 1.0,
@@ -65,8 +69,6 @@ def sample_traced(
             of pixels only: motion without given frames is zero, so it would multiply motion.
         eta: DDIM's: 0 = no noise is added in its steps, 1 = as much as DDPM adds.
         generator: for schedulers that add noise in their steps.
-        callback: called after each step with (index, noise level, latents); a tensor that it
-            returns takes the latents' place.
     """
     extra = step_options(scheduler, generator, eta)
     set_timesteps(scheduler, num_inference_steps, noise.device)
@@ -102,7 +104,7 @@ class _Guidance:
     """
 
     def __init__(
-        self, model: Any, conditions: Conditions, negative: Text, text_scale: float, scale: float
+        self, model: Any, conditions: Conditions, negative: Encoded, text_scale: float, scale: float
     ) -> None:
         has_text = any(bool(mask.any()) for mask in (*conditions.text_mask, *negative[1]))
         has_image = bool(conditions.given.any())
@@ -110,10 +112,10 @@ class _Guidance:
         self.by_text = has_text and text_scale != 1.0
         self.by_image = has_image and scale != 1.0
         self.space = LatentSpace.of(model)
-        self.full = prepared(model, conditions)
+        self.full = _prepared(model, conditions)
         self.without_text = self.full.with_text(*negative) if has_text else self.full
         if self.by_image:
-            self.nothing = prepared(model, conditions.without_given().with_text(*negative))
+            self.nothing = _prepared(model, conditions.without_given().with_text(*negative))
 
     def output(self, model: Any, objective: Objective, noisy: Tensor, t: Tensor) -> Tensor:
         def output(conditions: Conditions) -> Tensor:
@@ -135,7 +137,7 @@ class _Guidance:
         return guided
 
 
-def prepared(model: Any, conditions: Conditions) -> Conditions:
+def _prepared(model: Any, conditions: Conditions) -> Conditions:
     """With what a DFGN makes of the given frames, which is the same in every step."""
     return model.prepare(conditions) if hasattr(model, "prepare") else conditions
 
@@ -146,3 +148,60 @@ def own_precision(model: Any, device: torch.device) -> AbstractContextManager[An
     if weight is None or weight.dtype not in (torch.bfloat16, torch.float16):
         return nullcontext()
     return torch.autocast(device.type, weight.dtype)
+
+
+@torch.no_grad()
+def draw_still(
+    model: DFGN,
+    scheduler: Any,
+    text: Encoded,
+    negative: Encoded,
+    *,
+    device: torch.device,
+    num_inference_steps: int,
+    guidance_scale: float,
+    eta: float = 0.0,
+    generator: torch.Generator | None = None,
+    callback: StepCallback | None = None,
+) -> Tensor:
+    """Draw one frame.
+
+    Args:
+        model: a DFGN on pixel patches, trained on single frames.
+        text, negative: token states and masks per encoder.
+        device: where it computes; an offloaded network comes there by itself.
+
+    Returns:
+        Premultiplied in [−1, 1], `[4, S, S]`.
+    """
+    config = model.config_
+    shape = (1, int(config.latent_channels), 1, int(config.latent_size), int(config.latent_size))
+    source = torch.device("cpu") if generator is None else generator.device
+    noise = torch.randn(shape, generator=generator, device=source).to(device)
+    exists = torch.ones(1, 1, dtype=torch.bool, device=device)
+    conditions = Conditions(
+        clean=torch.zeros(shape, device=device),
+        given=~exists,
+        valid=exists,
+        mean_duration_ms=torch.full((1,), 100.0, device=device),
+        text=text[0],
+        text_mask=text[1],
+    )
+    sampled = sample_traced(
+        model,
+        objective_of(scheduler, config.prediction, "flow"),
+        scheduler,
+        conditions,
+        noise,
+        negative=negative,
+        num_inference_steps=num_inference_steps,
+        guidance_scale=guidance_scale,
+        eta=eta,
+        generator=generator,
+        callback=callback,
+    )
+    pixels = F.pixel_shuffle(sampled.latents[:, :, 0], int(config.patch))[0]
+    rgb, alpha = ((pixels.clamp(-1, 1) + 1) / 2).split([3, 1])
+    # A few per mille of haze in empty places is no drawing.
+    alpha = ((alpha - 0.06) / 0.94).clamp(min=0)
+    return torch.cat([torch.minimum(rgb, alpha), alpha]) * 2 - 1

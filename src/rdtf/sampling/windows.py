@@ -15,6 +15,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+import numpy as np
+
+from rdtf.sampling.moving import MotionWindow, plan_motion
+from rdtf.sampling.options import DRAWING
+
 
 @dataclass(frozen=True)
 class Window:
@@ -147,3 +152,56 @@ def _run(unknown: list[bool]) -> int:
 
 def _ceil(number: int, divisor: int) -> int:
     return -(-number // divisor)
+
+
+# ------------------------------------------------------------------------ stages
+
+
+def family_of(known: np.ndarray) -> str:
+    """The family of completing a clip of which the frames `known`, bool `[F]`, are given."""
+    given, hidden = np.flatnonzero(known), np.flatnonzero(~known)
+    if len(given) < 2:
+        return "generation"
+    between = (hidden > given[0]) & (hidden < given[-1])
+    return "interpolation" if between.sum() > len(hidden) / 2 else "prediction"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One act.
+
+    family: whose steps and guidance it takes: "drawing" or a family of tasks;
+    window: None = draw the first frame; else what is moved or filled.
+    """
+
+    family: str
+    window: MotionWindow | Window | None
+
+
+def plan_stages(
+    known: np.ndarray, *, longest: int, longest_motion: int | None, loop: bool
+) -> Iterator[Stage]:
+    """The stages until every frame is there.
+
+    Args:
+        known: given frames, bool `[F]`.
+        longest: most frames of a window of the denoiser.
+        longest_motion: most frames of a window of the motion network; None = there is none, and the
+            denoiser makes every frame.
+        loop: the clip is a circle.
+    """
+    done = known.copy()
+    if longest_motion is None:
+        family = family_of(known)
+        for window in plan_windows(done.tolist(), longest, loop):
+            yield Stage(family, window)
+        return
+    if not done.any():
+        yield Stage(DRAWING, None)
+        done[0] = True
+    family = "generation" if done.sum() == 1 else "prediction"
+    for move in plan_motion(done.tolist(), longest_motion, loop):
+        yield Stage(family, move)
+        done[[slot % len(done) for slot in move.make]] = True
+    for window in plan_windows(done.tolist(), longest, loop):
+        yield Stage("interpolation", window)

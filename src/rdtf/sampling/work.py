@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rdtf.sampling.drawing import Encoded
 from rdtf.sampling.large import LargeFrames
+from rdtf.sampling.sampling import Encoded
 
 
 @dataclass

@@ -17,7 +17,7 @@ from typing import Any
 
 from rdtf.errors import CheckpointError, ConfigError
 from rdtf.fileio import ensure_folder, read_json, write_json
-from rdtf.sampling.checks import check_model
+from rdtf.sampling.options import check_model
 from rdtf.training.checkpoint import load_latest, load_step, load_weights
 from rdtf.training.config import TrainConfig, from_dict, to_dict
 from rdtf.training.device import default_device

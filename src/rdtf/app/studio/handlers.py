@@ -7,20 +7,27 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
-from rdtf.app.job import Job, JobState
-from rdtf.app.spec import JobSpec, check_prompt, new_seeds
-from rdtf.app.studio import editor as edits
-from rdtf.app.studio import exports, html
+import numpy as np
+
+from rdtf.app.job import Job, JobSpec, JobState, check_prompt, new_seeds
+from rdtf.app.store import media_type, one_file
+from rdtf.app.studio import html
 from rdtf.app.studio.make_handlers import MakeHandlers, View, seed_of, steps_of, whole
 from rdtf.app.studio.session import Session
 from rdtf.errors import UserError
+from rdtf.fileio import size_text
 from rdtf.sampling.options import SamplingOptions
-from rdtf.stickers import Sticker
+from rdtf.stickers import Sticker, edit
+from rdtf.stickers.export import ExportOptions, PackItem, export_pack, export_sticker
+from rdtf.stickers.export.options import parse_color
 from rdtf.stickers.export.packs import split_emojis
+from rdtf.stickers.export.platforms import Platform, platforms
+from rdtf.stickers.export.shapes import outline, trim_to_content
 
 
 class Handlers(MakeHandlers):
@@ -55,11 +62,13 @@ class Handlers(MakeHandlers):
             with session.lock:
                 clip = session.editor.current()
                 spec = JobSpec(
-                    request=edits.regenerate_request(clip, session.editor.selected),
+                    request=session.editor.request(),
+                    size=(clip.height, clip.width),
                     prompt=check_prompt(prompt.strip(), self.core.limits),
                     seeds=new_seeds(seed_of(seed), 1),
-                    options=SamplingOptions(num_inference_steps=steps_of(steps)),
-                    output="input",
+                    options=SamplingOptions(
+                        num_inference_steps=steps_of(steps), output_size="input"
+                    ),
                     task="fix",
                     previews=True,
                 )
@@ -137,19 +146,17 @@ class Handlers(MakeHandlers):
         wanted = None if event is None else str(event.get("name", ""))
         try:
             clip = session.editor.current()
-            options = exports.export_options(*fields)
+            options = _export_options(*fields)
         except UserError as error:
             yield _refused(wanted, str(error))
             return
-        lines = exports.exports_of(session, options)
+        lines = _exports_of(session, options)
         for index, line in enumerate(lines):
             if wanted in (None, line.platform):
-                fresh = exports.open_exports()[index]
+                fresh = open_exports()[index]
                 lines[index] = replace(fresh, state="busy")
                 yield html.export_table(lines)
-                lines[index] = await asyncio.to_thread(
-                    exports.export_for, session, clip, fresh, options
-                )
+                lines[index] = await asyncio.to_thread(_export, session, clip, fresh, options)
                 yield html.export_table(lines)
 
     async def export_all(self, token: str, *fields: Any) -> AsyncIterator[str]:
@@ -160,14 +167,14 @@ class Handlers(MakeHandlers):
         """How the first frame looks with outline, trim and background."""
         try:
             clip = self.session(token).editor.current()
-            options = exports.export_options(*fields)
-            return html.export_preview(exports.preview(clip, options))
+            options = _export_options(*fields)
+            return html.export_preview(_preview(clip, options))
         except UserError as error:
             return html.notice(str(error))
 
     def export_view(self, token: str) -> str:
         """What was exported of the open clip, as long as it is the same."""
-        return html.export_table(exports.exports_of(self.session(token)))
+        return html.export_table(_exports_of(self.session(token)))
 
     def pack_view(self, token: str) -> str:
         return html.pack_cards(self.session(token).visitor.pack)
@@ -200,19 +207,25 @@ class Handlers(MakeHandlers):
 
     def pack_build(self, token: str, platform: str, name: str, author: str, *fields: Any) -> str:
         """Export the pack; returns a download, or why there is none."""
+        session = self.session(token)
+        visitor, name = session.visitor, name.strip()
         try:
-            options = exports.export_options(*fields)
-            made, report = exports.build_pack(
-                self.session(token), platform, name.strip(), author.strip(), options
-            )
+            options = _export_options(*fields)
+            if not visitor.pack:
+                raise UserError("the pack is empty; add stickers first")
+            items = [PackItem(visitor.load(e.id), e.name, e.emojis) for e in visitor.pack]
+            pack = export_pack(items, platform, name=name, author=author.strip(), options=options)
+            suffix = pack.archive if pack.archive in (".wastickers", ".zip") else ".zip"
+            data, stem = pack.to_bytes(), f"{name}-{platform}"
+            made = visitor.library.put(session.owner, data, stem, suffix)
         except UserError as error:
             return html.notice(str(error))
-        return html.pack_result(made, report)
+        return html.pack_result(made, str(pack.check))
 
 
 def _refused(wanted: str | None, message: str) -> str:
     """The reason beside the button that was pressed: in its line, or above all of them."""
-    lines = exports.open_exports()
+    lines = open_exports()
     if wanted is None:
         return html.notice(message) + html.export_table(lines)
     return html.export_table(
@@ -238,16 +251,16 @@ def _edits(session: Session) -> dict[str, Callable[..., None]]:
         "none": lambda: editor.select_all(False),
         "retime": lambda ms: editor.retime(whole(ms, "time")),
         "crop": lambda *sides: editor.apply(
-            lambda clip: edits.crop(clip, *(whole(side or 0, "side") for side in sides))
+            lambda clip: edit.crop(clip, *(whole(side or 0, "side") for side in sides))
         ),
-        "trim": lambda: editor.apply(edits.trim_to_content),
+        "trim": lambda: editor.apply(trim_to_content),
         "cutout": lambda tolerance: editor.apply(
-            lambda clip: edits.without_background(clip, whole(tolerance, "tolerance"))
+            lambda clip: edit.without_background(clip, whole(tolerance, "tolerance"))
         ),
         "text": lambda words, place, size, color, edge: editor.apply(
-            lambda clip: edits.with_text(
+            lambda clip: edit.with_text(
                 clip,
-                editor.selected or range(clip.num_frames),
+                editor.selected_or_all(),
                 words,
                 place=place,
                 size_percent=float(size),
@@ -256,3 +269,130 @@ def _edits(session: Session) -> dict[str, Callable[..., None]]:
             )
         ),
     }
+
+
+# ------------------------------------------------------------------------------ export
+
+_PREVIEW_SIDE = 512
+# Least decibels on white, and what a person sees of such an error.
+_QUALITY = (
+    (42, "looks the same as the sticker"),
+    (35, "nearly the same; differences show when enlarged"),
+    (29, "slightly softer or with fewer colours"),
+)
+
+
+@dataclass(frozen=True)
+class _PlatformExport:
+    """One platform's line of the table.
+
+    Attributes:
+        limits: those that matter most, in a few words.
+        state: "open" (not tried), "busy", "passed" or "refused".
+        words: what came of it.
+        token: of the file in the clip library, if there is one.
+        media_type: of that file if a browser can show it.
+    """
+
+    platform: str
+    title: str
+    limits: str
+    state: str = "open"
+    words: str = ""
+    size: str = ""
+    token: str = ""
+    media_type: str = ""
+
+
+def open_exports() -> list[_PlatformExport]:
+    """Every platform, none tried."""
+    return [_PlatformExport(p.id, p.title, _limits(p)) for p in platforms().values()]
+
+
+def _exports_of(session: Session, options: ExportOptions | None = None) -> list[_PlatformExport]:
+    """The lines so far, unless the open clip or the options are others now; None = any options."""
+    clip, known = session.editor.clip, session.exports
+    if known is None or known[0] is not clip or options not in (None, known[1]):
+        session.exports = known = (clip, options, open_exports())
+    return known[2]
+
+
+def _limits(platform: Platform) -> str:
+    words = []
+    canvas = platform.canvas()
+    if canvas is not None:
+        words.append(f"{canvas.value[0]} x {canvas.value[1]}")
+    if most := platform.value("max_bytes"):
+        words.append(f"up to {size_text(most)}")
+    if most := platform.value("max_total_ms"):
+        words.append(f"up to {most / 1000:g} s")
+    return ", ".join(word.replace(" ", "\u00a0") for word in [platform.format, *words])
+
+
+def _export_options(
+    outline_px: float, trim: bool, close: str, speed: float, time: str, background: str
+) -> ExportOptions:
+    """From the page's fields; an empty background keeps the transparency."""
+    return ExportOptions(
+        outline_px=float(outline_px or 0),
+        trim=bool(trim),
+        close=close,  # type: ignore[arg-type]
+        speed=float(speed or 1),
+        time=time,  # type: ignore[arg-type]
+        background=parse_color(background) if (background or "").strip() else None,
+    )
+
+
+def _export(
+    session: Session, clip: Sticker, line: _PlatformExport, options: ExportOptions
+) -> _PlatformExport:
+    """Export one clip; a refusal is a line too, with the reason."""
+    platform = platforms()[line.platform]
+    try:
+        export = export_sticker(clip, platform, options)
+        data, suffix = one_file(export)
+        stem = f"{(clip.captions or ('sticker',))[0]}-{platform.id}"
+        token = session.visitor.library.put(session.owner, data, stem, suffix)
+    except UserError as error:
+        words = re.sub(r"--(\w+)", r"\1", str(error).removeprefix(f"{platform.title}: "))
+        return replace(line, state="refused", words=words)
+    report = export.report
+    exact = report.is_exact and not report.gave_up
+    words = "; ".join([_quality_words(report.loss.psnr_white_db, exact), *report.gave_up])
+    size = size_text(len(data))
+    if report.max_bytes is not None:
+        size += f" of {size_text(report.max_bytes)}"
+    kind = media_type(suffix)
+    shown = kind if kind.startswith(("image/", "video/")) else ""
+    return replace(line, state="passed", words=words, size=size, token=token, media_type=shown)
+
+
+def _quality_words(psnr_db: float, exact: bool) -> str:
+    """How the file looks beside the sticker, in words.
+
+    Args:
+        psnr_db: peak signal-to-noise ratio on white.
+        exact: the file keeps every pixel.
+    """
+    if exact:
+        return "lossless"
+    found = (words for least_db, words in _QUALITY if psnr_db >= least_db)
+    return next(found, "clearly worse than the sticker")
+
+
+def _preview(clip: Sticker, options: ExportOptions) -> np.ndarray:
+    """The first frame with trim, outline and background, uint8 [H, W, 4], on 512 pixels at most."""
+    still = clip.select([0])
+    if options.trim:
+        still = trim_to_content(clip).select([0])
+    still = outline(still.fit_canvas(_PREVIEW_SIDE), options.outline_px, options.outline_color)
+    if options.background is not None:
+        frame = np.empty_like(still.frames)
+        frame[..., :3], frame[..., 3] = still.on_background(options.background), 255
+        return frame[0]
+    return still.frames[0]
+
+
+def pack_platforms() -> list[tuple[str, str]]:
+    """Title and id of those that have packs."""
+    return [(p.title, p.id) for p in platforms().values() if p.pack is not None]

@@ -12,9 +12,8 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from rdtf.app.core import Core
-from rdtf.app.job import Job, JobState
+from rdtf.app.job import Job, JobSpec, JobState, check_prompt, new_seeds
 from rdtf.app.requests import decode_upload
-from rdtf.app.spec import JobSpec, OutputSize, check_prompt, new_seeds
 from rdtf.app.studio import html
 from rdtf.app.studio.session import ClipLibrary, Session, Sessions, Settings
 from rdtf.app.studio.storyboard import TASKS, Storyboard
@@ -72,7 +71,7 @@ class MakeHandlers:
         """The drawing is to be used: `event` holds a PNG as base64."""
 
         def use(session: Session) -> str:
-            data = from_base64(event)
+            data = _from_base64(event)
             if data is None:
                 raise UserError("draw something first")
             still = self._decoded(data, "the drawing")
@@ -116,7 +115,7 @@ class MakeHandlers:
         def press(session: Session) -> str | None:
             index = whole(event.get("index"), "frame")
             if event.get("do") == "drop":
-                data = from_base64(event)
+                data = _from_base64(event)
                 if data is None:
                     raise UserError("that can't be read; drop a picture file")
                 return self._place(session, [self._decoded(data, "the file")], index + 1)
@@ -174,10 +173,12 @@ class MakeHandlers:
     def _spec(self, session: Session) -> JobSpec:
         """The job that storyboard and fields describe."""
         settings, storyboard = session.settings, session.storyboard
-        output: OutputSize = "input" if settings.size == "input" and storyboard.size else "canvas"
+        canvas = self.core.runner.pipeline(0).canvas
+        request, output, size = storyboard.request(canvas).sized(settings.size, canvas)
         moves = storyboard.task in MOVING_TASKS
         return JobSpec(
-            request=storyboard.request(self.core.runner.canvas),
+            request=request,
+            size=size,
             prompt=check_prompt(str(settings.prompt or "").strip(), self.core.limits),
             seeds=new_seeds(seed_of(settings.seed), max(1, whole(settings.variants, "variants"))),
             options=SamplingOptions(
@@ -187,8 +188,8 @@ class MakeHandlers:
                 motion=(settings.motion or None) if moves else None,
                 motion_scale=_number(settings.strength, "strength") or 0.0 if moves else 1.0,
                 loop=storyboard.loop,
+                output_size=output,
             ),
-            output=output,
             task=storyboard.task,
             previews=True,
         )
@@ -239,8 +240,9 @@ class MakeHandlers:
                     clip = result.clip().replace(captions=(prompt,) if prompt else ())
                     session.visitor.remember(clip, prompt, result.seed, what)
                 for number, result in enumerate(job.results, 1):
-                    data, stem = result.path.read_bytes(), f"{prompt or what}-{number}"
-                    session.saved.append(self.library.put(session.owner, data, stem, result.suffix))
+                    path, stem = result.path, f"{prompt or what}-{number}"
+                    token = self.library.put(session.owner, path.read_bytes(), stem, path.suffix)
+                    session.saved.append(token)
             self._choose(session, 0)
 
     def _choose(self, session: Session, index: int) -> None:
@@ -338,7 +340,7 @@ def whole(value: Any, what: str) -> int:
     return number
 
 
-def from_base64(event: dict[str, Any]) -> bytes | None:
+def _from_base64(event: dict[str, Any]) -> bytes | None:
     """The file that `studio.js` sent with an event, if there is one."""
     data = event.get("data")
     if not isinstance(data, str) or not data:

@@ -13,7 +13,7 @@ import gradio as gr
 from rdtf.app.studio import html
 from rdtf.app.studio.handlers import Handlers
 from rdtf.app.studio.make_handlers import MOVING_TASKS, View
-from rdtf.sampling.options import NETWORK, option_range
+from rdtf.sampling.options import NETWORK, SamplingOptions, option_range
 from rdtf.synthetic import VERBS
 
 _UPLOADS = [".gif", ".webp", ".png", ".apng", ".jpg", ".jpeg", ".webm", ".tgs", ".json"]
@@ -186,8 +186,8 @@ def make_tab(handlers: Handlers, token: gr.Textbox) -> MakeFields:
             with gr.Accordion("Size, seed, steps, guidance", open=False):
                 with gr.Row():
                     size = gr.Dropdown(
-                        [("of the picture, up to 512 px", "input"), ("of the model", "canvas")],
-                        value="input",
+                        [("of the picture, up to 512 px", "auto"), ("of the model", "canvas")],
+                        value=SamplingOptions.output_size,
                         label="Size",
                     )
                     seed = gr.Number(-1, label="Seed (-1: random)", precision=0)
@@ -268,10 +268,5 @@ def _guidance(label: str) -> gr.Number:
     """A number that may stay empty: then the model's own for the task is taken."""
     least, most = option_range("guidance_scale")
     return gr.Number(
-        None,
-        label=label,
-        placeholder="default for the task",
-        minimum=least,
-        maximum=most,
-        step=0.1,
+        None, label=label, placeholder="default for the task", minimum=least, maximum=most, step=0.1
     )

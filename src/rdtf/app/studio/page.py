@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import fields
 from typing import Any
 
 import gradio as gr
+from fastapi import FastAPI, Response
 
-from rdtf.app.errors import UnavailableError
-from rdtf.app.studio import exports, html
-from rdtf.app.studio.editor import PLACES
-from rdtf.app.studio.handlers import Handlers
+from rdtf.app.core import Core
+from rdtf.app.errors import ServiceError
+from rdtf.app.studio import html
+from rdtf.app.studio.handlers import Handlers, open_exports, pack_platforms
 from rdtf.app.studio.make_tab import (
     CLICK,
     LATEST,
@@ -25,6 +27,7 @@ from rdtf.app.studio.make_tab import (
     storyboard_values,
     with_event,
 )
+from rdtf.stickers import edit
 
 _CLOSINGS = ["none", "ping-pong", "boomerang", "cross-fade"]
 _TIMES = ["refuse", "trim", "hold", "speed"]
@@ -34,40 +37,46 @@ _PAGE_TITLE = "rdtf studio"
 _READ_TOKEN, _WRITE_TOKEN = asset("read_token.js"), asset("write_token.js")
 
 
-def theme() -> gr.themes.Base:
+def _theme() -> gr.themes.Base:
     """Fonts of the visitor's own machine: none is fetched."""
     sans = ["system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif"]
     mono = ["ui-monospace", "Consolas", "monospace"]
     return gr.themes.Soft(
         primary_hue="violet", neutral_hue="slate", radius_size="lg", font=sans, font_mono=mono
-    ).set(
-        body_background_fill="#f6f5fa",
-        body_background_fill_dark="#14131a",
-        body_text_color_subdued="#5c6274",
-        body_text_color_subdued_dark="#a9a6b8",
-        background_fill_primary_dark="#1c1a24",
-        block_background_fill_dark="#1c1a24",
-        block_border_width="0px",
-        block_shadow="none",
-        block_title_background_fill="none",
-        block_title_background_fill_dark="none",
-        block_title_text_color="*neutral_700",
-        block_title_text_color_dark="*neutral_200",
-        block_title_text_weight="500",
-        block_title_padding="0",
-        input_background_fill_dark="#2a2735",
-        input_placeholder_color="#6b7184",
-        input_placeholder_color_dark="#a9a6b8",
-        checkbox_border_color="#8f93a3",
-        checkbox_border_color_dark="#8f8b9e",
-        button_primary_background_fill="#6d3fd4",
-        button_primary_background_fill_dark="#6d3fd4",
-        button_primary_background_fill_hover="#5c31bf",
-        button_primary_background_fill_hover_dark="#5c31bf",
-        button_primary_text_color="#ffffff",
-        button_secondary_background_fill_dark="#2f2b3b",
-        button_secondary_background_fill_hover_dark="#3a3549",
+    ).set(**json.loads(asset("theme.json")))
+
+
+def mount_studio(app: FastAPI, core: Core) -> Handlers:
+    """Add the page at `/` and its downloads at `/files`; returns the page's handlers."""
+    handlers = Handlers(core)
+
+    @app.get("/files/{token}", include_in_schema=False)
+    def download(token: str) -> Response:
+        """A file of an export; who knows the token may have it."""
+        data, file = handlers.library.get(token)
+        headers = {"Content-Disposition": f'attachment; filename="{file.name}"'}
+        return Response(data, media_type=file.media_type, headers=headers)
+
+    def is_let_in(user: str, password: str) -> bool:
+        return core.keys.holds(password)
+
+    gr.mount_gradio_app(
+        app,
+        build_page(handlers),
+        path="/",
+        auth=is_let_in if core.keys else None,
+        auth_message="Any user name, and an API key as the password.",
+        max_file_size=core.limits.upload.max_bytes,
+        footer_links=[],
+        run_history=False,
+        ssr_mode=False,
+        enable_monitoring=False,
+        pwa=False,
+        mcp_server=False,
+        theme=_theme(),
+        css=asset("studio.css"),
     )
+    return handlers
 
 
 def build_page(handlers: Handlers) -> gr.Blocks:
@@ -121,7 +130,7 @@ def _header(handlers: Handlers) -> str:
     try:
         pipeline = core.runner.pipeline(0)
         words, kind = f"{pipeline.canvas} px · {pipeline.max_frames} frames at a time", "good"
-    except UnavailableError as error:
+    except ServiceError as error:
         kind = "bad" if error.code == "model_failed" else "busy"
         words = str(error) if kind == "bad" else "loading the model…"
     waiting = core.queue.num_waiting
@@ -217,7 +226,7 @@ def _edit_tools() -> list[tuple[str, gr.Button, list[Any], gr.HTML]]:
     with gr.Accordion("Text with outline", open=False, elem_id="text-box"):
         words = gr.Textbox("", label="Text", elem_id="text-words", max_length=200, lines=2)
         with gr.Row():
-            place = gr.Dropdown(list(PLACES), value="bottom", label="Place", min_width=100)
+            place = gr.Dropdown(list(edit.PLACES), value="bottom", label="Place", min_width=100)
             size = gr.Slider(4, 60, 16, step=1, label="Size (% of the height)", min_width=120)
             color = gr.ColorPicker("#ffffff", label="Text colour", min_width=80)
             edge = gr.ColorPicker("#000000", label="Outline colour", min_width=80)
@@ -246,7 +255,7 @@ def _export_tab(handlers: Handlers, token: gr.Textbox) -> tuple[list[Any], gr.HT
             trim = gr.Checkbox(False, label="Trim transparent borders")
         preview = gr.HTML(elem_id="export-preview", elem_classes="quiet", apply_default_css=False)
     everything = gr.Button("Export for all platforms", variant="primary", elem_id="export-all")
-    table = own_html(html.export_table(exports.open_exports()), id="exports")
+    table = own_html(html.export_table(open_exports()), id="exports")
     options = [outline, trim, close, speed, time, background]
 
     for field in options:
@@ -273,7 +282,7 @@ def _pack_tab(handlers: Handlers, token: gr.Textbox, options: list[Any]) -> gr.H
     cards = own_html(html.pack_cards(()), id="pack-cards")
     with gr.Row():
         platform = gr.Dropdown(
-            exports.pack_platforms(), value="telegram", label="Platform", elem_id="pack-platform"
+            pack_platforms(), value="telegram", label="Platform", elem_id="pack-platform"
         )
         title = gr.Textbox("My stickers", label="Name of the pack")
         author = gr.Textbox("", label="Author")

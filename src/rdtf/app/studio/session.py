@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from rdtf.app.errors import Limits, NotFoundError
+from rdtf.app.errors import Limits, ServiceError
 from rdtf.app.job import Job
 from rdtf.app.jobs import JobQueue
 from rdtf.app.store import Store, media_type
-from rdtf.app.studio.editor import Editor
-from rdtf.app.studio.storyboard import Storyboard
+from rdtf.app.studio.storyboard import Editor, Storyboard
 from rdtf.errors import UserError
+from rdtf.sampling.options import SamplingOptions
 from rdtf.stickers import Sticker, decode_sticker, encode_sticker
 
 _START_FRAMES = 8
@@ -43,11 +43,7 @@ class ClipLibrary:
         self._lock = threading.Lock()
 
     def put(self, owner: str, data: bytes, stem: str, suffix: str) -> str:
-        """Store a file; returns the token that it is fetched by.
-
-        Raises:
-            DiskFullError: there is no room.
-        """
+        """Store a file; returns the token that it is fetched by."""
         token = secrets.token_hex(16)
         stored_as = f"{token}{suffix.lower()}"
         self._store.save("files", owner, stored_as, data)
@@ -63,14 +59,14 @@ class ClipLibrary:
         return token
 
     def get(self, token: str) -> tuple[bytes, _LibraryFile]:
-        """Content and description; `NotFoundError` if there is no such file any more."""
+        """Content and description; `ServiceError` if there is no such file any more."""
         file = self._files.get(token)
         try:
             if file is not None:
                 return self._store.read("files", file.owner, file.stored_as), file
         except OSError:
             pass
-        raise NotFoundError("there is no such file any more; export it again")
+        raise ServiceError("there is no such file any more; export it again", code="not_found")
 
     def forget(self, owner: str) -> None:
         with self._lock:
@@ -80,7 +76,7 @@ class ClipLibrary:
 
 
 @dataclass(frozen=True)
-class HistoryItem:
+class _HistoryItem:
     """A sticker that was made; its pixels lie in the store."""
 
     id: str
@@ -93,7 +89,7 @@ class HistoryItem:
 
 
 @dataclass(frozen=True)
-class PackEntry:
+class _PackEntry:
     """A sticker in the pack that is being built."""
 
     id: str
@@ -114,11 +110,11 @@ class Settings:
     seed: float | None = -1
     guidance: float | None = None
     image_guidance: float | None = None
-    size: str = "input"
+    size: str = str(SamplingOptions.output_size)
 
 
 @dataclass(eq=False)
-class Visitor:
+class _Visitor:
     """One browser: history and pack, which all of its tabs share.
 
     Attributes:
@@ -130,8 +126,8 @@ class Visitor:
     store: Store
     library: ClipLibrary
     limits: Limits
-    history: list[HistoryItem] = field(default_factory=list)
-    pack: list[PackEntry] = field(default_factory=list)
+    history: list[_HistoryItem] = field(default_factory=list)
+    pack: list[_PackEntry] = field(default_factory=list)
     tabs: dict[str, Session] = field(default_factory=dict)
     seen_s: float = 0.0
 
@@ -140,21 +136,17 @@ class Visitor:
         """Whose jobs and files these are."""
         return f"studio-{self.token}"
 
-    def remember(self, clip: Sticker, prompt: str, seed: int | None, what: str) -> HistoryItem:
-        """Keep a sticker; the oldest goes when there are too many.
-
-        Raises:
-            DiskFullError: there is no room.
-        """
+    def remember(self, clip: Sticker, prompt: str, seed: int | None, what: str) -> _HistoryItem:
+        """Keep a sticker; the oldest goes when there are too many."""
         item_id, small = self._save(clip)
-        item = HistoryItem(item_id, prompt, seed, what, clip.num_frames, clip.total_ms, small)
+        item = _HistoryItem(item_id, prompt, seed, what, clip.num_frames, clip.total_ms, small)
         self.history.insert(0, item)
         for old in self.history[self.limits.max_history :]:
             self._delete(old.id)
         del self.history[self.limits.max_history :]
         return item
 
-    def recall(self, item_id: str) -> tuple[HistoryItem, Sticker]:
+    def recall(self, item_id: str) -> tuple[_HistoryItem, Sticker]:
         """A sticker from the history."""
         for item in self.history:
             if item.id == item_id:
@@ -170,9 +162,9 @@ class Visitor:
         if len(self.pack) >= self.limits.max_pack:
             raise UserError(f"a pack holds at most {self.limits.max_pack} stickers")
         item_id, small = self._save(clip)
-        self.pack.append(PackEntry(item_id, name, emojis, small))
+        self.pack.append(_PackEntry(item_id, name, emojis, small))
 
-    def _taken_from_pack(self, index: int) -> PackEntry:
+    def _taken_from_pack(self, index: int) -> _PackEntry:
         if not 0 <= index < len(self.pack):
             raise UserError("that sticker is not in the pack any more")
         return self.pack.pop(index)
@@ -222,7 +214,7 @@ class Session:
     """
 
     token: str
-    visitor: Visitor
+    visitor: _Visitor
     storyboard: Storyboard
     settings: Settings = field(default_factory=Settings)
     editor: Editor = field(default_factory=Editor)
@@ -254,7 +246,7 @@ class Sessions:
     ) -> None:
         self._store, self._queue, self._library = store, queue, library
         self._limits, self._clock = limits, clock
-        self._visitors: dict[str, Visitor] = {}
+        self._visitors: dict[str, _Visitor] = {}
         self._lock = threading.Lock()
 
     def __len__(self) -> int:
@@ -268,7 +260,7 @@ class Sessions:
             visitor = self._visitors.get(name)
             if visitor is None:
                 secret = secrets.token_hex(16)
-                visitor = Visitor(secret, self._store, self._library, self._limits)
+                visitor = _Visitor(secret, self._store, self._library, self._limits)
                 self._visitors[secret] = visitor
             visitor.seen_s = now
             session = visitor.tabs.pop(tab, None) or self._new_tab(visitor)
@@ -282,12 +274,12 @@ class Sessions:
             self._library.forget(old.owner)
         return session
 
-    def _new_tab(self, visitor: Visitor) -> Session:
+    def _new_tab(self, visitor: _Visitor) -> Session:
         most = self._limits.max_frames
         storyboard = Storyboard(min(_START_FRAMES, most), most)
         return Session(f"{visitor.token}.{secrets.token_hex(8)}", visitor, storyboard)
 
-    def _expired(self, now: float) -> list[Visitor]:
+    def _expired(self, now: float) -> list[_Visitor]:
         by_age = sorted(self._visitors.values(), key=lambda visitor: visitor.seen_s)
         over = len(by_age) - self._limits.max_sessions
         oldest = now - self._limits.session_seconds

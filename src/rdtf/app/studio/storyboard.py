@@ -1,21 +1,16 @@
-"""The storyboard: the task, the pictures it starts from, and the condition mask that follows."""
+"""What a tab works on: the storyboard of what is to be made, and the editor of a clip."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from rdtf.app.studio.editor import regenerate_request
 from rdtf.errors import UserError
-from rdtf.sampling.requests import (
-    DEFAULT_DURATION_MS,
-    ClipRequest,
-    blank_request,
-    interpolate_request,
-    predict_request,
-)
+from rdtf.sampling.requests import ClipRequest
 from rdtf.stickers import Sticker
+from rdtf.stickers.info import DEFAULT_DURATION_MS
 
 #: Task → what the page calls it. All but the first start from a clip.
 TASKS = {
@@ -29,7 +24,7 @@ _FACTORS = {"smooth2": 2, "smooth3": 3}
 
 
 @dataclass(frozen=True)
-class Slot:
+class _Slot:
     """One frame of the strip.
 
     picture: uint8 [H, W, 4], or None where there is none to show; given: it comes back unchanged;
@@ -73,7 +68,7 @@ class Storyboard:
         self._last: np.ndarray | None = None
 
     @property
-    def size(self) -> tuple[int, int] | None:
+    def _size(self) -> tuple[int, int] | None:
         """Height and width of the pictures, if there are any."""
         shown = [self.clip.frames[0]] if self.clip is not None else list(self.stills.values())
         return (shown[0].shape[0], shown[0].shape[1]) if shown else None
@@ -90,11 +85,7 @@ class Storyboard:
             self.spread()
 
     def start(self, stickers: list[Sticker]) -> str:
-        """Start again with what was dropped: stills, or one clip. Returns what to tell about it.
-
-        Raises:
-            UserError: several files of which one is a clip, or more than there may be frames.
-        """
+        """Start again with what was dropped: stills, or one clip. Returns what to tell about it."""
         clips = [sticker for sticker in stickers if sticker.num_frames > 1]
         if clips and len(stickers) > 1:
             raise UserError("drop one clip, or several stills; a clip can't be joined with others")
@@ -131,9 +122,9 @@ class Storyboard:
 
     def put(self, index: int, sticker: Sticker) -> None:
         """Put the first frame of `sticker` into a slot, at the size of the others, and give it."""
-        self._check(index)
-        if self.size is not None:
-            sticker = sticker.fit_canvas(self.size)
+        self._slot(index)
+        if self._size is not None:
+            sticker = sticker.fit_canvas(self._size)
         picture = sticker.frames[0]
         if self.task == "fix" and self.clip is not None:
             frames = self.clip.frames.copy()
@@ -168,14 +159,9 @@ class Storyboard:
         self.task = task
 
     def set_given(self, index: int, on: bool | None = None) -> None:
-        """Keep a frame, or let it be made; None = the other of the two.
-
-        Raises:
-            UserError: no such frame, or nothing that it could show.
-        """
-        self._check(index)
-        slot = self.slots()[index]
-        on = not slot.given if on is None else on
+        """Keep a frame, or let it be made; None = the other of the two."""
+        given = self._slot(index).given
+        on = not given if on is None else on
         if self.task == "fix":
             (self.remade.discard if on else self.remade.add)(index)
         elif self.task != "animate":
@@ -218,11 +204,7 @@ class Storyboard:
         self.before, self.after = before, after
 
     def request(self, canvas: int) -> ClipRequest:
-        """The clip to complete; without any picture at `canvas` x `canvas` pixels.
-
-        Raises:
-            UserError: a clip is missing, the result would be too long, or nothing is to be made.
-        """
+        """The clip to complete; without any picture at `canvas` x `canvas` pixels."""
         if self.task == "animate":
             return self._animate_request(canvas)
         clip = self.clip
@@ -233,19 +215,19 @@ class Storyboard:
         clip = clip.replace(captions=())
         if self.task in _FACTORS:
             self._check_length((clip.num_frames - 1) * _FACTORS[self.task] + 1)
-            return interpolate_request(clip, _FACTORS[self.task], self.loop)
+            return ClipRequest.interpolate(clip, _FACTORS[self.task], self.loop)
         if self.task == "extend":
             if not self.before + self.after:
                 raise UserError("choose how many frames to add, at the end or at the start")
             self._check_length(clip.num_frames + self.before + self.after)
-            return predict_request(clip, self.after, self.before)
+            return ClipRequest.predict(clip, self.after, self.before)
         if not self.remade:
             raise UserError("click the frames to regenerate first")
         return regenerate_request(clip, self.remade)
 
     def _animate_request(self, canvas: int) -> ClipRequest:
         self._use_first_of_clip()
-        request = blank_request(self.num_frames, self.size or (canvas, canvas), self.frame_ms)
+        request = ClipRequest.blank(self.num_frames, self._size or (canvas, canvas), self.frame_ms)
         for index, picture in self.stills.items():
             request.frames[index], request.known[index] = picture, True
         return request
@@ -257,13 +239,13 @@ class Storyboard:
                 "Delete frames in Edit, or add fewer"
             )
 
-    def slots(self) -> list[Slot]:
+    def slots(self) -> list[_Slot]:
         """The strip: every frame of the result as far as it is known."""
         if self.task == "animate":
             can = bool(self.stills) or self.clip is not None
             stills = self.stills or ({0: self.clip.frames[0]} if self.clip is not None else {})
             return [
-                Slot(stills.get(index), index in stills, self.frame_ms, can)
+                _Slot(stills.get(index), index in stills, self.frame_ms, can)
                 for index in range(self.num_frames)
             ]
         clip = self.clip
@@ -271,7 +253,7 @@ class Storyboard:
             return []
         if self.task == "fix":
             return [
-                Slot(frame, index not in self.remade, int(clip.durations_ms[index]), True, index)
+                _Slot(frame, index not in self.remade, int(clip.durations_ms[index]), True, index)
                 for index, frame in enumerate(clip.frames)
             ]
         try:
@@ -285,10 +267,140 @@ class Storyboard:
         for given, duration_ms in zip(known, durations, strict=True):
             source = next(sources) if given else None
             picture = None if source is None else clip.frames[source]
-            slots.append(Slot(picture, given, duration_ms, False, source))
+            slots.append(_Slot(picture, given, duration_ms, False, source))
         return slots
 
-    def _check(self, index: int) -> None:
-        count = len(self.slots())
-        if not 0 <= index < count:
-            raise UserError(f"there is no frame {index + 1}; there are {count}")
+    def _slot(self, index: int) -> _Slot:
+        slots = self.slots()
+        if not 0 <= index < len(slots):
+            raise UserError(f"there is no frame {index + 1}; there are {len(slots)}")
+        return slots[index]
+
+
+# ------------------------------------------------------------------------------ editor
+
+_MAX_UNDO = 30
+_MAX_UNDO_BYTES = 64 * 2**20
+
+
+class Editor:
+    """A clip with a selection and undo.
+
+    Attributes:
+        clip: the clip; None until one is opened.
+        selected: frames that the next edit is about.
+        max_frames: no edit makes a clip longer than that.
+    """
+
+    def __init__(self, max_frames: int = 240) -> None:
+        self.max_frames = max_frames
+        self.clip: Sticker | None = None
+        self.selected: set[int] = set()
+        self._undo: list[Sticker] = []
+        self._redo: list[Sticker] = []
+
+    def open(self, clip: Sticker) -> None:
+        """Another clip; the one before can't be brought back."""
+        self.clip, self.selected = clip, set()
+        self._undo, self._redo = [], []
+
+    def current(self) -> Sticker:
+        """The clip; `UserError` if none is open."""
+        if self.clip is None:
+            raise UserError("there is no sticker yet; make one, or open one from the history")
+        return self.clip
+
+    def select(self, index: int, on: bool) -> None:
+        if not 0 <= index < self.current().num_frames:
+            raise UserError(f"there is no frame {index + 1}")
+        (self.selected.add if on else self.selected.discard)(index)
+
+    def select_all(self, on: bool = True) -> None:
+        self.selected = set(range(self.current().num_frames)) if on else set()
+
+    def delete(self) -> None:
+        kept = [index for index in self._all() if index not in self._chosen()]
+        if not kept:
+            raise UserError("a clip needs at least one frame; keep one")
+        self._select(kept)
+
+    def duplicate(self) -> None:
+        """Each selected frame twice, with its time."""
+        chosen = self._chosen()
+        self._select([i for index in self._all() for i in [index] * (1 + (index in chosen))])
+
+    def reverse(self) -> None:
+        self._select(self._all()[::-1])
+
+    def move(self, by: int) -> None:
+        """The selected frames one place later (1) or earlier (-1), as far as there is room."""
+        chosen, order = self._chosen(), self._all()[::-by]
+        for place in range(1, len(order)):
+            if order[place] in chosen and order[place - 1] not in chosen:
+                order[place - 1], order[place] = order[place], order[place - 1]
+        order = order[::-by]
+        self._select(order)
+        self.selected = {place for place, index in enumerate(order) if index in chosen}
+
+    def retime(self, frame_ms: int) -> None:
+        """The selected frames, or all if none is, are shown for so many milliseconds each."""
+        if not 1 <= frame_ms <= 10_000:
+            raise UserError(f"a frame can last 1 to 10000 ms, not {frame_ms}")
+        durations = self.current().durations_ms.copy()
+        durations[self.selected_or_all()] = frame_ms
+        self.apply(lambda clip: clip.with_durations(durations))
+
+    def undo(self) -> None:
+        if not self._undo:
+            raise UserError("there is nothing to undo")
+        self._redo.append(self.current())
+        self.clip, self.selected = self._undo.pop(), set()
+
+    def redo(self) -> None:
+        if not self._redo:
+            raise UserError("there is nothing to redo")
+        self._undo.append(self.current())
+        self.clip, self.selected = self._redo.pop(), set()
+
+    def apply(self, edit: Callable[[Sticker], Sticker]) -> None:
+        """An edit of the whole clip; the selection stays."""
+        before = self.current()
+        after = edit(before)
+        if after.num_frames > max(self.max_frames, before.num_frames):
+            raise UserError(f"a clip has at most {self.max_frames} frames here")
+        self.clip = after
+        self._undo.append(before)
+        self._redo = []
+        while len(self._undo) > _MAX_UNDO or self._undo_bytes() > _MAX_UNDO_BYTES:
+            del self._undo[0]
+
+    def selected_or_all(self) -> list[int]:
+        return sorted(self.selected) or self._all()
+
+    def request(self) -> ClipRequest:
+        """The selected frames to be made again, all others given."""
+        return regenerate_request(self.current(), self._chosen())
+
+    def _undo_bytes(self) -> int:
+        return sum(clip.frames.nbytes for clip in self._undo[:-1])
+
+    def _all(self) -> list[int]:
+        return list(range(self.current().num_frames))
+
+    def _chosen(self) -> set[int]:
+        if not self.selected:
+            raise UserError("choose a frame first: click on it in the strip")
+        return self.selected
+
+    def _select(self, order: list[int]) -> None:
+        """The clip of these frames, each with its time."""
+        self.apply(lambda clip: clip.select(order))
+        self.selected = set()
+
+
+def regenerate_request(clip: Sticker, again: set[int]) -> ClipRequest:
+    """The frames `again` to be made, all others given."""
+    kept = [index for index in range(clip.num_frames) if index not in again]
+    if not kept:
+        raise UserError("keep at least one frame to regenerate the others from")
+    return ClipRequest.fill(clip, kept, clip.num_frames, clip.durations_ms)
