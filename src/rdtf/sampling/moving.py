@@ -40,7 +40,7 @@ from rdtf.models.motion_predictor import MotionPredictor
 from rdtf.sampling.sampling import own_precision
 from rdtf.sampling.schedulers import noise_levels, set_timesteps, step_options
 from rdtf.stickers import Sticker
-from rdtf.synthetic.grammar import MotionDraw, kept_in_canvas, shown_motion, sliding_share, stays
+from rdtf.synthetic.grammar import MotionDraw, kept_in_canvas, shown_motion, within_canvas
 
 _DIRECTIONS = 32  # in which the outermost points are looked for
 
@@ -258,8 +258,7 @@ def named_motion(
     affine, strength, opacity = shown_motion(draw, times_ms - times_ms[anchor], about)
     if loop:  # whole turns end where they began
         affine[-1], strength[-1], opacity[-1] = 0.0, 0.0, 1.0
-    if stays(draw):
-        affine = kept_in_canvas(affine, outline(reference), about[:2], sliding_share(draw))
+    affine = within_canvas(draw, affine, outline(reference), about[:2])
     parameters = torch.from_numpy(affine).float().to(reference.device)[None]
     centre = box[:, :2]
     residual = parameters.new_zeros(1, len(times_ms), 2, GRID, GRID)

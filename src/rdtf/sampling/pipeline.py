@@ -479,7 +479,8 @@ class StickerPipeline(StageActs, DiffusionPipeline):
         if work.large is not None:
             frames = work.large.finished(request, job.options.output_size)
         captions = (job.caption,) if job.caption else ()
-        return Sticker(frames, request.durations_ms, captions=captions)
+        told = {} if job.motion is None else {"motion": job.motion.told}
+        return Sticker(frames, request.durations_ms, captions=captions, metadata=told)
 
     def warm_up(self) -> None:
         """Load the text encoder and encode one text, so that the first call does not wait."""

@@ -58,9 +58,10 @@ class MotionDraw:
     said: str = ""
 
     @property
-    def what(self) -> str:
-        """What is done, in words: "jump + spin, then fall"."""
-        return ", then ".join(" + ".join(act.verbs) for act in (self, *self.then))
+    def told(self) -> str:
+        """What was understood, and what is done: "jumps, then faints → jump, then topple"."""
+        done = ", then ".join(" + ".join(act.verbs) for act in (self, *self.then))
+        return f"{self.said} → {done}" if self.said else done
 
     @property
     def deform(self) -> str:
@@ -160,7 +161,7 @@ def motion_parameters(
         if draw.loops and not verb.one_way:
             whole = verb.motion(_phase(verb, draw, np.array([total_ms]), total_ms))
             parameters = _closed(parameters, whole, times_ms / total_ms)
-        affine += _about_pivot(verb, draw, parameters, box, draw.amount_factor)
+        affine += _about_pivot(verb, draw, parameters, box)
         if "deform" in parameters:
             deform = deform + np.asarray(parameters["deform"])
     return affine, deform
@@ -187,10 +188,10 @@ def _closed(parameters: Parameters, at_the_end: Parameters, share: np.ndarray) -
 
 
 def _about_pivot(
-    verb: Verb, draw: MotionDraw, parameters: Parameters, box: np.ndarray, amount: float
+    verb: Verb, draw: MotionDraw, parameters: Parameters, box: np.ndarray, share: float = 1.0
 ) -> np.ndarray:
     """Parameters `[F, 6]` about the centre, of a motion about the verb's pivot."""
-    amount = float(np.clip(amount, *verb.amounts))
+    amount = float(np.clip(draw.amount_factor, *verb.amounts)) * share
     side = draw.side if verb.sided else 1
 
     def get(name: str, factor: float) -> np.ndarray:
@@ -224,6 +225,7 @@ def _about_pivot(
 # --------------------------------------------------------- of one still, to be looked at
 
 _FRAMES_A_MOVE = 2.5  # fewer can't be told from trembling
+_PULSES_INWARD = 0.85  # half the size of a thing that has no room to grow
 _TREMBLES = 3  # beats a cycle from which on whole cycles don't matter
 _EVEN = frozenset({"jump", "bounce", "run"})  # the same before the still as after it
 _REVERSED = frozenset({"melt", "vanish", "topple", "droop", "explode", "fade"})
@@ -261,11 +263,12 @@ def shown_motion(
                 amount, speed = act.shares[index] if act.shares else (1.0, 1.0)
                 how = replace(act, side=draw.side, loops=draw.loops and len(acts) == 1)
                 parameters = _shown(verb, how, elapsed, total_ms, speed, sign, arrived)
-                factor = act.amount_factor * amount
-                affine[rows] += _about_pivot(verb, how, parameters, box, factor)
+                if name == "pulse" and np.abs(box[2:]).max() > _PULSES_INWARD:
+                    parameters = {key: -np.asarray(value) for key, value in parameters.items()}
+                affine[rows] += _about_pivot(verb, how, parameters, box, amount)
                 deform[rows] += parameters.get("deform", 0.0)
-                more = np.clip(act.amount_factor * amount, *verb.amounts)
-                opacity[rows] += parameters.get("opacity", 0.0) * more
+                factor = np.clip(act.amount_factor, *verb.amounts) * amount
+                opacity[rows] += parameters.get("opacity", 0.0) * factor
     return affine, deform, opacity.clip(0, 1)
 
 
@@ -284,7 +287,7 @@ def _shown(
         if arrived:
             return verb.motion(np.ones(len(share)))
         first = share[share > 0].min(initial=1.0)
-        onward = (share - first) / max(1 - first, 1e-6) if first < 1 else share * 0.5
+        onward = 1 - 0.9 * (1 - share) / max(1 - first, 1e-6) if first < 1 else share * 0.5
         return verb.motion(np.where(share > 0, onward, 1.0) if sign > 0 else 1 - share)
     period_ms = verb.period_ms / (draw.speed_factor * speed)
     if verb.one_way:
@@ -297,9 +300,12 @@ def _shown(
         return parameters
     cycles = _whole_cycles(verb, draw, share, total_ms / period_ms)
     whole = verb.motion(np.array([cycles]))
-    if verb.name in _EVEN and np.count_nonzero(share >= 1) > 1:
-        share = np.where(share < 1, share, 0)  # it has landed, and something else follows
+    if verb.name in ("jump", "bounce") and not draw.loops:  # lands, then stands as it stood
+        before = share[share < 1].max(initial=0.0)
+        share = np.where(share < 1, share / (before if len(share) > 5 else 1.0), 0)
     parameters = verb.motion(share * cycles * (sign if verb.name not in _EVEN else 1))
+    if verb.name == "run" and not draw.loops:
+        parameters["shear"] = parameters["shear"] * np.minimum(4 * (1 - share), 1)
     return _closed(parameters, whole, share) if draw.loops else parameters
 
 
@@ -310,15 +316,15 @@ def _whole_cycles(verb: Verb, draw: MotionDraw, share: np.ndarray, natural: floa
         return natural
     most = max(1, int(frames / (_FRAMES_A_MOVE * min(verb.beats, _TREMBLES))))
     wanted = max(1, round(natural))
-    if draw.cycles:
-        most = max(1, frames // 2)
-        wanted = max(1, round(draw.cycles / (verb.beats if verb.name == "bounce" else 1)))
-    cycles = min(wanted, most)
-    full = _reach(verb.motion(np.linspace(0, cycles, 60 * cycles)))
+    cycles = float(min(wanted, most))
+    if draw.cycles:  # a bounce's are its hops
+        counted = verb.beats if verb.name == "bounce" else 1
+        cycles = min(draw.cycles, max(1, frames // 2)) / counted
+    full = _reach(verb.motion(np.linspace(0, max(cycles, 1), 120)))
     for part in (cycles, *_FEWER):
-        if _reach(verb.motion(share * part)) > 0.6 * full:
-            return float(part)
-    return float(cycles)
+        if _reach(verb.motion(share * part)) > 0.35 * full:
+            return part
+    return cycles
 
 
 def _reach(parameters: Parameters) -> float:
@@ -332,19 +338,24 @@ def _reach(parameters: Parameters) -> float:
 
 
 # How much of a thing may slide out of the canvas where the words say to which side it goes.
-_SLIDING = {"slide left": 0.4, "slide right": 0.4, "roll": 0.4}
+_SLIDING = {"slide left": 0.25, "slide right": 0.25, "roll": 0.25}
 _MOST_SHRINKING = 0.78  # to make room for a movement, before the movement itself becomes smaller
 
 
 def kept_in_canvas(
-    affine: np.ndarray, outline: np.ndarray, centre: np.ndarray, out_x: float = 0.0
+    affine: np.ndarray,
+    outline: np.ndarray,
+    centre: np.ndarray,
+    out_x: float = 0.0,
+    most_shrinking: float = _MOST_SHRINKING,
 ) -> np.ndarray:
     """The motion, with the thing kept in the canvas: smaller where there is no room, then moved
     less far.
 
     Args:
         affine: `[F, 6]`; outline: points of the still (x, y), `[n, 2]`; centre: `[2]`;
-        out_x: share of the thing's width that may leave the canvas to either side.
+        out_x: share of the thing's width that may leave the canvas to either side;
+        most_shrinking: how small it may become for that, besides what turning it takes.
 
     Returns:
         `[F, 6]`; what lies beyond the canvas in the still may do so in any frame.
@@ -362,7 +373,7 @@ def kept_in_canvas(
     most = np.maximum(1, outline.max(0)) - centre + free
     fit = np.minimum(1, (most - least) / size).min(1, keepdims=True)
     beyond = np.maximum(least - (shift + low), shift + high - most).clip(0).max(1, keepdims=True)
-    room = np.maximum(1 - beyond / size.max(1, keepdims=True), _MOST_SHRINKING)
+    room = np.maximum(1 - beyond / size.max(1, keepdims=True), most_shrinking)
     scale = np.minimum(fit, room)
     shift = np.clip(shift, least - low * scale, np.maximum(most - high * scale, least - low * scale))
     return np.concatenate(
@@ -370,12 +381,12 @@ def kept_in_canvas(
     )
 
 
-def stays(draw: MotionDraw) -> bool:
-    """Whether the words leave it in the canvas."""
-    return not any(VERBS[verb].leaves for act in (draw, *draw.then) for verb in act.verbs)
-
-
-def sliding_share(draw: MotionDraw) -> float:
-    """How much of its width may leave the canvas sideways."""
-    verbs = [verb for act in (draw, *draw.then) for verb in act.verbs]
-    return max((_SLIDING.get(verb, 0.0) for verb in verbs), default=0.0)
+def within_canvas(
+    draw: MotionDraw, affine: np.ndarray, outline: np.ndarray, centre: np.ndarray
+) -> np.ndarray:
+    """`kept_in_canvas`, unless the words lead out of it."""
+    verbs = {verb for act in (draw, *draw.then) for verb in act.verbs}
+    if any(VERBS[verb].leaves for verb in verbs):
+        return affine
+    out_x = max(_SLIDING.get(verb, 0.0) for verb in verbs)
+    return kept_in_canvas(affine, outline, centre, out_x, 1.0 if "topple" in verbs else _MOST_SHRINKING)

@@ -148,8 +148,8 @@ def _drop_in(p: Phase) -> Parameters:
 
 
 def _peek(p: Phase) -> Parameters:
-    """Ducks out of sight and comes up again."""
-    return {"out_y": np.minimum(1.6 * _there_and_back(p), 1)}
+    """Ducks until little is seen, and comes up again."""
+    return {"out_y": np.minimum(1.2 * _there_and_back(p), 0.72)}
 
 
 @dataclass(frozen=True)
@@ -312,7 +312,6 @@ _ALL = (
         "bottom",
         one_way=True,
         deform="drip",
-        leaves=True,
     ),
     Verb(
         "stretch",
@@ -377,7 +376,7 @@ _MORE = (
     Verb("exit", ("leaving", "going away", "moving out of sight"),
          lambda p: {"out_x": p**1.5}, 1000, one_way=True, amounts=(1.0, 1.0), leaves=True),
     Verb("enter", ("coming in", "entering", "sliding in"),
-         lambda p: {"out_x": 1 - _ease(p)}, 1000, one_way=True, amounts=(1.0, 1.0), leaves=True,
+         lambda p: {"out_x": (1 - p) ** 2}, 1000, one_way=True, amounts=(1.0, 1.0), leaves=True,
          arrives=True),
     Verb("appear", ("appearing", "popping up", "materializing"), _appear, 1000, one_way=True,
          amounts=(1.0, 1.0), leaves=True, arrives=True),
@@ -385,7 +384,7 @@ _MORE = (
          amounts=(1.0, 1.0), leaves=True, arrives=True),
     Verb("drop in", ("dropping in", "coming down from above"), _drop_in, 1000, one_way=True,
          amounts=(1.0, 1.0), leaves=True, arrives=True),
-    Verb("rise", ("rising", "coming up from below"), lambda p: {"out_y": 1 - _ease(p)}, 1000,
+    Verb("rise", ("rising", "coming up from below"), lambda p: {"out_y": (1 - p) ** 2}, 1000,
          one_way=True, amounts=(1.0, 1.0), leaves=True, arrives=True),
     Verb("peek", ("peeking", "peeking out", "playing peekaboo"), _peek, 1200,
          amounts=(1.0, 1.0), leaves=True),

@@ -29,7 +29,7 @@ spin | spin around, turn around and around, turn around, twirl, pirouette, revol
   go round, go round and round, do pirouette, make turn, spin like top, 360
 spin+circle*.7 | tornado, hurricane, spin out of control, whirl around
 roll | roll away, roll along, tumble, cartwheel, do cartwheel, roll over, roll around, somersault along, roll down hill
-shake@.9 | say no, shake head, shake head no, disagree, refuse, no way, deny, nope, decline, reject, disapprove
+shake@.9+sway*.4@4 | say no, shake head, shake head no, disagree, refuse, no way, deny, nope, decline, reject, disapprove
 shake*1.7@.4 | side to side, back and forth, left and right, left to right and back, move side to side,
   move back and forth, slide back and forth, pace, pace back and forth, move from side to side, to and fro
 shake*.9@1 | convulse, oscillate, wag finger, shudder, rattle, jolt, judder, earthquake, quake, shake dice, shake hand
@@ -90,6 +90,7 @@ slide ?+waddle*.4@.8 | moonwalk, sneak, creep, crawl, tiptoe, sneak around, snea
 fly | take off, lift off, blast off, launch, soar, ascend, fly away, fly off, rocket, fly into sky, go up, rise up,
   shoot up, float away, drift away, fly up, go to heaven, climb, soar into sky, take flight, escape, levitate up
 fall | hurtle, hurtle down, flop, flop down, nosedive, skydive, tumble down, fall down, drop, plummet, plunge, sink, crash, fall from sky, descend, go down, drown, free fall, crash down
+fall@.9 | hide, hide away, duck out of sight, vanish below
 fall@.6+sway*.6 | fall like leaf, float down, drift down, snow, parachute, flutter down, rain
 float | fly, hover, levitate, drift, bob, up and down, bob up and down, move up and down, fly around, go up and down,
   float in air, float in space, float around, sail, flutter, glide through air, soar around, fly in place
@@ -123,8 +124,8 @@ lunge | clobber, duel, jab, snap at, headbutt, swat at, spar, attack, punch, kic
 lunge*.7@1.6+tremble*.6 | get hit, be hit, take damage, recoil, get hurt, ouch, get punch, hurt, take hit
 lunge*.5@.8+droop*.3 | guzzle, chug, slurp drink, drink, sip, gulp down, drink coffee, drink tea, pour, toast, clink, drink beer, sip tea
 flip | spin like coin, flip over, turn over, flip, turn page, flip coin, turn like coin, flip like card, flip around, rotate in 3d
-flicker | flicker, flash, flash on and off, blink on and off, twinkle, strobe, glitch, blink light, flicker like candle
-flicker*.8@1.2+tremble*1.3 | short circuit, malfunction, be electrocute, get shock, electrocute, get electrocute, glitch out
+flicker | flicker, flash, flash on and off, blink on and off, twinkle, strobe, blink light, flicker like candle
+wobble*.7@3+tremble*1.6+flicker*.4@1.5 | glitch, short circuit, malfunction, be electrocute, get shock, electrocute, get electrocute, glitch out
 fade | fade, fade out, fade away, fade to nothing, become invisible, turn invisible, evaporate, go out, become transparent
 explode | disintegrate, fall apart, break apart, break, crack, implode, explode, burst, blow up, detonate, go boom, boom, erupt, kaboom, pop like balloon, combust, mind blow, explode into
   piece, shatter, pop open, blast
@@ -139,7 +140,7 @@ drop in | drop in, fall in, come from above, come from top, fall from above, dro
   from top, enter from above, come down from sky, fall into place, come down, come in from top, fall from top
 rise | rise, come up, come from below, come from bottom, rise from below, surface, sunrise, rise from ground, enter from below,
   enter from bottom, come in from bottom, come in from below, rise up from below, come out of ground
-peek | peek, hide, peek out, peekaboo, play peekaboo, peep, hide and seek, duck and cover, peer out, play hide and seek, boo
+peek | peek, peek out, peekaboo, play peekaboo, peep, hide and seek, duck and cover, peer out, play hide and seek, boo
 stand | stand still, stay still, be still, motionless, hold still, freeze in place, statue, pause, do nothing, stand in place, no
   motion, no movement, static, stop, still image, remain still, stay in place, keep still, immobile, stand perfectly still,
   frozen, do not move, sit still, without motion, without movement, unmoving, paralyze
@@ -199,7 +200,7 @@ _PACES = {"slow": _SLOW, "fast": _FAST}
 # Verbs that go somewhere when a side is named with them.
 _GOES = frozenset({"run", "waddle", "jump", "bounce", "float", "fly", "dance", "wobble"})
 _MOST_VERBS, _MOST_ACTS = 3, 3
-_IDLE = "sway*.3@.8+breathe*1.5"
+_IDLE = "sway*.22@.8+breathe*.8"
 
 
 @dataclass(frozen=True)
@@ -286,7 +287,7 @@ def motion_of(words: str) -> MotionDraw | None:
 
 def idle_motion() -> MotionDraw:
     """What a still does when no motion is asked for: it breathes and sways a little."""
-    return _draw([_IDLE], 0)
+    return replace(_draw([_IDLE], 0), said="no motion named")
 
 
 def _act(text: str) -> MotionDraw | None:
