@@ -126,7 +126,8 @@ class Motion:
         """With the reference `[4, S, S]` kept in the canvas in every frame."""
         affine, residual = self.latents.split([NUM_PARAMETERS, LATENT_DIM - NUM_PARAMETERS], -1)
         found = affine_of_latents(affine)[0].cpu().double().numpy()
-        kept = kept_in_canvas(found, outline(reference), self.centre[0].cpu().double().numpy())
+        about = self.centre[0].cpu().double().numpy()
+        kept = kept_in_canvas(found, outline(reference), about, most_shrinking=1.0)
         moved = torch.from_numpy(kept).to(affine)[None]
         return replace(self, latents=torch.cat([latents_of_affine(moved), residual], -1))
 

@@ -292,7 +292,7 @@ def _shown(
     period_ms = verb.period_ms / (draw.speed_factor * speed)
     if verb.one_way:
         progress = np.clip(elapsed / min(period_ms, total_ms), 0, 1)
-        if draw.loops and verb.name != "exit":
+        if draw.loops:
             progress = np.sin(np.pi * share) ** 2
         parameters = verb.motion(progress)
         if sign < 0 and verb.name not in _REVERSED:
@@ -300,11 +300,11 @@ def _shown(
         return parameters
     cycles = _whole_cycles(verb, draw, share, total_ms / period_ms)
     whole = verb.motion(np.array([cycles]))
-    if verb.name in ("jump", "bounce") and not draw.loops:  # lands, then stands as it stood
-        before = share[share < 1].max(initial=0.0)
+    if verb.name in ("jump", "bounce") and not draw.loops and len(share) > 3:
+        before = share[share < 1].max()  # it lands there, and then stands as it stood
         share = np.where(share < 1, share / (before if len(share) > 5 else 1.0), 0)
     parameters = verb.motion(share * cycles * (sign if verb.name not in _EVEN else 1))
-    if verb.name == "run" and not draw.loops:
+    if verb.name == "run" and not draw.loops and len(share) > 3:
         parameters["shear"] = parameters["shear"] * np.minimum(4 * (1 - share), 1)
     return _closed(parameters, whole, share) if draw.loops else parameters
 
@@ -317,6 +317,8 @@ def _whole_cycles(verb: Verb, draw: MotionDraw, share: np.ndarray, natural: floa
     most = max(1, int(frames / (_FRAMES_A_MOVE * min(verb.beats, _TREMBLES))))
     wanted = max(1, round(natural))
     cycles = float(min(wanted, most))
+    if draw.loops and verb.beats > 1 and frames < 2 * verb.beats + 2:
+        return min(cycles, 1 / 3 if frames > 2 else 2 / 3)
     if draw.cycles:  # a bounce's are its hops
         counted = verb.beats if verb.name == "bounce" else 1
         cycles = min(draw.cycles, max(1, frames // 2)) / counted

@@ -15,7 +15,7 @@ from rdtf.synthetic.grammar import AMOUNTS, SPEEDS, VERBS, MotionDraw
 from rdtf.synthetic.phrases import AMOUNT_WORDS, SPEED_WORDS
 
 _ACTIONS = """
-jump | leapfrog, catapult, hop in place, exult, bound along, hop, leap, jump up and down, spring, vault, pounce, jump high, jump up, bound
+jump | leapfrog, catapult, hop in place, exult, bound along, hop, leap, jump up and down, spring, vault, pounce, jump up, bound
 jump*.6@1.3 | skip, prance, frolic, hop like bunny, gallop, trot, bunny hop, hop around
 jump*.8@1.2+sway*.5 | celebrate, cheer, party, rejoice, hooray, yay, jump for joy, win, hurrah, hurray,
   victory dance, hip hip hooray, congratulate, woohoo
@@ -131,7 +131,7 @@ explode | disintegrate, fall apart, break apart, break, crack, implode, explode,
   piece, shatter, pop open, blast
 exit | exit, leave, go away, walk away, get out, depart, walk off, move off screen, slide out, go off, walk out, leave
   screen, run off, go out of frame, drive off, slide away, fly out, say goodbye and leave, step out
-enter | enter, come in, arrive, walk in, slide in, come into view, move in, come from side, run in, fly in, come, drive in,
+enter | enter, come in, arrive, walk in, run in from side, slide in, come into view, move in, come from side, fly in, come, drive in,
   enter screen, get in, roll in, join, step in, return, come back, swoop in
 appear | appear, pop up, show up, pop in, materialize, materialise, emerge, be born, spawn, pop out, zoom into view, hatch, come
   into existence, respawn, come out of nowhere, bloom, blossom
@@ -185,7 +185,7 @@ _PARTICLES = frozenset(
     "over and then back once twice times three four two five in out for me a lot little bit with place repeatedly together happily".split()
 )  # fmt: skip
 _AMBIGUOUS = frozenset(
-    "waves rolls drops falls rings swings flies shakes slides bows springs rocks hits fires points "
+    "leaves waves rolls drops falls rings swings flies shakes slides bows springs rocks hits fires points "
     "boxes lands bolts drums hammers brushes flames lists loops skis".split()
 )  # fmt: skip
 _AT_THE_END = frozenset("hot cold cool ill crazy silly party".split())  # else of the next word
@@ -193,7 +193,7 @@ _NOT = frozenset("not no never without stop stops stopped neither nor cannot can
 _COUNTS = {"once": 1, "one": 1, "twice": 2, "two": 2, "thrice": 3, "three": 3, "four": 4, "five": 5}
 _LITTLE = (*AMOUNT_WORDS["little"], "a bit", "barely", "lightly", "subtly", "a tiny bit", "tiny bit")
 _MUCH = (*AMOUNT_WORDS["much"], "violently", "hard", "high", "extremely", "super", "crazily", "heavily", "intensely")
-_SLOW = (*SPEED_WORDS["slow"], "slow", "lazily", "gradually", "calmly", "leisurely", "slow motion")
+_SLOW = (*SPEED_WORDS["slow"], "slow", "lazily", "gradually", "calmly", "leisurely")
 _FAST = (*SPEED_WORDS["fast"], "quick", "swiftly", "hurriedly", "faster", "frantically", "at top speed", "super fast")
 _DEGREES = {"little": _LITTLE, "much": _MUCH}
 _PACES = {"slow": _SLOW, "fast": _FAST}
@@ -276,7 +276,8 @@ def motion_of(words: str) -> MotionDraw | None:
     are done at once, or one after the other where "then" is between them. A side, a count, how
     much and how fast may be said; moods count where no action is named; "not" takes a verb back.
     """
-    text = re.sub(r"n't\b|n’t\b", " not", words.lower())
+    text = re.sub(r"n['’]t\b", " not", words.lower())
+    text = re.sub(r"\b(?:in )?slow motion\b", "slowly", text)
     parts = re.split(r"\b(?:and |, *)?(?:then|after that|afterwards|followed by)\b|->|→", text)
     acts = [act for act in map(_act, parts) if act is not None][:_MOST_ACTS]
     if not acts:
@@ -302,10 +303,10 @@ def _act(text: str) -> MotionDraw | None:
     if not wanted:
         still = [one for one in actions if one.is_negated]
         return replace(_draw(["stand"], 0), said=text.strip()) if still else None
-    used = {index for one in found for index in range(one.start, one.end)}
-    rest = [token for index, token in enumerate(bare) if index not in used]
-    words = tokens if rest == bare else rest
-    draw = _with_adverbs([one.entry.recipe for one in wanted], words, tokens)
+    places = [index for _, index in kept]
+    used = {places[index] for one in found for index in range(one.start, one.end)}
+    rest = [token for index, token in enumerate(tokens) if index not in used]
+    draw = _with_adverbs([one.entry.recipe for one in wanted], rest)
     said = " ".join(" ".join(bare[one.start : one.end]) for one in wanted)
     return replace(draw, said=said)
 
@@ -328,13 +329,17 @@ def _find(bare: list[str], tokens: list[str], places: list[int]) -> list[_Found]
 def _entry_at(bare: list[str], index: int, tokens: list[str], places: list[int]) -> _Entry | None:
     candidates = [
         entry
-        for form in _forms(bare[index])
+        for form in sorted(_forms(bare[index]))
         for entry in _by_first_word().get(form, ())
         if len(entry.words) <= len(bare) - index
         and all(word in _forms(bare[index + offset]) for offset, word in enumerate(entry.words))
         and _counts(entry, bare, index, tokens, places)
     ]
-    return max(candidates, key=lambda entry: (len(entry.words), not entry.is_mood), default=None)
+    return max(
+        candidates,
+        key=lambda entry: (len(entry.words), not entry.is_mood, entry.words[0] == bare[index]),
+        default=None,
+    )
 
 
 def _counts(
@@ -368,13 +373,10 @@ def _is_particle(token: str) -> bool:
     return token in _PARTICLES or token in degrees or token.isdigit() or token.endswith("ly")
 
 
-def _with_adverbs(
-    recipes: list[str], rest: list[str], tokens: list[str] | None = None
-) -> MotionDraw:
+def _with_adverbs(recipes: list[str], rest: list[str]) -> MotionDraw:
     """The motion of recipes, with side, count, amount and speed as the other words say."""
-    text = " ".join(tokens or rest)
-    side = _side(rest)
-    draw = _draw(recipes, side)
+    text = " ".join(rest)
+    draw = _draw(recipes, _side(text))
     amount, speed = _said(text, _DEGREES), _said(text, _PACES)
     count = next((_COUNTS[token] for token in rest if token in _COUNTS), 0)
     times = re.search(r"\b(\d+|[a-z]+) times\b", text)
@@ -390,9 +392,8 @@ def _with_adverbs(
     )
 
 
-def _side(rest: list[str]) -> int:
+def _side(text: str) -> int:
     """−1 to the left, 1 to the right, 0 = not said."""
-    text = " ".join(rest)
     if re.search(r"\b(left|leftwards?|counterclockwise|counter clockwise|anticlockwise)\b", text):
         return -1
     return 1 if re.search(r"\b(right|rightwards?|clockwise)\b", text) else 0
