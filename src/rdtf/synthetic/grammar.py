@@ -377,7 +377,9 @@ def kept_in_canvas(
     beyond = np.maximum(least - (shift + low), shift + high - most).clip(0).max(1, keepdims=True)
     room = np.maximum(1 - beyond / size.max(1, keepdims=True), most_shrinking)
     scale = np.minimum(fit, room)
-    shift = np.clip(shift, least - low * scale, np.maximum(most - high * scale, least - low * scale))
+    shift = np.clip(
+        shift, least - low * scale, np.maximum(most - high * scale, least - low * scale)
+    )
     return np.concatenate(
         [shift, turn, log_x + np.log(scale), log_y + np.log(scale), shear * scale], axis=1
     )
@@ -391,4 +393,6 @@ def within_canvas(
     if any(VERBS[verb].leaves for verb in verbs):
         return affine
     out_x = max(_SLIDING.get(verb, 0.0) for verb in verbs)
-    return kept_in_canvas(affine, outline, centre, out_x, 1.0 if "topple" in verbs else _MOST_SHRINKING)
+    return kept_in_canvas(
+        affine, outline, centre, out_x, 1.0 if "topple" in verbs else _MOST_SHRINKING
+    )

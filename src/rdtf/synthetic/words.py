@@ -178,7 +178,9 @@ _COMPOUNDS = (
     r"heart shaped?|waiting room|dining table|cutting board|talking stick|traffic light|"
     r"still life|stop sign|chewing gum|skating rink|rest room|no entry|no smoking"
 )
-_FILLERS = frozenset("a an the its his her their my your our it so some this that very really".split())
+_FILLERS = frozenset(
+    "a an the its his her their my your our it so some this that very really".split()
+)
 _STARTS = frozenset("a an the it he she this my they".split())
 _PARTICLES = frozenset(
     "up down away around left right high fast slow slowly quickly to please off there again by forever "
@@ -191,10 +193,37 @@ _AMBIGUOUS = frozenset(
 _AT_THE_END = frozenset("hot cold cool ill crazy silly party".split())  # else of the next word
 _NOT = frozenset("not no never without stop stops stopped neither nor cannot cant dont".split())
 _COUNTS = {"once": 1, "one": 1, "twice": 2, "two": 2, "thrice": 3, "three": 3, "four": 4, "five": 5}
-_LITTLE = (*AMOUNT_WORDS["little"], "a bit", "barely", "lightly", "subtly", "a tiny bit", "tiny bit")
-_MUCH = (*AMOUNT_WORDS["much"], "violently", "hard", "high", "extremely", "super", "crazily", "heavily", "intensely")
+_LITTLE = (
+    *AMOUNT_WORDS["little"],
+    "a bit",
+    "barely",
+    "lightly",
+    "subtly",
+    "a tiny bit",
+    "tiny bit",
+)
+_MUCH = (
+    *AMOUNT_WORDS["much"],
+    "violently",
+    "hard",
+    "high",
+    "extremely",
+    "super",
+    "crazily",
+    "heavily",
+    "intensely",
+)
 _SLOW = (*SPEED_WORDS["slow"], "slow", "lazily", "gradually", "calmly", "leisurely")
-_FAST = (*SPEED_WORDS["fast"], "quick", "swiftly", "hurriedly", "faster", "frantically", "at top speed", "super fast")
+_FAST = (
+    *SPEED_WORDS["fast"],
+    "quick",
+    "swiftly",
+    "hurriedly",
+    "faster",
+    "frantically",
+    "at top speed",
+    "super fast",
+)
 _DEGREES = {"little": _LITTLE, "much": _MUCH}
 _PACES = {"slow": _SLOW, "fast": _FAST}
 # Verbs that go somewhere when a side is named with them.
@@ -358,7 +387,9 @@ def _counts(
         if word.endswith("s") and word not in _AMBIGUOUS and word != entry.words[0]:
             return True
         after = bare[index + length :]
-        stop = next((i for i, token in enumerate(after) if token in (",", "and", "while")), len(after))
+        stop = next(
+            (i for i, token in enumerate(after) if token in (",", "and", "while")), len(after)
+        )
         return length > 1 or all(_is_particle(token) for token in after[:stop])
     if bare[index - 1] in _NOT - {"without"}:
         return True

@@ -121,15 +121,8 @@ class _Frog(Animal):
 
     def __init__(self, look: Look) -> None:
         super().__init__(look)
-        self.face = Face(
-            0,
-            self.head_centre,
-            0.8 * self.head_x,
-            mouth_drop=0.75,
-            eye_lift=0.62,
-            eye_spread=0.58,
-            pale_eyes=True,
-        )
+        self.face = Face(0, self.head_centre, 0.8 * self.head_x, mouth_drop=0.75, eye_lift=0.62,
+            eye_spread=0.58, pale_eyes=True)  # fmt: skip
         self.hat = Spot(0, self.hat.y + 2, 0.5 * self.hat.width)
 
     def skull(self) -> str:
@@ -213,10 +206,8 @@ class _Chick(_Bird):
 
     def torso(self, p: Painter, pose: Pose) -> None:
         h, w = self.h, self.w
-        p.fill(
-            s.join(s.ellipse(-10, -h - 6, 8, 20, -28), s.ellipse(8, -h - 8, 8, 22, 14)),
-            self.look.base,
-        )
+        p.fill(s.join(s.ellipse(-10, -h - 6, 8, 20, -28), s.ellipse(8, -h - 8, 8, 22, 14)),
+            self.look.base)  # fmt: skip
         body = self.blob((0, -1), (0.66, -0.9), (1, -0.52), (0.86, -0.22), (0.4, -0.1), (0, -0.08))
         p.fill(body, self.look.base, glow=self.glow())
         if self.look.belly and not pose.from_behind:
@@ -231,16 +222,8 @@ class _Owl(_Bird):
     def __init__(self, look: Look) -> None:
         super().__init__(look)
         face, ink = self.face, mix(NIGHT, look.ink, 0.4)
-        self.face = Face(
-            0,
-            face.y,
-            face.width,
-            beak=True,
-            mouth_drop=0.3,
-            eye_spread=0.48,
-            pale_eyes=True,
-            ink=ink,
-        )
+        self.face = Face(0, face.y, face.width, beak=True, mouth_drop=0.3, eye_spread=0.48,
+            pale_eyes=True, ink=ink)  # fmt: skip
 
     def torso(self, p: Painter, pose: Pose) -> None:
         h, w = self.h, self.w
@@ -259,9 +242,5 @@ class _Owl(_Bird):
         p.fill(discs, self.look.light, outline=False)
 
 
-BIRDS: dict[str, type[Character]] = {
-    "frog": _Frog,
-    "penguin": _Penguin,
-    "chick": _Chick,
-    "owl": _Owl,
-}
+BIRDS: dict[str, type[Character]] = {"frog": _Frog, "penguin": _Penguin, "chick": _Chick,
+    "owl": _Owl}  # fmt: skip

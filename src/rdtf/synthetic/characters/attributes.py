@@ -79,33 +79,13 @@ def draw_attributes(seed: int, index: int, max_frames: int) -> Attributes:
     style = _draw_style(draws, colour)
     border, shadow = draws.chance(0.3), draws.chance(0.4)
     hold = [pose.hold for pose in pose_all(seed, index, name, num_frames)]
-    return Attributes(
-        index=index,
-        kind=kind,
-        colour=colour,
-        accent=accent,
-        motion=name,
-        expression=expression,
-        prop=prop,
-        style=style,
-        border=border,
-        shadow=shadow and motion.grounded,
-        loops=motion.loops,
-        num_frames=num_frames,
-        durations_ms=_draw_durations(draws, hold),
-        captions=write_captions(
-            Draws(seed, index, "captions"),
-            colour=colour,
-            kind=kind,
-            accent=accent,
-            expression=expression,
-            phrases=motion.phrases,
-            adverbs=motion.adverbs,
-            prop=prop,
-            style=style,
-            border=border,
-        ),
-    )
+    return Attributes(index=index, kind=kind, colour=colour, accent=accent, motion=name,
+        expression=expression, prop=prop, style=style, border=border, shadow=shadow
+        and motion.grounded, loops=motion.loops, num_frames=num_frames,
+        durations_ms=_draw_durations(draws, hold), captions=write_captions(Draws(seed, index,
+        "captions"), colour=colour, kind=kind, accent=accent, expression=expression,
+        phrases=motion.phrases, adverbs=motion.adverbs, prop=prop, style=style,
+        border=border))  # fmt: skip
 
 
 def pose_all(seed: int, index: int, motion_name: str, num_frames: int) -> list[Pose]:
@@ -117,10 +97,8 @@ def pose_all(seed: int, index: int, motion_name: str, num_frames: int) -> list[P
     beats = 1 + int(draws.uniform(0, 1) * min(most, 3)) if motion.loops else 1
     start = _loop_start(draws, num_frames) if motion.loops else 0.0
     times = _times(num_frames, motion.loops, start)
-    return [
-        motion.pose(Beat(t, k, num_frames, side, amount, beats, variant))
-        for k, t in enumerate(times)
-    ]
+    return [motion.pose(Beat(t, k, num_frames, side, amount, beats, variant)) for k,
+        t in enumerate(times)]  # fmt: skip
 
 
 def _times(count: int, loops: bool, start: float) -> list[float]:
@@ -149,12 +127,8 @@ def _draw_colours(draws: Draws, kind: str) -> tuple[str, str]:
     else:
         colour = draws.choice(tuple(COLOURS))
     red, green, blue = COLOURS[colour]
-    apart = [
-        name
-        for name, (r, g, b) in COLOURS.items()
-        if abs(r - red) + abs(g - green) + abs(b - blue) > 0.55
-        and name not in ("white", "gray", "beige")
-    ]
+    apart = [name for name, (r, g, b) in COLOURS.items() if abs(r - red) + abs(g - green)
+        + abs(b - blue) > 0.55 and name not in ("white", "gray", "beige")]  # fmt: skip
     return colour, draws.choice(apart)
 
 

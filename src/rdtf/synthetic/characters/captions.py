@@ -9,11 +9,9 @@ from rdtf.synthetic.characters.draws import Draws
 from rdtf.synthetic.characters.faces import EXPRESSIONS
 from rdtf.synthetic.characters.props import PROPS
 
-_STYLES = {
-    "outline": ("with bold outlines", "in a cartoon outline style"),
-    "flat": ("in a flat style", "in flat colours"),
-    "soft": ("with soft shading", "in a soft glossy style"),
-}
+_STYLES = {"outline": ("with bold outlines", "in a cartoon outline style"),
+    "flat": ("in a flat style", "in flat colours"), "soft": ("with soft shading",
+    "in a soft glossy style")}  # fmt: skip
 
 
 def with_article(noun: str) -> str:
@@ -78,25 +76,18 @@ class _Words:
         return f"{self.style} {joint} a white border"
 
 
-SHORT: tuple[Callable[[_Words], str], ...] = (
-    lambda w: f"{w.plain} {w.verb}",
-    lambda w: f"{w.noun} {w.gerund}",
-    lambda w: f"{w.moody} {w.verb}",
-    lambda w: f"{w.plain} {w.verb}{w.how}",
-    lambda w: f"{w.adjective} {w.noun}, {w.gerund}",
-    lambda w: f"the {w.noun} {w.verb}",
-    lambda w: f"a sticker of {w.plain} {w.gerund}",
-)
-LONG: tuple[Callable[[_Words], str], ...] = (
-    lambda w: f"{w.full} {w.verb}",
+SHORT: tuple[Callable[[_Words], str], ...] = (lambda w: f"{w.plain} {w.verb}",
+    lambda w: f"{w.noun} {w.gerund}", lambda w: f"{w.moody} {w.verb}",
+    lambda w: f"{w.plain} {w.verb}{w.how}", lambda w: f"{w.adjective} {w.noun}, {w.gerund}",
+    lambda w: f"the {w.noun} {w.verb}", lambda w: f"a sticker of {w.plain} {w.gerund}")  # fmt: skip
+LONG: tuple[Callable[[_Words], str], ...] = (lambda w: f"{w.full} {w.verb}",
     lambda w: f"{w.dressed} {w.verb}{w.how}",
     lambda w: f"an animated sticker of {w.full}, {w.gerund}",
     lambda w: f"a cute {w.noun} {w.prop}".strip() + f" is {w.gerund}, it looks {w.looks}",
     lambda w: f"{w.full} {w.verb}, drawn {w.look}",
     lambda w: f"cartoon of {w.dressed} that {w.verb}, {w.adjective} face",
     lambda w: f"this sticker shows {w.full}, {w.gerund}, {w.look}",
-    lambda w: f"{w.noun} {w.prop}".strip() + f", {w.adjective}, {w.gerund}, {w.style}",
-)
+    lambda w: f"{w.noun} {w.prop}".strip() + f", {w.adjective}, {w.gerund}, {w.style}")  # fmt: skip
 
 
 def write_captions(
@@ -117,19 +108,10 @@ def write_captions(
 
     def words() -> _Words:
         verb, gerund = draws.choice(phrases)
-        return _Words(
-            noun=f"{colour} {kind}",
-            kind=kind,
-            colour=colour,
-            adjective=mood.adjective,
-            looks=mood.looks or mood.adjective,
-            adverb=mood.adverb if adverbs else "",
-            verb=verb,
-            gerund=gerund,
-            prop=prop_phrase(prop, accent),
-            style=draws.choice(_STYLES[style]),
-            border=border,
-        )
+        return _Words(noun=f"{colour} {kind}", kind=kind, colour=colour, adjective=mood.adjective,
+            looks=mood.looks or mood.adjective, adverb=mood.adverb if adverbs else "", verb=verb,
+            gerund=gerund, prop=prop_phrase(prop, accent), style=draws.choice(_STYLES[style]),
+            border=border)  # fmt: skip
 
     wanted = 2 + int(draws.uniform(0, 3))
     captions: dict[str, None] = {}

@@ -220,14 +220,8 @@ class _Fish(Thing):
         p.line(scales, self.look.shade, 6, outline=False)
 
 
-CREATURES: dict[str, type[Character]] = {
-    "ghost": _Ghost,
-    "octopus": _Octopus,
-    "monster": _Monster,
-    "robot": _Robot,
-    "snowman": _Snowman,
-    "fish": _Fish,
-}
+CREATURES: dict[str, type[Character]] = {"ghost": _Ghost, "octopus": _Octopus, "monster": _Monster,
+    "robot": _Robot, "snowman": _Snowman, "fish": _Fish}  # fmt: skip
 
 
 class _Cat(Animal):
@@ -244,10 +238,8 @@ class _Cat(Animal):
     def crest(self, p: Painter, pose: Pose) -> None:
         if self.look.markings == 1:
             top = self.head_centre - self.head_y
-            stripes = [
-                s.limb((x, top + 8 + abs(x) * 0.2), (0.9 * x, top + 34 - 0.2 * abs(x)), 0)
-                for x in (-26, 0, 26)
-            ]
+            stripes = [s.limb((x, top + 8 + abs(x) * 0.2), (0.9 * x, top + 34 - 0.2 * abs(x)), 0)
+                for x in (-26, 0, 26)]  # fmt: skip
             p.line(s.join(*stripes), self.look.shade, 10, outline=False)
 
     def muzzle(self, p: Painter) -> None:
@@ -255,11 +247,8 @@ class _Cat(Animal):
         w = self.face.width
         if self.look.markings == 2:
             p.fill(s.ellipse(x, y + 0.02 * w, 0.36 * w, 0.24 * w), self.look.light, outline=False)
-        whiskers = [
-            s.limb((side * 0.82 * w, y + dy * w), (side * 1.22 * w, y + 1.9 * dy * w), 0)
-            for side in (-1, 1)
-            for dy in (-0.07, 0.07)
-        ]
+        whiskers = [s.limb((side * 0.82 * w, y + dy * w), (side * 1.22 * w, y + 1.9 * dy * w), 0)
+            for side in (-1, 1) for dy in (-0.07, 0.07)]  # fmt: skip
         p.line(s.join(*whiskers), self.look.eye_ink, 3.5, outline=False, opacity=0.7)
 
 
@@ -460,14 +449,5 @@ class _Lion(Animal):
         p.fill(s.ellipse(x, y + 2, 0.36 * w, 0.26 * w), self.look.light, outline=False)
 
 
-MAMMALS: dict[str, type[Character]] = {
-    "cat": _Cat,
-    "dog": _Dog,
-    "bear": _Bear,
-    "bunny": _Bunny,
-    "fox": _Fox,
-    "pig": _Pig,
-    "mouse": _Mouse,
-    "panda": _Panda,
-    "lion": _Lion,
-}
+MAMMALS: dict[str, type[Character]] = {"cat": _Cat, "dog": _Dog, "bear": _Bear, "bunny": _Bunny,
+    "fox": _Fox, "pig": _Pig, "mouse": _Mouse, "panda": _Panda, "lion": _Lion}  # fmt: skip

@@ -46,12 +46,8 @@ def _puddle(p: Painter, colour: Colour) -> None:
 
 
 def _zed(p: Painter, colour: Colour) -> None:
-    p.line(
-        s.polygon(((-14.0, -15.0), (14.0, -15.0), (-14.0, 15.0), (14.0, 15.0)), False),
-        _SLEEP,
-        9,
-        outline=False,
-    )
+    p.line(s.polygon(((-14.0, -15.0), (14.0, -15.0), (-14.0, 15.0), (14.0, 15.0)), False), _SLEEP,
+        9, outline=False)  # fmt: skip
 
 
 def _sparkle(p: Painter, colour: Colour) -> None:
@@ -90,11 +86,8 @@ def _exclaim(p: Painter, colour: Colour) -> None:
 
 def _anger(p: Painter, colour: Colour) -> None:
     """The cross-shaped vein of comics."""
-    corners = [
-        s.smooth(tuple((sx * x, sy * y) for x, y in ((6.0, 22.0), (7.0, 7.0), (22.0, 6.0))), False)
-        for sx in (-1, 1)
-        for sy in (-1, 1)
-    ]
+    corners = [s.smooth(tuple((sx * x, sy * y) for x, y in ((6.0, 22.0), (7.0, 7.0), (22.0, 6.0))),
+        False) for sx in (-1, 1) for sy in (-1, 1)]  # fmt: skip
     p.line(s.join(*corners), _ANGER, 8, outline=False)
 
 
@@ -116,24 +109,10 @@ def _bubble(p: Painter, colour: Colour) -> None:
     p.fill(s.ellipse(-7, -8, 5), WHITE, outline=False, opacity=0.9)
 
 
-_DRAW: dict[str, Callable[[Painter, Colour], None]] = {
-    "heart": _heart,
-    "tear": _tear,
-    "puddle": _puddle,
-    "zed": _zed,
-    "sparkle": _sparkle,
-    "star": _small_star,
-    "sweat": _sweat,
-    "puff": _puff,
-    "note": _note,
-    "question": _question,
-    "exclaim": _exclaim,
-    "anger": _anger,
-    "confetti": _confetti,
-    "ball": _ball,
-    "dash": _dash,
-    "bubble": _bubble,
-}
+_DRAW: dict[str, Callable[[Painter, Colour], None]] = {"heart": _heart, "tear": _tear,
+    "puddle": _puddle, "zed": _zed, "sparkle": _sparkle, "star": _small_star, "sweat": _sweat,
+    "puff": _puff, "note": _note, "question": _question, "exclaim": _exclaim, "anger": _anger,
+    "confetti": _confetti, "ball": _ball, "dash": _dash, "bubble": _bubble}  # fmt: skip
 
 REACH = 34.0
 """Largest radius of an effect of size 1, in units; the camera leaves that much room."""
@@ -197,17 +176,8 @@ def rising(
         side = 1 if index % 2 else -1
         drift = x * (side if count > 1 else 1) + sway * math.sin(2 * math.pi * (age + 0.37 * index))
         fade = min(1.0, 4 * age, 3.0 * (1 - age))
-        effects.append(
-            Effect(
-                name,
-                drift,
-                bottom + (top - bottom) * age,
-                size * (0.55 + 0.5 * age),
-                fade,
-                rotation * math.sin(5 * age + index),
-                colour=index,
-            )
-        )
+        effects.append(Effect(name, drift, bottom + (top - bottom) * age, size * (0.55 + 0.5 * age),
+            fade, rotation * math.sin(5 * age + index), colour=index))  # fmt: skip
     return effects
 
 
@@ -229,15 +199,7 @@ def burst(
     far = 1 - (1 - age) ** 2
     for index in range(count):
         angle = 2 * math.pi * (index / count + seed)
-        effects.append(
-            Effect(
-                name,
-                x + reach * far * math.sin(angle),
-                y + 0.42 * reach * far * math.cos(angle),
-                size * (1.1 - 0.6 * age),
-                min(1.0, 2.5 * (1 - age)),
-                90 * age,
-                colour=index,
-            )
-        )
+        effects.append(Effect(name, x + reach * far * math.sin(angle), y
+            + 0.42 * reach * far * math.cos(angle), size * (1.1 - 0.6 * age), min(1.0,
+            2.5 * (1 - age)), 90 * age, colour=index))  # fmt: skip
     return effects

@@ -39,24 +39,20 @@ class _Expression:
     """After "it looks", where that is not the adjective."""
 
 
-EXPRESSIONS: dict[str, _Expression] = {
-    "happy": _Expression("open", "smile", "happy", "happily"),
-    "joyful": _Expression("arched", "grin", "joyful", "joyfully"),
-    "sad": _Expression("open", "frown", "sad", "sadly", brows="sad"),
-    "angry": _Expression("open", "frown", "angry", "angrily", brows="angry"),
-    "surprised": _Expression("wide", "o", "surprised", "in surprise", brows="raised"),
-    "sleepy": _Expression("half", "flat", "sleepy", "sleepily"),
+EXPRESSIONS: dict[str, _Expression] = {"happy": _Expression("open", "smile", "happy", "happily"),
+    "joyful": _Expression("arched", "grin", "joyful", "joyfully"), "sad": _Expression("open",
+    "frown", "sad", "sadly", brows="sad"), "angry": _Expression("open", "frown", "angry", "angrily",
+    brows="angry"), "surprised": _Expression("wide", "o", "surprised", "in surprise",
+    brows="raised"), "sleepy": _Expression("half", "flat", "sleepy", "sleepily"),
     "in love": _Expression("heart", "smile", "lovestruck", "lovingly", blush=True),
     "winking": _Expression("wink", "smile", "winking", "with a wink", looks="playful"),
-    "silly": _Expression("wink", "tongue", "silly", "playfully"),
-    "shy": _Expression("shut", "small", "shy", "shyly", brows="sad", blush=True),
-    "scared": _Expression("wide", "wavy", "scared", "nervously", brows="sad"),
-    "calm": _Expression("shut", "smile", "calm", "calmly"),
-    "excited": _Expression("star", "grin", "excited", "excitedly"),
-    "dizzy": _Expression("cross", "wavy", "dizzy", "dizzily"),
-    "grumpy": _Expression("half", "frown", "grumpy", "grumpily", brows="angry"),
-    "cheeky": _Expression("open", "tongue", "cheeky", "cheekily", brows="raised"),
-}
+    "silly": _Expression("wink", "tongue", "silly", "playfully"), "shy": _Expression("shut",
+    "small", "shy", "shyly", brows="sad", blush=True), "scared": _Expression("wide", "wavy",
+    "scared", "nervously", brows="sad"), "calm": _Expression("shut", "smile", "calm", "calmly"),
+    "excited": _Expression("star", "grin", "excited", "excitedly"), "dizzy": _Expression("cross",
+    "wavy", "dizzy", "dizzily"), "grumpy": _Expression("half", "frown", "grumpy", "grumpily",
+    brows="angry"), "cheeky": _Expression("open", "tongue", "cheeky", "cheekily",
+    brows="raised")}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -190,46 +186,32 @@ def _half_eye(pen: _Pen, side: int) -> None:
         pen.p.fill(s.half_disc(x, pen.y, 1.5 * r, 1.0 * r), NIGHT, outline=False)
     else:
         pen.p.fill(s.half_disc(x, pen.y, 2.3 * r, 1.35 * r), pen.ink, outline=False)
-    lid = s.polygon(
-        ((round(x - 1.45 * r, 1), round(pen.y, 1)), (round(x + 1.45 * r, 1), round(pen.y, 1))),
-        False,
-    )
+    lid = s.polygon(((round(x - 1.45 * r, 1), round(pen.y, 1)), (round(x + 1.45 * r, 1),
+        round(pen.y, 1))), False)  # fmt: skip
     pen.p.line(lid, pen.ink, 0.85 * pen.line, outline=False)
 
 
 def _shut_eye(pen: _Pen, side: int) -> None:
-    pen.p.line(
-        s.arc(pen.eye_x(side), pen.y + 2, 2.9 * pen.radius, 0.9 * pen.radius),
-        pen.ink,
-        pen.line,
-        outline=False,
-    )
+    pen.p.line(s.arc(pen.eye_x(side), pen.y + 2, 2.9 * pen.radius, 0.9 * pen.radius), pen.ink,
+        pen.line, outline=False)  # fmt: skip
 
 
 def _arched_eye(pen: _Pen, side: int) -> None:
-    pen.p.line(
-        s.arc(pen.eye_x(side), pen.y, 2.9 * pen.radius, -1.5 * pen.radius),
-        pen.ink,
-        pen.line,
-        outline=False,
-    )
+    pen.p.line(s.arc(pen.eye_x(side), pen.y, 2.9 * pen.radius, -1.5 * pen.radius), pen.ink,
+        pen.line, outline=False)  # fmt: skip
 
 
 def _squeezed_eye(pen: _Pen, side: int) -> None:
     x, y, r = pen.eye_x(side), pen.y, 1.25 * pen.radius
-    points = tuple(
-        (round(x + side * dx * r, 1), round(y + dy * r, 1))
-        for dx, dy in ((1, -0.8), (-0.8, 0), (1, 0.8))
-    )
+    points = tuple((round(x + side * dx * r, 1), round(y + dy * r, 1)) for dx, dy in ((1, -0.8),
+        (-0.8, 0), (1, 0.8)))  # fmt: skip
     pen.p.line(s.polygon(points, False), pen.ink, pen.line, outline=False)
 
 
 def _cross_eye(pen: _Pen, side: int) -> None:
     x, y, r = round(pen.eye_x(side), 1), round(pen.y, 1), round(1.05 * pen.radius, 1)
-    strokes = s.join(
-        s.polygon(((x - r, y - r), (x + r, y + r)), False),
-        s.polygon(((x - r, y + r), (x + r, y - r)), False),
-    )
+    strokes = s.join(s.polygon(((x - r, y - r), (x + r, y + r)), False), s.polygon(((x - r, y + r),
+        (x + r, y - r)), False))  # fmt: skip
     pen.p.line(strokes, pen.ink, pen.line, outline=False)
 
 
@@ -247,17 +229,9 @@ def _star_eye(pen: _Pen, side: int) -> None:
     pen.p.fill(s.star(round(x, 1), round(pen.y, 1), round(1.25 * r, 1)), GOLD, outline=False)
 
 
-_EYES: dict[str, Callable[[_Pen, int], None]] = {
-    "open": _open_eye,
-    "wide": _wide_eye,
-    "half": _half_eye,
-    "shut": _shut_eye,
-    "arched": _arched_eye,
-    "squeezed": _squeezed_eye,
-    "cross": _cross_eye,
-    "heart": _heart_eye,
-    "star": _star_eye,
-}
+_EYES: dict[str, Callable[[_Pen, int], None]] = {"open": _open_eye, "wide": _wide_eye,
+    "half": _half_eye, "shut": _shut_eye, "arched": _arched_eye, "squeezed": _squeezed_eye,
+    "cross": _cross_eye, "heart": _heart_eye, "star": _star_eye}  # fmt: skip
 
 
 def _brows(pen: _Pen, kind: str) -> None:
@@ -266,10 +240,8 @@ def _brows(pen: _Pen, kind: str) -> None:
 
     def brow(side: int) -> str:
         x, half = pen.eye_x(side), 1.35 * pen.radius
-        inner, outer = (
-            (x - side * half, pen.y - lift + slope * half),
-            (x + side * half, pen.y - lift - slope * half),
-        )
+        inner, outer = ((x - side * half, pen.y - lift + slope * half), (x + side * half,
+            pen.y - lift - slope * half))  # fmt: skip
         return s.limb(inner, outer, -side * 0.12 * half)
 
     pen.p.line(s.mirrored(brow), pen.ink, 1.05 * pen.line, outline=False)
@@ -288,11 +260,8 @@ def _nose(pen: _Pen) -> None:
         pen.p.fill(nostrils, shade(pen.look.base, 0.55), outline=False)
         return
     width = {"cat": 0.085, "dog": 0.15}[pen.face.nose] * w
-    pen.p.fill(
-        s.ellipse(x, y, width, 0.72 * width),
-        NIGHT if pen.face.nose == "dog" else shade(BLUSH, 0.1),
-        outline=False,
-    )
+    pen.p.fill(s.ellipse(x, y, width, 0.72 * width), NIGHT if pen.face.nose == "dog"
+        else shade(BLUSH, 0.1), outline=False)  # fmt: skip
 
 
 def _mouth_base(pen: _Pen) -> float:
@@ -303,19 +272,12 @@ def _mouth_base(pen: _Pen) -> float:
 def _smile(pen: _Pen) -> None:
     w = pen.face.width
     if pen.face.nose in ("cat", "dog"):
-        double = s.mirrored(
-            lambda side: s.arc(
-                pen.face.x + side * 0.12 * w, pen.mouth_y + 0.04 * w, 0.24 * w, 0.13 * w
-            )
-        )
+        double = s.mirrored(lambda side: s.arc(pen.face.x + side * 0.12 * w, pen.mouth_y + 0.04 * w,
+            0.24 * w, 0.13 * w))  # fmt: skip
         pen.p.line(double, pen.ink, pen.line, outline=False)
     else:
-        pen.p.line(
-            s.arc(pen.face.x, _mouth_base(pen), 0.42 * w, 0.17 * w),
-            pen.ink,
-            pen.line,
-            outline=False,
-        )
+        pen.p.line(s.arc(pen.face.x, _mouth_base(pen), 0.42 * w, 0.17 * w), pen.ink, pen.line,
+            outline=False)  # fmt: skip
 
 
 def _small(pen: _Pen) -> None:
@@ -327,30 +289,20 @@ def _small(pen: _Pen) -> None:
 
 def _frown(pen: _Pen) -> None:
     w = pen.face.width
-    pen.p.line(
-        s.arc(pen.face.x, _mouth_base(pen) + 0.08 * w, 0.4 * w, -0.17 * w),
-        pen.ink,
-        pen.line,
-        outline=False,
-    )
+    pen.p.line(s.arc(pen.face.x, _mouth_base(pen) + 0.08 * w, 0.4 * w, -0.17 * w), pen.ink,
+        pen.line, outline=False)  # fmt: skip
 
 
 def _flat(pen: _Pen) -> None:
     w, y = pen.face.width, _mouth_base(pen) + 0.03 * pen.face.width
-    pen.p.line(
-        s.limb((pen.face.x - 0.14 * w, y), (pen.face.x + 0.14 * w, y), 0),
-        pen.ink,
-        pen.line,
-        outline=False,
-    )
+    pen.p.line(s.limb((pen.face.x - 0.14 * w, y), (pen.face.x + 0.14 * w, y), 0), pen.ink, pen.line,
+        outline=False)  # fmt: skip
 
 
 def _wavy(pen: _Pen) -> None:
     x, y, w = pen.face.x, _mouth_base(pen) + 0.05 * pen.face.width, pen.face.width
-    points = tuple(
-        (round(x + dx * w, 1), round(y + dy * w, 1))
-        for dx, dy in ((-0.26, 0.03), (-0.13, -0.05), (0, 0.05), (0.13, -0.05), (0.26, 0.03))
-    )
+    points = tuple((round(x + dx * w, 1), round(y + dy * w, 1)) for dx, dy in ((-0.26, 0.03),
+        (-0.13, -0.05), (0, 0.05), (0.13, -0.05), (0.26, 0.03)))  # fmt: skip
     pen.p.line(s.smooth(points, False), pen.ink, pen.line, outline=False)
 
 
@@ -365,11 +317,8 @@ def _grin(pen: _Pen) -> None:
 
 def _round_mouth(pen: _Pen) -> None:
     w, size = pen.face.width, 0.35 + 0.65 * pen.pose.mouth_open
-    pen.p.fill(
-        s.ellipse(pen.face.x, _mouth_base(pen) + 0.06 * w, 0.13 * w * size, 0.17 * w * size),
-        MOUTH,
-        outline=False,
-    )
+    pen.p.fill(s.ellipse(pen.face.x, _mouth_base(pen) + 0.06 * w, 0.13 * w * size, 0.17 * w * size),
+        MOUTH, outline=False)  # fmt: skip
 
 
 def _wail(pen: _Pen) -> None:
@@ -389,17 +338,9 @@ def _tongue(pen: _Pen) -> None:
     pen.p.line(s.arc(pen.face.x, y, 0.44 * w, 0.12 * w), pen.ink, pen.line, outline=False)
 
 
-_MOUTHS: dict[str, Callable[[_Pen], None]] = {
-    "smile": _smile,
-    "small": _small,
-    "frown": _frown,
-    "flat": _flat,
-    "wavy": _wavy,
-    "grin": _grin,
-    "o": _round_mouth,
-    "wail": _wail,
-    "tongue": _tongue,
-}
+_MOUTHS: dict[str, Callable[[_Pen], None]] = {"smile": _smile, "small": _small, "frown": _frown,
+    "flat": _flat, "wavy": _wavy, "grin": _grin, "o": _round_mouth, "wail": _wail,
+    "tongue": _tongue}  # fmt: skip
 
 
 def _beak(pen: _Pen, mouth: str) -> None:

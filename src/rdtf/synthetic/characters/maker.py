@@ -53,15 +53,10 @@ class SyntheticStickers:
         """Draw one sticker; `IndexError` outside 0..len-1 (negative indices too)."""
         about = self.describe(index)
         frames = render(self._document(about), about.durations_ms, self.canvas)
-        return Sticker(
-            frames=frames,
-            durations_ms=np.array(about.durations_ms, np.int64),
-            loop_count=0 if about.loops else 1,
-            captions=about.captions,
-            source=f"rdtf synthetic {self.seed}/{about.index}",
-            license="CC0-1.0",
-            metadata=about.as_dict(),
-        )
+        return Sticker(frames=frames, durations_ms=np.array(about.durations_ms, np.int64),
+            loop_count=0 if about.loops else 1, captions=about.captions,
+            source=f"rdtf synthetic {self.seed}/{about.index}", license="CC0-1.0",
+            metadata=about.as_dict())  # fmt: skip
 
     def describe(self, index: SupportsIndex) -> Attributes:
         """What sticker `index` shows, without drawing it."""

@@ -234,10 +234,8 @@ def document(frames: Sequence[tuple[str, float]], durations_ms: Sequence[int]) -
 def render(lottie: str, durations_ms: Sequence[int], size: int) -> np.ndarray:
     """uint8 [F, size, size, 4] straight RGBA of a document made with the same durations."""
     animation = _Animation.from_data(lottie)
-    raw = [
-        animation.lottie_animation_render(tick, width=size, height=size)
-        for tick in _ticks_of(durations_ms)[:-1]
-    ]
+    raw = [animation.lottie_animation_render(tick, width=size, height=size)
+        for tick in _ticks_of(durations_ms)[:-1]]  # fmt: skip
     animation.lottie_animation_destroy()
     frames = _straight(np.frombuffer(b"".join(raw), "<u4"))
     return frames.reshape(-1, size, size, 4)

@@ -7,7 +7,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
+from typing import Any
 
 CENTRE = 1
 GROUND = 0
@@ -54,6 +55,8 @@ class Pose:
     left_arm: float = 18.0
     right_arm: float = 18.0
     """0 hangs down, 90 points sideways, 180 up; negative reaches across the body."""
+    arms: InitVar[float | None] = None
+    """Both."""
     arms_front: bool = False
     left_foot: tuple[float, float] = (0.0, 0.0)
     right_foot: tuple[float, float] = (0.0, 0.0)
@@ -71,6 +74,10 @@ class Pose:
     """How much longer than other frames this one stays."""
     offstage: bool = False
     """Meant to leave the canvas, so that the camera does not follow it."""
+
+    def __post_init__(self, arms: float | None) -> None:
+        if arms is not None:
+            self.left_arm = self.right_arm = arms
 
     @property
     def from_behind(self) -> bool:
@@ -167,3 +174,15 @@ class Motion:
     """Whether the mood can be said as an adverb: "waves happily", but not "faints happily"."""
     grounded: bool = True
     """Whether a shadow on the ground makes sense."""
+
+
+def listed(
+    table: dict[str, Motion], name: str, phrases: str, *args: Any, **fields: Any
+) -> Callable[[Callable[[Beat], Pose]], Callable[[Beat], Pose]]:
+    """Put the motion of a pose function into `table`; phrases (see `forms`) with commas between."""
+
+    def put(pose: Callable[[Beat], Pose]) -> Callable[[Beat], Pose]:
+        table[name] = Motion(pose, forms(*phrases.split(", ")), *args, **fields)
+        return pose
+
+    return put

@@ -48,17 +48,10 @@ class _Prop:
 
 def _party_hat(p: Painter, spot: Spot, colour: Colour) -> None:
     x, y, w = spot
-    p.fill(
-        s.smooth(
-            ((x - 0.5 * w, y + 6), (x, y - 1.2 * w), (x + 0.5 * w, y + 6), (x, y + 14)), True, 0.04
-        ),
-        colour,
-    )
-    dots = s.join(
-        s.ellipse(x - 0.16 * w, y - 0.15 * w, 0.09 * w),
-        s.ellipse(x + 0.15 * w, y - 0.05 * w, 0.08 * w),
-        s.ellipse(x + 0.02 * w, y - 0.55 * w, 0.08 * w),
-    )
+    p.fill(s.smooth(((x - 0.5 * w, y + 6), (x, y - 1.2 * w), (x + 0.5 * w, y + 6), (x, y + 14)),
+        True, 0.04), colour)  # fmt: skip
+    dots = s.join(s.ellipse(x - 0.16 * w, y - 0.15 * w, 0.09 * w), s.ellipse(x + 0.15 * w,
+        y - 0.05 * w, 0.08 * w), s.ellipse(x + 0.02 * w, y - 0.55 * w, 0.08 * w))  # fmt: skip
     p.fill(dots, tint(colour, 0.75), outline=False)
     p.fill(s.ellipse(x, y - 1.18 * w, 0.17 * w), mix(GOLD, WHITE, 0.3))
 
@@ -72,58 +65,28 @@ def _top_hat(p: Painter, spot: Spot, colour: Colour) -> None:
 
 def _crown(p: Painter, spot: Spot, colour: Colour) -> None:
     x, y, w = spot
-    points = (
-        (-0.55, 0.1),
-        (-0.62, -0.6),
-        (-0.28, -0.25),
-        (0, -0.75),
-        (0.28, -0.25),
-        (0.62, -0.6),
-        (0.55, 0.1),
-    )
+    points = ((-0.55, 0.1), (-0.62, -0.6), (-0.28, -0.25), (0, -0.75), (0.28, -0.25), (0.62, -0.6),
+        (0.55, 0.1))  # fmt: skip
     p.fill(
         s.polygon(tuple((round(x + dx * w, 1), round(y + dy * w, 1)) for dx, dy in points)), GOLD
     )
-    jewels = s.join(
-        s.ellipse(x, y - 0.12 * w, 0.11 * w),
-        s.ellipse(x - 0.33 * w, y - 0.06 * w, 0.08 * w),
-        s.ellipse(x + 0.33 * w, y - 0.06 * w, 0.08 * w),
-    )
+    jewels = s.join(s.ellipse(x, y - 0.12 * w, 0.11 * w), s.ellipse(x - 0.33 * w, y - 0.06 * w,
+        0.08 * w), s.ellipse(x + 0.33 * w, y - 0.06 * w, 0.08 * w))  # fmt: skip
     p.fill(jewels, colour, outline=False)
 
 
 def _beanie(p: Painter, spot: Spot, colour: Colour) -> None:
     x, y, w = spot
     p.fill(s.ellipse(x, y - 0.72 * w, 0.2 * w), tint(colour, 0.7))
-    p.fill(
-        s.smooth(
-            (
-                (x - 0.72 * w, y + 0.06 * w),
-                (x - 0.5 * w, y - 0.48 * w),
-                (x, y - 0.64 * w),
-                (x + 0.5 * w, y - 0.48 * w),
-                (x + 0.72 * w, y + 0.06 * w),
-            )
-        ),
-        colour,
-    )
+    p.fill(s.smooth(((x - 0.72 * w, y + 0.06 * w), (x - 0.5 * w, y - 0.48 * w), (x, y - 0.64 * w),
+        (x + 0.5 * w, y - 0.48 * w), (x + 0.72 * w, y + 0.06 * w))), colour)  # fmt: skip
     p.fill(s.rectangle(x, y + 0.08 * w, 1.56 * w, 0.28 * w, 0.14 * w), shade(colour, 0.22))
 
 
 def _cap(p: Painter, spot: Spot, colour: Colour) -> None:
     x, y, w = spot
-    p.fill(
-        s.smooth(
-            (
-                (x - 0.66 * w, y + 0.08 * w),
-                (x - 0.46 * w, y - 0.42 * w),
-                (x, y - 0.56 * w),
-                (x + 0.46 * w, y - 0.42 * w),
-                (x + 0.66 * w, y + 0.08 * w),
-            )
-        ),
-        colour,
-    )
+    p.fill(s.smooth(((x - 0.66 * w, y + 0.08 * w), (x - 0.46 * w, y - 0.42 * w), (x, y - 0.56 * w),
+        (x + 0.46 * w, y - 0.42 * w), (x + 0.66 * w, y + 0.08 * w))), colour)  # fmt: skip
     p.fill(s.ellipse(x + 0.5 * w, y + 0.1 * w, 0.62 * w, 0.13 * w, 6), shade(colour, 0.25))
     p.fill(s.ellipse(x, y - 0.55 * w, 0.08 * w), shade(colour, 0.25), outline=False)
 
@@ -165,34 +128,17 @@ def _sunglasses(p: Painter, spot: Spot, colour: Colour) -> None:
     with p.group(x, y):
         p.fill(bridge, dark)
         p.fill(s.both_sides(lens, 0.1), dark)
-        glints = (
-            s.limb(((side * 0.46 - 0.1) * w, 0.08 * w), ((side * 0.46 + 0.06) * w, -0.12 * w), 0)
-            for side in (-1, 1)
-        )
+        glints = (s.limb(((side * 0.46 - 0.1) * w, 0.08 * w), ((side * 0.46 + 0.06) * w, -0.12 * w),
+            0) for side in (-1, 1))  # fmt: skip
         p.line(s.join(*glints), tint(colour, 0.55), 0.06 * w, outline=False, opacity=0.8)
 
 
 def _scarf(p: Painter, spot: Spot, colour: Colour) -> None:
     x, y, w = spot
-    p.fill(
-        s.smooth(
-            (
-                (x + 0.3 * w, y),
-                (x + 0.72 * w, y + 4),
-                (x + 0.78 * w, y + 58),
-                (x + 0.4 * w, y + 60),
-            ),
-            True,
-            0.06,
-        ),
-        shade(colour, 0.12),
-    )
-    p.line(
-        s.polygon(((round(x + 0.46 * w, 1), y + 46), (round(x + 0.74 * w, 1), y + 45)), False),
-        tint(colour, 0.6),
-        7,
-        outline=False,
-    )
+    p.fill(s.smooth(((x + 0.3 * w, y), (x + 0.72 * w, y + 4), (x + 0.78 * w, y + 58), (x + 0.4 * w,
+        y + 60)), True, 0.06), shade(colour, 0.12))  # fmt: skip
+    p.line(s.polygon(((round(x + 0.46 * w, 1), y + 46), (round(x + 0.74 * w, 1), y + 45)), False),
+        tint(colour, 0.6), 7, outline=False)  # fmt: skip
     p.fill(s.rectangle(x, y, 2.1 * w, 32, 16), colour)
 
 
@@ -221,10 +167,8 @@ def _held_flower(p: Painter, spot: Spot, colour: Colour) -> None:
 
 def _flag(p: Painter, spot: Spot, colour: Colour) -> None:
     p.line(s.limb((0, 16), (0, -92), 0), WOOD, 8)
-    p.fill(
-        s.smooth(((2, -92), (40, -98), (74, -88), (70, -48), (38, -56), (2, -48)), True, 0.1),
-        colour,
-    )
+    p.fill(s.smooth(((2, -92), (40, -98), (74, -88), (70, -48), (38, -56), (2, -48)), True, 0.1),
+        colour)  # fmt: skip
 
 
 def _held_heart(p: Painter, spot: Spot, colour: Colour) -> None:
@@ -240,35 +184,22 @@ def _wand(p: Painter, spot: Spot, colour: Colour) -> None:
 def _lollipop(p: Painter, spot: Spot, colour: Colour) -> None:
     p.line(s.limb((0, 14), (0, -42), 0), CREAM, 8)
     p.fill(s.ellipse(0, -66, 30), colour)
-    p.line(
-        s.smooth(
-            ((0, -66), (10, -68), (6, -80), (-12, -78), (-14, -58), (4, -50), (20, -60)), False
-        ),
-        tint(colour, 0.65),
-        7,
-        outline=False,
-    )
+    p.line(s.smooth(((0, -66), (10, -68), (6, -80), (-12, -78), (-14, -58), (4, -50), (20, -60)),
+        False), tint(colour, 0.65), 7, outline=False)  # fmt: skip
 
 
-PROPS: dict[str, _Prop] = {
-    "party hat": _Prop("head", "wearing {prop}", _party_hat, height=85),
-    "top hat": _Prop("head", "with {prop}", _top_hat, height=55),
-    "crown": _Prop(
-        "head", "wearing {prop}", _crown, height=45, coloured=False, noun="golden crown"
-    ),
-    "beanie": _Prop("head", "with {prop}", _beanie, height=55),
-    "cap": _Prop("head", "wearing {prop}", _cap, height=38),
-    "bow": _Prop("head", "with {prop}", _bow, height=10),
+PROPS: dict[str, _Prop] = {"party hat": _Prop("head", "wearing {prop}", _party_hat, height=85),
+    "top hat": _Prop("head", "with {prop}", _top_hat, height=55), "crown": _Prop("head",
+    "wearing {prop}", _crown, height=45, coloured=False, noun="golden crown"),
+    "beanie": _Prop("head", "with {prop}", _beanie, height=55), "cap": _Prop("head",
+    "wearing {prop}", _cap, height=38), "bow": _Prop("head", "with {prop}", _bow, height=10),
     "flower": _Prop("head", "with {prop} on its head", _flower_on_head, height=8),
-    "glasses": _Prop("eyes", "wearing {prop}", _glasses),
-    "sunglasses": _Prop("eyes", "with {prop}", _sunglasses),
-    "scarf": _Prop("neck", "with {prop}", _scarf),
-    "bow tie": _Prop("neck", "wearing {prop}", _bow_tie),
-    "collar": _Prop("neck", "with {prop} and a bell", _bell),
+    "glasses": _Prop("eyes", "wearing {prop}", _glasses), "sunglasses": _Prop("eyes", "with {prop}",
+    _sunglasses), "scarf": _Prop("neck", "with {prop}", _scarf), "bow tie": _Prop("neck",
+    "wearing {prop}", _bow_tie), "collar": _Prop("neck", "with {prop} and a bell", _bell),
     "balloon": _Prop("hand", "holding {prop}", _balloon, height=165, reach=72),
     "bloom": _Prop("hand", "holding {prop}", _held_flower, height=70, noun="flower"),
-    "flag": _Prop("hand", "holding {prop}", _flag, height=80, reach=86),
-    "toy heart": _Prop("hand", "holding {prop}", _held_heart, height=40, noun="heart"),
-    "wand": _Prop("hand", "with {prop}", _wand, height=70, noun="magic wand"),
-    "lollipop": _Prop("hand", "holding {prop}", _lollipop, height=60),
-}
+    "flag": _Prop("hand", "holding {prop}", _flag, height=80, reach=86), "toy heart": _Prop("hand",
+    "holding {prop}", _held_heart, height=40, noun="heart"), "wand": _Prop("hand", "with {prop}",
+    _wand, height=70, noun="magic wand"), "lollipop": _Prop("hand", "holding {prop}", _lollipop,
+    height=60)}  # fmt: skip

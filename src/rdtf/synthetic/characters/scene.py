@@ -137,15 +137,8 @@ def paint_scene(seed: int, about: Attributes) -> list[tuple[str, float]]:
     frames = []
     for pose in poses:
         painter = Painter(look.ink, about.style, line_width, border_width)
-        frame = Frame(
-            p=painter,
-            pose=pose,
-            expression=about.expression,
-            prop=about.prop,
-            prop_side=prop_side,
-            accent=COLOURS[about.accent],
-            effect_colours=colours,
-        )
+        frame = Frame(p=painter, pose=pose, expression=about.expression, prop=about.prop,
+            prop_side=prop_side, accent=COLOURS[about.accent], effect_colours=colours)  # fmt: skip
         with painter.group(camera.x, camera.y, scale_x=camera.scale):
             if about.shadow:
                 draw_shadow(painter, character, pose)

@@ -104,23 +104,16 @@ def blob(points: Sequence[Point], tension: float = 0.2) -> str:
 def arc(x: float, y: float, width: float, bend: float) -> str:
     """An open bow centred on (x, y), `width` wide; `bend` > 0 hangs down like a smile."""
     half = width / 2
-    return _bezier(
-        [(x - half, y - bend / 2), (x + half, y - bend / 2)],
-        [(0, 0), (-half * 0.7, bend * 1.2)],
-        [(half * 0.7, bend * 1.2), (0, 0)],
-        closed=False,
-    )
+    return _bezier([(x - half, y - bend / 2), (x + half, y - bend / 2)], [(0, 0), (-half * 0.7,
+        bend * 1.2)], [(half * 0.7, bend * 1.2), (0, 0)], closed=False)  # fmt: skip
 
 
 def half_disc(x: float, y: float, width: float, depth: float) -> str:
     """A closed D lying on its back, flat side up: an open laughing mouth."""
     half = width / 2
-    return _bezier(
-        [(x - half, y), (x + half, y), (x, y + depth)],
-        [(0, -0.1 * depth), (0, -0.1 * depth), (half * 0.62, 0)],
-        [(half * 0.3, -0.08 * depth), (0, depth * 0.62), (-half * 0.62, 0)],
-        closed=True,
-    )
+    return _bezier([(x - half, y), (x + half, y), (x, y + depth)], [(0, -0.1 * depth), (0,
+        -0.1 * depth), (half * 0.62, 0)], [(half * 0.3, -0.08 * depth), (0, depth * 0.62),
+        (-half * 0.62, 0)], closed=True)  # fmt: skip
 
 
 def limb(start: Point, end: Point, bend: float) -> str:
@@ -148,24 +141,19 @@ def star(x: float, y: float, radius: float, points: int = 5, inner: float = 0.5)
 def heart(x: float, y: float, size: float) -> str:
     """A heart about `size` wide and high, centred on (x, y)."""
     s = size / 2
-    return _bezier(
-        [(x, y - 0.45 * s), (x + s, y - 0.3 * s), (x, y + 0.95 * s), (x - s, y - 0.3 * s)],
-        [(-0.12 * s, -0.5 * s), (0, -0.62 * s), (0.3 * s, -0.22 * s), (0, 0.52 * s)],
+    return _bezier([(x, y - 0.45 * s), (x + s, y - 0.3 * s), (x, y + 0.95 * s), (x - s,
+        y - 0.3 * s)], [(-0.12 * s, -0.5 * s), (0, -0.62 * s), (0.3 * s, -0.22 * s), (0, 0.52 * s)],
         [(0.12 * s, -0.5 * s), (0, 0.52 * s), (-0.3 * s, -0.22 * s), (0, -0.62 * s)],
-        closed=True,
-    )
+        closed=True)  # fmt: skip
 
 
 @lru_cache(maxsize=512)
 def drop(x: float, y: float, size: float) -> str:
     """A water drop, tip up, about `size` high."""
     s = size / 2
-    return _bezier(
-        [(x, y - s), (x + 0.62 * s, y + 0.4 * s), (x, y + s), (x - 0.62 * s, y + 0.4 * s)],
-        [(0, 0), (0, -0.4 * s), (0.34 * s, 0), (0, 0.33 * s)],
-        [(0, 0), (0, 0.33 * s), (-0.34 * s, 0), (0, -0.4 * s)],
-        closed=True,
-    )
+    return _bezier([(x, y - s), (x + 0.62 * s, y + 0.4 * s), (x, y + s), (x - 0.62 * s, y
+        + 0.4 * s)], [(0, 0), (0, -0.4 * s), (0.34 * s, 0), (0, 0.33 * s)], [(0, 0), (0, 0.33 * s),
+        (-0.34 * s, 0), (0, -0.4 * s)], closed=True)  # fmt: skip
 
 
 def _turned_ellipse(x: float, y: float, rx: float, ry: float, rotation: float) -> str:

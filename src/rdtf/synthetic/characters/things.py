@@ -106,12 +106,9 @@ class _Cloud(Thing):
 
     def body(self, p: Painter, pose: Pose) -> None:
         h, w = self.h, self.w
-        puffs = s.join(
-            s.ellipse(-0.56 * w, -0.34 * h, 0.46 * w, 0.34 * h),
-            s.ellipse(0.58 * w, -0.32 * h, 0.43 * w, 0.32 * h),
-            s.ellipse(0.02 * w, -0.58 * h, 0.58 * w, 0.43 * h),
-            s.rectangle(0, -0.2 * h, 1.5 * w, 0.4 * h, 0.19 * h),
-        )
+        puffs = s.join(s.ellipse(-0.56 * w, -0.34 * h, 0.46 * w, 0.34 * h), s.ellipse(0.58 * w,
+            -0.32 * h, 0.43 * w, 0.32 * h), s.ellipse(0.02 * w, -0.58 * h, 0.58 * w, 0.43 * h),
+            s.rectangle(0, -0.2 * h, 1.5 * w, 0.4 * h, 0.19 * h))  # fmt: skip
         p.fill(puffs, self.look.base)
         if not self.look.outlined:
             belly = s.ellipse(0, -0.09 * h, 0.62 * w, 0.07 * h)
@@ -187,12 +184,8 @@ class _Mushroom(Thing):
         outline = ((0, -1), (0.66, -0.88), (1.02, -0.5), (0.86, -0.38), (0, -0.42))
         cap = self.blob(*outline, tension=0.17)
         p.fill(cap, self.look.base, glow=Glow(0, -0.66 * self.h, self.w))
-        dots = self.spots(
-            (-0.46, -0.66, 20, 17),
-            (0.1, -0.78, 24, 20),
-            (0.64, -0.56, 16, 14),
-            (-0.06, -0.52, 11, 9),
-        )
+        dots = self.spots((-0.46, -0.66, 20, 17), (0.1, -0.78, 24, 20), (0.64, -0.56, 16, 14),
+            (-0.06, -0.52, 11, 9))  # fmt: skip
         p.fill(dots, CREAM, outline=False)
 
 
@@ -271,19 +264,9 @@ class _Berry(Thing):
         p.fill(s.join(*leaves), LEAF)
 
 
-NATURE: dict[str, type[Character]] = {
-    "star": _Star,
-    "heart": _Heart,
-    "sun": _Sun,
-    "moon": _Moon,
-    "cloud": _Cloud,
-    "water drop": _Drop,
-    "flower": _Flower,
-    "mushroom": _Mushroom,
-    "cactus": _Cactus,
-    "pumpkin": _Pumpkin,
-    "strawberry": _Berry,
-}
+NATURE: dict[str, type[Character]] = {"star": _Star, "heart": _Heart, "sun": _Sun, "moon": _Moon,
+    "cloud": _Cloud, "water drop": _Drop, "flower": _Flower, "mushroom": _Mushroom,
+    "cactus": _Cactus, "pumpkin": _Pumpkin, "strawberry": _Berry}  # fmt: skip
 
 
 class _Balloon(Thing):
@@ -402,13 +385,8 @@ class _Egg(Thing):
         if self.look.markings != 1:
             self.shine(p, -0.5, -0.76, 1.2)
             return
-        freckles = self.spots(
-            (0.4, -0.8, 8, 7),
-            (-0.5, -0.72, 6, 5),
-            (-0.26, -0.86, 5, 5),
-            (0.66, -0.24, 7, 6),
-            (-0.6, -0.2, 8, 7),
-        )
+        freckles = self.spots((0.4, -0.8, 8, 7), (-0.5, -0.72, 6, 5), (-0.26, -0.86, 5, 5), (0.66,
+            -0.24, 7, 6), (-0.6, -0.2, 8, 7))  # fmt: skip
         p.fill(freckles, self.look.shade, outline=False)
 
 
@@ -462,12 +440,5 @@ class _Bulb(Thing):
         self.shine(p, -0.56, -0.8, 1.2)
 
 
-OBJECTS: dict[str, type[Character]] = {
-    "balloon": _Balloon,
-    "cup": _Cup,
-    "gift": _Gift,
-    "rocket": _Rocket,
-    "egg": _Egg,
-    "cupcake": _Cupcake,
-    "light bulb": _Bulb,
-}
+OBJECTS: dict[str, type[Character]] = {"balloon": _Balloon, "cup": _Cup, "gift": _Gift,
+    "rocket": _Rocket, "egg": _Egg, "cupcake": _Cupcake, "light bulb": _Bulb}  # fmt: skip
