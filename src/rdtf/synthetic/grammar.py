@@ -13,16 +13,10 @@ import numpy as np
 from rdtf.synthetic.verbs import TRAINED, VERBS, Parameters, Verb
 
 # Words for how much and how fast, and the factors that they stand for.
-AMOUNTS: dict[str, tuple[float, float]] = {
-    "little": (0.4, 0.6),
-    "": (0.8, 1.15),
-    "much": (1.4, 1.7),
-}
-SPEEDS: dict[str, tuple[float, float]] = {
-    "slow": (0.45, 0.65),
-    "": (0.85, 1.15),
-    "fast": (1.6, 2.1),
-}
+AMOUNTS: dict[str, tuple[float, float]] = {"little": (0.4, 0.6), "": (0.8, 1.15), "much": (1.4,
+    1.7)}  # fmt: skip
+SPEEDS: dict[str, tuple[float, float]] = {"slow": (0.45, 0.65), "": (0.85, 1.15), "fast": (1.6,
+    2.1)}  # fmt: skip
 _SAID = (0.2, 0.6, 0.2)
 _COMBINED = 0.15
 _TOTAL_MS = (700.0, 1600.0)  # of clips of periodic motion
@@ -84,15 +78,10 @@ def draw_motion(generator: np.random.Generator, verbs: Sequence[str] | None = No
             drawn = (first, second)
     amount = list(AMOUNTS)[generator.choice(3, p=_SAID)]
     speed = list(SPEEDS)[generator.choice(3, p=_SAID)]
-    return MotionDraw(
-        verbs=drawn,
-        amount=amount,
-        speed=speed,
+    return MotionDraw(verbs=drawn, amount=amount, speed=speed,
         amount_factor=float(generator.uniform(*AMOUNTS[amount])),
-        speed_factor=float(generator.uniform(*SPEEDS[speed])),
-        side=int(generator.choice([-1, 1])),
-        loops=bool(generator.random() < 0.4),
-    )
+        speed_factor=float(generator.uniform(*SPEEDS[speed])), side=int(generator.choice([-1, 1])),
+        loops=bool(generator.random() < 0.4))  # fmt: skip
 
 
 def as_shown(draw: MotionDraw, num_frames: int) -> MotionDraw:
@@ -127,13 +116,8 @@ def draw_duration_ms(draw: MotionDraw, num_frames: int, generator: np.random.Gen
 def _clash(first: str, second: str) -> bool:
     """Pairs that undo one another."""
     pair = {first, second}
-    opposites = (
-        {"grow", "shrink"},
-        {"slide left", "slide right"},
-        {"fly", "fall"},
-        {"stretch", "squash"},
-        {"grow", "vanish"},
-    )
+    opposites = ({"grow", "shrink"}, {"slide left", "slide right"}, {"fly", "fall"}, {"stretch",
+        "squash"}, {"grow", "vanish"})  # fmt: skip
     return any(opposite <= pair for opposite in opposites)
 
 

@@ -8,21 +8,13 @@ import numpy as np
 
 from rdtf.synthetic.grammar import VERBS, MotionDraw
 
-AMOUNT_WORDS = {
-    "little": ("a little", "slightly", "gently", "softly"),
-    "much": ("a lot", "wildly", "strongly", "like crazy"),
-}
+AMOUNT_WORDS = {"little": ("a little", "slightly", "gently", "softly"), "much": ("a lot", "wildly",
+    "strongly", "like crazy")}  # fmt: skip
 SPEED_WORDS = {"slow": ("slowly", "in slow motion"), "fast": ("fast", "quickly", "rapidly")}
 _OWN_SPEED = {"fast", "calmly", "sprinting"}
-_TEMPLATES = (
-    ("{name} {action}", 4.0),
-    ("a {name} {action}", 2.0),
-    ("{name}, {action}", 2.0),
-    ("the {name} is {action}", 1.0),
-    ("{action}", 4.0),
-    ("it is {action}", 0.5),
-    ("{action} {name}", 0.5),
-)
+_TEMPLATES = (("{name} {action}", 4.0), ("a {name} {action}", 2.0), ("{name}, {action}", 2.0),
+    ("the {name} is {action}", 1.0), ("{action}", 4.0), ("it is {action}", 0.5), ("{action} {name}",
+    0.5))  # fmt: skip
 _JOINTS = (" while ", " and ", ", ")
 
 

@@ -274,4 +274,4 @@ class Thing(Character):
     def shine(self, p: Painter, x: float, y: float, size: float = 1.0) -> None:
         """The highlight of smooth surfaces."""
         glint = s.ellipse(x * self.w, y * self.h, 9 * size, 17 * size, 32)
-        p.fill(glint, WHITE, outline=False, opacity=0.55)
+        p.mark(glint, WHITE, opacity=0.55)

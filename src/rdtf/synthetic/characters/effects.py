@@ -6,20 +6,8 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from rdtf.synthetic.characters import palette as c
 from rdtf.synthetic.characters import shapes as s
-from rdtf.synthetic.characters.palette import (
-    GOLD,
-    LOVE,
-    NIGHT,
-    STEEL,
-    WATER,
-    WHITE,
-    Colour,
-    from_hex,
-    mix,
-    shade,
-    tint,
-)
 from rdtf.synthetic.characters.pose import Effect, Pose
 
 if TYPE_CHECKING:
@@ -27,92 +15,78 @@ if TYPE_CHECKING:
     from rdtf.synthetic.characters.faces import Face
     from rdtf.synthetic.characters.painter import Painter
 
-_SLEEP = from_hex("#6f7fe0")
-_ANGER = from_hex("#f0433f")
+_SLEEP = c.from_hex("#6f7fe0")
+_ANGER = c.from_hex("#f0433f")
+_Z = ((-14.0, -15.0), (14.0, -15.0), (-14.0, 15.0), (14.0, 15.0))
 
 
-def _heart(p: Painter, colour: Colour) -> None:
-    p.fill(s.heart(0, 0, 44), LOVE)
-    p.fill(s.ellipse(-9, -8, 4, 6, 35), WHITE, outline=False, opacity=0.7)
+def _heart(p: Painter, colour: c.Colour) -> None:
+    p.fill(s.heart(0, 0, 44), c.LOVE)
+    p.mark(s.ellipse(-9, -8, 4, 6, 35), c.WHITE, opacity=0.7)
 
 
-def _tear(p: Painter, colour: Colour) -> None:
-    p.fill(s.drop(0, 0, 36), WATER, outline=False, opacity=0.9)
-    p.fill(s.ellipse(-3, 5, 3, 5), WHITE, outline=False, opacity=0.7)
+def _tear(p: Painter, colour: c.Colour) -> None:
+    p.mark(s.drop(0, 0, 36), c.WATER, opacity=0.9)
+    p.mark(s.ellipse(-3, 5, 3, 5), c.WHITE, opacity=0.7)
 
 
-def _puddle(p: Painter, colour: Colour) -> None:
-    p.fill(s.ellipse(0, 0, 60, 11), WATER, outline=False, opacity=0.6)
-
-
-def _zed(p: Painter, colour: Colour) -> None:
-    p.line(s.polygon(((-14.0, -15.0), (14.0, -15.0), (-14.0, 15.0), (14.0, 15.0)), False), _SLEEP,
-        9, outline=False)  # fmt: skip
-
-
-def _sparkle(p: Painter, colour: Colour) -> None:
-    p.fill(s.star(0, 0, 25, 4, 0.32), GOLD, outline=False)
-
-
-def _small_star(p: Painter, colour: Colour) -> None:
-    p.fill(s.star(0, 0, 22), GOLD)
-
-
-def _sweat(p: Painter, colour: Colour) -> None:
-    p.fill(s.drop(0, 0, 40), WATER)
-
-
-def _puff(p: Painter, colour: Colour) -> None:
+def _puff(p: Painter, colour: c.Colour) -> None:
     cloud = s.join(s.ellipse(-14, 3, 15), s.ellipse(3, -6, 18), s.ellipse(18, 5, 13))
-    p.fill(cloud, mix(STEEL, WHITE, 0.55), outline=False)
+    p.mark(cloud, c.mix(c.STEEL, c.WHITE, 0.55))
 
 
-def _note(p: Painter, colour: Colour) -> None:
-    ink = shade(colour, 0.35)
-    p.line(s.polygon(((7.0, 14.0), (7.0, -22.0), (20.0, -14.0)), False), ink, 7, outline=False)
-    p.fill(s.ellipse(-1, 15, 11, 8, -15), ink, outline=False)
+def _note(p: Painter, colour: c.Colour) -> None:
+    ink = c.shade(colour, 0.35)
+    p.stroke(s.polygon(((7.0, 14.0), (7.0, -22.0), (20.0, -14.0)), False), ink, 7)
+    p.mark(s.ellipse(-1, 15, 11, 8, -15), ink)
 
 
-def _question(p: Painter, colour: Colour) -> None:
+def _question(p: Painter, colour: c.Colour) -> None:
     hook = s.smooth(((-15.0, -18.0), (0.0, -32.0), (15.0, -18.0), (0.0, -2.0), (0.0, 8.0)), False)
-    p.line(hook, shade(colour, 0.25), 11, outline=False)
-    p.fill(s.ellipse(0, 26, 7), shade(colour, 0.25), outline=False)
+    p.stroke(hook, c.shade(colour, 0.25), 11)
+    p.mark(s.ellipse(0, 26, 7), c.shade(colour, 0.25))
 
 
-def _exclaim(p: Painter, colour: Colour) -> None:
-    p.line(s.limb((0, -32), (0, 4), 0), _ANGER, 13, outline=False)
-    p.fill(s.ellipse(0, 26, 7.5), _ANGER, outline=False)
+def _exclaim(p: Painter, colour: c.Colour) -> None:
+    p.stroke(s.limb((0, -32), (0, 4), 0), _ANGER, 13)
+    p.mark(s.ellipse(0, 26, 7.5), _ANGER)
 
 
-def _anger(p: Painter, colour: Colour) -> None:
+def _anger(p: Painter, colour: c.Colour) -> None:
     """The cross-shaped vein of comics."""
     corners = [s.smooth(tuple((sx * x, sy * y) for x, y in ((6.0, 22.0), (7.0, 7.0), (22.0, 6.0))),
         False) for sx in (-1, 1) for sy in (-1, 1)]  # fmt: skip
-    p.line(s.join(*corners), _ANGER, 8, outline=False)
+    p.stroke(s.join(*corners), _ANGER, 8)
 
 
-def _confetti(p: Painter, colour: Colour) -> None:
-    p.fill(s.rectangle(0, 0, 22, 11, 3), colour, outline=False)
-
-
-def _ball(p: Painter, colour: Colour) -> None:
+def _ball(p: Painter, colour: c.Colour) -> None:
     p.fill(s.ellipse(0, 0, 27), colour)
-    p.line(s.arc(0, 3, 44, 15), tint(colour, 0.65), 7, outline=False)
+    p.stroke(s.arc(0, 3, 44, 15), c.tint(colour, 0.65), 7)
 
 
-def _dash(p: Painter, colour: Colour) -> None:
-    p.line(s.limb((-26, 0), (26, 0), 0), mix(STEEL, NIGHT, 0.12), 8, outline=False)
+def _bubble(p: Painter, colour: c.Colour) -> None:
+    p.mark(s.ellipse(0, 0, 22), c.tint(c.WATER, 0.4), opacity=0.55)
+    p.mark(s.ellipse(-7, -8, 5), c.WHITE, opacity=0.9)
 
 
-def _bubble(p: Painter, colour: Colour) -> None:
-    p.fill(s.ellipse(0, 0, 22), tint(WATER, 0.4), outline=False, opacity=0.55)
-    p.fill(s.ellipse(-7, -8, 5), WHITE, outline=False, opacity=0.9)
-
-
-_DRAW: dict[str, Callable[[Painter, Colour], None]] = {"heart": _heart, "tear": _tear,
-    "puddle": _puddle, "zed": _zed, "sparkle": _sparkle, "star": _small_star, "sweat": _sweat,
-    "puff": _puff, "note": _note, "question": _question, "exclaim": _exclaim, "anger": _anger,
-    "confetti": _confetti, "ball": _ball, "dash": _dash, "bubble": _bubble}  # fmt: skip
+_DRAW: dict[str, Callable[[Painter, c.Colour], None]] = {
+    "heart": _heart,
+    "tear": _tear,
+    "puddle": lambda p, _: p.mark(s.ellipse(0, 0, 60, 11), c.WATER, opacity=0.6),
+    "zed": lambda p, _: p.stroke(s.polygon(_Z, False), _SLEEP, 9),
+    "sparkle": lambda p, _: p.mark(s.star(0, 0, 25, 4, 0.32), c.GOLD),
+    "star": lambda p, _: p.fill(s.star(0, 0, 22), c.GOLD),
+    "sweat": lambda p, _: p.fill(s.drop(0, 0, 40), c.WATER),
+    "puff": _puff,
+    "note": _note,
+    "question": _question,
+    "exclaim": _exclaim,
+    "anger": _anger,
+    "confetti": lambda p, colour: p.mark(s.rectangle(0, 0, 22, 11, 3), colour),
+    "ball": _ball,
+    "dash": lambda p, _: p.stroke(s.limb((-26, 0), (26, 0), 0), c.mix(c.STEEL, c.NIGHT, 0.12), 8),
+    "bubble": _bubble,
+}
 
 REACH = 34.0
 """Largest radius of an effect of size 1, in units; the camera leaves that much room."""
@@ -153,7 +127,7 @@ def draw_shadow(p: Painter, character: Character, pose: Pose) -> None:
     width = 0.82 * character.half_width * size
     for share, opacity in ((1.0, 0.1), (0.75, 0.14)):
         spot = s.ellipse(pose.dx, 2, width * share, 13 * size * share)
-        p.fill(spot, NIGHT, outline=False, opacity=opacity)
+        p.mark(spot, c.NIGHT, opacity=opacity)
 
 
 def rising(

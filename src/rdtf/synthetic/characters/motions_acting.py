@@ -15,8 +15,8 @@ from rdtf.synthetic.characters.pose import (
     Motion,
     Pose,
     ease,
-    listed,
     hop,
+    listed,
 )
 
 ACTING: dict[str, Motion] = {}
@@ -98,7 +98,8 @@ def _dance(beat: Beat) -> Pose:
 
 @_listed(
     "cheer",
-    "cheers/cheering, celebrates/celebrating with confetti, throws/throwing its arms up and cheers/cheering",
+    "cheers/cheering, celebrates/celebrating with confetti, "
+    "throws/throwing its arms up and cheers/cheering",
     1.1,
     min_frames=3,
     moods=GOOD_MOOD,

@@ -15,8 +15,8 @@ from rdtf.synthetic.characters.pose import (
     Motion,
     Pose,
     ease,
-    listed,
     hop,
+    listed,
     overshoot,
 )
 

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from ctypes import CDLL, cdll
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rlottie_python import LottieAnimation, rlottie_wrapper
@@ -127,6 +128,14 @@ class Painter:
         if outline and self.border_width:
             reach = width + 2 * (self.line_width + self.border_width)
             self._border.append(_group(f"{paths},{_stroke(WHITE, reach)}"))
+
+    def mark(self, paths: str, colour: Colour, **how: Any) -> None:
+        """`fill` without an outline: a detail inside the silhouette."""
+        self.fill(paths, colour, outline=False, **how)
+
+    def stroke(self, paths: str, colour: Colour, width: float, **how: Any) -> None:
+        """`line` without an outline."""
+        self.line(paths, colour, width, outline=False, **how)
 
     @contextmanager
     def group(
