@@ -20,8 +20,8 @@ from rdtf.synthetic import (
     motion_parameters,
 )
 from rdtf.synthetic.grammar import kept_in_canvas, shown_motion, within_canvas
-from rdtf.synthetic.phrases import AMOUNT_WORDS, SPEED_WORDS
 from rdtf.synthetic.verbs import TRAINED
+from rdtf.synthetic.words import AMOUNT_WORDS, SPEED_WORDS
 
 BOX = np.array([-0.1, 0.05, -0.6, -0.5, 0.4, 0.7])
 X, Y, TURN, LOG_X, LOG_Y, SHEAR = range(6)
@@ -109,7 +109,9 @@ def test_verbs_go_where_they_say(side):
     assert turns == pytest.approx(2 * np.pi * side)
 
 
-@pytest.mark.parametrize("verb", [name for name, v in VERBS.items() if v.pivot in ("top", "bottom")])
+@pytest.mark.parametrize(
+    "verb", [name for name, v in VERBS.items() if v.pivot in ("top", "bottom")]
+)
 def test_pivots_stay_in_place(verb):
     """The foot of what sways stays on the floor, unless the verb itself lifts it."""
     phase = np.linspace(0, 1, 9)
@@ -345,7 +347,7 @@ def test_counts_are_kept():
 @pytest.mark.parametrize("loops", [False, True])
 @pytest.mark.parametrize("verb", [name for name in VERBS if name != "stand"])
 def test_every_verb_is_seen_and_ends_well_whatever_the_number_of_frames(verb, loops):
-    """Nothing ends in mid-air: a movement that returns has returned, one that leads away is done."""
+    """Nothing ends in mid-air: what returns has returned, what leads away is done."""
     kind = VERBS[verb]
     for count in range(2, 17):
         draw = MotionDraw((verb,), loops=loops)
@@ -418,5 +420,5 @@ def test_what_hangs_over_the_edge_may_stay_so():
 def test_words_that_lead_away_may_leave_the_canvas():
     for name in ("fly", "exit", "explode", "fall"):
         draw = MotionDraw((name,))
-        affine, _, opacity = shown_motion(draw, np.arange(8) * 100.0, BOX)
+        affine = shown_motion(draw, np.arange(8) * 100.0, BOX)[0]
         assert np.array_equal(within_canvas(draw, affine, BOX[2:].reshape(2, 2), BOX[:2]), affine)

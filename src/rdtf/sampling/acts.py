@@ -33,6 +33,7 @@ from rdtf.synthetic.words import idle_motion, motion_of
 # What drawing and moving take of the sampling options.
 _STAGE_NUMBERS = ("num_inference_steps", "guidance_scale", "eta")
 
+
 class StageActs:
     """What `StickerPipeline` does in each stage; needs its components."""
 

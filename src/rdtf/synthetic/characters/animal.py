@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from rdtf.synthetic.characters import shapes as s
+from rdtf.synthetic.characters import painter as s
 from rdtf.synthetic.characters.character import Character
+from rdtf.synthetic.characters.details import Spot
 from rdtf.synthetic.characters.faces import Face
+from rdtf.synthetic.characters.motions import Pose
 from rdtf.synthetic.characters.painter import Glow, Painter
 from rdtf.synthetic.characters.palette import BEAK, NIGHT, Colour, Look, mix
-from rdtf.synthetic.characters.pose import Pose
-from rdtf.synthetic.characters.props import Spot
 
 
 class Animal(Character):

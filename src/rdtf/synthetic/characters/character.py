@@ -10,13 +10,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from rdtf.synthetic.characters import shapes as s
-from rdtf.synthetic.characters.effects import draw_face_effects
+from rdtf.synthetic.characters import painter as s
+from rdtf.synthetic.characters.details import PROPS, Spot, draw_face_effects
 from rdtf.synthetic.characters.faces import EXPRESSIONS, Face, draw_face
+from rdtf.synthetic.characters.motions import CENTRE, Pose
 from rdtf.synthetic.characters.painter import Glow, Painter
 from rdtf.synthetic.characters.palette import WHITE, Colour, Look
-from rdtf.synthetic.characters.pose import CENTRE, Pose
-from rdtf.synthetic.characters.props import PROPS, Spot
 
 
 @dataclass

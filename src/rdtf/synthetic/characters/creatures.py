@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 
+from rdtf.synthetic.characters import painter as s
 from rdtf.synthetic.characters import palette as c
-from rdtf.synthetic.characters import shapes as s
 from rdtf.synthetic.characters.animal import Animal
 from rdtf.synthetic.characters.character import Character, Thing
+from rdtf.synthetic.characters.details import Spot
 from rdtf.synthetic.characters.faces import Face
+from rdtf.synthetic.characters.motions import Pose
 from rdtf.synthetic.characters.painter import Glow, Painter
-from rdtf.synthetic.characters.pose import Pose
-from rdtf.synthetic.characters.props import Spot
 
 
 class _Ghost(Thing):

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from rdtf.synthetic.characters import painter as s
 from rdtf.synthetic.characters import palette as c
-from rdtf.synthetic.characters import shapes as s
+from rdtf.synthetic.characters.motions import Pose
 from rdtf.synthetic.characters.painter import Painter
-from rdtf.synthetic.characters.pose import Pose
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
+from rdtf.synthetic.characters import painter as s
 from rdtf.synthetic.characters import palette as c
-from rdtf.synthetic.characters import shapes as s
 from rdtf.synthetic.characters.character import Character, Thing
 from rdtf.synthetic.characters.faces import Face
+from rdtf.synthetic.characters.motions import Pose
 from rdtf.synthetic.characters.painter import Glow, Painter
-from rdtf.synthetic.characters.pose import Pose
 
 _STEM = c.mix(c.CREAM, c.WOOD, 0.08)
 
