@@ -221,14 +221,10 @@ def _find(bare: list[str], tokens: list[str], places: list[int]) -> list[_Found]
 
 
 def _entry_at(bare: list[str], index: int, tokens: list[str], places: list[int]) -> _Entry | None:
-    candidates = [
-        entry
-        for form in sorted(_forms(bare[index]))
-        for entry in _by_first_word().get(form, ())
-        if len(entry.words) <= len(bare) - index
+    candidates = [entry for form in sorted(_forms(bare[index]))
+        for entry in _by_first_word().get(form, ()) if len(entry.words) <= len(bare) - index
         and all(word in _forms(bare[index + offset]) for offset, word in enumerate(entry.words))
-        and _counts(entry, bare, index, tokens, places)
-    ]
+        and _counts(entry, bare, index, tokens, places)]  # fmt: skip
     return max(
         candidates,
         key=lambda entry: (len(entry.words), not entry.is_mood, entry.words[0] == bare[index]),
@@ -280,14 +276,9 @@ def _with_adverbs(recipes: list[str], rest: list[str]) -> MotionDraw:
     times = re.search(r"\b(\d+|[a-z]+) times\b", text)
     if times:
         count = int(times[1]) if times[1].isdigit() else _COUNTS.get(times[1], 0)
-    return replace(
-        draw,
-        amount=amount,
-        speed=speed,
-        amount_factor=sum(AMOUNTS[amount]) / 2 if amount else 1.0,
-        speed_factor=sum(SPEEDS[speed]) / 2 if speed else 1.0,
-        cycles=min(count, 8),
-    )
+    return replace(draw, amount=amount, speed=speed, amount_factor=sum(AMOUNTS[amount]) / 2
+        if amount else 1.0, speed_factor=sum(SPEEDS[speed]) / 2 if speed else 1.0, cycles=min(count,
+        8))  # fmt: skip
 
 
 def _side(text: str) -> int:
@@ -318,12 +309,8 @@ def _draw(recipes: list[str], side: int) -> MotionDraw:
         verbs[towards] = (1.0, 1.0)
     if "slide left" in names or "slide right" in names:
         side = -1 if "slide left" in names else 1
-    return MotionDraw(
-        verbs=tuple(names),
-        shares=tuple(verbs[name] for name in names),
-        side=side or 1,
-        says_side=side != 0,
-    )
+    return MotionDraw(verbs=tuple(names), shares=tuple(verbs[name] for name in names), side=side
+        or 1, says_side=side != 0)  # fmt: skip
 
 
 def _said_by(degree: str) -> tuple[str, ...]:

@@ -315,17 +315,9 @@ def _tongue(pen: _Pen) -> None:
     pen.draw(s.arc(pen.face.x, y, 0.44 * w, 0.12 * w))
 
 
-_MOUTHS: dict[str, Callable[[_Pen], None]] = {
-    "smile": _smile,
-    "small": _small,
-    "frown": _frown,
-    "flat": _flat,
-    "wavy": _wavy,
-    "grin": _grin,
-    "o": _round_mouth,
-    "wail": _wail,
-    "tongue": _tongue,
-}
+_MOUTHS: dict[str, Callable[[_Pen], None]] = {"smile": _smile, "small": _small, "frown": _frown,
+    "flat": _flat, "wavy": _wavy, "grin": _grin, "o": _round_mouth, "wail": _wail,
+    "tongue": _tongue}  # fmt: skip
 
 
 def _beak(pen: _Pen, mouth: str) -> None:
