@@ -406,7 +406,10 @@ def test_motions_stay_in_the_canvas(name, amount):
         if spread(affine, corners * size, box[:2]).max() <= 1:
             assert np.allclose(kept, affine)
         moves = np.abs(seen_motion(kept)).max() > 0.02
-        assert moves or VERBS[name].deform or name in ("flicker", "fade", "stand"), (name, size)
+        assert moves or VERBS[name].deform or name in ("flicker", "fade", "fade in", "stand"), (
+            name,
+            size,
+        )
 
 
 def test_what_hangs_over_the_edge_may_stay_so():

@@ -188,6 +188,7 @@ class Result:
         path: what the client asked for; the same if that is the clip.
         media_type, suffix: of `path`.
         num_bytes: of `path`; num_bytes_stored: of both.
+        motion: what was understood of the words, and the motion that it is.
     """
 
     seed: int
@@ -201,6 +202,7 @@ class Result:
     height: int
     num_bytes: int
     num_bytes_stored: int
+    motion: str = ""
 
     def clip(self) -> Sticker:
         return decode_sticker(self.clip_path.read_bytes(), "clip")
@@ -236,7 +238,8 @@ def finish(
         path = store.save("jobs", job_id, f"clip-{index}.webp", clip)
         shape = (sticker.num_frames, sticker.total_ms, sticker.width, sticker.height)
         sizes = (len(clip), len(clip))
-        result = Result(seed, path, path, media_type(".webp"), ".webp", *shape, *sizes)
+        told = str(sticker.metadata.get("motion", ""))
+        result = Result(seed, path, path, media_type(".webp"), ".webp", *shape, *sizes, told)
         if spec.platform != CLIP_PLATFORM:
             result = _exported(store, job_id, index, sticker, spec.platform, result)
         results.append(result)

@@ -288,8 +288,9 @@ def _shown(
         before = share[share < 1].max()  # it lands there, and then stands as it stood
         share = np.where(share < 1, share / (before if len(share) > 5 else 1.0), 0)
     parameters = verb.motion(share * cycles * (sign if verb.name not in _EVEN else 1))
-    if verb.name == "run" and not draw.loops and len(share) > 3:
+    if verb.name == "run" and len(share) > 3:  # it leans in and rights itself
         parameters["shear"] = parameters["shear"] * np.minimum(4 * (1 - share), 1)
+        return parameters
     return _closed(parameters, whole, share) if draw.loops else parameters
 
 
@@ -358,6 +359,9 @@ def kept_in_canvas(
     least = np.minimum(-1, outline.min(0)) - centre - free
     most = np.maximum(1, outline.max(0)) - centre + free
     fit = np.minimum(1, (most - least) / size).min(1, keepdims=True)
+    moves = np.abs(affine).max(1, keepdims=True) > 0
+    near = np.pad(fit, ((1, 1), (0, 0)), constant_values=1.0)  # or what turns would pulsate
+    fit = np.where(moves, np.minimum(np.minimum(near[:-2], near[2:]), fit), fit)
     beyond = np.maximum(least - (shift + low), shift + high - most).clip(0).max(1, keepdims=True)
     room = np.maximum(1 - beyond / size.max(1, keepdims=True), most_shrinking)
     scale = np.minimum(fit, room)

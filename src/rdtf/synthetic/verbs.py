@@ -12,7 +12,7 @@ Periodic verbs take the number of cycles done; one-way verbs take progress in [0
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -270,9 +270,9 @@ _MORE = (
     Verb("enter", ("coming in", "entering", "sliding in"), lambda p: {"out_x": (1 - p) ** 2}, 1000,
         one_way=True, amounts=(1.0, 1.0), leaves=True, arrives=True),
     Verb("appear", ("appearing", "popping up", "materializing"), _appear, 1000, one_way=True,
-         amounts=(1.0, 1.0), leaves=True, arrives=True),
+         amounts=(1.0, 1.0), arrives=True),
     Verb("fade in", ("fading in",), lambda p: {"opacity": _ease(p) - 1}, 1000, one_way=True,
-         amounts=(1.0, 1.0), leaves=True, arrives=True),
+         amounts=(1.0, 1.0), arrives=True),
     Verb("drop in", ("dropping in", "coming down from above"), _drop_in, 1000, one_way=True,
          amounts=(1.0, 1.0), leaves=True, arrives=True),
     Verb("rise", ("rising", "coming up from below"), lambda p: {"out_y": (1 - p) ** 2}, 1000,
@@ -289,17 +289,21 @@ TRAINED: tuple[str, ...] = tuple(verb.name for verb in _ALL)
 """Verbs that training draws from."""
 
 
-def find_verb(name: str) -> Verb:
+def find_verb(name: str, among: Sequence[str] = tuple(VERBS)) -> Verb:
     """The verb called `name`, or that `name` is a phrasing of ("jump", "slide-left", "leaping").
+
+    Args:
+        among: names of the verbs that are asked for.
 
     Raises:
         UserError: there is none; names the nearest.
     """
     wanted = " ".join(name.lower().replace("-", " ").replace("_", " ").split())
-    known = {word: verb for verb in VERBS.values() for word in (*verb.gerunds, verb.name)}
+    verbs = [VERBS[verb] for verb in among]
+    known = {word: verb for verb in verbs for word in (*verb.gerunds, verb.name)}
     if wanted in known:
         return known[wanted]
     near = difflib.get_close_matches(wanted, known, n=6, cutoff=0.6)
     names = list(dict.fromkeys(known[word].name for word in near))[:3]
-    advice = f"did you mean {' or '.join(names)}?" if names else f"use one of {', '.join(VERBS)}"
+    advice = f"did you mean {' or '.join(names)}?" if names else f"use one of {', '.join(among)}"
     raise UserError(f"motion {name!r} is unknown; {advice}")
