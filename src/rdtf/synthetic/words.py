@@ -20,9 +20,15 @@ AMOUNT_WORDS = {"little": ("a little", "slightly", "gently", "softly"), "much": 
     "strongly", "like crazy")}  # fmt: skip
 SPEED_WORDS = {"slow": ("slowly", "in slow motion"), "fast": ("fast", "quickly", "rapidly")}
 _OWN_SPEED = {"fast", "calmly", "sprinting"}
-_TEMPLATES = (("{name} {action}", 4.0), ("a {name} {action}", 2.0), ("{name}, {action}", 2.0),
-    ("the {name} is {action}", 1.0), ("{action}", 4.0), ("it is {action}", 0.5), ("{action} {name}",
-    0.5))  # fmt: skip
+_TEMPLATES = (
+    ("{name} {action}", 4.0),
+    ("a {name} {action}", 2.0),
+    ("{name}, {action}", 2.0),
+    ("the {name} is {action}", 1.0),
+    ("{action}", 4.0),
+    ("it is {action}", 0.5),
+    ("{action} {name}", 0.5),
+)
 _JOINTS = (" while ", " and ", ", ")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from rdtf.stickers.info import DEFAULT_DURATION_MS
@@ -17,9 +17,11 @@ from rdtf.synthetic.characters.motions import MOVING, Beat, Motion, Pose, forms,
 from rdtf.synthetic.characters.palette import COLOURS, Draws
 from rdtf.synthetic.characters.things import NATURE, OBJECTS
 
-_STYLES = {"outline": ("with bold outlines", "in a cartoon outline style"),
-    "flat": ("in a flat style", "in flat colours"), "soft": ("with soft shading",
-    "in a soft glossy style")}  # fmt: skip
+_STYLES = {
+    "outline": ("with bold outlines", "in a cartoon outline style"),
+    "flat": ("in a flat style", "in flat colours"),
+    "soft": ("with soft shading", "in a soft glossy style"),
+}
 
 
 def with_article(noun: str) -> str:
@@ -43,8 +45,6 @@ class _Words:
     """The parts of speech of one sticker."""
 
     noun: str
-    kind: str
-    colour: str
     adjective: str
     looks: str
     adverb: str
@@ -84,42 +84,37 @@ class _Words:
         return f"{self.style} {joint} a white border"
 
 
-SHORT: tuple[Callable[[_Words], str], ...] = (lambda w: f"{w.plain} {w.verb}",
-    lambda w: f"{w.noun} {w.gerund}", lambda w: f"{w.moody} {w.verb}",
-    lambda w: f"{w.plain} {w.verb}{w.how}", lambda w: f"{w.adjective} {w.noun}, {w.gerund}",
-    lambda w: f"the {w.noun} {w.verb}", lambda w: f"a sticker of {w.plain} {w.gerund}")  # fmt: skip
-LONG: tuple[Callable[[_Words], str], ...] = (lambda w: f"{w.full} {w.verb}",
+SHORT: tuple[Callable[[_Words], str], ...] = (
+    lambda w: f"{w.plain} {w.verb}",
+    lambda w: f"{w.noun} {w.gerund}",
+    lambda w: f"{w.moody} {w.verb}",
+    lambda w: f"{w.plain} {w.verb}{w.how}",
+    lambda w: f"{w.adjective} {w.noun}, {w.gerund}",
+    lambda w: f"the {w.noun} {w.verb}",
+    lambda w: f"a sticker of {w.plain} {w.gerund}",
+)
+LONG: tuple[Callable[[_Words], str], ...] = (
+    lambda w: f"{w.full} {w.verb}",
     lambda w: f"{w.dressed} {w.verb}{w.how}",
     lambda w: f"an animated sticker of {w.full}, {w.gerund}",
     lambda w: f"a cute {w.noun} {w.prop}".strip() + f" is {w.gerund}, it looks {w.looks}",
     lambda w: f"{w.full} {w.verb}, drawn {w.look}",
     lambda w: f"cartoon of {w.dressed} that {w.verb}, {w.adjective} face",
     lambda w: f"this sticker shows {w.full}, {w.gerund}, {w.look}",
-    lambda w: f"{w.noun} {w.prop}".strip() + f", {w.adjective}, {w.gerund}, {w.style}")  # fmt: skip
+    lambda w: f"{w.noun} {w.prop}".strip() + f", {w.adjective}, {w.gerund}, {w.style}",
+)
 
 
-def write_captions(
-    draws: Draws,
-    *,
-    colour: str,
-    kind: str,
-    accent: str,
-    expression: str,
-    phrases: tuple[tuple[str, str], ...],
-    adverbs: bool,
-    prop: str | None,
-    style: str,
-    border: bool,
-) -> tuple[str, ...]:
+def _write_captions(draws: Draws, about: Attributes, motion: Motion) -> tuple[str, ...]:
     """Two to four different captions; the first is short, the second long."""
-    mood = EXPRESSIONS[expression]
+    mood = EXPRESSIONS[about.expression]
 
     def words() -> _Words:
-        verb, gerund = draws.choice(phrases)
-        return _Words(noun=f"{colour} {kind}", kind=kind, colour=colour, adjective=mood.adjective,
-            looks=mood.looks or mood.adjective, adverb=mood.adverb if adverbs else "", verb=verb,
-            gerund=gerund, prop=prop_phrase(prop, accent), style=draws.choice(_STYLES[style]),
-            border=border)  # fmt: skip
+        verb, gerund = draws.choice(motion.phrases)
+        return _Words(noun=f"{about.colour} {about.kind}", adjective=mood.adjective,
+            looks=mood.looks or mood.adjective, adverb=mood.adverb if motion.adverbs else "",
+            verb=verb, gerund=gerund, prop=prop_phrase(about.prop, about.accent),
+            style=draws.choice(_STYLES[about.style]), border=about.border)  # fmt: skip
 
     wanted = 2 + int(draws.uniform(0, 3))
     captions: dict[str, None] = {}
@@ -190,13 +185,11 @@ def draw_attributes(seed: int, index: int, max_frames: int) -> Attributes:
     style = _draw_style(draws, colour)
     border, shadow = draws.chance(0.3), draws.chance(0.4)
     hold = [pose.hold for pose in pose_all(seed, index, name, num_frames)]
-    return Attributes(index=index, kind=kind, colour=colour, accent=accent, motion=name,
-        expression=expression, prop=prop, style=style, border=border, shadow=shadow
-        and motion.grounded, loops=motion.loops, num_frames=num_frames,
-        durations_ms=_draw_durations(draws, hold), captions=write_captions(Draws(seed, index,
-        "captions"), colour=colour, kind=kind, accent=accent, expression=expression,
-        phrases=motion.phrases, adverbs=motion.adverbs, prop=prop, style=style,
-        border=border))  # fmt: skip
+    about = Attributes(index=index, kind=kind, colour=colour, accent=accent, motion=name,
+        expression=expression, prop=prop, style=style, border=border,
+        shadow=shadow and motion.grounded, loops=motion.loops, num_frames=num_frames,
+        durations_ms=_draw_durations(draws, hold), captions=())  # fmt: skip
+    return replace(about, captions=_write_captions(Draws(seed, index, "captions"), about, motion))
 
 
 def pose_all(seed: int, index: int, motion_name: str, num_frames: int) -> list[Pose]:

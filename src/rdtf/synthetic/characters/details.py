@@ -296,18 +296,25 @@ def _lollipop(p: Painter, spot: Spot, colour: c.Colour) -> None:
         False), c.tint(colour, 0.65), 7)  # fmt: skip
 
 
-PROPS: dict[str, _Prop] = {"party hat": _Prop("head", "wearing {prop}", _party_hat, height=85),
-    "top hat": _Prop("head", "with {prop}", _top_hat, height=55), "crown": _Prop("head",
-    "wearing {prop}", _crown, height=45, coloured=False, noun="golden crown"),
-    "beanie": _Prop("head", "with {prop}", _beanie, height=55), "cap": _Prop("head",
-    "wearing {prop}", _cap, height=38), "bow": _Prop("head", "with {prop}", _bow, height=10),
+PROPS: dict[str, _Prop] = {
+    "party hat": _Prop("head", "wearing {prop}", _party_hat, height=85),
+    "top hat": _Prop("head", "with {prop}", _top_hat, height=55),
+    "crown": _Prop(
+        "head", "wearing {prop}", _crown, height=45, coloured=False, noun="golden crown"
+    ),
+    "beanie": _Prop("head", "with {prop}", _beanie, height=55),
+    "cap": _Prop("head", "wearing {prop}", _cap, height=38),
+    "bow": _Prop("head", "with {prop}", _bow, height=10),
     "flower": _Prop("head", "with {prop} on its head", _flower_on_head, height=8),
-    "glasses": _Prop("eyes", "wearing {prop}", _glasses), "sunglasses": _Prop("eyes", "with {prop}",
-    _sunglasses), "scarf": _Prop("neck", "with {prop}", _scarf), "bow tie": _Prop("neck",
-    "wearing {prop}", _bow_tie), "collar": _Prop("neck", "with {prop} and a bell", _bell),
+    "glasses": _Prop("eyes", "wearing {prop}", _glasses),
+    "sunglasses": _Prop("eyes", "with {prop}", _sunglasses),
+    "scarf": _Prop("neck", "with {prop}", _scarf),
+    "bow tie": _Prop("neck", "wearing {prop}", _bow_tie),
+    "collar": _Prop("neck", "with {prop} and a bell", _bell),
     "balloon": _Prop("hand", "holding {prop}", _balloon, height=165, reach=72),
     "bloom": _Prop("hand", "holding {prop}", _held_flower, height=70, noun="flower"),
-    "flag": _Prop("hand", "holding {prop}", _flag, height=80, reach=86), "toy heart": _Prop("hand",
-    "holding {prop}", _held_heart, height=40, noun="heart"), "wand": _Prop("hand", "with {prop}",
-    _wand, height=70, noun="magic wand"), "lollipop": _Prop("hand", "holding {prop}", _lollipop,
-    height=60)}  # fmt: skip
+    "flag": _Prop("hand", "holding {prop}", _flag, height=80, reach=86),
+    "toy heart": _Prop("hand", "holding {prop}", _held_heart, height=40, noun="heart"),
+    "wand": _Prop("hand", "with {prop}", _wand, height=70, noun="magic wand"),
+    "lollipop": _Prop("hand", "holding {prop}", _lollipop, height=60),
+}

@@ -25,20 +25,24 @@ class _Expression:
     """After "it looks", where that is not the adjective."""
 
 
-EXPRESSIONS: dict[str, _Expression] = {"happy": _Expression("open", "smile", "happy", "happily"),
-    "joyful": _Expression("arched", "grin", "joyful", "joyfully"), "sad": _Expression("open",
-    "frown", "sad", "sadly", brows="sad"), "angry": _Expression("open", "frown", "angry", "angrily",
-    brows="angry"), "surprised": _Expression("wide", "o", "surprised", "in surprise",
-    brows="raised"), "sleepy": _Expression("half", "flat", "sleepy", "sleepily"),
+EXPRESSIONS: dict[str, _Expression] = {
+    "happy": _Expression("open", "smile", "happy", "happily"),
+    "joyful": _Expression("arched", "grin", "joyful", "joyfully"),
+    "sad": _Expression("open", "frown", "sad", "sadly", brows="sad"),
+    "angry": _Expression("open", "frown", "angry", "angrily", brows="angry"),
+    "surprised": _Expression("wide", "o", "surprised", "in surprise", brows="raised"),
+    "sleepy": _Expression("half", "flat", "sleepy", "sleepily"),
     "in love": _Expression("heart", "smile", "lovestruck", "lovingly", blush=True),
     "winking": _Expression("wink", "smile", "winking", "with a wink", looks="playful"),
-    "silly": _Expression("wink", "tongue", "silly", "playfully"), "shy": _Expression("shut",
-    "small", "shy", "shyly", brows="sad", blush=True), "scared": _Expression("wide", "wavy",
-    "scared", "nervously", brows="sad"), "calm": _Expression("shut", "smile", "calm", "calmly"),
-    "excited": _Expression("star", "grin", "excited", "excitedly"), "dizzy": _Expression("cross",
-    "wavy", "dizzy", "dizzily"), "grumpy": _Expression("half", "frown", "grumpy", "grumpily",
-    brows="angry"), "cheeky": _Expression("open", "tongue", "cheeky", "cheekily",
-    brows="raised")}  # fmt: skip
+    "silly": _Expression("wink", "tongue", "silly", "playfully"),
+    "shy": _Expression("shut", "small", "shy", "shyly", brows="sad", blush=True),
+    "scared": _Expression("wide", "wavy", "scared", "nervously", brows="sad"),
+    "calm": _Expression("shut", "smile", "calm", "calmly"),
+    "excited": _Expression("star", "grin", "excited", "excitedly"),
+    "dizzy": _Expression("cross", "wavy", "dizzy", "dizzily"),
+    "grumpy": _Expression("half", "frown", "grumpy", "grumpily", brows="angry"),
+    "cheeky": _Expression("open", "tongue", "cheeky", "cheekily", brows="raised"),
+}
 
 
 @dataclass(frozen=True)
