@@ -1,4 +1,4 @@
-"""Draw docs/images/verbs.webp: every verb of the motion grammar over one synthetic character.
+"""Draw docs/images/verbs.webp: every verb that training draws over one synthetic character.
 
 python docs/verbs.py                 write it
 python docs/verbs.py --out FILE.png  elsewhere, or in another format
@@ -17,6 +17,7 @@ from rdtf.stickers import Sticker, contact_sheet
 from rdtf.stickers.canvas import letterbox
 from rdtf.synthetic import VERBS, MotionDraw, animate
 from rdtf.synthetic.characters import SyntheticStickers
+from rdtf.synthetic.verbs import TRAINED
 
 SHEET = Path(__file__).with_name("images") / "verbs.webp"
 _SEED, _INDEX = 3, 0
@@ -40,7 +41,7 @@ def row(still: Sticker, name: str) -> Sticker:
 def sheet() -> Image.Image:
     """One row of 8 frames a verb, the rows in two columns."""
     still = character()
-    names = list(VERBS)
+    names = list(TRAINED)
     per_column = -(-len(names) // _COLUMNS)
     columns = []
     for start in range(0, len(names), per_column):

@@ -33,18 +33,18 @@ SENTENCES = (
     "skeleton warrior, attacking, pixel art",
 )
 WORDS = (
-    "jumping",
-    "spinning slowly",
-    "growing a lot",
-    "shrinking",
-    "falling",
-    "sliding left",
-    "stretching",
-    "squashing",
-    "rippling",
-    "swirling",
-    "vanishing",
-    "breathing",
+    "waving",
+    "dancing",
+    "crying",
+    "laughing",
+    "fainting",
+    "an angry cat",
+    "says no",
+    "sneezing",
+    "bounces three times",
+    "comes in from the left",
+    "exploding",
+    "jumps, then spins slowly",
 )
 _CELL, _MARGIN = 88, 230
 _PAPER, _INK = (226, 234, 244), (32, 32, 32)

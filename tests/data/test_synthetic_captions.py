@@ -7,8 +7,13 @@ import re
 import pytest
 
 from rdtf.synthetic.characters import Attributes, SyntheticStickers
-from rdtf.synthetic.characters.attributes import motion_named
-from rdtf.synthetic.characters.captions import LONG, SHORT, prop_phrase, with_article
+from rdtf.synthetic.characters.attributes import (
+    LONG,
+    SHORT,
+    motion_named,
+    prop_phrase,
+    with_article,
+)
 from rdtf.synthetic.characters.faces import EXPRESSIONS
 
 

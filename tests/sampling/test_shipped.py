@@ -91,10 +91,10 @@ def test_a_still_moves_and_stays_what_it_is(pipeline):
     """Each frame is the still moved: about as much of it, elsewhere."""
     still = SyntheticStickers(seed=5, count=60, canvas=pipeline.canvas)[7].select([0])
     generator = torch.Generator().manual_seed(0)
-    made = pipeline("swaying", image=still, num_frames=5, generator=generator)
+    made = pipeline("swaying", image=still, num_frames=8, generator=generator)
     frames = made.premultiplied()
     np.testing.assert_array_equal(made.frames[0], still.frames[0])
-    assert np.abs(frames[1:] - frames[0]).max((1, 2, 3)).min() > 0.5
+    assert np.abs(frames[1:-1] - frames[0]).max((1, 2, 3)).min() > 0.5
     for frame in frames[1:]:
         assert frame[..., 3].sum() == pytest.approx(frames[0][..., 3].sum(), rel=0.4)
 

@@ -15,8 +15,9 @@ from rdtf.models.affine import backward_flow, deformation
 from rdtf.models.motion_latents import alpha_box as alpha_box_in_torch
 from rdtf.stickers import Sticker
 from rdtf.stickers.canvas import premultiply
-from rdtf.synthetic import VERBS, MotionDraw, animate, motion_parameters
+from rdtf.synthetic import MotionDraw, animate, motion_parameters
 from rdtf.synthetic.animate import alpha_box
+from rdtf.synthetic.verbs import TRAINED
 from rdtf.training.motion_draws import DEFORMS
 
 from .conftest import blob
@@ -26,7 +27,7 @@ def centre(frame: np.ndarray) -> np.ndarray:
     return alpha_box(frame[..., 3] / 255)[:2]
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", TRAINED)
 def test_the_first_frame_is_the_still_and_the_others_move(still, verb):
     clip = animate(still, MotionDraw((verb,)), 6, 130)
     assert clip.frames.shape == (6, 64, 64, 4) and (clip.durations_ms == 130).all()
@@ -56,7 +57,7 @@ def in_torch(still: Sticker, draw: MotionDraw, count: int, step_ms: float, seed:
     return frames.movedim(1, -1).numpy(), affine[0].numpy()
 
 
-@pytest.mark.parametrize("verb", VERBS)
+@pytest.mark.parametrize("verb", TRAINED)
 def test_it_moves_as_training_says(still, verb):
     draw = MotionDraw((verb,), amount_factor=1.2, side=-1)
     expected, affine = in_torch(still, draw, 6, 130, 0.3)

@@ -118,6 +118,7 @@ MISTAKES = {
     "no sticker found in {empty}": ("{empty}", "{new}"),
     "{tmp}/nothing does not exist": ("{tmp}/nothing", "{new}"),
     "motion 'jmp' is unknown; did you mean jump": ("{stills}", "{new}", "--verbs", "spin,jmp"),
+    "motion 'appear' is unknown; ": ("{stills}", "{new}", "--verbs", "appear"),
     "motion '' is unknown; use one of": ("{stills}", "{new}", "--verbs", ""),
     "count of animated stills is 0; use 1 or more": ("{stills}", "{new}", "--count", "0"),
     "frames of animated stills is 1; use 2 to 64": ("{stills}", "{new}", "--frames", "1"),

@@ -62,6 +62,9 @@ class Video(BaseModel):
     platform: str
     queue_position: int | None = Field(default=None, description="Jobs before this one.")
     bytes: int | None = Field(default=None, description="Size of the content.")
+    motion: str | None = Field(
+        default=None, description="What was understood of the words, and the motion that it is."
+    )
     remixed_from_video_id: str | None = None
     error: JobError | None = None
 
@@ -120,6 +123,7 @@ def _to_video(job: Job, model: str, position: int) -> Video:
         platform=spec.platform,
         queue_position=position if job.state is JobState.QUEUED else None,
         bytes=result.num_bytes if result else None,
+        motion=(result.motion or None) if result else None,
         remixed_from_video_id=job.remix_of,
         error=error,
     )

@@ -180,6 +180,7 @@ class Result:
         clip_path: lossless WebP of the clip.
         path: what the client asked for; the same if that is the clip.
         num_bytes: of `path`; num_bytes_stored: of both.
+        motion: what was understood of the words, and the motion that it is.
     """
 
     seed: int
@@ -191,6 +192,7 @@ class Result:
     height: int
     num_bytes: int
     num_bytes_stored: int
+    motion: str = ""
 
     def clip(self) -> Sticker:
         return decode_sticker(self.clip_path.read_bytes(), "clip")
@@ -220,7 +222,8 @@ def finish(store: Store, job: Job, stickers: Sequence[Sticker]) -> tuple[Result,
             path = store.save("jobs", job.id, f"file-{index}{suffix}", data)
         stored = len(clip) + (len(data) if path is not clip_path else 0)
         shape = (sticker.num_frames, sticker.total_ms, sticker.width, sticker.height)
-        results.append(Result(seed, clip_path, path, *shape, len(data), stored))
+        told = str(sticker.metadata.get("motion", ""))
+        results.append(Result(seed, clip_path, path, *shape, len(data), stored, told))
     return tuple(results)
 
 

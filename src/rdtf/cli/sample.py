@@ -89,6 +89,9 @@ class _Sampling:
             "total_ms": sticker.total_ms,
         }
         text = f"{path}: {sticker.num_frames} frames, {sticker.width} px, {sticker.total_ms} ms"
+        if told := sticker.metadata.get("motion"):
+            values["motion"] = told
+            text += f", motion: {told}"
         if self.loop:
             values["seam_error"] = round(sticker.seam_error(), 3)
             text += f", seam error {values['seam_error']}"

@@ -24,7 +24,7 @@ from rdtf.synthetic import (
     draw_duration_ms,
     draw_motion,
 )
-from rdtf.synthetic.verbs import find_verb
+from rdtf.synthetic.verbs import TRAINED, find_verb
 
 
 def write_sticker_files(stickers: Iterable[Sticker], out: Path, suffix: str) -> int:
@@ -71,7 +71,7 @@ class AnimatedStills:
 
     Args:
         stills: folders or files, with captions as `rdtf data prepare` reads them.
-        verbs: names or phrasings of what they may do; None = all of the grammar.
+        verbs: names or phrasings of what they may do; None = all that training draws from.
         canvas: side in pixels that stills are fitted to.
 
     Raises:
@@ -96,7 +96,9 @@ class AnimatedStills:
             raise ConfigError(f"canvas of animated stills is {canvas}; use 8 to 2048 pixels")
         if seed < 0:
             raise ConfigError(f"seed of animated stills is {seed}; use 0 or more")
-        self.verbs = [find_verb(verb).name for verb in verbs] if verbs is not None else None
+        self.verbs = (
+            [find_verb(verb, TRAINED).name for verb in verbs] if verbs is not None else None
+        )
         self.count, self.num_frames, self.seed, self.canvas = count, num_frames, seed, canvas
         self.folders = tuple(stills)
         self.items, self._lines = collect_folders(stills)

@@ -37,7 +37,7 @@ from rdtf.errors import DataError, UserError
 from rdtf.fileio import atomic_folder, size_text, write_json
 from rdtf.models.loading import load_pretrained, load_tensors
 from rdtf.synthetic.grammar import draw_motion
-from rdtf.synthetic.phrases import draw_caption
+from rdtf.synthetic.words import draw_caption
 
 if TYPE_CHECKING:
     from rdtf.data.dataset import Clip, PreparedDataset

@@ -31,8 +31,8 @@ from rdtf.sampling.sampling import (
 from rdtf.sampling.windows import Window
 from rdtf.sampling.work import Work
 from rdtf.synthetic.grammar import MotionDraw
-from rdtf.synthetic.phrases import motion_of
 from rdtf.synthetic.verbs import find_verb
+from rdtf.synthetic.words import idle_motion, motion_of
 
 # What drawing and moving take of the sampling options.
 _STAGE_NUMBERS = ("num_inference_steps", "guidance_scale", "eta")
@@ -44,12 +44,16 @@ class StageActs:
     def _grammar_motion(
         self: Any, request: ClipRequest, caption: str, options: SamplingOptions
     ) -> MotionDraw | None:
-        """The motion that is asked for by name, or of a still by words of the grammar."""
+        """The motion that is asked for by name, or of a still by words, a gentle one if these name
+        none. None = by a network."""
         if self._motion is None or options.motion == NETWORK:
             return None
         if options.motion is not None:
-            return MotionDraw((find_verb(options.motion).name,))
-        return motion_of(caption) if request.known.sum() <= 1 else None
+            found = motion_of(options.motion)
+            return found or MotionDraw((find_verb(options.motion).name,))
+        if request.known.sum() > 1 or not caption.strip():
+            return None
+        return motion_of(caption) or idle_motion()
 
     def _predicts(self: Any, request: ClipRequest, options: SamplingOptions) -> bool:
         """Whether several given frames are continued by the prediction network."""
@@ -120,6 +124,8 @@ class StageActs:
                     **{name: options.sampling[name] for name in _STAGE_NUMBERS},
                 )
             )
+            if len(window.given) == 1 or options.loop:  # it goes on from nothing that leaves
+                motion = motion.kept_in_canvas(pixels[anchor])
         if job.is_settled:
             motion = replace(motion, latents=watch(0, 0.0, motion.latents))
         reference, make = work.index([window.anchor]), work.index(window.make)

@@ -14,11 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rdtf.models.affine import DEFORMS, backward_flow, deformation, grid_positions
+from rdtf.models.affine import (
+    DEFORMS,
+    NUM_PARAMETERS,
+    backward_flow,
+    deformation,
+    grid_positions,
+)
 from rdtf.models.motion_dfgn import MotionConditions, MotionDFGN
 from rdtf.models.motion_latents import (
     GRID,
     LATENT_DIM,
+    affine_of_latents,
     alpha_box,
     backward_warp,
     flow_of_latents,
@@ -33,7 +40,9 @@ from rdtf.models.motion_predictor import MotionPredictor
 from rdtf.sampling.sampling import own_precision
 from rdtf.sampling.schedulers import noise_levels, set_timesteps, step_options
 from rdtf.stickers import Sticker
-from rdtf.synthetic.grammar import MotionDraw, motion_parameters, within_canvas
+from rdtf.synthetic.grammar import MotionDraw, kept_in_canvas, shown_motion, within_canvas
+
+_DIRECTIONS = 32  # in which the outermost points are looked for
 
 
 @dataclass(frozen=True)
@@ -89,10 +98,12 @@ def plan_motion(known: Sequence[bool], longest: int, loop: bool) -> Iterator[Mot
 
 @dataclass(frozen=True)
 class Motion:
-    """Sampled motion of a window: latents `[1, F, D]` and the reference's centre `[1, 2]`."""
+    """Motion of a window: latents `[1, F, D]`, the reference's centre `[1, 2]`, and how much of
+    each frame is seen, in [0, 1], `[F]`; None = all."""
 
     latents: Tensor
     centre: Tensor
+    opacity: Tensor | None = None
 
     def frames(self, reference: Tensor, rows: Sequence[int], scale: float) -> Tensor:
         """Frames `rows` of the window, made of a reference of any size.
@@ -106,7 +117,19 @@ class Motion:
         size = (reference.shape[-2], reference.shape[-1])
         latents = self.latents[:, list(rows)]
         flow = flow_of_latents(latents, self.centre, size, scale)[0]
-        return backward_warp(reference[None].to(flow.device).expand(len(rows), -1, -1, -1), flow)
+        made = backward_warp(reference[None].to(flow.device).expand(len(rows), -1, -1, -1), flow)
+        if self.opacity is None:
+            return made
+        return (made + 1) * self.opacity[list(rows), None, None, None] - 1
+
+    def kept_in_canvas(self, reference: Tensor) -> Motion:
+        """With the reference `[4, S, S]` kept in the canvas in every frame."""
+        affine, residual = self.latents.split([NUM_PARAMETERS, LATENT_DIM - NUM_PARAMETERS], -1)
+        found = affine_of_latents(affine)[0].cpu().double().numpy()
+        about = self.centre[0].cpu().double().numpy()
+        kept = kept_in_canvas(found, outline(reference), about, most_shrinking=1.0)
+        moved = torch.from_numpy(kept).to(affine)[None]
+        return replace(self, latents=torch.cat([latents_of_affine(moved), residual], -1))
 
 
 @torch.no_grad()
@@ -221,24 +244,22 @@ def named_motion(
 ) -> Motion:
     """A motion of the grammar (`rdtf.synthetic`), exactly, with the reference as its rest.
 
-    It is made smaller where it would lead out of the canvas, unless that is what it does.
+    The thing is kept in the canvas, unless leaving it is what the words say.
 
     Args:
-        draw: verbs, speed and amount.
+        draw: what it does.
         reference: premultiplied in [−1, 1], `[4, S, S]`; anchor: its row.
         times_ms: start of each frame, `[F]`; in a loop the last is the reference once more.
-        generator: settles the side; None = torch's own.
+        generator: settles the side if no words do; None = torch's own.
     """
     box = alpha_box((reference[None, 3] + 1) / 2)
-    side = int(torch.randint(2, (1,), generator=generator)) * 2 - 1
-    draw = replace(draw, side=side, loops=loop)
-    elapsed = np.abs(times_ms - times_ms[anchor])
-    total_ms = float(elapsed.max() if loop else elapsed.max() + elapsed.max() / len(elapsed))
-    total_ms, about = max(total_ms, 1.0), box[0].cpu().numpy()
-    draw = within_canvas(draw, elapsed, total_ms, about)
-    affine, strength = motion_parameters(draw, elapsed, total_ms, about)
+    by_chance = int(torch.randint(2, (1,), generator=generator)) * 2 - 1
+    draw = replace(draw, side=draw.side if draw.says_side else by_chance, loops=loop)
+    about = box[0].cpu().double().numpy()
+    affine, strength, opacity = shown_motion(draw, times_ms - times_ms[anchor], about)
     if loop:  # whole turns end where they began
-        affine[-1], strength[-1] = 0.0, 0.0
+        affine[-1], strength[-1], opacity[-1] = 0.0, 0.0, 1.0
+    affine = within_canvas(draw, affine, outline(reference), about[:2])
     parameters = torch.from_numpy(affine).float().to(reference.device)[None]
     centre = box[:, :2]
     residual = parameters.new_zeros(1, len(times_ms), 2, GRID, GRID)
@@ -250,7 +271,21 @@ def named_motion(
         amount = torch.from_numpy(strength).float().to(reference.device)[None]
         seed = torch.rand(1, generator=generator).to(reference.device)
         residual = deformation(still, kind, amount, seed, box)
-    return Motion(pack(latents_of_affine(parameters), latents_of_residual(residual)), centre)
+    seen = torch.from_numpy(opacity).float().to(reference.device)
+    latents = pack(latents_of_affine(parameters), latents_of_residual(residual))
+    return Motion(latents, centre, None if bool((seen == 1).all()) else seen)
+
+
+def outline(reference: Tensor) -> np.ndarray:
+    """Outermost points (x, y) of what is seen of a reference `[4, S, S]`, `[n, 2]`; those of the
+    canvas if it is empty."""
+    rows, columns = ((reference[3] + 1) / 2 > 0.1).cpu().numpy().nonzero()
+    if len(rows) == 0:
+        return np.array([[-1.0, -1.0], [1.0, 1.0]])
+    size = np.array([reference.shape[2], reference.shape[1]])
+    points = (np.stack([columns, rows], 1) + 0.5) * 2 / size - 1
+    angles = np.arange(_DIRECTIONS) * 2 * np.pi / _DIRECTIONS
+    return points[(points @ np.stack([np.cos(angles), np.sin(angles)])).argmax(0)]
 
 
 def known_motion(frames: Tensor, given: Tensor, reference: Tensor, centre: Tensor) -> Tensor:

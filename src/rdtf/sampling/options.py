@@ -180,9 +180,8 @@ class SamplingOptions:
             the model's for the task. A model that only moves given pictures takes no other value.
         eta: Noise that DDIM adds in its steps, 0 to 1; other schedulers have none.
         motion_scale: How far things move beyond the given frames: 0.5 = half as far, 2 = twice.
-        motion: A motion by name, such as jump, spin or wobble. Default: by the text; phrases that
-            name a motion ("jumping slowly") are done exactly, others by the motion network.
-            "network" = all by the network.
+        motion: A motion by name, such as jump, spin or wobble. Default: by the text; a text that
+            names no motion breathes and sways a little. "network" = all by the motion network.
         negative_prompt: what the text guidance leads away from, for all or a list with one for each
             prompt; without guidance it says nothing.
         generator: noise is drawn with it, for all or a list with one for each sticker. A CPU
@@ -281,8 +280,9 @@ def option_help(name: str) -> str:
 def check_motion(name: str | None) -> str | None:
     """`name` itself; `UserError` if there is no such motion."""
     from rdtf.synthetic.verbs import find_verb
+    from rdtf.synthetic.words import motion_of
 
-    if name is not None and text("motion", name) != NETWORK:
+    if name is not None and text("motion", name) != NETWORK and motion_of(name) is None:
         find_verb(name)
     return name
 

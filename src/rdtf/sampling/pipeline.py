@@ -474,7 +474,8 @@ class StickerPipeline(StageActs, DiffusionPipeline):
         if art is not None:
             frames = art.restored(frames, job.request)
         captions = (job.caption,) if job.caption else ()
-        return Sticker(frames, request.durations_ms, captions=captions)
+        told = {} if job.motion is None else {"motion": job.motion.told}
+        return Sticker(frames, request.durations_ms, captions=captions, metadata=told)
 
     def warm_up(self) -> None:
         """Encode one text, which loads the encoder, so that the first call does not wait."""

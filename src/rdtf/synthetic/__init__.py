@@ -10,8 +10,8 @@ from rdtf.synthetic.grammar import (
     draw_motion,
     motion_parameters,
 )
-from rdtf.synthetic.phrases import draw_action, draw_caption, motion_of
 from rdtf.synthetic.verbs import find_verb
+from rdtf.synthetic.words import draw_action, draw_caption, motion_of
 
 __all__ = [
     "VERBS",

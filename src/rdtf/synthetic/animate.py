@@ -23,7 +23,7 @@ _MOST_SAMPLES = 4  # a side of a pixel, where things become smaller
 def animate(
     still: Sticker, draw: MotionDraw, num_frames: int, duration_ms: int, *, deform_seed: float = 0.0
 ) -> Sticker:
-    """The still in motion; its first frame is the still, bit for bit.
+    """The still in motion, as in training; its first frame is the still, bit for bit.
 
     Args:
         still: of one frame; if it isn't square, it moves as on the square canvas around it.

@@ -21,7 +21,7 @@ from rdtf.synthetic.grammar import (
     draw_motion,
     motion_parameters,
 )
-from rdtf.synthetic.phrases import draw_caption
+from rdtf.synthetic.words import draw_caption
 
 _IMAGE_FIRST = 0.7  # of generation draws, those whose given frame is the first
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from rdtf.synthetic.characters import shapes as s
+from rdtf.synthetic.characters import painter as s
 from rdtf.synthetic.characters.character import Character
+from rdtf.synthetic.characters.details import Spot
 from rdtf.synthetic.characters.faces import Face
+from rdtf.synthetic.characters.motions import Pose
 from rdtf.synthetic.characters.painter import Glow, Painter
 from rdtf.synthetic.characters.palette import BEAK, NIGHT, Colour, Look, mix
-from rdtf.synthetic.characters.pose import Pose
-from rdtf.synthetic.characters.props import Spot
 
 
 class Animal(Character):
@@ -45,7 +45,7 @@ class Animal(Character):
     def torso(self, p: Painter, pose: Pose) -> None:
         p.fill(self.trunk(), self.look.base, glow=Glow(0, -70, 78))
         if self.look.belly and not pose.from_behind:
-            p.fill(s.ellipse(0, -58, 0.6 * self.body_width, 44), self.belly_colour, outline=False)
+            p.mark(s.ellipse(0, -58, 0.6 * self.body_width, 44), self.belly_colour)
 
     def trunk(self) -> str:
         outline = ((0, -132), (0.62, -122), (0.95, -70), (0.92, -26), (0.5, -6), (0, -4))
@@ -91,7 +91,7 @@ class Animal(Character):
         for side in (-1, 1):
             with p.group(side * x, y, rotation=side * (20 + flop)):
                 p.fill(s.smooth(outside, True, 0.07), self.look.base)
-                p.fill(s.smooth(inside, True, 0.07), inner, outline=False)
+                p.mark(s.smooth(inside, True, 0.07), inner)
 
     def round_ears(
         self, p: Painter, flop: float, radius: float, outer: Colour, inner: Colour
@@ -100,7 +100,7 @@ class Animal(Character):
         r = radius * self.look.ears
         y += 0.25 * abs(flop)
         p.fill(s.mirrored(lambda side: s.ellipse(side * x, y, r)), outer)
-        p.fill(s.mirrored(lambda side: s.ellipse(side * x, y, 0.55 * r)), inner, outline=False)
+        p.mark(s.mirrored(lambda side: s.ellipse(side * x, y, 0.55 * r)), inner)
 
     def curved_tail(
         self, p: Painter, pose: Pose, colour: Colour, width: float, reach: float
@@ -121,15 +121,8 @@ class _Frog(Animal):
 
     def __init__(self, look: Look) -> None:
         super().__init__(look)
-        self.face = Face(
-            0,
-            self.head_centre,
-            0.8 * self.head_x,
-            mouth_drop=0.75,
-            eye_lift=0.62,
-            eye_spread=0.58,
-            pale_eyes=True,
-        )
+        self.face = Face(0, self.head_centre, 0.8 * self.head_x, mouth_drop=0.75, eye_lift=0.62,
+            eye_spread=0.58, pale_eyes=True)  # fmt: skip
         self.hat = Spot(0, self.hat.y + 2, 0.5 * self.hat.width)
 
     def skull(self) -> str:
@@ -199,13 +192,13 @@ class _Penguin(_Bird):
         body = self.blob((0, -1), (0.6, -0.93), (0.86, -0.64), (1, -0.3), (0.78, -0.07), (0, -0.02))
         p.fill(body, self.look.base, glow=self.glow())
         if not pose.from_behind:
-            p.fill(s.ellipse(0, -0.29 * h, 0.68 * w, 0.26 * h), _DOWN, outline=False)
+            p.mark(s.ellipse(0, -0.29 * h, 0.68 * w, 0.26 * h), _DOWN)
 
     def markings(self, p: Painter, pose: Pose) -> None:
         w, y = self.face.width, self.eye_height
         rounds = s.mirrored(lambda side: s.ellipse(side * 0.4 * w, y, 0.5 * w))
         chin = s.ellipse(0, y + 0.34 * w, 0.66 * w, 0.42 * w)
-        p.fill(s.join(rounds, chin), _DOWN, outline=False)
+        p.mark(s.join(rounds, chin), _DOWN)
 
 
 class _Chick(_Bird):
@@ -213,14 +206,12 @@ class _Chick(_Bird):
 
     def torso(self, p: Painter, pose: Pose) -> None:
         h, w = self.h, self.w
-        p.fill(
-            s.join(s.ellipse(-10, -h - 6, 8, 20, -28), s.ellipse(8, -h - 8, 8, 22, 14)),
-            self.look.base,
-        )
+        p.fill(s.join(s.ellipse(-10, -h - 6, 8, 20, -28), s.ellipse(8, -h - 8, 8, 22, 14)),
+            self.look.base)  # fmt: skip
         body = self.blob((0, -1), (0.66, -0.9), (1, -0.52), (0.86, -0.22), (0.4, -0.1), (0, -0.08))
         p.fill(body, self.look.base, glow=self.glow())
         if self.look.belly and not pose.from_behind:
-            p.fill(s.ellipse(0, -0.26 * h, 0.56 * w, 0.17 * h), self.look.light, outline=False)
+            p.mark(s.ellipse(0, -0.26 * h, 0.56 * w, 0.17 * h), self.look.light)
 
 
 class _Owl(_Bird):
@@ -231,16 +222,8 @@ class _Owl(_Bird):
     def __init__(self, look: Look) -> None:
         super().__init__(look)
         face, ink = self.face, mix(NIGHT, look.ink, 0.4)
-        self.face = Face(
-            0,
-            face.y,
-            face.width,
-            beak=True,
-            mouth_drop=0.3,
-            eye_spread=0.48,
-            pale_eyes=True,
-            ink=ink,
-        )
+        self.face = Face(0, face.y, face.width, beak=True, mouth_drop=0.3, eye_spread=0.48,
+            pale_eyes=True, ink=ink)  # fmt: skip
 
     def torso(self, p: Painter, pose: Pose) -> None:
         h, w = self.h, self.w
@@ -248,20 +231,16 @@ class _Owl(_Bird):
         tufts = s.both_sides(s.scaled(self._TUFT, w, h), 0.05)
         p.fill(s.join(body, tufts), self.look.base, glow=self.glow())
         if not pose.from_behind:
-            p.fill(s.ellipse(0, -0.26 * h, 0.6 * w, 0.18 * h), self.look.light, outline=False)
+            p.mark(s.ellipse(0, -0.26 * h, 0.6 * w, 0.18 * h), self.look.light)
             spots = ((-0.22, -0.3), (0.22, -0.3), (0, -0.22))
             feathers = s.join(*(s.arc(x * w, y * h, 0.2 * w, 10) for x, y in spots))
-            p.line(feathers, self.look.shade, 6, outline=False)
+            p.stroke(feathers, self.look.shade, 6)
 
     def markings(self, p: Painter, pose: Pose) -> None:
         w = self.face.width
         discs = s.mirrored(lambda side: s.ellipse(side * 0.46 * w, self.eye_height, 0.46 * w))
-        p.fill(discs, self.look.light, outline=False)
+        p.mark(discs, self.look.light)
 
 
-BIRDS: dict[str, type[Character]] = {
-    "frog": _Frog,
-    "penguin": _Penguin,
-    "chick": _Chick,
-    "owl": _Owl,
-}
+BIRDS: dict[str, type[Character]] = {"frog": _Frog, "penguin": _Penguin, "chick": _Chick,
+    "owl": _Owl}  # fmt: skip

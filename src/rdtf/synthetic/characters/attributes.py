@@ -1,24 +1,130 @@
-"""Drawing what a sticker is: kind, colours, motion, mood, prop, style and timing."""
+"""What a sticker is: kind, colours, motion, mood, prop, style, timing; and captions that say it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from rdtf.stickers.info import DEFAULT_DURATION_MS
+from rdtf.synthetic.characters.acting import ACTING, FEELING
 from rdtf.synthetic.characters.animal import BIRDS
-from rdtf.synthetic.characters.captions import write_captions
 from rdtf.synthetic.characters.character import Character
 from rdtf.synthetic.characters.creatures import CREATURES, MAMMALS
-from rdtf.synthetic.characters.draws import Draws
-from rdtf.synthetic.characters.motions_acting import ACTING
-from rdtf.synthetic.characters.motions_feeling import FEELING
-from rdtf.synthetic.characters.motions_moving import MOVING, still
-from rdtf.synthetic.characters.palette import COLOURS
-from rdtf.synthetic.characters.pose import Beat, Motion, Pose, forms
-from rdtf.synthetic.characters.props import PROPS
+from rdtf.synthetic.characters.details import PROPS
+from rdtf.synthetic.characters.faces import EXPRESSIONS
+from rdtf.synthetic.characters.motions import MOVING, Beat, Motion, Pose, forms, still
+from rdtf.synthetic.characters.palette import COLOURS, Draws
 from rdtf.synthetic.characters.things import NATURE, OBJECTS
+
+_STYLES = {
+    "outline": ("with bold outlines", "in a cartoon outline style"),
+    "flat": ("in a flat style", "in flat colours"),
+    "soft": ("with soft shading", "in a soft glossy style"),
+}
+
+
+def with_article(noun: str) -> str:
+    """ "orange cat" -> "an orange cat"."""
+    return f"{'an' if noun[0].lower() in 'aeiou' else 'a'} {noun}"
+
+
+def prop_phrase(prop: str | None, accent: str) -> str:
+    """ "wearing a red cap", or nothing."""
+    if prop is None:
+        return ""
+    what = PROPS[prop]
+    noun = what.noun or prop
+    if what.coloured:
+        noun = f"{accent} {noun}"
+    return what.phrase.format(prop=noun if noun.endswith("glasses") else with_article(noun))
+
+
+@dataclass(frozen=True)
+class _Words:
+    """The parts of speech of one sticker."""
+
+    noun: str
+    adjective: str
+    looks: str
+    adverb: str
+    verb: str
+    gerund: str
+    prop: str
+    style: str
+    border: bool
+
+    @property
+    def plain(self) -> str:
+        return with_article(self.noun)
+
+    @property
+    def dressed(self) -> str:
+        return f"{self.plain} {self.prop}".strip()
+
+    @property
+    def moody(self) -> str:
+        return with_article(f"{self.adjective} {self.noun}")
+
+    @property
+    def full(self) -> str:
+        return f"{self.moody} {self.prop}".strip()
+
+    @property
+    def how(self) -> str:
+        """The adverb where it can follow: not after long phrases."""
+        return f" {self.adverb}" if self.adverb and len(self.verb.split()) <= 3 else ""
+
+    @property
+    def look(self) -> str:
+        """The drawing style, after "drawn"."""
+        if not self.border:
+            return self.style
+        joint = "and" if self.style.startswith("with") else "with"
+        return f"{self.style} {joint} a white border"
+
+
+SHORT: tuple[Callable[[_Words], str], ...] = (
+    lambda w: f"{w.plain} {w.verb}",
+    lambda w: f"{w.noun} {w.gerund}",
+    lambda w: f"{w.moody} {w.verb}",
+    lambda w: f"{w.plain} {w.verb}{w.how}",
+    lambda w: f"{w.adjective} {w.noun}, {w.gerund}",
+    lambda w: f"the {w.noun} {w.verb}",
+    lambda w: f"a sticker of {w.plain} {w.gerund}",
+)
+LONG: tuple[Callable[[_Words], str], ...] = (
+    lambda w: f"{w.full} {w.verb}",
+    lambda w: f"{w.dressed} {w.verb}{w.how}",
+    lambda w: f"an animated sticker of {w.full}, {w.gerund}",
+    lambda w: f"a cute {w.noun} {w.prop}".strip() + f" is {w.gerund}, it looks {w.looks}",
+    lambda w: f"{w.full} {w.verb}, drawn {w.look}",
+    lambda w: f"cartoon of {w.dressed} that {w.verb}, {w.adjective} face",
+    lambda w: f"this sticker shows {w.full}, {w.gerund}, {w.look}",
+    lambda w: f"{w.noun} {w.prop}".strip() + f", {w.adjective}, {w.gerund}, {w.style}",
+)
+
+
+def _write_captions(draws: Draws, about: Attributes, motion: Motion) -> tuple[str, ...]:
+    """Two to four different captions; the first is short, the second long."""
+    mood = EXPRESSIONS[about.expression]
+
+    def words() -> _Words:
+        verb, gerund = draws.choice(motion.phrases)
+        return _Words(noun=f"{about.colour} {about.kind}", adjective=mood.adjective,
+            looks=mood.looks or mood.adjective, adverb=mood.adverb if motion.adverbs else "",
+            verb=verb, gerund=gerund, prop=prop_phrase(about.prop, about.accent),
+            style=draws.choice(_STYLES[about.style]), border=about.border)  # fmt: skip
+
+    wanted = 2 + int(draws.uniform(0, 3))
+    captions: dict[str, None] = {}
+    # Different templates may come to the same words, so there are more of them than needed.
+    pairs = zip(draws.sample(SHORT, 4), draws.sample(LONG, 4), strict=True)
+    for template in (template for pair in pairs for template in pair):
+        if len(captions) < wanted:
+            captions[template(words())] = None
+    return tuple(captions)
+
 
 KINDS: dict[str, type[Character]] = {**MAMMALS, **BIRDS, **CREATURES, **NATURE, **OBJECTS}
 MOTIONS: dict[str, Motion] = {**MOVING, **ACTING, **FEELING}
@@ -79,33 +185,11 @@ def draw_attributes(seed: int, index: int, max_frames: int) -> Attributes:
     style = _draw_style(draws, colour)
     border, shadow = draws.chance(0.3), draws.chance(0.4)
     hold = [pose.hold for pose in pose_all(seed, index, name, num_frames)]
-    return Attributes(
-        index=index,
-        kind=kind,
-        colour=colour,
-        accent=accent,
-        motion=name,
-        expression=expression,
-        prop=prop,
-        style=style,
-        border=border,
-        shadow=shadow and motion.grounded,
-        loops=motion.loops,
-        num_frames=num_frames,
-        durations_ms=_draw_durations(draws, hold),
-        captions=write_captions(
-            Draws(seed, index, "captions"),
-            colour=colour,
-            kind=kind,
-            accent=accent,
-            expression=expression,
-            phrases=motion.phrases,
-            adverbs=motion.adverbs,
-            prop=prop,
-            style=style,
-            border=border,
-        ),
-    )
+    about = Attributes(index=index, kind=kind, colour=colour, accent=accent, motion=name,
+        expression=expression, prop=prop, style=style, border=border,
+        shadow=shadow and motion.grounded, loops=motion.loops, num_frames=num_frames,
+        durations_ms=_draw_durations(draws, hold), captions=())  # fmt: skip
+    return replace(about, captions=_write_captions(Draws(seed, index, "captions"), about, motion))
 
 
 def pose_all(seed: int, index: int, motion_name: str, num_frames: int) -> list[Pose]:
@@ -117,10 +201,8 @@ def pose_all(seed: int, index: int, motion_name: str, num_frames: int) -> list[P
     beats = 1 + int(draws.uniform(0, 1) * min(most, 3)) if motion.loops else 1
     start = _loop_start(draws, num_frames) if motion.loops else 0.0
     times = _times(num_frames, motion.loops, start)
-    return [
-        motion.pose(Beat(t, k, num_frames, side, amount, beats, variant))
-        for k, t in enumerate(times)
-    ]
+    return [motion.pose(Beat(t, k, num_frames, side, amount, beats, variant)) for k,
+        t in enumerate(times)]  # fmt: skip
 
 
 def _times(count: int, loops: bool, start: float) -> list[float]:
@@ -149,12 +231,8 @@ def _draw_colours(draws: Draws, kind: str) -> tuple[str, str]:
     else:
         colour = draws.choice(tuple(COLOURS))
     red, green, blue = COLOURS[colour]
-    apart = [
-        name
-        for name, (r, g, b) in COLOURS.items()
-        if abs(r - red) + abs(g - green) + abs(b - blue) > 0.55
-        and name not in ("white", "gray", "beige")
-    ]
+    apart = [name for name, (r, g, b) in COLOURS.items() if abs(r - red) + abs(g - green)
+        + abs(b - blue) > 0.55 and name not in ("white", "gray", "beige")]  # fmt: skip
     return colour, draws.choice(apart)
 
 

@@ -10,13 +10,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-from rdtf.synthetic.characters import shapes as s
-from rdtf.synthetic.characters.effects import draw_face_effects
+from rdtf.synthetic.characters import painter as s
+from rdtf.synthetic.characters.details import PROPS, Spot, draw_face_effects
 from rdtf.synthetic.characters.faces import EXPRESSIONS, Face, draw_face
+from rdtf.synthetic.characters.motions import CENTRE, Pose
 from rdtf.synthetic.characters.painter import Glow, Painter
 from rdtf.synthetic.characters.palette import WHITE, Colour, Look
-from rdtf.synthetic.characters.pose import CENTRE, Pose
-from rdtf.synthetic.characters.props import PROPS, Spot
 
 
 @dataclass
@@ -274,4 +273,4 @@ class Thing(Character):
     def shine(self, p: Painter, x: float, y: float, size: float = 1.0) -> None:
         """The highlight of smooth surfaces."""
         glint = s.ellipse(x * self.w, y * self.h, 9 * size, 17 * size, 32)
-        p.fill(glint, WHITE, outline=False, opacity=0.55)
+        p.mark(glint, WHITE, opacity=0.55)

@@ -4,30 +4,14 @@ from __future__ import annotations
 
 import math
 
-from rdtf.synthetic.characters import shapes as s
+from rdtf.synthetic.characters import painter as s
+from rdtf.synthetic.characters import palette as c
 from rdtf.synthetic.characters.animal import Animal
 from rdtf.synthetic.characters.character import Character, Thing
+from rdtf.synthetic.characters.details import Spot
 from rdtf.synthetic.characters.faces import Face
+from rdtf.synthetic.characters.motions import Pose
 from rdtf.synthetic.characters.painter import Glow, Painter
-from rdtf.synthetic.characters.palette import (
-    BLUSH,
-    CREAM,
-    LOVE,
-    NIGHT,
-    STEEL,
-    WHITE,
-    WOOD,
-    Colour,
-    Look,
-    deepen,
-    from_hex,
-    is_dark,
-    mix,
-    shade,
-    tint,
-)
-from rdtf.synthetic.characters.pose import Pose
-from rdtf.synthetic.characters.props import Spot
 
 
 class _Ghost(Thing):
@@ -37,7 +21,7 @@ class _Ghost(Thing):
     wide, tall, legs = 92.0, 226.0, 22.0
     face_height, face_width, hat_height, shoulder_height = 0.62, 0.66, 0.95, 0.42
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: c.Look) -> None:
         super().__init__(look)
         self.arm_width = 27
 
@@ -59,7 +43,7 @@ class _Octopus(Thing):
     shoulder_reach = 0.82
     has_feet = False
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: c.Look) -> None:
         super().__init__(look)
         self.arm_width, self.arm_length = 27, 66
 
@@ -78,7 +62,7 @@ class _Octopus(Thing):
         p.fill(dome, self.look.base, glow=self.glow())
         if self.look.markings:
             spots = self.spots((0.55, -0.76, 11, 9), (0.74, -0.58, 7, 6), (0.36, -0.88, 6, 5))
-            p.fill(spots, self.look.shade, outline=False)
+            p.mark(spots, self.look.shade)
 
 
 class _Monster(Thing):
@@ -88,7 +72,7 @@ class _Monster(Thing):
     extra_height = 36.0
     _HORN = ((0.3, -0.88), (0.6, -1.16), (0.76, -0.72))
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: c.Look) -> None:
         super().__init__(look)
         self.arm_width = 26
 
@@ -102,17 +86,17 @@ class _Monster(Thing):
 
     def body(self, p: Painter, pose: Pose) -> None:
         h, w = self.h, self.w
-        p.fill(s.both_sides(s.scaled(self._HORN, w, h), 0.1), CREAM)
+        p.fill(s.both_sides(s.scaled(self._HORN, w, h), 0.1), c.CREAM)
         p.fill(self.fur(), self.look.base, glow=self.glow())
         if not pose.from_behind:
-            p.fill(s.ellipse(0, -0.2 * h, 0.5 * w, 0.16 * h), self.look.light, outline=False)
+            p.mark(s.ellipse(0, -0.2 * h, 0.5 * w, 0.16 * h), self.look.light)
 
     def markings(self, p: Painter, pose: Pose) -> None:
         if self.look.markings == 2:
             w = self.face.width
             fang = s.scaled(((0.2, 0), (0.08, 0), (0.14, 0.16)), w, w)
             y = self.face.y + (0.42 + self.look.eye_height) * w
-            p.fill(s.both_sides(fang, y=y), WHITE, outline=False)
+            p.mark(s.both_sides(fang, y=y), c.WHITE)
 
 
 class _Robot(Thing):
@@ -124,9 +108,9 @@ class _Robot(Thing):
     torso_turns = False
     places = frozenset({"hand", "neck", "head"})
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: c.Look) -> None:
         super().__init__(look)
-        self.face = Face(0, self.face.y, self.face.width, ink=from_hex("#8ff5ff"))
+        self.face = Face(0, self.face.y, self.face.width, ink=c.from_hex("#8ff5ff"))
         self.neck = Spot(0, -self.legs - 0.36 * self.h, 0.5 * self.w)
         self.head_pivot = self.neck.y
 
@@ -135,15 +119,15 @@ class _Robot(Thing):
         metal = look.limb if look.outlined else look.shade
         p.fill(s.rectangle(0, -0.2 * h, 1.32 * w, 0.4 * h, 18), metal)
         if not pose.from_behind:
-            p.fill(s.rectangle(0, -0.18 * h, 0.66 * w, 0.2 * h, 8), look.light, outline=False)
+            p.mark(s.rectangle(0, -0.18 * h, 0.66 * w, 0.2 * h, 8), look.light)
             lamps = self.spots((-0.18, -0.18, 7, 7), (0.18, -0.18, 7, 7))
-            p.fill(lamps, look.accent, outline=False)
-            p.fill(s.ellipse(0, -0.18 * h, 7), LOVE, outline=False)
+            p.mark(lamps, look.accent)
+            p.mark(s.ellipse(0, -0.18 * h, 7), c.LOVE)
 
     def top(self, p: Painter, pose: Pose) -> None:
         h, w, look = self.h, self.w, self.look
         tip = (0.6 * pose.ears, -h - 16)
-        p.line(s.limb((0, -0.95 * h), tip, 0), STEEL, 8)
+        p.line(s.limb((0, -0.95 * h), tip, 0), c.STEEL, 8)
         p.fill(s.ellipse(tip[0], tip[1] - 4, 12), look.accent)
         p.fill(s.mirrored(lambda side: s.rectangle(side * w, -0.68 * h, 22, 46, 8)), look.accent)
         skull = s.rectangle(0, -0.69 * h, 1.9 * w, 0.6 * h, 34)
@@ -151,7 +135,7 @@ class _Robot(Thing):
 
     def markings(self, p: Painter, pose: Pose) -> None:
         screen = s.rectangle(0, self.face.y + 4, 2.4 * self.face.width, 0.44 * self.h, 24)
-        p.fill(screen, NIGHT, outline=False)
+        p.mark(screen, c.NIGHT)
 
 
 class _Snowman(Thing):
@@ -161,20 +145,20 @@ class _Snowman(Thing):
     places = frozenset({"head", "eyes", "neck", "hand"})
     has_feet = False
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: c.Look) -> None:
         super().__init__(look)
         self.neck = Spot(0, -0.5 * self.h, 0.56 * self.w)
         self.head_pivot = self.neck.y
         self.shoulder = (0.76 * self.w, -0.36 * self.h)
         self.half_width = self.w + 34
-        self.arm_colour, self.arm_width = shade(WOOD, 0.3), 11
+        self.arm_colour, self.arm_width = c.shade(c.WOOD, 0.3), 11
 
     def body(self, p: Painter, pose: Pose) -> None:
         h, w = self.h, self.w
         p.fill(s.ellipse(0, -0.26 * h, w, 0.26 * h), self.look.base, glow=Glow(0, -0.26 * h, w))
         if not pose.from_behind:
             buttons = self.spots((0, -0.38, 8, 8), (0, -0.25, 8, 8))
-            p.fill(buttons, self.look.accent, outline=False)
+            p.mark(buttons, self.look.accent)
 
     def top(self, p: Painter, pose: Pose) -> None:
         ball = s.ellipse(0, -0.71 * self.h, 0.8 * self.w, 0.28 * self.h)
@@ -183,7 +167,7 @@ class _Snowman(Thing):
     def markings(self, p: Painter, pose: Pose) -> None:
         y = self.face.y + (0.16 + self.look.eye_height) * self.face.width
         carrot = s.polygon(s.scaled(((-5, y - 9), (38, y + 3), (-5, y + 9))))
-        p.fill(carrot, from_hex("#ff8a2b"), outline=False)
+        p.mark(carrot, c.from_hex("#ff8a2b"))
 
 
 class _Fish(Thing):
@@ -196,7 +180,7 @@ class _Fish(Thing):
     _TAIL = ((0.8, -0.5), (1.36, -0.92), (1.28, -0.5), (1.36, -0.08))
     _FIN = ((-0.3, -0.86), (0.1, -1.24), (0.52, -0.84))
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: c.Look) -> None:
         super().__init__(look)
         self.half_width = 1.4 * self.w
         self.height = self.legs + 1.14 * self.h
@@ -217,17 +201,11 @@ class _Fish(Thing):
         p.fill(s.ellipse(0, -0.5 * h, w, 0.5 * h), self.look.base, glow=self.glow())
         places = ((0.66, -0.6), (0.74, -0.42), (0.5, -0.24))
         scales = s.join(*(s.arc(x * w, y * h, 0.24 * w, 12) for x, y in places))
-        p.line(scales, self.look.shade, 6, outline=False)
+        p.stroke(scales, self.look.shade, 6)
 
 
-CREATURES: dict[str, type[Character]] = {
-    "ghost": _Ghost,
-    "octopus": _Octopus,
-    "monster": _Monster,
-    "robot": _Robot,
-    "snowman": _Snowman,
-    "fish": _Fish,
-}
+CREATURES: dict[str, type[Character]] = {"ghost": _Ghost, "octopus": _Octopus, "monster": _Monster,
+    "robot": _Robot, "snowman": _Snowman, "fish": _Fish}  # fmt: skip
 
 
 class _Cat(Animal):
@@ -239,28 +217,23 @@ class _Cat(Animal):
         self.curved_tail(p, pose, self.look.limb, 24, 112)
 
     def ears(self, p: Painter, pose: Pose) -> None:
-        self.pointed_ears(p, pose.ears, 62, 62, mix(self.look.light, BLUSH, 0.5))
+        self.pointed_ears(p, pose.ears, 62, 62, c.mix(self.look.light, c.BLUSH, 0.5))
 
     def crest(self, p: Painter, pose: Pose) -> None:
         if self.look.markings == 1:
             top = self.head_centre - self.head_y
-            stripes = [
-                s.limb((x, top + 8 + abs(x) * 0.2), (0.9 * x, top + 34 - 0.2 * abs(x)), 0)
-                for x in (-26, 0, 26)
-            ]
-            p.line(s.join(*stripes), self.look.shade, 10, outline=False)
+            stripes = [s.limb((x, top + 8 + abs(x) * 0.2), (0.9 * x, top + 34 - 0.2 * abs(x)), 0)
+                for x in (-26, 0, 26)]  # fmt: skip
+            p.stroke(s.join(*stripes), self.look.shade, 10)
 
     def muzzle(self, p: Painter) -> None:
         x, y = self.mouth_spot
         w = self.face.width
         if self.look.markings == 2:
-            p.fill(s.ellipse(x, y + 0.02 * w, 0.36 * w, 0.24 * w), self.look.light, outline=False)
-        whiskers = [
-            s.limb((side * 0.82 * w, y + dy * w), (side * 1.22 * w, y + 1.9 * dy * w), 0)
-            for side in (-1, 1)
-            for dy in (-0.07, 0.07)
-        ]
-        p.line(s.join(*whiskers), self.look.eye_ink, 3.5, outline=False, opacity=0.7)
+            p.mark(s.ellipse(x, y + 0.02 * w, 0.36 * w, 0.24 * w), self.look.light)
+        whiskers = [s.limb((side * 0.82 * w, y + dy * w), (side * 1.22 * w, y + 1.9 * dy * w), 0)
+            for side in (-1, 1) for dy in (-0.07, 0.07)]  # fmt: skip
+        p.stroke(s.join(*whiskers), self.look.eye_ink, 3.5, opacity=0.7)
 
 
 class _Dog(Animal):
@@ -277,17 +250,17 @@ class _Dog(Animal):
         h = 84 * self.look.ears
         for side in (-1, 1):
             with p.group(side * x, y, rotation=-side * (16 + 1.2 * pose.ears)):
-                p.fill(s.ellipse(0, 0.42 * h, 25, 0.56 * h), deepen(self.look.base))
+                p.fill(s.ellipse(0, 0.42 * h, 25, 0.56 * h), c.deepen(self.look.base))
 
     def muzzle(self, p: Painter) -> None:
         x, y = self.mouth_spot
         w = self.face.width
         if self.look.markings:
             side = 1 if self.look.markings == 1 else -1
-            patch = self.look.light if is_dark(self.look.base) else tint(self.look.base, 0.4)
+            patch = self.look.light if c.is_dark(self.look.base) else c.tint(self.look.base, 0.4)
             spot = (side * 0.45 * w, self.eye_height)
-            p.fill(s.ellipse(*spot, 0.34 * w, 0.4 * w, side * 14), patch, outline=False)
-        p.fill(s.ellipse(x, y + 0.02 * w, 0.44 * w, 0.31 * w), self.look.light, outline=False)
+            p.mark(s.ellipse(*spot, 0.34 * w, 0.4 * w, side * 14), patch)
+        p.mark(s.ellipse(x, y + 0.02 * w, 0.44 * w, 0.31 * w), self.look.light)
 
 
 class _Bear(Animal):
@@ -305,7 +278,7 @@ class _Bear(Animal):
     def muzzle(self, p: Painter) -> None:
         x, y = self.mouth_spot
         w = self.face.width
-        p.fill(s.ellipse(x, y, 0.38 * w, 0.28 * w), self.look.light, outline=False)
+        p.mark(s.ellipse(x, y, 0.38 * w, 0.28 * w), self.look.light)
 
 
 class _Bunny(Animal):
@@ -314,22 +287,22 @@ class _Bunny(Animal):
     ear_height = 88
     head_size = (100.0, 84.0)
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: c.Look) -> None:
         super().__init__(look)
         self.hat = Spot(0, self.hat.y + 4, 0.66 * self.hat.width)
 
     def behind(self, p: Painter, pose: Pose) -> None:
         if pose.from_behind:
-            p.fill(s.ellipse(0, -34, 25), tint(self.look.base, 0.5))
+            p.fill(s.ellipse(0, -34, 25), c.tint(self.look.base, 0.5))
 
     def ears(self, p: Painter, pose: Pose) -> None:
         h = 58 * self.look.ears
         y = self.head_centre - 0.8 * self.head_y
-        inner = mix(self.look.light, BLUSH, 0.55)
+        inner = c.mix(self.look.light, c.BLUSH, 0.55)
         for side in (-1, 1):
             with p.group(side * 0.4 * self.head_x, y, rotation=side * (9 + 1.6 * pose.ears)):
                 p.fill(s.ellipse(0, -0.7 * h, 26, h), self.look.base)
-                p.fill(s.ellipse(0, -0.7 * h, 13, 0.72 * h), inner, outline=False)
+                p.mark(s.ellipse(0, -0.7 * h, 13, 0.72 * h), inner)
 
 
 class _Fox(Animal):
@@ -341,21 +314,21 @@ class _Fox(Animal):
     _MASK = ((0, 0.2), (0.34, 0.2), (0.98, 0.12), (0.86, 0.52), (0.4, 0.8), (0, 0.88))
 
     @property
-    def belly_colour(self) -> Colour:
-        return tint(self.look.base, 0.86)
+    def belly_colour(self) -> c.Colour:
+        return c.tint(self.look.base, 0.86)
 
     def behind(self, p: Painter, pose: Pose) -> None:
         with p.group(rotation=pose.tail, pivot=(36, -26)):
             p.fill(s.smooth(self._TAIL), self.look.limb)
-            p.fill(s.smooth(self._TIP), self.belly_colour, outline=False)
+            p.mark(s.smooth(self._TIP), self.belly_colour)
 
     def ears(self, p: Painter, pose: Pose) -> None:
-        self.pointed_ears(p, pose.ears, 66, 66, mix(self.look.base, NIGHT, 0.7))
+        self.pointed_ears(p, pose.ears, 66, 66, c.mix(self.look.base, c.NIGHT, 0.7))
 
     def markings(self, p: Painter, pose: Pose) -> None:
         w = self.face.width
         with p.group(self.face.x, self.face.y + 0.1 * w):
-            p.fill(s.blob(s.scaled(self._MASK, w, w), 0.16), self.belly_colour, outline=False)
+            p.mark(s.blob(s.scaled(self._MASK, w, w), 0.16), self.belly_colour)
 
 
 class _Pig(Animal):
@@ -383,15 +356,15 @@ class _Mouse(Animal):
     ear_height = 36
     head_size = (94.0, 80.0)
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: c.Look) -> None:
         super().__init__(look)
         self.half_width = max(self.half_width, 0.72 * self.head_x + 50 * look.ears)
 
     def behind(self, p: Painter, pose: Pose) -> None:
-        self.curved_tail(p, pose, mix(self.look.light, BLUSH, 0.6), 10, 124)
+        self.curved_tail(p, pose, c.mix(self.look.light, c.BLUSH, 0.6), 10, 124)
 
     def ears(self, p: Painter, pose: Pose) -> None:
-        self.round_ears(p, pose.ears, 50, self.look.base, mix(self.look.light, BLUSH, 0.5))
+        self.round_ears(p, pose.ears, 50, self.look.base, c.mix(self.look.light, c.BLUSH, 0.5))
 
 
 class _Panda(Animal):
@@ -400,17 +373,17 @@ class _Panda(Animal):
     colours = ("black", "brown", "navy", "pink")
     nose = "dog"
     ear_height = 14
-    _FUR: Colour = (0.985, 0.975, 0.96)
+    _FUR = (0.985, 0.975, 0.96)
     _BAND = ((0, -126), (0.6, -119), (0.84, -92), (0.4, -82), (0, -80))
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: c.Look) -> None:
         super().__init__(look)
-        ink = mix(NIGHT, look.ink, 0.4)
+        ink = c.mix(c.NIGHT, look.ink, 0.4)
         self.face = Face(0, self.face.y, self.face.width, nose="dog", ink=ink, pale_eyes=True)
 
     def torso(self, p: Painter, pose: Pose) -> None:
         p.fill(self.trunk(), self._FUR, glow=Glow(0, -70, 78))
-        p.fill(s.blob(s.scaled(self._BAND, self.body_width)), self.look.base, outline=False)
+        p.mark(s.blob(s.scaled(self._BAND, self.body_width)), self.look.base)
 
     def ears(self, p: Painter, pose: Pose) -> None:
         self.round_ears(p, pose.ears, 35, self.look.base, self.look.shade)
@@ -426,7 +399,7 @@ class _Panda(Animal):
         def patch(side: int) -> str:
             return s.ellipse(side * x, y + 0.05 * w, 0.27 * w, 0.34 * w, side * 28)
 
-        p.fill(s.mirrored(patch), self.look.base, outline=False)
+        p.mark(s.mirrored(patch), self.look.base)
 
 
 class _Lion(Animal):
@@ -434,10 +407,10 @@ class _Lion(Animal):
     nose = "dog"
     ear_height = 34
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: c.Look) -> None:
         super().__init__(look)
         self.half_width = max(self.half_width, self.head_x + 24)
-        self.mane = deepen(mix(look.base, from_hex("#ff9a2e"), 0.3))
+        self.mane = c.deepen(c.mix(look.base, c.from_hex("#ff9a2e"), 0.3))
 
     @property
     def clearance(self) -> float:
@@ -457,17 +430,8 @@ class _Lion(Animal):
     def muzzle(self, p: Painter) -> None:
         x, y = self.mouth_spot
         w = self.face.width
-        p.fill(s.ellipse(x, y + 2, 0.36 * w, 0.26 * w), self.look.light, outline=False)
+        p.mark(s.ellipse(x, y + 2, 0.36 * w, 0.26 * w), self.look.light)
 
 
-MAMMALS: dict[str, type[Character]] = {
-    "cat": _Cat,
-    "dog": _Dog,
-    "bear": _Bear,
-    "bunny": _Bunny,
-    "fox": _Fox,
-    "pig": _Pig,
-    "mouse": _Mouse,
-    "panda": _Panda,
-    "lion": _Lion,
-}
+MAMMALS: dict[str, type[Character]] = {"cat": _Cat, "dog": _Dog, "bear": _Bear, "bunny": _Bunny,
+    "fox": _Fox, "pig": _Pig, "mouse": _Mouse, "panda": _Panda, "lion": _Lion}  # fmt: skip

@@ -5,24 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from rdtf.synthetic.characters import shapes as s
+from rdtf.synthetic.characters import painter as s
+from rdtf.synthetic.characters import palette as c
+from rdtf.synthetic.characters.motions import Pose
 from rdtf.synthetic.characters.painter import Painter
-from rdtf.synthetic.characters.palette import (
-    BEAK,
-    BLUSH,
-    GOLD,
-    LOVE,
-    MOUTH,
-    NIGHT,
-    TONGUE,
-    WHITE,
-    Colour,
-    Look,
-    is_dark,
-    shade,
-    similar,
-)
-from rdtf.synthetic.characters.pose import Pose
 
 
 @dataclass(frozen=True)
@@ -74,13 +60,13 @@ class Face:
     eye_lift: float = 0.0
     """Eyes above the centre, in half widths."""
     eye_spread: float = 0.45
-    ink: Colour | None = None
+    ink: c.Colour | None = None
     """For faces that sit on another colour than the base."""
     pale_eyes: bool = False
     """Always white eyeballs (frogs, masks)."""
 
 
-def draw_face(p: Painter, face: Face, look: Look, pose: Pose, expression: _Expression) -> None:
+def draw_face(p: Painter, face: Face, look: c.Look, pose: Pose, expression: _Expression) -> None:
     """Paint the face of one frame; the pose may override what the expression says."""
     ink = face.ink or look.eye_ink
     eyes, mouth = pose.eyes or expression.eyes, pose.mouth or expression.mouth
@@ -113,9 +99,9 @@ def _one_eye(eyes: str, side: int) -> str:
 class _Pen:
     p: Painter
     face: Face
-    look: Look
+    look: c.Look
     pose: Pose
-    ink: Colour
+    ink: c.Colour
     y: float
 
     @property
@@ -129,7 +115,11 @@ class _Pen:
     @property
     def on_dark(self) -> bool:
         """A pale pen means a dark face: eyes need white eyeballs there."""
-        return not is_dark(self.ink)
+        return not c.is_dark(self.ink)
+
+    def draw(self, paths: str) -> None:
+        """Lines in ink."""
+        self.p.stroke(paths, self.ink, self.line)
 
     def eye_x(self, side: int) -> float:
         return self.face.x + side * self.face.eye_spread * self.face.width * self.look.eye_gap
@@ -144,7 +134,7 @@ def _cheeks(p: Painter, face: Face, y: float, strong: bool) -> None:
     spots = s.mirrored(
         lambda side: s.ellipse(face.x + side * 0.72 * w, y + 0.27 * w, 0.15 * w, 0.1 * w)
     )
-    p.fill(spots, BLUSH, outline=False, opacity=0.8 if strong else 0.5)
+    p.mark(spots, c.BLUSH, opacity=0.8 if strong else 0.5)
 
 
 # --- eyes -----------------------------------------------------------------------------------------
@@ -155,15 +145,13 @@ def _open_eye(pen: _Pen, side: int) -> None:
     gx, gy = pen.pose.gaze[0] * r * 0.45, pen.pose.gaze[1] * r * 0.45
     style = pen.look.eye_style
     if pen.face.pale_eyes or style == "round" or pen.on_dark:
-        pen.p.fill(s.ellipse(x, pen.y, 1.25 * r, 1.45 * r * openness), WHITE, outline=True)
-        pen.p.fill(
-            s.ellipse(x + gx, pen.y + gy, 0.78 * r, 0.92 * r * openness), NIGHT, outline=False
-        )
+        pen.p.fill(s.ellipse(x, pen.y, 1.25 * r, 1.45 * r * openness), c.WHITE, outline=True)
+        pen.p.mark(s.ellipse(x + gx, pen.y + gy, 0.78 * r, 0.92 * r * openness), c.NIGHT)
         size = 0.26
     else:
         tall = 1.3 if style == "dot" else 1.45
         x, size = x + 0.8 * gx, 0.3 if style == "dot" else 0.4
-        pen.p.fill(s.ellipse(x, pen.y + gy, 1.06 * r, tall * r * openness), pen.ink, outline=False)
+        pen.p.mark(s.ellipse(x, pen.y + gy, 1.06 * r, tall * r * openness), pen.ink)
         gx = 0.0
     if openness > 0.5:
         shine = s.ellipse(x + gx - 0.3 * r, pen.y + gy - 0.5 * r * openness, size * r * 1.15)
@@ -171,88 +159,64 @@ def _open_eye(pen: _Pen, side: int) -> None:
             shine = s.join(
                 shine, s.ellipse(x + gx + 0.35 * r, pen.y + gy + 0.5 * r * openness, 0.2 * r)
             )
-        pen.p.fill(shine, WHITE, outline=False)
+        pen.p.mark(shine, c.WHITE)
 
 
 def _wide_eye(pen: _Pen, side: int) -> None:
     x, r = pen.eye_x(side), pen.radius
     gx, gy = pen.pose.gaze[0] * r * 0.6, pen.pose.gaze[1] * r * 0.6
     edge = s.ellipse(x, pen.y, 1.6 * r, 1.75 * r)
-    pen.p.fill(edge, WHITE, outline=False)
-    pen.p.line(edge, NIGHT, 0.6 * pen.line, outline=False)
-    pen.p.fill(s.ellipse(x + gx, pen.y + gy, 0.62 * r, 0.7 * r), NIGHT, outline=False)
+    pen.p.mark(edge, c.WHITE)
+    pen.p.stroke(edge, c.NIGHT, 0.6 * pen.line)
+    pen.p.mark(s.ellipse(x + gx, pen.y + gy, 0.62 * r, 0.7 * r), c.NIGHT)
 
 
 def _half_eye(pen: _Pen, side: int) -> None:
     x, r = pen.eye_x(side), pen.radius
     if pen.on_dark or pen.face.pale_eyes:
-        pen.p.fill(s.half_disc(x, pen.y, 2.7 * r, 1.4 * r), WHITE, outline=False)
-        pen.p.fill(s.half_disc(x, pen.y, 1.5 * r, 1.0 * r), NIGHT, outline=False)
+        pen.p.mark(s.half_disc(x, pen.y, 2.7 * r, 1.4 * r), c.WHITE)
+        pen.p.mark(s.half_disc(x, pen.y, 1.5 * r, 1.0 * r), c.NIGHT)
     else:
-        pen.p.fill(s.half_disc(x, pen.y, 2.3 * r, 1.35 * r), pen.ink, outline=False)
-    lid = s.polygon(
-        ((round(x - 1.45 * r, 1), round(pen.y, 1)), (round(x + 1.45 * r, 1), round(pen.y, 1))),
-        False,
-    )
-    pen.p.line(lid, pen.ink, 0.85 * pen.line, outline=False)
-
-
-def _shut_eye(pen: _Pen, side: int) -> None:
-    pen.p.line(
-        s.arc(pen.eye_x(side), pen.y + 2, 2.9 * pen.radius, 0.9 * pen.radius),
-        pen.ink,
-        pen.line,
-        outline=False,
-    )
-
-
-def _arched_eye(pen: _Pen, side: int) -> None:
-    pen.p.line(
-        s.arc(pen.eye_x(side), pen.y, 2.9 * pen.radius, -1.5 * pen.radius),
-        pen.ink,
-        pen.line,
-        outline=False,
-    )
+        pen.p.mark(s.half_disc(x, pen.y, 2.3 * r, 1.35 * r), pen.ink)
+    lid = s.polygon(((round(x - 1.45 * r, 1), round(pen.y, 1)), (round(x + 1.45 * r, 1),
+        round(pen.y, 1))), False)  # fmt: skip
+    pen.p.stroke(lid, pen.ink, 0.85 * pen.line)
 
 
 def _squeezed_eye(pen: _Pen, side: int) -> None:
     x, y, r = pen.eye_x(side), pen.y, 1.25 * pen.radius
-    points = tuple(
-        (round(x + side * dx * r, 1), round(y + dy * r, 1))
-        for dx, dy in ((1, -0.8), (-0.8, 0), (1, 0.8))
-    )
-    pen.p.line(s.polygon(points, False), pen.ink, pen.line, outline=False)
+    points = tuple((round(x + side * dx * r, 1), round(y + dy * r, 1)) for dx, dy in ((1, -0.8),
+        (-0.8, 0), (1, 0.8)))  # fmt: skip
+    pen.draw(s.polygon(points, False))
 
 
 def _cross_eye(pen: _Pen, side: int) -> None:
     x, y, r = round(pen.eye_x(side), 1), round(pen.y, 1), round(1.05 * pen.radius, 1)
-    strokes = s.join(
-        s.polygon(((x - r, y - r), (x + r, y + r)), False),
-        s.polygon(((x - r, y + r), (x + r, y - r)), False),
-    )
-    pen.p.line(strokes, pen.ink, pen.line, outline=False)
+    strokes = s.join(s.polygon(((x - r, y - r), (x + r, y + r)), False), s.polygon(((x - r, y + r),
+        (x + r, y - r)), False))  # fmt: skip
+    pen.draw(strokes)
 
 
 def _heart_eye(pen: _Pen, side: int) -> None:
     size = 3.5 * pen.radius * (0.85 + 0.15 * pen.pose.openness)
     shape = s.heart(pen.eye_x(side), pen.y, size)
-    if similar(pen.look.base, LOVE):
-        pen.p.line(shape, WHITE, 0.8 * pen.radius, outline=False)
-    pen.p.fill(shape, LOVE, outline=False)
+    if c.similar(pen.look.base, c.LOVE):
+        pen.p.stroke(shape, c.WHITE, 0.8 * pen.radius)
+    pen.p.mark(shape, c.LOVE)
 
 
 def _star_eye(pen: _Pen, side: int) -> None:
     x, r = pen.eye_x(side), pen.radius
-    pen.p.fill(s.ellipse(x, pen.y, 1.5 * r, 1.65 * r), NIGHT, outline=False)
-    pen.p.fill(s.star(round(x, 1), round(pen.y, 1), round(1.25 * r, 1)), GOLD, outline=False)
+    pen.p.mark(s.ellipse(x, pen.y, 1.5 * r, 1.65 * r), c.NIGHT)
+    pen.p.mark(s.star(round(x, 1), round(pen.y, 1), round(1.25 * r, 1)), c.GOLD)
 
 
 _EYES: dict[str, Callable[[_Pen, int], None]] = {
     "open": _open_eye,
     "wide": _wide_eye,
     "half": _half_eye,
-    "shut": _shut_eye,
-    "arched": _arched_eye,
+    "shut": lambda q, side: q.draw(s.arc(q.eye_x(side), q.y + 2, 2.9 * q.radius, 0.9 * q.radius)),
+    "arched": lambda q, side: q.draw(s.arc(q.eye_x(side), q.y, 2.9 * q.radius, -1.5 * q.radius)),
     "squeezed": _squeezed_eye,
     "cross": _cross_eye,
     "heart": _heart_eye,
@@ -266,13 +230,11 @@ def _brows(pen: _Pen, kind: str) -> None:
 
     def brow(side: int) -> str:
         x, half = pen.eye_x(side), 1.35 * pen.radius
-        inner, outer = (
-            (x - side * half, pen.y - lift + slope * half),
-            (x + side * half, pen.y - lift - slope * half),
-        )
+        inner, outer = ((x - side * half, pen.y - lift + slope * half), (x + side * half,
+            pen.y - lift - slope * half))  # fmt: skip
         return s.limb(inner, outer, -side * 0.12 * half)
 
-    pen.p.line(s.mirrored(brow), pen.ink, 1.05 * pen.line, outline=False)
+    pen.p.stroke(s.mirrored(brow), pen.ink, 1.05 * pen.line)
 
 
 # --- mouths ---------------------------------------------------------------------------------------
@@ -281,18 +243,15 @@ def _brows(pen: _Pen, kind: str) -> None:
 def _nose(pen: _Pen) -> None:
     x, y, w = pen.face.x, pen.mouth_y - 0.13 * pen.face.width, pen.face.width
     if pen.face.nose == "pig":
-        pen.p.fill(s.ellipse(x, y + 0.02 * w, 0.27 * w, 0.19 * w), shade(pen.look.base, 0.16))
+        pen.p.fill(s.ellipse(x, y + 0.02 * w, 0.27 * w, 0.19 * w), c.shade(pen.look.base, 0.16))
         nostrils = s.mirrored(
             lambda side: s.ellipse(x + side * 0.1 * w, y + 0.02 * w, 0.045 * w, 0.075 * w)
         )
-        pen.p.fill(nostrils, shade(pen.look.base, 0.55), outline=False)
+        pen.p.mark(nostrils, c.shade(pen.look.base, 0.55))
         return
     width = {"cat": 0.085, "dog": 0.15}[pen.face.nose] * w
-    pen.p.fill(
-        s.ellipse(x, y, width, 0.72 * width),
-        NIGHT if pen.face.nose == "dog" else shade(BLUSH, 0.1),
-        outline=False,
-    )
+    pen.p.mark(s.ellipse(x, y, width, 0.72 * width), c.NIGHT if pen.face.nose == "dog"
+        else c.shade(c.BLUSH, 0.1))  # fmt: skip
 
 
 def _mouth_base(pen: _Pen) -> float:
@@ -303,103 +262,66 @@ def _mouth_base(pen: _Pen) -> float:
 def _smile(pen: _Pen) -> None:
     w = pen.face.width
     if pen.face.nose in ("cat", "dog"):
-        double = s.mirrored(
-            lambda side: s.arc(
-                pen.face.x + side * 0.12 * w, pen.mouth_y + 0.04 * w, 0.24 * w, 0.13 * w
-            )
-        )
-        pen.p.line(double, pen.ink, pen.line, outline=False)
+        double = s.mirrored(lambda side: s.arc(pen.face.x + side * 0.12 * w, pen.mouth_y + 0.04 * w,
+            0.24 * w, 0.13 * w))  # fmt: skip
+        pen.draw(double)
     else:
-        pen.p.line(
-            s.arc(pen.face.x, _mouth_base(pen), 0.42 * w, 0.17 * w),
-            pen.ink,
-            pen.line,
-            outline=False,
-        )
+        pen.draw(s.arc(pen.face.x, _mouth_base(pen), 0.42 * w, 0.17 * w))
 
 
 def _small(pen: _Pen) -> None:
     w = pen.face.width
-    pen.p.line(
-        s.arc(pen.face.x, _mouth_base(pen), 0.2 * w, 0.07 * w), pen.ink, pen.line, outline=False
-    )
+    pen.draw(s.arc(pen.face.x, _mouth_base(pen), 0.2 * w, 0.07 * w))
 
 
 def _frown(pen: _Pen) -> None:
     w = pen.face.width
-    pen.p.line(
-        s.arc(pen.face.x, _mouth_base(pen) + 0.08 * w, 0.4 * w, -0.17 * w),
-        pen.ink,
-        pen.line,
-        outline=False,
-    )
+    pen.draw(s.arc(pen.face.x, _mouth_base(pen) + 0.08 * w, 0.4 * w, -0.17 * w))
 
 
 def _flat(pen: _Pen) -> None:
     w, y = pen.face.width, _mouth_base(pen) + 0.03 * pen.face.width
-    pen.p.line(
-        s.limb((pen.face.x - 0.14 * w, y), (pen.face.x + 0.14 * w, y), 0),
-        pen.ink,
-        pen.line,
-        outline=False,
-    )
+    pen.draw(s.limb((pen.face.x - 0.14 * w, y), (pen.face.x + 0.14 * w, y), 0))
 
 
 def _wavy(pen: _Pen) -> None:
     x, y, w = pen.face.x, _mouth_base(pen) + 0.05 * pen.face.width, pen.face.width
-    points = tuple(
-        (round(x + dx * w, 1), round(y + dy * w, 1))
-        for dx, dy in ((-0.26, 0.03), (-0.13, -0.05), (0, 0.05), (0.13, -0.05), (0.26, 0.03))
-    )
-    pen.p.line(s.smooth(points, False), pen.ink, pen.line, outline=False)
+    points = tuple((round(x + dx * w, 1), round(y + dy * w, 1)) for dx, dy in ((-0.26, 0.03),
+        (-0.13, -0.05), (0, 0.05), (0.13, -0.05), (0.26, 0.03)))  # fmt: skip
+    pen.draw(s.smooth(points, False))
 
 
 def _grin(pen: _Pen) -> None:
     w, depth = pen.face.width, (0.16 + 0.26 * pen.pose.mouth_open) * pen.face.width
     y = _mouth_base(pen) - 0.05 * w
-    pen.p.fill(s.half_disc(pen.face.x, y, 0.56 * w, depth), MOUTH, outline=False)
-    pen.p.fill(
-        s.ellipse(pen.face.x, y + 0.72 * depth, 0.15 * w, 0.2 * depth), TONGUE, outline=False
-    )
+    pen.p.mark(s.half_disc(pen.face.x, y, 0.56 * w, depth), c.MOUTH)
+    pen.p.mark(s.ellipse(pen.face.x, y + 0.72 * depth, 0.15 * w, 0.2 * depth), c.TONGUE)
 
 
 def _round_mouth(pen: _Pen) -> None:
     w, size = pen.face.width, 0.35 + 0.65 * pen.pose.mouth_open
-    pen.p.fill(
-        s.ellipse(pen.face.x, _mouth_base(pen) + 0.06 * w, 0.13 * w * size, 0.17 * w * size),
-        MOUTH,
-        outline=False,
-    )
+    pen.p.mark(s.ellipse(pen.face.x, _mouth_base(pen) + 0.06 * w, 0.13 * w * size, 0.17 * w * size),
+        c.MOUTH)  # fmt: skip
 
 
 def _wail(pen: _Pen) -> None:
     """The upside-down D of a crying or shouting mouth."""
     w, depth = pen.face.width, (0.14 + 0.24 * pen.pose.mouth_open) * pen.face.width
     y = _mouth_base(pen) + 0.24 * w
-    pen.p.fill(s.half_disc(pen.face.x, y, 0.46 * w, -depth), MOUTH, outline=False)
-    pen.p.fill(
-        s.ellipse(pen.face.x, y - 0.16 * depth, 0.13 * w, 0.16 * depth), TONGUE, outline=False
-    )
+    pen.p.mark(s.half_disc(pen.face.x, y, 0.46 * w, -depth), c.MOUTH)
+    pen.p.mark(s.ellipse(pen.face.x, y - 0.16 * depth, 0.13 * w, 0.16 * depth), c.TONGUE)
 
 
 def _tongue(pen: _Pen) -> None:
     w, y = pen.face.width, _mouth_base(pen)
     tongue = s.rectangle(pen.face.x + 0.06 * w, y + 0.12 * w, 0.17 * w, 0.24 * w, 0.085 * w)
-    pen.p.fill(tongue, TONGUE, outline=False)
-    pen.p.line(s.arc(pen.face.x, y, 0.44 * w, 0.12 * w), pen.ink, pen.line, outline=False)
+    pen.p.mark(tongue, c.TONGUE)
+    pen.draw(s.arc(pen.face.x, y, 0.44 * w, 0.12 * w))
 
 
-_MOUTHS: dict[str, Callable[[_Pen], None]] = {
-    "smile": _smile,
-    "small": _small,
-    "frown": _frown,
-    "flat": _flat,
-    "wavy": _wavy,
-    "grin": _grin,
-    "o": _round_mouth,
-    "wail": _wail,
-    "tongue": _tongue,
-}
+_MOUTHS: dict[str, Callable[[_Pen], None]] = {"smile": _smile, "small": _small, "frown": _frown,
+    "flat": _flat, "wavy": _wavy, "grin": _grin, "o": _round_mouth, "wail": _wail,
+    "tongue": _tongue}  # fmt: skip
 
 
 def _beak(pen: _Pen, mouth: str) -> None:
@@ -411,9 +333,9 @@ def _beak(pen: _Pen, mouth: str) -> None:
         lower = s.smooth(
             ((x - 0.8 * wide, y), (x + 0.8 * wide, y), (x, y + tall + gape)), True, 0.1
         )
-        pen.p.fill(lower, shade(BEAK, 0.3))
+        pen.p.fill(lower, c.shade(c.BEAK, 0.3))
     droop = round({"frown": 0.7, "wavy": 0.6, "wail": 0.5}.get(mouth, 0.0) * tall, 1)
     upper = s.smooth(
         ((x, y - tall), (x + wide, y + droop), (x, y + tall), (x - wide, y + droop)), True, 0.12
     )
-    pen.p.fill(upper, BEAK)
+    pen.p.fill(upper, c.BEAK)

@@ -1,4 +1,4 @@
-"""Named colours and how they mix, and how one sticker differs from the next of its kind.
+"""Random draws, named colours and how they mix, and how stickers of one kind differ.
 
 Every sticker is drawn from one base colour and one accent, both named, so that a caption can say
 them. Shades, tints and the outline ink are mixed from the base, which keeps a sticker harmonious.
@@ -6,9 +6,48 @@ them. Shades, tints and the outline ink are mixed from the base, which keeps a s
 
 from __future__ import annotations
 
+import random
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-from rdtf.synthetic.characters.draws import Draws
+Item = TypeVar("Item")
+
+
+class Draws:
+    """A stream of draws named by its key, e.g. `Draws(seed, index, "look")`."""
+
+    def __init__(self, *key: int | str) -> None:
+        # Text seeds are hashed with SHA-512, so that neighbouring keys give unrelated streams.
+        self._random = random.Random("/".join(map(str, key))).random
+
+    def uniform(self, low: float, high: float) -> float:
+        return low + (high - low) * self._random()
+
+    def chance(self, probability: float) -> bool:
+        return self._random() < probability
+
+    def side(self) -> int:
+        """-1 or 1."""
+        return 1 if self._random() < 0.5 else -1
+
+    def choice(self, items: Sequence[Item]) -> Item:
+        return items[int(self._random() * len(items))]
+
+    def weighted(self, weights: Mapping[Item, float]) -> Item:
+        """A key of `weights`, as often as its weight says."""
+        left = self._random() * sum(weights.values())
+        for item, weight in weights.items():
+            left -= weight
+            if left < 0:
+                return item
+        return next(reversed(list(weights)))
+
+    def sample(self, items: Sequence[Item], count: int) -> list[Item]:
+        """`count` different items, in random order."""
+        pool = list(items)
+        return [pool.pop(int(self._random() * len(pool))) for _ in range(min(count, len(pool)))]
+
 
 Colour = tuple[float, float, float]
 """Red, green, blue in [0, 1], sRGB."""
@@ -22,11 +61,8 @@ def from_hex(code: str) -> Colour:
 
 def mix(first: Colour, second: Colour, share: float) -> Colour:
     """`first` with `share` (0..1) of `second` in it."""
-    return (
-        first[0] + (second[0] - first[0]) * share,
-        first[1] + (second[1] - first[1]) * share,
-        first[2] + (second[2] - first[2]) * share,
-    )
+    return (first[0] + (second[0] - first[0]) * share, first[1] + (second[1] - first[1]) * share,
+        first[2] + (second[2] - first[2]) * share)  # fmt: skip
 
 
 def _luminance(colour: Colour) -> float:
@@ -48,31 +84,12 @@ CREAM: Colour = from_hex("#fff1dc")
 BEAK: Colour = from_hex("#ff9f2e")
 STEEL: Colour = from_hex("#c3cedb")
 
-COLOURS: dict[str, Colour] = {
-    name: from_hex(code)
-    for name, code in {
-        "red": "#ee4f4f",
-        "coral": "#ff8370",
-        "orange": "#fb9a3c",
-        "yellow": "#ffd34d",
-        "lime": "#b5dc4e",
-        "green": "#62bf68",
-        "mint": "#9fe6c4",
-        "teal": "#2fb3aa",
-        "sky blue": "#7fcdf7",
-        "blue": "#4d8df0",
-        "navy": "#3a4a86",
-        "purple": "#8f6ade",
-        "lavender": "#c9b6f7",
-        "pink": "#ffa6c6",
-        "magenta": "#e65bb0",
-        "brown": "#a9724c",
-        "beige": "#ecd2aa",
-        "white": "#f8f6f2",
-        "gray": "#a9b2bf",
-        "black": "#4a4656",
-    }.items()
-}
+COLOURS: dict[str, Colour] = {name: from_hex(code) for name, code in {"red": "#ee4f4f",
+    "coral": "#ff8370", "orange": "#fb9a3c", "yellow": "#ffd34d", "lime": "#b5dc4e",
+    "green": "#62bf68", "mint": "#9fe6c4", "teal": "#2fb3aa", "sky blue": "#7fcdf7",
+    "blue": "#4d8df0", "navy": "#3a4a86", "purple": "#8f6ade", "lavender": "#c9b6f7",
+    "pink": "#ffa6c6", "magenta": "#e65bb0", "brown": "#a9724c", "beige": "#ecd2aa",
+    "white": "#f8f6f2", "gray": "#a9b2bf", "black": "#4a4656"}.items()}  # fmt: skip
 
 
 def shade(colour: Colour, share: float = 0.2) -> Colour:
@@ -143,23 +160,12 @@ def draw_look(colour: str, accent: str, style: str, draws: Draws) -> Look:
     """Draw the proportions; `colour` and `accent` are names in `COLOURS`."""
     base = COLOURS[colour]
     outlined = style == "outline"
-    return Look(
-        base=base,
-        shade=shade(base),
-        light=tint(base, 0.62) if colour != "white" else mix(WHITE, COLOURS[accent], 0.25),
-        ink=_ink_for(base),
-        accent=COLOURS[accent],
-        limb=base if outlined else shade(base, 0.13),
-        outlined=outlined,
-        width=draws.uniform(0.9, 1.12),
-        head=draws.uniform(0.93, 1.08),
-        ears=draws.uniform(0.82, 1.22),
-        limbs=draws.uniform(0.88, 1.15),
-        eye_size=draws.uniform(0.85, 1.25),
-        eye_gap=draws.uniform(0.88, 1.12),
-        eye_height=draws.uniform(-0.06, 0.08),
+    return Look(base=base, shade=shade(base), light=tint(base, 0.62) if colour != "white"
+        else mix(WHITE, COLOURS[accent], 0.25), ink=_ink_for(base), accent=COLOURS[accent],
+        limb=base if outlined else shade(base, 0.13), outlined=outlined, width=draws.uniform(0.9,
+        1.12), head=draws.uniform(0.93, 1.08), ears=draws.uniform(0.82, 1.22),
+        limbs=draws.uniform(0.88, 1.15), eye_size=draws.uniform(0.85, 1.25),
+        eye_gap=draws.uniform(0.88, 1.12), eye_height=draws.uniform(-0.06, 0.08),
         eye_style=draws.weighted({"dot": 5.0, "shiny": 4.0, "round": 2.0}),
-        markings=int(draws.uniform(0, 3)),
-        cheeks=draws.chance(0.6),
-        belly=draws.chance(0.7),
-    )
+        markings=int(draws.uniform(0, 3)), cheeks=draws.chance(0.6),
+        belly=draws.chance(0.7))  # fmt: skip

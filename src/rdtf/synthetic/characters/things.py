@@ -4,30 +4,14 @@ from __future__ import annotations
 
 import math
 
-from rdtf.synthetic.characters import shapes as s
+from rdtf.synthetic.characters import painter as s
+from rdtf.synthetic.characters import palette as c
 from rdtf.synthetic.characters.character import Character, Thing
 from rdtf.synthetic.characters.faces import Face
+from rdtf.synthetic.characters.motions import Pose
 from rdtf.synthetic.characters.painter import Glow, Painter
-from rdtf.synthetic.characters.palette import (
-    CREAM,
-    GOLD,
-    LEAF,
-    LOVE,
-    NIGHT,
-    STEEL,
-    WATER,
-    WHITE,
-    WOOD,
-    Look,
-    from_hex,
-    mix,
-    shade,
-    similar,
-    tint,
-)
-from rdtf.synthetic.characters.pose import Pose
 
-_STEM = mix(CREAM, WOOD, 0.08)
+_STEM = c.mix(c.CREAM, c.WOOD, 0.08)
 
 
 class _Star(Thing):
@@ -51,7 +35,7 @@ class _Heart(Thing):
     face_height, face_width, shoulder_height = 0.6, 0.5, 0.5
     hat_width, hat_height, shoulder_reach = 0.5, 0.86, 0.82
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: c.Look) -> None:
         super().__init__(look)
         self.foot = (0.24 * self.w, -8)
         self.hip = -self.legs - 26
@@ -73,7 +57,7 @@ class _Sun(Thing):
         h, w = self.h, self.w
         rays = s.star(0, 0, round(1.06 * w, 1), 10 + 2 * self.look.markings, 0.78)
         with p.group(0, -0.5 * h, rotation=0.8 * pose.tail):
-            p.fill(rays, mix(self.look.base, from_hex("#ff7a1a"), 0.4))
+            p.fill(rays, c.mix(self.look.base, c.from_hex("#ff7a1a"), 0.4))
         p.fill(s.ellipse(0, -0.5 * h, 0.78 * w), self.look.base, glow=Glow(0, -0.5 * h, 0.78 * w))
 
 
@@ -89,7 +73,7 @@ class _Moon(Thing):
         craters = self.spots(
             (0.58, -0.72, 17, 14), (-0.66, -0.26, 13, 11), (0.36, -0.87, 9, 7), (0.6, -0.2, 10, 9)
         )
-        p.fill(craters, self.look.shade, outline=False)
+        p.mark(craters, self.look.shade)
 
 
 class _Cloud(Thing):
@@ -99,23 +83,20 @@ class _Cloud(Thing):
     face_height, face_width, shoulder_height = 0.42, 0.48, 0.26
     hat_width, hat_height, shoulder_reach = 0.46, 0.92, 0.82
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: c.Look) -> None:
         super().__init__(look)
         self.arm_length = 42
         self.half_width = 1.04 * self.w
 
     def body(self, p: Painter, pose: Pose) -> None:
         h, w = self.h, self.w
-        puffs = s.join(
-            s.ellipse(-0.56 * w, -0.34 * h, 0.46 * w, 0.34 * h),
-            s.ellipse(0.58 * w, -0.32 * h, 0.43 * w, 0.32 * h),
-            s.ellipse(0.02 * w, -0.58 * h, 0.58 * w, 0.43 * h),
-            s.rectangle(0, -0.2 * h, 1.5 * w, 0.4 * h, 0.19 * h),
-        )
+        puffs = s.join(s.ellipse(-0.56 * w, -0.34 * h, 0.46 * w, 0.34 * h), s.ellipse(0.58 * w,
+            -0.32 * h, 0.43 * w, 0.32 * h), s.ellipse(0.02 * w, -0.58 * h, 0.58 * w, 0.43 * h),
+            s.rectangle(0, -0.2 * h, 1.5 * w, 0.4 * h, 0.19 * h))  # fmt: skip
         p.fill(puffs, self.look.base)
         if not self.look.outlined:
             belly = s.ellipse(0, -0.09 * h, 0.62 * w, 0.07 * h)
-            p.fill(belly, self.look.shade, outline=False, opacity=0.5)
+            p.mark(belly, self.look.shade, opacity=0.5)
 
 
 class _Drop(Thing):
@@ -131,7 +112,7 @@ class _Drop(Thing):
         outline = ((0, -1), (0.3, -0.76), (0.86, -0.5), (0.9, -0.2), (0.5, -0.02), (0, 0))
         p.fill(self.blob(*outline, tension=0.15), self.look.base, glow=self.glow())
         glint = s.ellipse(-0.48 * self.w, -0.5 * self.h, 9, 20, 28)
-        p.fill(glint, tint(WATER, 0.8), outline=False, opacity=0.8)
+        p.mark(glint, c.tint(c.WATER, 0.8), opacity=0.8)
 
 
 class _Flower(Thing):
@@ -141,13 +122,13 @@ class _Flower(Thing):
     hat_width, hat_height, shoulder_reach = 0.5, 0.8, 0.04
     torso_turns = False
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: c.Look) -> None:
         super().__init__(look)
-        self.face = Face(0, self.face.y, self.face.width, ink=mix(NIGHT, WOOD, 0.2))
-        self.disc = CREAM if similar(look.base, GOLD) else GOLD
+        self.face = Face(0, self.face.y, self.face.width, ink=c.mix(c.NIGHT, c.WOOD, 0.2))
+        self.disc = c.CREAM if c.similar(look.base, c.GOLD) else c.GOLD
         self.foot, self.foot_size, self.hip = (17, -8), (20, 9), None
         self.arm_length, self.arm_width = 50, 23
-        self.arm_colour, self.foot_colour = LEAF, shade(LEAF, 0.12)
+        self.arm_colour, self.foot_colour = c.LEAF, c.shade(c.LEAF, 0.12)
 
     def hand(self, pose: Pose, side: int) -> s.Point:
         """Leaves start low and never hang straight down."""
@@ -155,7 +136,7 @@ class _Flower(Thing):
         return x + side * 18, y - 18
 
     def behind(self, p: Painter, pose: Pose) -> None:
-        p.line(s.limb((0, -14), (0, -self.legs - 40), 0.5 * pose.tail), LEAF, 17)
+        p.line(s.limb((0, -14), (0, -self.legs - 40), 0.5 * pose.tail), c.LEAF, 17)
 
     def top(self, p: Painter, pose: Pose) -> None:
         count, y, w = 6 + self.look.markings, -0.5 * self.h, self.w
@@ -171,11 +152,11 @@ class _Mushroom(Thing):
     face_height, face_width, shoulder_height = 0.26, 0.42, 0.2
     hat_width, hat_height, shoulder_reach = 0.5, 0.95, 0.5
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: c.Look) -> None:
         super().__init__(look)
-        self.face = Face(0, self.face.y, self.face.width, ink=mix(NIGHT, WOOD, 0.2))
+        self.face = Face(0, self.face.y, self.face.width, ink=c.mix(c.NIGHT, c.WOOD, 0.2))
         self.foot, self.foot_size = (0.24 * self.w, -9), (22, 11)
-        self.arm_colour = self.foot_colour = _STEM if look.outlined else mix(_STEM, WOOD, 0.3)
+        self.arm_colour = self.foot_colour = _STEM if look.outlined else c.mix(_STEM, c.WOOD, 0.3)
 
     def body(self, p: Painter, pose: Pose) -> None:
         stem = self.blob(
@@ -187,13 +168,9 @@ class _Mushroom(Thing):
         outline = ((0, -1), (0.66, -0.88), (1.02, -0.5), (0.86, -0.38), (0, -0.42))
         cap = self.blob(*outline, tension=0.17)
         p.fill(cap, self.look.base, glow=Glow(0, -0.66 * self.h, self.w))
-        dots = self.spots(
-            (-0.46, -0.66, 20, 17),
-            (0.1, -0.78, 24, 20),
-            (0.64, -0.56, 16, 14),
-            (-0.06, -0.52, 11, 9),
-        )
-        p.fill(dots, CREAM, outline=False)
+        dots = self.spots((-0.46, -0.66, 20, 17), (0.1, -0.78, 24, 20), (0.64, -0.56, 16, 14),
+            (-0.06, -0.52, 11, 9))  # fmt: skip
+        p.mark(dots, c.CREAM)
 
 
 class _Cactus(Thing):
@@ -203,7 +180,7 @@ class _Cactus(Thing):
     hat_width, hat_height = 0.66, 0.96
     has_feet = False
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: c.Look) -> None:
         super().__init__(look)
         self.half_width = self.w + 54
         self.arm_width = 31
@@ -214,10 +191,10 @@ class _Cactus(Thing):
         p.fill(stem, self.look.base, glow=Glow(0, -0.62 * h, 0.5 * h))
         ribs = ((-0.5, -0.42), (0, -0.4), (0.5, -0.42))
         grooves = s.join(*(s.limb((x * w, -0.28 * h), (x * w, y * h), 0) for x, y in ribs))
-        p.line(grooves, self.look.shade, 5, outline=False)
+        p.stroke(grooves, self.look.shade, 5)
         pot = self.curve((-0.98, -0.24), (0.98, -0.24), (0.74, 0), (-0.74, 0), tension=0.02)
-        p.fill(pot, from_hex("#d97b4f"))
-        p.fill(s.rectangle(0, -0.25 * h, 2.14 * w, 0.1 * h, 8), from_hex("#e58d60"))
+        p.fill(pot, c.from_hex("#d97b4f"))
+        p.fill(s.rectangle(0, -0.25 * h, 2.14 * w, 0.1 * h, 8), c.from_hex("#e58d60"))
 
 
 class _Pumpkin(Thing):
@@ -229,12 +206,12 @@ class _Pumpkin(Thing):
 
     def body(self, p: Painter, pose: Pose) -> None:
         h, w, look = self.h, self.w, self.look
-        p.line(s.limb((0, -0.92 * h), (14, -1.12 * h), 6), shade(LEAF, 0.25), 19)
+        p.line(s.limb((0, -0.92 * h), (14, -1.12 * h), 6), c.shade(c.LEAF, 0.25), 19)
         outer = s.mirrored(lambda side: s.ellipse(side * 0.6 * w, -0.47 * h, 0.4 * w, 0.44 * h))
         inner = s.mirrored(lambda side: s.ellipse(side * 0.32 * w, -0.48 * h, 0.43 * w, 0.47 * h))
-        p.fill(outer, mix(look.base, look.shade, 0.8))
-        p.fill(inner, mix(look.base, look.shade, 0.4))
-        p.fill(s.ellipse(0, -0.48 * h, 0.46 * w, 0.49 * h), look.base, outline=False)
+        p.fill(outer, c.mix(look.base, look.shade, 0.8))
+        p.fill(inner, c.mix(look.base, look.shade, 0.4))
+        p.mark(s.ellipse(0, -0.48 * h, 0.46 * w, 0.49 * h), look.base)
 
 
 class _Berry(Thing):
@@ -250,7 +227,7 @@ class _Berry(Thing):
         (0, -0.12), (-0.24, -0.82), (0.26, -0.82),
     )  # fmt: skip
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: c.Look) -> None:
         super().__init__(look)
         self.foot = (0.24 * self.w, -8)
 
@@ -260,30 +237,20 @@ class _Berry(Thing):
         )
         p.fill(berry, self.look.base, glow=self.glow())
         seeds = self.spots(*((x, y, 4, 6) for x, y in self._SEEDS))
-        p.fill(seeds, tint(GOLD, 0.45), outline=False)
+        p.mark(seeds, c.tint(c.GOLD, 0.45))
 
     def top(self, p: Painter, pose: Pose) -> None:
         y = -0.94 * self.h
-        p.line(s.limb((0, y), (4, y - 26), 3), LEAF, 13)
+        p.line(s.limb((0, y), (4, y - 26), 3), c.LEAF, 13)
         leaves = (
             s.ellipse(30 * x, y + 7 * abs(x) + 4, 32, 12, 32 * x) for x in (-1.3, -0.5, 0.5, 1.3)
         )
-        p.fill(s.join(*leaves), LEAF)
+        p.fill(s.join(*leaves), c.LEAF)
 
 
-NATURE: dict[str, type[Character]] = {
-    "star": _Star,
-    "heart": _Heart,
-    "sun": _Sun,
-    "moon": _Moon,
-    "cloud": _Cloud,
-    "water drop": _Drop,
-    "flower": _Flower,
-    "mushroom": _Mushroom,
-    "cactus": _Cactus,
-    "pumpkin": _Pumpkin,
-    "strawberry": _Berry,
-}
+NATURE: dict[str, type[Character]] = {"star": _Star, "heart": _Heart, "sun": _Sun, "moon": _Moon,
+    "cloud": _Cloud, "water drop": _Drop, "flower": _Flower, "mushroom": _Mushroom,
+    "cactus": _Cactus, "pumpkin": _Pumpkin, "strawberry": _Berry}  # fmt: skip
 
 
 class _Balloon(Thing):
@@ -295,7 +262,7 @@ class _Balloon(Thing):
     def behind(self, p: Painter, pose: Pose) -> None:
         sway, y = 0.8 * pose.tail + 7, -self.legs
         string = ((0, y), (sway, 0.68 * y), (-sway, 0.34 * y), (0.4 * sway, 0))
-        p.line(s.smooth(s.scaled(string), False), shade(STEEL, 0.25), 6, outline=False)
+        p.stroke(s.smooth(s.scaled(string), False), c.shade(c.STEEL, 0.25), 6)
 
     def body(self, p: Painter, pose: Pose) -> None:
         p.fill(s.polygon(((0, -10), (15, 14), (-15, 14))), self.look.shade)
@@ -312,7 +279,7 @@ class _Cup(Thing):
     places = frozenset({"eyes", "hand"})
     torso_turns = False
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: c.Look) -> None:
         super().__init__(look)
         self.half_width = self.w + 40
 
@@ -322,7 +289,7 @@ class _Cup(Thing):
         mug = ((-1, -0.94), (1, -0.94), (0.9, -0.2), (0.5, 0), (-0.5, 0), (-0.9, -0.2))
         p.fill(self.curve(*mug, tension=0.08), self.look.base, glow=self.glow())
         p.fill(s.ellipse(0, -0.93 * h, w, 0.11 * h), self.look.light)
-        p.fill(s.ellipse(0, -0.92 * h, 0.84 * w, 0.075 * h), from_hex("#7a4a2e"), outline=False)
+        p.mark(s.ellipse(0, -0.92 * h, 0.84 * w, 0.075 * h), c.from_hex("#7a4a2e"))
         self._steam(p, 0.4 * pose.tail)
 
     def _steam(self, p: Painter, drift: float) -> None:
@@ -330,7 +297,7 @@ class _Cup(Thing):
         wisp = ((0, -1.02 * h), (9 + drift, -1.12 * h), (-7 - drift, -1.2 * h), (3, -1.28 * h))
         for x in (-26, 22):
             with p.group(x):
-                p.line(s.smooth(s.scaled(wisp), False), STEEL, 9, outline=False, opacity=0.65)
+                p.stroke(s.smooth(s.scaled(wisp), False), c.STEEL, 9, opacity=0.65)
 
 
 class _Gift(Thing):
@@ -342,14 +309,14 @@ class _Gift(Thing):
     torso_turns = False
     _LOOP = ((2, 4), (47, -48), (64, -22), (43, 6))
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: c.Look) -> None:
         super().__init__(look)
-        self.ribbon = GOLD if similar(look.accent, look.base) else look.accent
+        self.ribbon = c.GOLD if c.similar(look.accent, look.base) else look.accent
 
     def body(self, p: Painter, pose: Pose) -> None:
         h, w = self.h, self.w
         p.fill(s.rectangle(0, -0.38 * h, 1.8 * w, 0.76 * h, 14), self.look.base, glow=self.glow())
-        p.fill(s.rectangle(0, -0.1 * h, 0.3 * w, 0.19 * h), self.ribbon, outline=False)
+        p.mark(s.rectangle(0, -0.1 * h, 0.3 * w, 0.19 * h), self.ribbon)
 
     def top(self, p: Painter, pose: Pose) -> None:
         h, w = self.h, self.w
@@ -357,8 +324,8 @@ class _Gift(Thing):
         lid = self.look.base if self.look.outlined else self.look.shade
         p.fill(s.rectangle(0, -0.85 * h, 2.06 * w, 0.24 * h, 12), lid)
         band = s.rectangle(0, -0.85 * h, 0.34 * w, 0.24 * h - 2)
-        p.fill(band, self.ribbon, outline=False)
-        p.fill(s.ellipse(0, -0.98 * h, 15, 13), shade(self.ribbon, 0.2))
+        p.mark(band, self.ribbon)
+        p.fill(s.ellipse(0, -0.98 * h, 15, 13), c.shade(self.ribbon, 0.2))
 
 
 class _Rocket(Thing):
@@ -369,15 +336,15 @@ class _Rocket(Thing):
     places = frozenset({"eyes", "hand"})
     _FIN = ((0.5, -0.42), (1.36, -0.12), (1.4, 0.04), (0.4, -0.06))
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: c.Look) -> None:
         super().__init__(look)
         self.half_width = self.w + 42
-        self.trim = LOVE if similar(look.accent, look.base) else look.accent
+        self.trim = c.LOVE if c.similar(look.accent, look.base) else look.accent
 
     def behind(self, p: Painter, pose: Pose) -> None:
         reach = self.legs + 0.9 * pose.tail
         with p.group(0, -self.legs):
-            for share, colour in ((1.0, from_hex("#ff8a2b")), (0.6, GOLD)):
+            for share, colour in ((1.0, c.from_hex("#ff8a2b")), (0.6, c.GOLD)):
                 tip, mid = reach * share, 0.55 * reach * share
                 flame = ((-30, -8), (30, -8), (19, mid), (0, tip), (-19, mid))
                 tongue = s.smooth(s.scaled(flame, share), True, 0.14)
@@ -388,7 +355,7 @@ class _Rocket(Thing):
         hull = ((0, -1), (0.56, -0.84), (1, -0.46), (0.78, -0.08), (0.4, 0), (0, 0))
         p.fill(self.blob(*hull, tension=0.17), self.look.base, glow=self.glow())
         nose = self.blob((0, -0.985), (0.4, -0.9), (0.56, -0.79), (0, -0.75), tension=0.16)
-        p.fill(nose, self.trim, outline=False)
+        p.mark(nose, self.trim)
 
 
 class _Egg(Thing):
@@ -402,14 +369,9 @@ class _Egg(Thing):
         if self.look.markings != 1:
             self.shine(p, -0.5, -0.76, 1.2)
             return
-        freckles = self.spots(
-            (0.4, -0.8, 8, 7),
-            (-0.5, -0.72, 6, 5),
-            (-0.26, -0.86, 5, 5),
-            (0.66, -0.24, 7, 6),
-            (-0.6, -0.2, 8, 7),
-        )
-        p.fill(freckles, self.look.shade, outline=False)
+        freckles = self.spots((0.4, -0.8, 8, 7), (-0.5, -0.72, 6, 5), (-0.26, -0.86, 5, 5), (0.66,
+            -0.24, 7, 6), (-0.6, -0.2, 8, 7))  # fmt: skip
+        p.mark(freckles, self.look.shade)
 
 
 class _Cupcake(Thing):
@@ -420,18 +382,18 @@ class _Cupcake(Thing):
     extra_height = 16.0
     places = frozenset({"eyes", "hand"})
 
-    def __init__(self, look: Look) -> None:
+    def __init__(self, look: c.Look) -> None:
         super().__init__(look)
-        self.face = Face(0, self.face.y, self.face.width, ink=mix(NIGHT, WOOD, 0.2))
+        self.face = Face(0, self.face.y, self.face.width, ink=c.mix(c.NIGHT, c.WOOD, 0.2))
 
     def body(self, p: Painter, pose: Pose) -> None:
-        h, w, paper = self.h, self.w, from_hex("#f3d9a8")
+        h, w, paper = self.h, self.w, c.from_hex("#f3d9a8")
         case = self.curve((-0.86, -0.46), (0.86, -0.46), (0.62, 0), (-0.62, 0), tension=0.04)
         p.fill(case, paper)
         pleats = (
             s.limb((0.86 * x * w, -0.4 * h), (0.64 * x * w, -6), 0) for x in (-0.8, -0.5, 0.5, 0.8)
         )
-        p.line(s.join(*pleats), shade(paper, 0.25), 5, outline=False)
+        p.stroke(s.join(*pleats), c.shade(paper, 0.25), 5)
 
     def top(self, p: Painter, pose: Pose) -> None:
         h, w = self.h, self.w
@@ -439,9 +401,9 @@ class _Cupcake(Thing):
         swirl = s.join(*(s.ellipse(0, y * h, rx * w, ry * h) for y, rx, ry in layers))
         p.fill(swirl, self.look.base, glow=Glow(0, -0.65 * h, w))
         folds = s.join(s.arc(0, -0.585 * h, 1.2 * w, 12), s.arc(0, -0.74 * h, 0.8 * w, 10))
-        p.line(folds, self.look.shade, 6, outline=False)
-        p.fill(s.ellipse(0, -h, 17), LOVE)
-        p.fill(s.ellipse(-5, -1.02 * h, 4), WHITE, outline=False, opacity=0.8)
+        p.stroke(folds, self.look.shade, 6)
+        p.fill(s.ellipse(0, -h, 17), c.LOVE)
+        p.mark(s.ellipse(-5, -1.02 * h, 4), c.WHITE, opacity=0.8)
 
 
 class _Bulb(Thing):
@@ -455,19 +417,12 @@ class _Bulb(Thing):
 
     def body(self, p: Painter, pose: Pose) -> None:
         h, w = self.h, self.w
-        p.fill(s.rectangle(0, -0.11 * h, 0.84 * w, 0.23 * h, 12), STEEL)
+        p.fill(s.rectangle(0, -0.11 * h, 0.84 * w, 0.23 * h, 12), c.STEEL)
         thread = (s.limb((-0.32 * w, y * h), (0.32 * w, y * h - 4), 0) for y in (-0.06, -0.13))
-        p.line(s.join(*thread), shade(STEEL, 0.5), 6, outline=False)
+        p.stroke(s.join(*thread), c.shade(c.STEEL, 0.5), 6)
         p.fill(self.blob(*self._GLASS, tension=0.19), self.look.base, glow=Glow(0, -0.6 * h, w))
         self.shine(p, -0.56, -0.8, 1.2)
 
 
-OBJECTS: dict[str, type[Character]] = {
-    "balloon": _Balloon,
-    "cup": _Cup,
-    "gift": _Gift,
-    "rocket": _Rocket,
-    "egg": _Egg,
-    "cupcake": _Cupcake,
-    "light bulb": _Bulb,
-}
+OBJECTS: dict[str, type[Character]] = {"balloon": _Balloon, "cup": _Cup, "gift": _Gift,
+    "rocket": _Rocket, "egg": _Egg, "cupcake": _Cupcake, "light bulb": _Bulb}  # fmt: skip
