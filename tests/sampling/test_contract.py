@@ -68,6 +68,7 @@ def test_components_build_the_same_pipeline(pipeline):
     parts = {"denoiser", "autoencoder", "text_encoders", "scheduler"} | {
         "motion",
         "predictor",
+        "recurrence",
         "drawer",
     }
     assert set(pipeline.components) == parts

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rdtf.errors import ConfigError, UserError
 from rdtf.models.motion_latents import LATENT_DIM, alpha_box, backward_warp, flow_of_latents
 from rdtf.models.motion_predictor import MotionPredictor
+from rdtf.models.recurrence import RecurrencePredictor
 from rdtf.sampling.moving import Motion, known_motion, plan_motion, to_pixels
 from rdtf.sampling.pipeline import StickerPipeline
 from rdtf.sampling.windows import plan_stages
@@ -294,6 +295,40 @@ def test_a_saved_pipeline_keeps_its_predictor(predicting, moving, tmp_path):
     again.set_progress_bar_config(disable=True)
     first, second = predicting.predict(moving, after=3), again.predict(moving, after=3)
     np.testing.assert_array_equal(first.frames, second.frames)
+
+
+@pytest.fixture(scope="module")
+def returning(predicting) -> StickerPipeline:
+    """Goes back the way that it came."""
+    recurrence = RecurrencePredictor(width=8).eval()
+    places = torch.arange(recurrence.places - 1)
+    with torch.no_grad():
+        errors = recurrence.layers[-1].bias.view(recurrence.places, recurrence.places)
+        errors[places, places + 1] = -1.0
+    made = StickerPipeline(**{**predicting.components, "recurrence": recurrence})
+    made.set_progress_bar_config(disable=True)
+    return made
+
+
+@pytest.mark.parametrize("size", ["model", "large"])
+def test_frames_that_come_back_are_the_given_ones(returning, moving, size, tmp_path):
+    clip = moving if size == "model" else moving.fit_canvas(48)
+    options: dict[str, Any] = {"output_size": clip.width}
+    there = clip.frames.tolist()
+    after = returning.predict(clip, after=3, **options)
+    assert after.frames.tolist() == [*there, there[2], there[1], there[0]]
+    before = returning.predict(clip, before=3, **options)
+    assert before.frames.tolist() == [there[3], there[2], there[1], *there]
+    less = returning.predict(clip, after=3, motion_scale=0.5, **options)
+    assert less.frames[4].tolist() != there[2]
+    returning.save_pretrained(tmp_path / "pipe")
+    again = StickerPipeline.from_pretrained(tmp_path / "pipe")
+    np.testing.assert_array_equal(again.predict(clip, after=3, **options).frames, after.frames)
+
+
+def test_what_comes_back_needs_a_predictor(returning):
+    with pytest.raises(ConfigError, match="needs a predictor"):
+        StickerPipeline(**{**returning.components, "predictor": None})
 
 
 def test_a_predictor_of_another_canvas_is_refused(predicting):

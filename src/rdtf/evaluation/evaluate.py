@@ -48,7 +48,7 @@ def untrained_copy(pipeline: Any, seed: int = 0) -> Any:
         seed: settles the weights, on every device alike; torch's own generator is left as it is.
     """
     made = copy.copy(pipeline)
-    for name in ("denoiser", "motion", "predictor", "drawer"):
+    for name in ("denoiser", "motion", "predictor", "recurrence", "drawer"):
         old = getattr(pipeline, name, None)
         if old is not None:
             setattr(made, name, _fresh(old, seed))

@@ -129,10 +129,35 @@ class StageActs:
         if job.is_settled:
             motion = replace(motion, latents=watch(0, 0.0, motion.latents))
         reference, make = work.index([window.anchor]), work.index(window.make)
+        returning = self._returning(work, window, job, options)
         for frames in [work.frames] + ([] if work.large is None else [work.large.frames]):
             moved = motion.frames(to_pixels(frames[reference])[0], rows, options.motion_scale)
             frames[make] = to_frames(moved)
+            for slot, source in returning.items():
+                frames[slot] = frames[source]
         work.known[make] = True
+
+    def _returning(
+        self: Any, work: Work, window: MotionWindow, job: Job, options: SamplingOptions
+    ) -> dict[int, int]:
+        """Those of a window's frames that are known ones once more, and which."""
+        if not job.predicted or self.recurrence is None or options.motion_scale != 1:
+            return {}
+        backwards = window.make[0] < window.anchor
+        known = np.flatnonzero(work.known).tolist()  # all on one side
+        given, hidden = (known, window.make[::-1]) if backwards else (known[::-1], window.make)
+        slots = sorted([*given, *hidden])
+        ends = np.append(work.times_ms(slots)[1:], work.times_ms([slots[-1] + 1]))
+        shown_ms = dict(zip(slots, ends - work.times_ms(slots), strict=True))
+        given = given[: self.recurrence.places]
+        chosen = self.recurrence.choose(
+            to_pixels(work.frames[given]),
+            torch.tensor([shown_ms[slot] for slot in given]),
+            torch.tensor([shown_ms[slot] for slot in hidden]),
+            backwards=backwards,
+        )
+        pairs = zip(hidden, chosen, strict=True)
+        return {slot: given[index] for slot, index in pairs if index is not None}
 
     def _fill(
         self: Any, work: Work, window: Window, job: Job, options: SamplingOptions, watch: StepWatch

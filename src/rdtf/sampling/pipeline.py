@@ -63,15 +63,19 @@ class StickerPipeline(StageActs, DiffusionPipeline):
         motion: a motion network (`MotionDFGN`); what lies beyond the given frames is then made by
             moving them, and the denoiser fills in between.
         predictor: a `MotionPredictor`, which says how the movement of several given frames goes on.
+        recurrence: a `RecurrencePredictor`, which says which given frames come back instead; needs
+            a predictor.
         drawer: a DFGN on single frames, which draws the first frame from text.
         sampling: default steps and guidance per family of tasks, as `model_index.json` keeps them;
             see `sampling_defaults`.
     """
 
-    _optional_components: ClassVar[list[str]] = ["motion", "predictor", "drawer"]
+    _optional_components: ClassVar[list[str]] = ["motion", "predictor", "recurrence", "drawer"]
 
     _callback_tensor_inputs = CALLBACK_TENSORS  # where diffusers' tools look for them
-    model_cpu_offload_seq = "text_encoders->drawer->motion->predictor->denoiser->autoencoder"
+    model_cpu_offload_seq = (
+        "text_encoders->drawer->motion->predictor->recurrence->denoiser->autoencoder"
+    )
 
     denoiser: DFGN
     text_encoders: TextEncoders
@@ -79,6 +83,7 @@ class StickerPipeline(StageActs, DiffusionPipeline):
     scheduler: Any
     motion: Any
     predictor: Any
+    recurrence: Any
     drawer: Any
     _motion = property(lambda self: self.motion)
     _drawer = property(lambda self: self.drawer)
@@ -93,6 +98,7 @@ class StickerPipeline(StageActs, DiffusionPipeline):
         scheduler: Any,
         motion: Any = None,
         predictor: Any = None,
+        recurrence: Any = None,
         drawer: Any = None,
         process: str | None = None,
         sampling: Mapping[str, Any] | None = None,
@@ -108,6 +114,7 @@ class StickerPipeline(StageActs, DiffusionPipeline):
             scheduler=scheduler,
             motion=motion,
             predictor=predictor,
+            recurrence=recurrence,
             drawer=drawer,
         )
         self._check_parts()
@@ -119,6 +126,8 @@ class StickerPipeline(StageActs, DiffusionPipeline):
 
     def _check_parts(self) -> None:
         """The motion network moves what the others make."""
+        if self.recurrence is not None and self.predictor is None:
+            raise ConfigError("a network that says which frames come back needs a predictor")
         if self.motion is None:
             if self.drawer is not None or self.predictor is not None:
                 raise ConfigError("a network that draws or predicts needs one that moves stills")
