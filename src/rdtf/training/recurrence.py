@@ -17,6 +17,7 @@ from rdtf.training.trainables import Resident
 
 _SHORTEST = 4  # frames of a clip: two given, two hidden
 _WORST = 4.0  # times the error of the nearest frame; more counts no more
+_SCALES = 0.7  # log range of contrast and of durations: clips are told apart by neither
 _RECODED = (-6.0, -4.0)  # log10 of the squared error that lossy files add, in half of the samples
 
 
@@ -86,12 +87,14 @@ class TrainRecurrence(Resident):
         taken = self.distances[
             torch.from_numpy(rows)[:, None, None], slot[:, :, None], slot[:, None]
         ]
+        shown_ms = np.take_along_axis(durations, position, 1)
+        contrast, pace = np.exp(generator.uniform(-_SCALES, _SCALES, (2, size)))
         exponent = generator.uniform(*_RECODED, size)
         noise = np.where(chance[5] < 0.5, 10.0**exponent, 0.0)
         return {
-            "distances": taken,
+            "distances": taken * torch.from_numpy(contrast).float()[:, None, None],
             "there": torch.from_numpy(there),
-            "durations_ms": torch.from_numpy(np.take_along_axis(durations, position, 1)).float(),
+            "durations_ms": torch.from_numpy(shown_ms * pace[:, None]).float(),
             "backwards": torch.from_numpy(backwards),
             "noise": torch.from_numpy(noise).float(),
         }
