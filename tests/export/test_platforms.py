@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from rdtf.stickers.export import ExportError, find_platform, platforms
-from rdtf.stickers.export.check import RULES
+from rdtf.stickers.export.check import RULES, platform_rows
 from rdtf.stickers.export.encoders import ENCODERS
 from rdtf.stickers.export.platforms import (
     FILE_FORMATS,
@@ -20,7 +20,6 @@ from rdtf.stickers.export.platforms import (
     format_limits,
     image_platform,
 )
-from rdtf.stickers.export.tables import platform_rows
 
 PAGE_WRITER = Path(__file__).parents[2] / "docs" / "platforms.py"
 

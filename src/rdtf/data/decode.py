@@ -30,9 +30,8 @@ from rdtf.data.keyframes import (
 from rdtf.data.sources import Skipped, SourceItem, describe_synthetic, read_member
 from rdtf.errors import StickerError, UserError
 from rdtf.stickers import Budget, LottieFile, Sticker, decode_sticker, read_sticker
-from rdtf.stickers.budget import read_bytes
-from rdtf.stickers.info import DEFAULT_DURATION_MS
-from rdtf.stickers.read import DURATIONS_FILE, recognise
+from rdtf.stickers.files import DURATIONS_FILE, recognise
+from rdtf.stickers.sticker import DEFAULT_DURATION_MS, read_bytes
 
 if TYPE_CHECKING:
     from rdtf.synthetic.characters import SyntheticStickers

@@ -1,7 +1,9 @@
-"""Contact sheets: clips as rows of frames, to look at many of them at once."""
+"""Clips as one picture: contact sheets for people, sprite sheets for programs."""
 
 from __future__ import annotations
 
+import json
+import math
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from rdtf.errors import StickerError
 from rdtf.fileio import atomic_path
 from rdtf.stickers.canvas import fit_frame
+from rdtf.stickers.formats.pillow import encode_image
 from rdtf.stickers.sticker import Sticker
 
 Row = Sticker | Sequence[np.ndarray] | np.ndarray
@@ -123,3 +126,31 @@ def _write_labels(
     for y, text in enumerate(texts):
         middle = (_GAP * 2, _GAP + y * step + (step - _GAP) // 2)
         draw.multiline_text(middle, text, fill=_INK, font=font, anchor="lm")
+
+
+def sprite_sheet(sticker: Sticker) -> dict[str, bytes]:
+    """One PNG with all frames in a grid, and JSON that says where and for how long.
+
+    The JSON is in the form of Aseprite's and TexturePacker's "array": game engines read it. Under
+    "meta" the image's name is empty; the two files have the same name but for the ending.
+    """
+    columns = math.ceil(math.sqrt(sticker.num_frames * sticker.height / sticker.width))
+    columns = min(max(columns, 1), sticker.num_frames)
+    rows = math.ceil(sticker.num_frames / columns)
+    height, width = sticker.height, sticker.width
+    sheet = np.zeros((rows * height, columns * width, 4), np.uint8)
+    entries = []
+    for index, frame in enumerate(sticker.frames):
+        top, left = index // columns * height, index % columns * width
+        sheet[top : top + height, left : left + width] = frame
+        place = {"x": left, "y": top, "w": width, "h": height}
+        duration = int(sticker.durations_ms[index])
+        entries.append({"filename": f"{index:04d}", "frame": place, "duration": duration})
+    meta = {
+        "format": "RGBA8888",
+        "size": {"w": columns * width, "h": rows * height},
+        "scale": 1,
+        "loop_count": sticker.loop_count,
+    }
+    text = json.dumps({"frames": entries, "meta": meta}, indent=1) + "\n"
+    return {".png": encode_image(sheet, "PNG"), ".json": text.encode()}

@@ -44,25 +44,15 @@ FILE_FORMATS = ("sheet", "frames")
 
 @dataclass(frozen=True)
 class Limit:
-    """One number or word that a platform asks for, and who says so.
+    """One number or word that a platform asks for, and who says so."""
 
-    Attributes:
-        value: a number, or a list of them.
-        source: who says so.
-        confidence: a key of `confidence_levels()`.
-        checked_on: date of the look-up, ISO.
-        note: what else to know.
-        rule: how the value is meant where that is not plain ("exact", "one side", ...).
-        min: the least, where the value is a most.
-    """
-
-    value: Any
-    source: str
-    confidence: str
-    checked_on: str
-    note: str = ""
-    rule: str = ""
-    min: int = 1
+    value: Any  # a number, or a list of them
+    source: str  # who says so
+    confidence: str  # a key of `confidence_levels()`
+    checked_on: str  # date of the look-up, ISO
+    note: str = ""  # what else to know
+    rule: str = ""  # how the value is meant where that is not plain ("exact", "one side", ...)
+    min: int = 1  # the least, where the value is a most
 
 
 @dataclass(frozen=True)
@@ -91,25 +81,16 @@ class _PackRules:
 
 @dataclass(frozen=True)
 class Platform:
-    """Where a sticker can go.
+    """Where a sticker can go."""
 
-    Attributes:
-        id: what `--to` takes.
-        title: its name for people.
-        formats: containers that it takes; the first is the one that is written.
-        still: whether one picture is taken: "no", "yes", or "only".
-        limits: what it asks for, by name; see docs/export.md for the names.
-        advice: what it recommends; not keeping to it is no mistake.
-        pack: rules for several stickers together; None if it has no packs.
-    """
-
-    id: str
-    title: str
-    formats: tuple[str, ...]
-    still: Literal["no", "yes", "only"]
-    limits: Mapping[str, Limit]
+    id: str  # what `--to` takes
+    title: str  # its name for people
+    formats: tuple[str, ...]  # containers that it takes; the first is the one that is written
+    still: Literal["no", "yes", "only"]  # whether one picture is taken: "no", "yes", or "only"
+    limits: Mapping[str, Limit]  # what it asks for, by name; see docs/export.md for the names
+    # what it recommends; not keeping to it is no mistake
     advice: Mapping[str, Limit] = field(default_factory=dict)
-    pack: _PackRules | None = None
+    pack: _PackRules | None = None  # rules for several stickers together; None if it has no packs
 
     @property
     def format(self) -> str:
