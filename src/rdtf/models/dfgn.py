@@ -27,9 +27,9 @@ from rdtf.models.conditions import (
     reference_features,
     rows_of,
 )
+from rdtf.models.latents import MOTION_CHANNELS, MOTION_STD, flow_of_motion
 from rdtf.models.layers import ClipShape, group_norm, sinusoidal_embedding, zero_init
 from rdtf.models.loading import OwnMemory
-from rdtf.models.motion import MOTION_CHANNELS, MOTION_STD, flow_of_motion
 from rdtf.models.unet import UNetLayers, embed_text_layers, joined_text
 from rdtf.models.warp import Composition, WarpDecoder
 
@@ -54,7 +54,7 @@ class DFGN(OwnMemory, ModelMixin, UNetLayers, ConfigMixin):
         compose: move pixels of the given frames (`models/warp.py`); needs prediction "x".
         refine_widths: channels of the warp decoder's refinement stages, coarse to fine.
         motion: "alone": in extrapolated frames motion latents are diffused instead of pixels, and
-            the warp decoder moves pixels by them (`models/motion.py`); "none": pixels everywhere.
+            the warp decoder moves pixels by them (`models/latents.py`); "none": pixels everywhere.
         patch: how many pixels a latent cell folds per side; the warp decoder works unfolded.
         draws: whether it has learned to draw; one that learned motion only needs a given frame.
     """
@@ -204,11 +204,11 @@ class DFGN(OwnMemory, ModelMixin, UNetLayers, ConfigMixin):
         # The noise is part of what "v" and "eps" ask for: there it is shown as it is.
         pixels, motion = noisy.split([known.clean.shape[1], self.motion_channels], dim=1)
         if self.config["prediction"] == "x":
-            pixels = pixels * estimate_scale(t, noisy, _DATA_STD)
+            pixels = pixels * _estimate_scale(t, noisy, _DATA_STD)
         if features is not None and self.motion_channels:
             # Extrapolated frames are all motion, the others all pixels.
             extrapolated = features.extrapolated.view(len(pixels), 1, -1, 1, 1)
-            motion = motion * estimate_scale(t, motion, 1.0)  # data and noise alike
+            motion = motion * _estimate_scale(t, motion, 1.0)  # data and noise alike
             pixels = torch.where(extrapolated, 0.0, pixels)
             motion = torch.where(extrapolated, motion, 0.0)
         seen = torch.cat([pixels, motion], dim=1)
@@ -232,7 +232,7 @@ class DFGN(OwnMemory, ModelMixin, UNetLayers, ConfigMixin):
             return features, estimate
         out = self.conv_motion(nn.functional.silu(self.norm_motion(h))).float()
         residual, gain = out.split([self.motion_channels, 1], dim=1)
-        spread = estimate_error(t).repeat_interleave(len(h) // len(t)).view(-1, 1, 1, 1)
+        spread = _estimate_error(t).repeat_interleave(len(h) // len(t)).view(-1, 1, 1, 1)
         extrapolated = features.extrapolated[:, None, None, None]
         motion = torch.where(extrapolated, estimate * (1 + gain) + spread * residual, 0.0)
         flow = flow_of_motion(motion.detach())
@@ -296,7 +296,7 @@ class DFGN(OwnMemory, ModelMixin, UNetLayers, ConfigMixin):
         return states, torch.cat(masks, dim=1) if masked else None
 
 
-def estimate_scale(t: Tensor, like: Tensor, std: float) -> Tensor:
+def _estimate_scale(t: Tensor, like: Tensor, std: float) -> Tensor:
     """Turns noisy latents of a rectified flow into the best linear estimate of the clean ones.
 
     Where there is only noise the estimate is zero, so that a young network draws nothing that it
@@ -314,7 +314,7 @@ def estimate_scale(t: Tensor, like: Tensor, std: float) -> Tensor:
     return (signal / ((1 - t) * signal + t**2)).to(like.dtype)
 
 
-def estimate_error(t: Tensor) -> Tensor:
+def _estimate_error(t: Tensor) -> Tensor:
     """Spread of motion around that estimate, `[B]`."""
     t = t.float()
     return MOTION_STD * t / ((1 - t) ** 2 + t**2).sqrt()

@@ -115,7 +115,7 @@ class RGBAAutoencoder(OwnMemory, AutoencoderKL):
 
     @property
     def fingerprint(self) -> str:
-        return f"{self.name}-{weights_digest(self)}"
+        return f"{self.name}-{_weights_digest(self)}"
 
     @property
     def latent_channels(self) -> int:
@@ -173,10 +173,10 @@ class LearnedLatents:
         return self.autoencoder.reconstruct(latents).float().clamp(-1, 1)
 
 
-class PublicLatents:
+class _PublicLatents:
     """A public RGB `AutoencoderKL` (as in the paper): stickers on white, alpha by a matte.
 
-    Decoded frames get their transparency back by `white_matte`, so pure white that touches the
+    Decoded frames get their transparency back by `_white_matte`, so pure white that touches the
     border becomes transparent: a limit of RGB latents, not of this program's other two ways.
     """
 
@@ -190,7 +190,7 @@ class PublicLatents:
 
     @property
     def fingerprint(self) -> str:
-        return f"{self.name}-{weights_digest(self.autoencoder)}"
+        return f"{self.name}-{_weights_digest(self.autoencoder)}"
 
     @property
     def latent_channels(self) -> int:
@@ -213,10 +213,10 @@ class PublicLatents:
     def decode(self, latents: Tensor) -> Tensor:
         latents = (latents / self.scale).to(self.autoencoder.dtype)
         on_white = cast(Any, self.autoencoder.decode(cast(Any, latents))).sample.float()
-        return white_matte((on_white.clamp(-1, 1) + 1) / 2) * 2 - 1
+        return _white_matte((on_white.clamp(-1, 1) + 1) / 2) * 2 - 1
 
 
-def white_matte(rgb: Tensor, softness: float = 0.1, iterations: int = 512) -> Tensor:
+def _white_matte(rgb: Tensor, softness: float = 0.1, iterations: int = 512) -> Tensor:
     """Premultiplied RGBA from RGB on white, both in [0, 1]: `[N, 3, H, W]` → `[N, 4, H, W]`.
 
     A pixel is background if it is near white and connected to the border through such pixels, side
@@ -252,7 +252,7 @@ def _border(mask: Tensor) -> Tensor:
     return border
 
 
-def weights_digest(module: nn.Module) -> str:
+def _weights_digest(module: nn.Module) -> str:
     """Short sha256 over names, shapes and bytes of all weights."""
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
@@ -268,5 +268,5 @@ def as_representation(module: nn.Module) -> Representation:
     if isinstance(module, RGBAAutoencoder):
         return LearnedLatents(module)
     if isinstance(module, AutoencoderKL):
-        return PublicLatents(module)
+        return _PublicLatents(module)
     raise ConfigError(f"{type(module).__name__} is no known representation")

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from rdtf.models.conditions import Conditions
 from rdtf.models.layers import ClipShape, ResidualBlock, SpatialTransformer
-from rdtf.models.sti import NoTemporalLayer, SpatioTemporalInteraction, TemporalConvolution
+from rdtf.models.sti import SpatioTemporalInteraction, TemporalConvolution, _NoTemporalLayer
 
 
 class Stage(nn.Module):
@@ -40,7 +40,7 @@ class Stage(nn.Module):
 
 def _temporal_layer(channels: int, config: Any) -> nn.Module:
     if config.temporal_layer == "none":
-        return NoTemporalLayer()
+        return _NoTemporalLayer()
     kernel = tuple(config.sti_kernel)
     if config.temporal_layer == "conv3d":
         return TemporalConvolution(channels, kernel, config.sti_conv_layers)

@@ -116,7 +116,7 @@ class ExportReport:
     source_ms: int
     edits: tuple[str, ...]  # what was asked for and done
     gave_up: tuple[str, ...]  # what the limits cost, in words; empty if nothing
-    seam_error: float  # see `loops.seam_error`
+    seam_error: float  # see `Sticker.seam_error`
     notes: tuple[str, ...]  # what else to know, such as that the picture was enlarged, in words
     max_bytes: int | None = None
     settings: str = "all colours"  # quality or colours, in words
