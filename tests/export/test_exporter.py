@@ -328,9 +328,9 @@ def refusal_of(clip: Sticker, name: str) -> str:
     return ""
 
 
-def test_options_once_only():
-    with pytest.raises(ExportError, match="not both"):
-        export_sticker(ball(2), "gif", ExportOptions(), pad=3)
+def test_single_changes_are_made_to_the_options():
+    report = export_sticker(ball(2), "gif", ExportOptions(trim=True), pad=3).report
+    assert [edit.split()[0] for edit in report.edits] == ["trimmed", "border"]
 
 
 def test_the_loss_counts_frames_that_were_left_out():

@@ -22,7 +22,6 @@ Row = Sticker | Sequence[np.ndarray] | np.ndarray
 _GAP = 4
 _SQUARE = 8  # pixels of one field of the checkerboard
 _LIGHT, _DARK = 255, 224
-_LABEL_CHARACTERS = 24
 _PAPER, _INK = (255, 255, 255), (32, 32, 32)
 
 
@@ -44,25 +43,35 @@ def contact_sheet(
         StickerError: no frames, a frame that is no picture, or labels that do not match the rows.
     """
     rows = [rows] if isinstance(rows, Sticker) else rows
-    pictures = [[_as_rgba(frame) for frame in _frames(row)] for row in rows]
+    pictures = [
+        [_as_rgba(frame) for frame in (row.frames if isinstance(row, Sticker) else row)]
+        for row in rows
+    ]
     if not any(pictures):
         raise StickerError("a contact sheet needs at least one frame")
     if labels is not None and len(labels) != len(pictures):
         raise StickerError(f"{len(pictures)} rows but {len(labels)} labels; give one each")
     side = cell or max(max(frame.shape[:2]) for row in pictures for frame in row)
     font_size = min(24, max(12, side // 9))
-    font = ImageFont.load_default(size=font_size)
-    texts = [_wrap(label, max(1, side * 3 // (font_size * 4))) for label in labels or ()]
-    margin = _label_width(texts, font)
+    font, lines = ImageFont.load_default(size=font_size), max(1, side * 3 // (font_size * 4))
+    texts = [textwrap.fill(text, 24, max_lines=lines, placeholder=" ...") for text in labels or ()]
+    ruler = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    widths = [ruler.multiline_textbbox((0, 0), text, font=font)[2] for text in texts]
+    margin = int(max(widths)) + 2 * _GAP if widths else 0
     step = side + _GAP
     width = margin + max(len(row) for row in pictures) * step + _GAP
     sheet = Image.new("RGB", (width, len(pictures) * step + _GAP), _PAPER)
-    board = _checkerboard(side)
+    squares = (np.indices((side, side)) // _SQUARE).sum(axis=0) % 2
+    board = Image.fromarray(np.where(squares, _DARK, _LIGHT).astype(np.uint8)).convert("RGBA")
     for y, row in enumerate(pictures):
         for x, frame in enumerate(row):
-            tile = _tile(frame, side, board)
+            fitted = Image.fromarray(fit_frame(frame, side, side, crisp=frame.shape[0] < side))
+            tile = Image.alpha_composite(board, fitted).convert("RGB")
             sheet.paste(tile, (margin + _GAP + x * step, _GAP + y * step))
-    _write_labels(sheet, texts, font, step)
+    draw = ImageDraw.Draw(sheet)
+    for y, text in enumerate(texts):
+        middle = (_GAP * 2, _GAP + y * step + side // 2)
+        draw.multiline_text(middle, text, fill=_INK, font=font, anchor="lm")
     return sheet
 
 
@@ -81,10 +90,6 @@ def write_sheet(
     return path
 
 
-def _frames(row: Row) -> Sequence[np.ndarray] | np.ndarray:
-    return row.frames if isinstance(row, Sticker) else row
-
-
 def _as_rgba(frame: np.ndarray) -> np.ndarray:
     frame = np.asarray(frame)
     is_picture = frame.ndim == 3 and frame.shape[2] in (3, 4) and 0 not in frame.shape
@@ -93,39 +98,6 @@ def _as_rgba(frame: np.ndarray) -> np.ndarray:
     if frame.shape[2] == 4:
         return frame
     return np.concatenate([frame, np.full_like(frame[..., :1], 255)], axis=-1)
-
-
-def _checkerboard(side: int) -> Image.Image:
-    rows, columns = np.indices((side, side)) // _SQUARE
-    grey = np.where((rows + columns) % 2, _DARK, _LIGHT).astype(np.uint8)
-    return Image.fromarray(grey).convert("RGBA")
-
-
-def _tile(frame: np.ndarray, side: int, board: Image.Image) -> Image.Image:
-    fitted = Image.fromarray(fit_frame(frame, side, side, crisp=frame.shape[0] < side))
-    return Image.alpha_composite(board, fitted).convert("RGB")
-
-
-def _wrap(label: str, max_lines: int) -> str:
-    return textwrap.fill(label, _LABEL_CHARACTERS, max_lines=max_lines, placeholder=" ...")
-
-
-def _label_width(texts: list[str], font: ImageFont.ImageFont | ImageFont.FreeTypeFont) -> int:
-    draw = ImageDraw.Draw(Image.new("RGB", (1, 1)))
-    widths = [draw.multiline_textbbox((0, 0), text, font=font)[2] for text in texts]
-    return int(max(widths)) + 2 * _GAP if widths else 0
-
-
-def _write_labels(
-    sheet: Image.Image,
-    texts: list[str],
-    font: ImageFont.ImageFont | ImageFont.FreeTypeFont,
-    step: int,
-) -> None:
-    draw = ImageDraw.Draw(sheet)
-    for y, text in enumerate(texts):
-        middle = (_GAP * 2, _GAP + y * step + (step - _GAP) // 2)
-        draw.multiline_text(middle, text, fill=_INK, font=font, anchor="lm")
 
 
 def sprite_sheet(sticker: Sticker) -> dict[str, bytes]:

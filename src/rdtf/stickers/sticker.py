@@ -228,8 +228,14 @@ class Sticker:
         _check_frames(self.frames)
         durations = _as_durations(self.durations_ms, len(self.frames))
         object.__setattr__(self, "durations_ms", durations)
-        object.__setattr__(self, "captions", _as_captions(self.captions))
-        object.__setattr__(self, "loop_count", _as_loop_count(self.loop_count))
+        captions, count = self.captions, self.loop_count
+        texts = (captions,) if isinstance(captions, str) else tuple(captions)
+        if not all(isinstance(text, str) for text in texts):
+            raise StickerError("captions must be texts")
+        object.__setattr__(self, "captions", texts)
+        if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 0:
+            raise StickerError(f"loop_count is {count!r}; it must be an integer >= 0, 0 = for ever")
+        object.__setattr__(self, "loop_count", int(count))
 
     @property
     def num_frames(self) -> int:
@@ -380,18 +386,3 @@ def _as_durations(durations_ms: Any, num_frames: int) -> np.ndarray:
     if durations.min() < 1:
         raise StickerError(f"a frame lasts {durations.min()} ms; durations must be at least 1 ms")
     return durations.astype(np.int64)
-
-
-def _as_captions(captions: Any) -> tuple[str, ...]:
-    texts = (captions,) if isinstance(captions, str) else tuple(captions)
-    if not all(isinstance(text, str) for text in texts):
-        raise StickerError("captions must be texts")
-    return texts
-
-
-def _as_loop_count(loop_count: Any) -> int:
-    if isinstance(loop_count, bool) or not isinstance(loop_count, int | np.integer):
-        raise StickerError(f"loop_count is {loop_count!r}; it must be an integer, 0 = for ever")
-    if loop_count < 0:
-        raise StickerError(f"loop_count is {loop_count}; it must be >= 0, 0 = for ever")
-    return int(loop_count)

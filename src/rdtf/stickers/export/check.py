@@ -245,30 +245,15 @@ def _plays(found: Measured, limit: Limit) -> _Verdict:
     return passed, "forever" if count == 0 else f"{count} times"
 
 
-def _plays_words(limit: Limit) -> str:
-    least, most = limit.value
-    return "forever" if most == 0 else f"{least} to {most} times"
-
-
-def _min_frame(found: Measured, limit: Limit) -> _Verdict:
-    shortest = min(found.info.stored_ms)
-    return shortest >= limit.value or found.info.num_frames == 1, f"{shortest} ms"
+def _first_frame(found: Measured, limit: Limit) -> _Verdict:
+    hidden = found.info.has_hidden_picture
+    return not hidden, "another default picture" if hidden else "shown"
 
 
 def _full_first_frame(found: Measured, limit: Limit) -> _Verdict:
     shares = visible_shares(found.frames)
     share = float(shares[0] / max(shares.max(), 1e-9))
     return share >= _FULL_ENOUGH, f"shows {share:.0%} of the fullest frame"
-
-
-def _hidden_picture(found: Measured, limit: Limit) -> _Verdict:
-    hidden = found.info.has_hidden_picture
-    return not hidden, "another default picture" if hidden else "shown"
-
-
-def _whole(found: Measured, limit: Limit) -> _Verdict:
-    is_whole = found.total_ms > 0 and found.total_ms % limit.value == 0
-    return is_whole, f"{found.total_ms / 1000:g} s"
 
 
 def _asked(name: str, limit: Limit) -> str:
@@ -293,7 +278,10 @@ RULES: dict[
     "whole_ms": (
         "whole seconds",
         lambda limit: f"a multiple of {limit.value / 1000:g} s",
-        _whole,
+        lambda f, limit: (
+            f.total_ms > 0 and f.total_ms % limit.value == 0,
+            f"{f.total_ms / 1000:g} s",
+        ),
     ),
     "min_frames": (
         "fewest frames",
@@ -305,8 +293,19 @@ RULES: dict[
         "at most {}",
         lambda f, limit: (f.info.num_frames <= limit.value, str(f.info.num_frames)),
     ),
-    "min_frame_ms": ("shortest frame", "each {} ms or more", _min_frame),
-    "plays": ("plays", _plays_words, _plays),
+    "min_frame_ms": (
+        "shortest frame",
+        "each {} ms or more",
+        lambda f, limit: (
+            min(f.info.stored_ms) >= limit.value or f.info.num_frames == 1,
+            f"{min(f.info.stored_ms)} ms",
+        ),
+    ),
+    "plays": (
+        "plays",
+        lambda limit: "{} to {} times".format(*limit.value) if limit.value[1] else "forever",
+        _plays,
+    ),
     "no_sound": (
         "sound",
         "none",
@@ -318,7 +317,7 @@ RULES: dict[
         "{} for animations",
         lambda f, limit: (f.info.format == limit.value or f.info.num_frames == 1, f.info.format),
     ),
-    "first_frame_shown": ("first frame", "the first frame shown", _hidden_picture),
+    "first_frame_shown": ("first frame", "the first frame shown", _first_frame),
     "full_first_frame": ("first frame", "the complete picture", _full_first_frame),
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -192,20 +192,27 @@ class Export:
             UserError: it can't be written, or the folder holds something else.
         """
         if self.suffix.startswith("/"):
-            return [self._save_folder(Path(folder) / stem)]
+            path = Path(folder) / stem
+            return [save_folder(path, self.files, DURATIONS_FILE, "folder of frames")]
         paths = [Path(folder) / f"{stem}{ending}" for ending in self.files]
         with contextlib.ExitStack() as all_or_none:
             for path, data in zip(paths, self.files.values(), strict=True):
                 all_or_none.enter_context(atomic_path(path)).write_bytes(data)
         return paths
 
-    def _save_folder(self, path: Path) -> Path:
-        if path.is_dir() and any(path.iterdir()) and not (path / DURATIONS_FILE).is_file():
-            raise UserError(f"{path} is not empty and not a folder of frames; choose another")
-        with atomic_folder(path) as temporary:
-            for ending, data in self.files.items():
-                (temporary / ending.removeprefix("/")).write_bytes(data)
-        return path
+
+def save_folder(path: Path, files: Mapping[str, bytes], mark: str, what: str) -> Path:
+    """Write a folder of files, whole or not at all; it replaces only one that holds `mark`, too.
+
+    Raises:
+        UserError: it can't be written, or the folder holds something else than `what`.
+    """
+    if path.is_dir() and any(path.iterdir()) and not (path / mark).is_file():
+        raise UserError(f"{path} is not empty and not a {what}; choose another")
+    with atomic_folder(path) as temporary:
+        for name, data in files.items():
+            (temporary / name.removeprefix("/")).write_bytes(data)
+    return path
 
 
 def export_sticker(
@@ -217,7 +224,7 @@ def export_sticker(
         sticker: the clip.
         platform: an id such as "telegram"; see `platforms.platforms()`.
         options: edits and choices.
-        changes: the same by name: `export_sticker(s, "line", time="speed", outline_px=8)`.
+        changes: single ones by name: `export_sticker(s, "line", time="speed", outline_px=8)`.
 
     The canvas is always the platform's. The speed is that of the clip unless `speed` or `time` say
     otherwise; the total is exact to 10 ms. Within the byte limit first quality or colours are given
@@ -227,10 +234,15 @@ def export_sticker(
         ExportError: the clip can't comply, or an option does not fit; `reason` says which.
     """
     platform = find_platform(platform)
-    options = _options(options, changes)
+    if unknown := set(changes) - set(ExportOptions.__dataclass_fields__):
+        known = ", ".join(ExportOptions.__dataclass_fields__)
+        raise ExportError("option", f"unknown option {min(unknown)!r}; the options are {known}")
+    options = replace(options or ExportOptions(), **changes)
     prepared = prepare(sticker, platform, options)
     if platform.format in FILE_FORMATS:
-        return _as_files(prepared)
+        clip = prepared.clip()  # exact, and no platform to check it
+        files = (sprite_sheet if platform.format == "sheet" else frame_files)(clip)
+        return Export(files, _report(prepared, clip, num_bytes=sum(map(len, files.values()))))
     limit = options.byte_limit(platform)
     encoder = ENCODERS[platform.format](prepared.frames, prepared.loop_count)
     least = platform.value("min_frames", 1)
@@ -239,16 +251,6 @@ def export_sticker(
     except ExportError as error:
         raise ExportError(error.reason, f"{platform.title}: {error}") from error
     return _finished(prepared, found, limit)
-
-
-def _options(options: ExportOptions | None, changes: dict[str, Any]) -> ExportOptions:
-    if options is not None and changes:
-        raise ExportError("option", "give either options or single changes, not both")
-    unknown = set(changes) - set(ExportOptions.__dataclass_fields__)
-    if unknown:
-        known = ", ".join(ExportOptions.__dataclass_fields__)
-        raise ExportError("option", f"unknown option {min(unknown)!r}; the options are {known}")
-    return options or ExportOptions(**changes)
 
 
 def _finished(prepared: Prepared, found: Found, max_bytes: int | None) -> Export:
@@ -335,15 +337,6 @@ def _differences(prepared: Prepared, found: Found, measured: Measured) -> str:
     if found.quality.exact and (visible(prepared.frames[found.keep]) != seen).any():
         return "pixels changed in a lossless format"
     return ""
-
-
-def _as_files(prepared: Prepared) -> Export:
-    """A sprite sheet or a folder of frames: exact, and no platform to check it."""
-    clip = prepared.clip()
-    write = sprite_sheet if prepared.platform.format == "sheet" else frame_files
-    files = write(clip)
-    size = sum(map(len, files.values()))
-    return Export(files, _report(prepared, clip, num_bytes=size))
 
 
 def _report(

@@ -19,12 +19,12 @@ from typing import Any, NoReturn
 
 import numpy as np
 
-from rdtf.errors import StickerError, UserError
-from rdtf.fileio import atomic_folder, write_bytes
+from rdtf.errors import StickerError
+from rdtf.fileio import write_bytes
 from rdtf.stickers import DEFAULT_BUDGET, Budget, Sticker
 from rdtf.stickers.export.check import CheckReport, Finding, check_bytes, check_count
 from rdtf.stickers.export.edit import ExportOptions, visible_shares
-from rdtf.stickers.export.exporter import Export, export_sticker
+from rdtf.stickers.export.exporter import Export, export_sticker, save_folder
 from rdtf.stickers.export.platforms import (
     ExportError,
     Platform,
@@ -72,14 +72,7 @@ class Pack:
         if self.archive:
             write_bytes(path, self.to_bytes())
             return path
-        if path.is_dir() and any(path.iterdir()) and not (path / MANIFEST).is_file():
-            raise UserError(
-                f"{path} is not empty and not a sticker pack; choose another name or folder"
-            )
-        with atomic_folder(path) as temporary:
-            for name, data in self.files.items():
-                (temporary / name).write_bytes(data)
-        return path
+        return save_folder(path, self.files, MANIFEST, "sticker pack")
 
 
 def export_pack(
@@ -120,10 +113,10 @@ def export_pack(
     manifest, archive = _BUILDERS[platform.id]
     if manifest is not None:
         longest = rules.value("text_length", 255)
-        entries = [
-            {"file": file, "emojis": list(item.emojis), "text": _caption(item.sticker)[:longest]}
-            for file, item in zip(names, items, strict=True)
-        ]
+        entries = []
+        for file, item in zip(names, items, strict=True):
+            text = "".join(item.sticker.captions[:1])[:longest]
+            entries.append({"file": file, "emojis": list(item.emojis), "text": text})
         files |= manifest(platform, name, author, entries)
     pack = Pack(name, files, archive, tuple(exports), _check_files(files, platform, name))
     if not pack.check.passed:
@@ -132,11 +125,6 @@ def export_pack(
     if most is not None and len(zipped(files)) > most:
         raise ExportError("pack", f"{platform.title}: the pack is larger than {most:,} bytes")
     return pack
-
-
-def _caption(sticker: Sticker) -> str:
-    """What it shows, for who can't see it."""
-    return next(iter(sticker.captions), "")
 
 
 def _check_texts(items: Sequence[PackItem], platform: Platform, name: str, author: str) -> None:

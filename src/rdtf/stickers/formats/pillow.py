@@ -10,7 +10,7 @@ import struct
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -187,8 +187,5 @@ def parse_jpeg(data: bytes, name: str, budget: Budget) -> tuple[StickerInfo, Cal
     stored_ms = [DEFAULT_DURATION_MS]
     info = checked_info("jpeg", name, budget, image.size, stored_ms, end=end, turned=turned)
     width, height = size[::-1] if turned >= 5 else size
-    return replace(info, width=width, height=height), partial(_decode_jpeg, image, info)
-
-
-def _decode_jpeg(image: Image.Image, info: StickerInfo) -> Sticker:
-    return Sticker(upright(to_rgba(image)[None], info.turned), info.durations)
+    info = replace(info, width=width, height=height)
+    return info, lambda: Sticker(upright(to_rgba(image)[None], turned), info.durations)
