@@ -96,7 +96,7 @@ def _spectrum(height: int, width: int) -> Tensor:
 
 @torch.no_grad()
 def _clip_motion(clean: Tensor, given: Tensor, valid: Tensor, patch: int) -> Tensor:
-    """Motion latents of whole clips: true motion of extrapolated frames, elsewhere zero.
+    """Motion latents of whole clips: true motion of extrapolated frames, zero in the others.
 
     Args:
         clean: latents `[B, C, F, h, w]`, pixels folded by `patch` (1 = learned latents).

@@ -1,4 +1,4 @@
-"""Find how things moved between two given frames, without any weights (beyond the paper).
+"""Find how things moved between two given frames, without any weights (not in the paper).
 
 Block matching as seen from the frame to make: under the assumption of even motion a point that is
 at p then was at p + o₀·u in the first reference and is at p + o₁·u in the second, where o are their

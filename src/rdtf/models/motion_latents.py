@@ -353,7 +353,7 @@ def alpha_box(alpha: Tensor) -> Tensor:
 
 
 def backward_warp(pictures: Tensor, flow: Tensor) -> Tensor:
-    """Pictures looked at elsewhere; nothing lies beyond the canvas.
+    """Backward warp of pictures; nothing lies outside the canvas.
 
     Args:
         pictures: premultiplied in [−1, 1], `[N, 4, H, W]`; flow: p − q in normalised coordinates,

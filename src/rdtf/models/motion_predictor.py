@@ -7,8 +7,9 @@ frame's motion it takes over, signed, and adds what is new:
 
     motion_f = Σ_g copy[f, g] · motion_g + new_f
 
-It is trained by the absolute error, which many ways to go on make a careful guess of, not a blur:
-pixels are moved by its answer, never averaged. `MotionDFGN` draws motion instead, by chance.
+It is trained by the absolute error. Where several continuations are possible its best answer is a
+small motion, not a blur: pixels are moved by the answer, never averaged. `MotionDFGN` draws motion
+instead, by chance.
 """
 
 from __future__ import annotations

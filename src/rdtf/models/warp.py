@@ -1,4 +1,4 @@
-"""The warp decoder: frames made by moving pixels of the given frames (beyond the paper).
+"""The warp decoder: frames made by moving pixels of the given frames (not in the paper).
 
 A sticker is flat colour and sharp line: what a small denoiser has to invent comes out soft, what it
 moves stays crisp. So for every hidden frame the network also predicts where each of two reference

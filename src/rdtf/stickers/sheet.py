@@ -62,11 +62,12 @@ def contact_sheet(
     width = margin + max(len(row) for row in pictures) * step + _GAP
     sheet = Image.new("RGB", (width, len(pictures) * step + _GAP), _PAPER)
     squares = (np.indices((side, side)) // _SQUARE).sum(axis=0) % 2
-    board = Image.fromarray(np.where(squares, _DARK, _LIGHT).astype(np.uint8)).convert("RGBA")
+    greys = np.where(squares, _DARK, _LIGHT).astype(np.uint8)
+    checkerboard = Image.fromarray(greys).convert("RGBA")
     for y, row in enumerate(pictures):
         for x, frame in enumerate(row):
             fitted = Image.fromarray(fit_frame(frame, side, side, crisp=frame.shape[0] < side))
-            tile = Image.alpha_composite(board, fitted).convert("RGB")
+            tile = Image.alpha_composite(checkerboard, fitted).convert("RGB")
             sheet.paste(tile, (margin + _GAP + x * step, _GAP + y * step))
     draw = ImageDraw.Draw(sheet)
     for y, text in enumerate(texts):

@@ -267,31 +267,10 @@ def _feature(frame: np.ndarray) -> np.ndarray:
     return np.asarray(small, np.float32).reshape(-1) / 255
 
 
-@dataclass(frozen=True)
-class _Canvas:
-    """How one frame becomes a frame of the export."""
-
-    height: int  # height, width: the canvas in pixels
-    width: int
-    # inner_height, inner_width: the box that the picture is scaled into; the rest is
-    # transparent
-    inner_height: int
-    inner_width: int
-    outline_px: float  # outline_px, outline_color: the stroke, drawn at the size of the canvas
-    outline_color: tuple[int, int, int]
-    crisp: bool  # whole-pixel enlargement first, for pixel art
-
-    def draw(self, frame: np.ndarray) -> np.ndarray:
-        """uint8 [h, w, 4] -> uint8 [height, width, 4]."""
-        frame = fit_frame(frame, self.inner_height, self.inner_width, crisp=self.crisp)
-        frame = letterbox(frame, self.height, self.width)
-        return (
-            outline_frame(frame, self.outline_px, self.outline_color) if self.outline_px else frame
-        )
-
-
-def _plan_canvas(sticker: Sticker, platform: Platform, options: ExportOptions) -> _Canvas:
-    """The canvas for `sticker` on `platform`, with room for the stroke.
+def _plan_canvas(
+    sticker: Sticker, platform: Platform, options: ExportOptions
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """(height, width) of the canvas, and of the box for the picture, with room for the stroke.
 
     Raises:
         ExportError: (option) a size where the platform sets the canvas, an outline that leaves no
@@ -332,9 +311,7 @@ def _plan_canvas(sticker: Sticker, platform: Platform, options: ExportOptions) -
         height, width = high, wide
     elif rule == "height":
         height = high
-    hard = bool(np.isin(sticker.frames[..., 3], (0, 255)).all())
-    stroke = options.outline_px, options.outline_color
-    return _Canvas(height, width, inner_height, inner_width, *stroke, hard)
+    return (height, width), (inner_height, inner_width)
 
 
 @dataclass(frozen=True)
@@ -344,7 +321,8 @@ class Prepared:
     platform: Platform
     options: ExportOptions
     source: Sticker  # the clip after the edits that were asked for, before the platform's rules
-    canvas: _Canvas
+    size: tuple[int, int]  # (height, width) of the canvas
+    inner_size: tuple[int, int]  # of the box that the picture is scaled into
     # int64 [K], frames of `source` that are shown, in order; repeats where frames had to be
     # added
     keep: np.ndarray
@@ -358,12 +336,20 @@ class Prepared:
 
     def draw(self, index: int) -> np.ndarray:
         """Frame `index` of the source on the canvas, uint8 [H, W, 4]."""
-        frame = self.canvas.draw(self.source.frames[index])
+        frame = fit_frame(self.source.frames[index], *self.inner_size, crisp=self._is_hard)
+        frame, options = letterbox(frame, *self.size), self.options
+        if options.outline_px:
+            frame = outline_frame(frame, options.outline_px, options.outline_color)
         if self.options.background is None:
             return frame
         opaque = np.full_like(frame, 255)
         opaque[..., :3] = on_background(frame, self.options.background)
         return opaque
+
+    @cached_property
+    def _is_hard(self) -> bool:
+        """Whole-pixel enlargement first, for pixel art."""
+        return bool(np.isin(self.source.frames[..., 3], (0, 255)).all())
 
     @cached_property
     def frames(self) -> np.ndarray:
@@ -406,9 +392,9 @@ def prepare(sticker: Sticker, platform: Platform, options: ExportOptions) -> Pre
         source, change = _settle_total(source, rules, options.time, platform.title)
         edits += [change] if change else []
         keep, durations = _settled(source, rules, platform.title, edits, gave_up)
-    canvas = _plan_canvas(source, platform, options)
-    if canvas.outline_px:
-        edits.append(f"outline of {canvas.outline_px:g} px added")
+    size, inner = _plan_canvas(source, platform, options)
+    if options.outline_px:
+        edits.append(f"outline of {options.outline_px:g} px added")
     if options.background is not None:
         why = "; MP4 has no transparency" if platform.format == "mp4" else ""
         edits.append(f"background #{bytes(options.background).hex()} added{why}")
@@ -417,13 +403,14 @@ def prepare(sticker: Sticker, platform: Platform, options: ExportOptions) -> Pre
         platform,
         options,
         source,
-        canvas,
+        size,
+        inner,
         keep,
         durations,
         loops,
         edits,
         gave_up,
-        _notes(sticker, source, canvas),
+        _notes(sticker, source, inner),
     )
     if not (prepared.frames[..., 3] > 0).any():
         raise ExportError("empty", f"{platform.title}: nothing is visible at this size")
@@ -490,11 +477,11 @@ def _loop_count(sticker: Sticker, platform: Platform, total_ms: int) -> int:
     return max(least, min(wanted, most, longest))
 
 
-def _notes(sticker: Sticker, source: Sticker, canvas: _Canvas) -> list[str]:
+def _notes(sticker: Sticker, source: Sticker, inner: tuple[int, int]) -> list[str]:
     notes = []
     if missing := sticker.metadata.get("not_drawn"):
         notes.append(f"parts of the Lottie file are not drawn: {', '.join(missing)}")
-    if canvas.inner_height > source.height or canvas.inner_width > source.width:
-        sizes = f"{source.width} x {source.height} to {canvas.inner_width} x {canvas.inner_height}"
+    if inner[0] > source.height or inner[1] > source.width:
+        sizes = f"{source.width} x {source.height} to {inner[1]} x {inner[0]}"
         notes.append(f"enlarged from {sizes} pixels; a larger original would be sharper")
     return notes

@@ -81,11 +81,7 @@ def _after_sub_blocks(data: bytes, at: int) -> int:
 
 
 def parse(data: bytes, name: str, budget: Budget) -> tuple[StickerInfo, Callable[[], Sticker]]:
-    """What the headers of a GIF say, and a function that decodes it.
-
-    Raises:
-        StickerError: it is cut off, damaged or over budget.
-    """
+    """Headers of a GIF, and what decodes it; `StickerError` if cut off, damaged or over budget."""
     regions, loop_count, control, end = [], 1, (0, 0, None), len(data)
     for kind, start, end in _blocks(data, name):
         block = data[start:end]

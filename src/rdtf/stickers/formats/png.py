@@ -65,12 +65,9 @@ def _chunks(data: bytes, name: str) -> Iterator[tuple[bytes, bytes, int]]:
 
 
 def parse(data: bytes, name: str, budget: Budget) -> tuple[StickerInfo, Callable[[], Sticker]]:
-    """What the headers of a PNG or APNG say, and a function that decodes it.
+    """Headers of a PNG or APNG, and what decodes it; `StickerError` if damaged or over budget.
 
     A default image that is not part of the animation is left out.
-
-    Raises:
-        StickerError: it is cut off, damaged or over budget.
     """
     walk = _chunks(data, name)
     kind, header, end = next(walk)

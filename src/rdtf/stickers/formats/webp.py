@@ -40,11 +40,7 @@ _MAX_SIDE, _MAX_DURATION_MS, _MAX_LOOPS = 16383, 2**24 - 1, 65535
 
 
 def parse(data: bytes, name: str, budget: Budget) -> tuple[StickerInfo, Callable[[], Sticker]]:
-    """What the headers of a WebP say, and a function that decodes it.
-
-    Raises:
-        StickerError: it is cut off, damaged or over budget.
-    """
+    """Headers of a WebP, and what decodes it; `StickerError` if cut off, damaged or over budget."""
     walk = list(_chunks(data, name))
     first, content = walk[0]
     turned = next((orientation(content) for kind, content in walk if kind == b"EXIF"), 1)
