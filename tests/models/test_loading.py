@@ -72,7 +72,7 @@ def test_with_loading_info(tmp_path: Path):
 
 
 def test_loaded_text_encoder():
-    assert not misaligned(TextEncoder.default()._loaded[1])
+    assert not misaligned(TextEncoder().parts[1])
 
 
 def test_the_file_may_go(tmp_path: Path):
