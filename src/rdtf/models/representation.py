@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,26 +20,6 @@ from torch import Tensor, nn
 
 from rdtf.errors import ConfigError
 from rdtf.models.loading import OwnMemory
-
-
-class Representation(Protocol):
-    """What training, caching and sampling ask of a representation."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def fingerprint(self) -> str: ...
-
-    @property
-    def latent_channels(self) -> int: ...
-
-    @property
-    def downsampling(self) -> int: ...
-
-    def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]: ...
-
-    def decode(self, latents: Tensor) -> Tensor: ...
 
 
 class PixelPatches(ModelMixin, ConfigMixin):
@@ -186,6 +166,10 @@ class _PublicLatents(_KLLatents):
 
     def decode(self, latents: Tensor) -> Tensor:
         return _white_matte((super().decode(latents) + 1) / 2) * 2 - 1
+
+
+#: What training, caching and sampling work with.
+Representation = PixelPatches | LearnedLatents | _PublicLatents
 
 
 def _white_matte(rgb: Tensor, softness: float = 0.1, iterations: int = 512) -> Tensor:

@@ -42,7 +42,8 @@ class ExportOptions:
             the same in the time of the clip; "cross-fade": the last quarter of the frames fades
             into the first, which is left out at the front.
         speed: play so many times as fast. Frames that get no time are left out.
-        time: what to do if the platform does not take the clip's length; see `_settle_total`.
+        time: what to do if the platform does not take the clip's length: "refuse" it, "trim" its
+            end, "hold" its last frame longer, or play it at another "speed".
         background: an opaque colour behind the picture; None keeps it transparent.
         size: longer side in pixels, for plain formats only.
         max_bytes: a stricter limit than the platform's.
