@@ -13,11 +13,13 @@ from rdtf.models.conditions import Conditions
 from rdtf.models.dfgn import DFGN
 from rdtf.models.latents import (
     MOTION_CHANNELS,
+    LatentSpace,
     _clip_motion,
     _motion_of_flow,
     flow_of_motion,
 )
 from rdtf.models.matching import warp
+from rdtf.models.representation import PixelPatches
 
 PATCH, GRID, FRAMES = 4, 8, 5
 CHANNELS = 4 * PATCH**2
@@ -187,3 +189,31 @@ def scrambled(model):
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn(parameter.shape))
     return model
+
+
+def test_the_latent_space_of_pixels_and_motion():
+    """Known frames in, out again; noise of both; errors where there is something to make."""
+    space, patches = LatentSpace.of(tiny()), PixelPatches(PATCH)
+    pixels, known = torch.stack([picture(2 * index) for index in range(FRAMES)]), mask(0, 1)[0]
+    latents, given = space.encode(patches, pixels, known)
+    assert latents.shape == (1, CHANNELS + MOTION_CHANNELS, FRAMES, GRID, GRID)
+    torch.testing.assert_close(space.decode(patches, latents)[known], pixels[known])
+    assert not latents[:, :, ~known].any()
+
+    noise = space.start_noise(latents, given, torch.Generator().manual_seed(0))
+    again = space.start_noise(latents, given, torch.Generator().manual_seed(0))
+    assert noise.shape == latents.shape and torch.equal(noise, again)
+
+    conditions = told(given, clean=sliding_clip())
+    target = space.clean(conditions)
+    assert target[:, CHANNELS:, ~known].any() and not target[:, CHANNELS:, known].any()
+    spoiled = torch.where(given[:, None, :, None, None], torch.nan, target)
+    weight = torch.ones(1)
+    for learn in ("all", "motion"):
+        weighted, errors, counts = space.errors(spoiled, target, conditions, weight, learn=learn)
+        channels = CHANNELS if learn == "all" else MOTION_CHANNELS
+        assert (weighted, errors) == (0, 0) and counts == channels * 3 * GRID**2
+    floored = space.errors(
+        target + 1, target, conditions, weight, relative_loss_floor=0.02, given_frame_weight=0.5
+    )
+    assert floored[0] > floored[1] > 0  # little moves, so what is wrong counts for more
