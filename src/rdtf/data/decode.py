@@ -31,7 +31,7 @@ from rdtf.data.sources import Skipped, SourceItem, describe_synthetic, read_memb
 from rdtf.errors import StickerError, UserError
 from rdtf.stickers import Budget, LottieFile, Sticker, decode_sticker, read_sticker
 from rdtf.stickers.files import DURATIONS_FILE, recognise
-from rdtf.stickers.sticker import DEFAULT_DURATION_MS, read_bytes
+from rdtf.stickers.sticker import DEFAULT_DURATION_MS
 
 if TYPE_CHECKING:
     from rdtf.synthetic.characters import SyntheticStickers
@@ -110,7 +110,7 @@ def open_item(item: SourceItem, budget: Budget) -> Sticker | LottieFile:
     if item.members:
         data = read_member(item.path, item.members[0], budget)
     else:
-        data = read_bytes(item.path, budget)
+        data = budget.read(item.path)
     if recognise(data, _NAME) == "lottie":
         return LottieFile(data, _NAME, budget)
     sticker = decode_sticker(data, _NAME, budget=budget)

@@ -25,8 +25,6 @@ from rdtf.stickers.sticker import (
     Budget,
     Sticker,
     StickerInfo,
-    checked_info,
-    read_bytes,
 )
 
 FRAME_SUFFIXES = (".png", ".webp", ".jpg", ".jpeg")
@@ -63,7 +61,7 @@ def _folder_info(folder: Path, files: list[Path], budget: Budget) -> StickerInfo
     if any(frame.num_frames > 1 for frame in frames):
         raise StickerError(f"{folder}: a frame is itself animated; name that file, not the folder")
     durations = _durations(folder, len(frames))
-    return checked_info("folder", str(folder), budget, sizes.pop(), durations)
+    return StickerInfo.checked("folder", str(folder), budget, sizes.pop(), durations)
 
 
 def _durations(folder: Path, num_frames: int) -> np.ndarray:
@@ -129,9 +127,7 @@ def read_sticker(
     path = Path(path)
     if path.is_dir():
         return _read_folder(path, budget)
-    return decode_sticker(
-        read_bytes(path, budget), str(path), budget=budget, lottie_size=lottie_size
-    )
+    return decode_sticker(budget.read(path), str(path), budget=budget, lottie_size=lottie_size)
 
 
 def decode_sticker(
@@ -168,7 +164,7 @@ def probe(path: Path | str, budget: Budget = DEFAULT_BUDGET) -> StickerInfo:
     path = Path(path)
     if path.is_dir():
         return _folder_info(path, _frame_files(path, budget), budget)
-    return inspect(read_bytes(path, budget), str(path), budget)
+    return inspect(budget.read(path), str(path), budget)
 
 
 def inspect(data: bytes, name: str, budget: Budget) -> StickerInfo:

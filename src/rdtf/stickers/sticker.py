@@ -41,6 +41,20 @@ class Budget:
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise StickerError(f"budget {name} is {value!r}; it must be an integer >= 1")
 
+    def read(self, path: Path | str) -> bytes:
+        """The content of a regular file of at most `max_bytes` bytes."""
+        path = Path(path)
+        try:
+            if not path.exists():
+                raise StickerError(f"{path} does not exist; check the name")
+            if not path.is_file():
+                raise StickerError(f"{path} is not a file; name a sticker file")
+            self.check_bytes(str(path), path.stat().st_size)
+            with path.open("rb") as file:
+                return file.read(self.max_bytes)
+        except OSError as error:
+            raise StickerError(f"{path} can't be read: {error.strerror or error}") from error
+
     def check_bytes(self, name: str, num_bytes: int) -> None:
         """Refuse a file of `num_bytes` bytes that is too large."""
         self._check(name, num_bytes, self.max_bytes, "bytes", "max_bytes")
@@ -72,21 +86,6 @@ class Budget:
 DEFAULT_BUDGET = Budget()
 
 
-def read_bytes(path: Path | str, budget: Budget) -> bytes:
-    """The content of a regular file of at most `budget.max_bytes` bytes."""
-    path = Path(path)
-    try:
-        if not path.exists():
-            raise StickerError(f"{path} does not exist; check the name")
-        if not path.is_file():
-            raise StickerError(f"{path} is not a file; name a sticker file")
-        budget.check_bytes(str(path), path.stat().st_size)
-        with path.open("rb") as file:
-            return file.read(budget.max_bytes)
-    except OSError as error:
-        raise StickerError(f"{path} can't be read: {error.strerror or error}") from error
-
-
 #: How long a frame without a usable duration is shown: what browsers do.
 DEFAULT_DURATION_MS = 100
 
@@ -112,6 +111,44 @@ class StickerInfo:
     # parts of a Lottie animation that the renderer leaves out, in words
     not_drawn: tuple[str, ...] = ()
 
+    @classmethod
+    def checked(
+        cls,
+        format: str,
+        name: str,
+        budget: Budget,
+        size: tuple[int, int],
+        stored_ms: Sequence[float] | np.ndarray,
+        loop_count: int = 0,
+        *,
+        end: int = 0,
+        ignored_ms: float = 0,
+        is_animated: bool | None = None,
+        turned: int = 1,
+    ) -> StickerInfo:
+        """A `StickerInfo` for a clip that the budget allows.
+
+        Args:
+            size: (width, height) as stored.
+            stored_ms: of each frame, as the file states it.
+            ignored_ms: stored durations up to this one are not followed by players.
+            is_animated: by default, more than one frame.
+        """
+        durations = whole_durations(stored_ms, ignored_ms=ignored_ms)
+        budget.check_clip(name, len(durations), *size)
+        budget.check_duration(name, int(durations.sum()))
+        return cls(
+            format,
+            len(durations),
+            *_upright_size(size, turned),
+            tuple(durations.tolist()),
+            loop_count,
+            tuple(_rounded_durations(stored_ms).tolist()),
+            len(durations) > 1 if is_animated is None else is_animated,
+            turned=turned,
+            end=end,
+        )
+
     @property
     def stored_size(self) -> tuple[int, int]:
         """(width, height) of the canvas as it is stored, before it is turned."""
@@ -125,43 +162,6 @@ class StickerInfo:
     def durations(self) -> np.ndarray:
         """`durations_ms` as int64 [F], as a `Sticker` wants it."""
         return np.asarray(self.durations_ms, dtype=np.int64)
-
-
-def checked_info(
-    format: str,
-    name: str,
-    budget: Budget,
-    size: tuple[int, int],
-    stored_ms: Sequence[float] | np.ndarray,
-    loop_count: int = 0,
-    *,
-    end: int = 0,
-    ignored_ms: float = 0,
-    is_animated: bool | None = None,
-    turned: int = 1,
-) -> StickerInfo:
-    """A `StickerInfo` for a clip that the budget allows.
-
-    Args:
-        size: (width, height) as stored.
-        stored_ms: of each frame, as the file states it.
-        ignored_ms: stored durations up to this one are not followed by players.
-        is_animated: by default, more than one frame.
-    """
-    durations = whole_durations(stored_ms, ignored_ms=ignored_ms)
-    budget.check_clip(name, len(durations), *size)
-    budget.check_duration(name, int(durations.sum()))
-    return StickerInfo(
-        format,
-        len(durations),
-        *_upright_size(size, turned),
-        tuple(durations.tolist()),
-        loop_count,
-        tuple(_rounded_durations(stored_ms).tolist()),
-        len(durations) > 1 if is_animated is None else is_animated,
-        turned=turned,
-        end=end,
-    )
 
 
 def whole_durations(exact_ms: Sequence[float] | np.ndarray, *, ignored_ms: float = 0) -> np.ndarray:

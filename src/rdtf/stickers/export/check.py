@@ -25,7 +25,6 @@ from rdtf.stickers.export.platforms import (
     platforms,
 )
 from rdtf.stickers.files import damage_as_sticker_error
-from rdtf.stickers.sticker import read_bytes
 
 _FULL_ENOUGH = 0.8  # of what the fullest frame shows
 
@@ -108,7 +107,7 @@ def check_file(
         ExportError: (option) no such platform, or one without rules for a single file.
     """
     platform = _with_rules(platform)
-    data = read_bytes(path, budget)
+    data = budget.read(path)
     return check_bytes(data, platform, Path(path).name, budget)
 
 

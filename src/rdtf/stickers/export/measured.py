@@ -20,7 +20,7 @@ from rdtf.stickers.files import decode_sticker, inspect, recognise
 from rdtf.stickers.formats import video
 from rdtf.stickers.formats.pillow import open_image, to_rgba, upright
 from rdtf.stickers.formats.video import full_luma, join_alpha
-from rdtf.stickers.sticker import Budget, StickerInfo, checked_info
+from rdtf.stickers.sticker import Budget, StickerInfo
 
 _AVIF_BRANDS = (b"avif", b"avis")
 _MP4_BRANDS = (b"isom", b"iso2", b"iso4", b"iso5", b"iso6", b"mp41", b"mp42", b"avc1", b"M4V ")
@@ -165,7 +165,9 @@ def _measure_by_ffmpeg(data: bytes, container: str, name: str, budget: Budget) -
     count, height, width, _ = frames.shape
     moves = container == "mp4" or count > 1
     size, end = (width, height), _boxes_end(data)
-    info = checked_info(container, name, budget, size, durations_ms, end=end, is_animated=moves)
+    info = StickerInfo.checked(
+        container, name, budget, size, durations_ms, end=end, is_animated=moves
+    )
     return Measured(info, len(data), frames, frames, codec=codec, has_sound=has_sound)
 
 

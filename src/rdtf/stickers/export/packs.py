@@ -30,9 +30,7 @@ from rdtf.stickers.export.platforms import (
     Platform,
     dated,
     find_platform,
-    image_platform,
 )
-from rdtf.stickers.sticker import read_bytes
 
 DEFAULT_EMOJI = "🙂"
 _Entries = list[dict[str, Any]]  # file, emojis and text of each sticker
@@ -194,7 +192,7 @@ def _images(
             sticker = sticker.select([int(np.argmax(visible_shares(sticker.frames)))])
         stem = f"{number:02d}_{name}" if image.each else _IMAGE_NAMES.get((platform.id, name), name)
         suffix = ".webm" if image.format == "webm" else ".png"
-        files[stem + suffix] = export_sticker(sticker, image_platform(platform, name), options).data
+        files[stem + suffix] = export_sticker(sticker, platform.image(name), options).data
     return files
 
 
@@ -312,7 +310,7 @@ def _check_files(
     findings.append(Finding("nothing else", not others, _names(others) or "nothing", "nothing"))
     reports = [check_bytes(files[n], platform, n, budget) for n in listed if n in files]
     reports += [
-        check_bytes(files[path], image_platform(platform, image), path, budget)
+        check_bytes(files[path], platform.image(image), path, budget)
         for path, image in images.items()
         if path in files
     ]
@@ -436,11 +434,11 @@ def _read_folder(folder: Path, budget: Budget) -> dict[str, bytes]:
     if any(path.is_symlink() for path in paths):
         raise StickerError(f"{folder} holds links; a pack may hold only files")
     budget.check_bytes(str(folder), sum(path.stat().st_size for path in paths))
-    return {path.relative_to(folder).as_posix(): read_bytes(path, budget) for path in paths}
+    return {path.relative_to(folder).as_posix(): budget.read(path) for path in paths}
 
 
 def _read_archive(path: Path, budget: Budget) -> dict[str, bytes]:
-    data = read_bytes(path, budget)
+    data = budget.read(path)
     if not data.startswith(_ZIP_START):
         raise StickerError(
             f"{path} is not a sticker pack; give a .wastickers or .zip file, or a folder"

@@ -115,6 +115,21 @@ class Platform:
         limit = self.limits.get(name)
         return otherwise if limit is None else limit.value
 
+    def format_value(self, name: str, otherwise: Any = None) -> Any:
+        """What the file format itself asks for, whatever the platform; a number."""
+        return _data()["formats"].get(self.format, {}).get(name, {"value": otherwise})["value"]
+
+    def image(self, name: str) -> Platform:
+        """A picture of the pack as something to export to and to check."""
+        image = self.pack_rules.images[name]
+        size = replace(image.max_bytes, value=[image.width, image.height], rule="exact", note="")
+        own = {"canvas": size, "max_bytes": image.max_bytes}
+        id, title = f"{self.id}-{name}", f"{self.title}, {name} of the pack"
+        if image.format == "png":
+            return Platform(id, title, ("png",), "only", own)
+        container = "png" if image.format == "apng" else image.format
+        return Platform(id, title, (container,), self.still, {**self.limits, **own})
+
     def canvas(self) -> Limit | None:
         """The canvas to write: what is asked for, else what is recommended."""
         return self.limits.get("canvas") or self.advice.get("canvas")
@@ -142,12 +157,6 @@ def platforms() -> Mapping[str, Platform]:
     return {id: _platform(id, entry) for id, entry in _data()["platforms"].items()}
 
 
-@cache
-def format_limits(format: str) -> Mapping[str, Limit]:
-    """What a file format itself asks for, whatever the platform."""
-    return _limits(_data()["formats"].get(format, {}))
-
-
 def find_platform(name: str | Platform) -> Platform:
     """The platform called `name`; `ExportError` with the nearest names if there is none."""
     if isinstance(name, Platform):
@@ -159,18 +168,6 @@ def find_platform(name: str | Platform) -> Platform:
         hint = f"did you mean {', '.join(near)}?" if near else f"known are {', '.join(known)}"
         raise ExportError("option", f"unknown platform {name!r}; {hint}")
     return found
-
-
-def image_platform(platform: Platform, name: str) -> Platform:
-    """A picture of a pack as something to export to and to check: `name` of `platform`'s pack."""
-    image = platform.pack_rules.images[name]
-    size = replace(image.max_bytes, value=[image.width, image.height], rule="exact", note="")
-    own = {"canvas": size, "max_bytes": image.max_bytes}
-    id, title = f"{platform.id}-{name}", f"{platform.title}, {name} of the pack"
-    if image.format == "png":
-        return Platform(id, title, ("png",), "only", own)
-    container = "png" if image.format == "apng" else image.format
-    return Platform(id, title, (container,), platform.still, {**platform.limits, **own})
 
 
 def _platform(id: str, entry: dict[str, Any]) -> Platform:

@@ -18,7 +18,7 @@ from PIL import Image
 from rdtf.stickers import DEFAULT_BUDGET, Sticker
 from rdtf.stickers.canvas import fit_frame, fitted_size, in_threads, letterbox, on_background
 from rdtf.stickers.export.edit import WHITE, ExportOptions, TimePolicy, fit_time, outline_frame
-from rdtf.stickers.export.platforms import ExportError, Platform, format_limits
+from rdtf.stickers.export.platforms import ExportError, Platform
 
 TOTAL_TOLERANCE_MS = 10
 # Frame rates do not come out even in whole milliseconds: 30 a second are 33, 33 and 34 ms.
@@ -40,18 +40,18 @@ class _TimeRules:
 
     @classmethod
     def of(cls, platform: Platform) -> _TimeRules:
-        format = {name: limit.value for name, limit in format_limits(platform.format).items()}
-        shortest = [platform.value("min_frame_ms", 1), format.get("min_frame_ms", 1)]
+        format_value = platform.format_value
+        shortest = [platform.value("min_frame_ms", 1), format_value("min_frame_ms", 1)]
         if fps := platform.value("max_fps"):
             shortest.append(Fraction(1000, fps))
         return cls(
             max_total_ms=platform.value("max_total_ms"),
             whole_ms=platform.value("whole_ms", 1),
-            step_ms=format.get("time_step_ms", 1),
+            step_ms=format_value("time_step_ms", 1),
             min_frame_ms=max(map(Fraction, shortest)),
             min_frames=platform.value("min_frames", 1),
             max_frames=platform.value("max_frames"),
-            max_frame_ms=format.get("max_frame_ms"),
+            max_frame_ms=format_value("max_frame_ms"),
         )
 
     def takes(self, total_ms: int) -> bool:
@@ -296,9 +296,9 @@ def _plan_canvas(
     )
     height, width = inner_height + 2 * border, inner_width + 2 * border
     rule = "" if limit is None else limit.rule
-    most = format_limits(platform.format).get("max_side")
-    if most is not None and max(height, width) > most.value:
-        sides = f"at most {most.value} pixels on a side, not {max(height, width)}"
+    most = platform.format_value("max_side")
+    if most is not None and max(height, width) > most:
+        sides = f"at most {most} pixels on a side, not {max(height, width)}"
         raise ExportError("option", f"{platform.title} allows {sides}; choose a smaller --size")
     pixels = sticker.num_frames * height * width
     if size is not None and pixels > max(DEFAULT_BUDGET.max_total_pixels, sticker.frames.size // 4):
@@ -466,9 +466,9 @@ def _settled(
 def _loop_count(sticker: Sticker, platform: Platform, total_ms: int) -> int:
     """As often as the clip wants where that is allowed; messengers play for ever if they can."""
     if platform.is_plain:
-        most = format_limits(platform.format).get("max_plays")
+        most = platform.format_value("max_plays")
         # Who can tell sixty thousand times from for ever?
-        return 0 if most and sticker.loop_count > most.value else sticker.loop_count
+        return 0 if most and sticker.loop_count > most else sticker.loop_count
     least, most = platform.value("plays", (0, 0))
     if most == 0:
         return 0

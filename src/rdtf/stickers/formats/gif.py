@@ -15,17 +15,9 @@ import numpy as np
 
 from rdtf.errors import StickerError
 from rdtf.stickers.canvas import in_threads
-from rdtf.stickers.formats.pillow import (
-    Box,
-    Region,
-    bounding_box,
-    compose,
-    crop,
-    encode_image,
-    open_image,
-)
+from rdtf.stickers.formats import pillow
 from rdtf.stickers.formats.quantize import ColourTable
-from rdtf.stickers.sticker import Budget, Sticker, StickerInfo, checked_info, damaged
+from rdtf.stickers.sticker import Budget, Sticker, StickerInfo, damaged
 
 _GRAPHIC_CONTROL, _APPLICATION = 0xF9, 0xFF
 _HAS_PALETTE, _INTERLACED = 0x80, 0x40
@@ -101,10 +93,10 @@ def parse(data: bytes, name: str, budget: Budget) -> tuple[StickerInfo, Callable
         wide, high = (max(region.box[side] for region in regions) for side in (2, 3))
         budget.check_clip(name, len(regions), wide, high)  # they are decoded before they are cut
     stored_ms = [region.duration_ms for region in regions]
-    info = checked_info(
+    info = StickerInfo.checked(
         "gif", name, budget, (width, height), stored_ms, loop_count, ignored_ms=_IGNORED_MS, end=end
     )
-    return info, lambda: Sticker(compose(regions, width, height), info.durations, loop_count)
+    return info, lambda: Sticker(pillow.compose(regions, width, height), info.durations, loop_count)
 
 
 def _control(payload: bytes) -> tuple[int, int, int | None]:
@@ -125,7 +117,7 @@ def _loop_count(payload: bytes, otherwise: int) -> int:
 
 def _region(
     block: bytes, palette: bytes, disposal: int, duration_ms: int, transparent: int | None
-) -> Region:
+) -> pillow.Region:
     """The picture of a block; `palette` is that of the file."""
     left, top, width, height, flags = struct.unpack_from("<HHHHB", block, 1)
     code_at = 10 + _table_size(flags)
@@ -142,10 +134,10 @@ def _region(
         screen = struct.pack("<HHBBB", width, height, 0, 0, 0)
         descriptor = struct.pack("<HHHHB", 0, 0, width, height, flags & _INTERLACED)
         lone = b"GIF89a" + screen + b"," + descriptor + block[code_at:] + b";"
-        return colours[np.asarray(open_image(lone, "GIF").convert("L"))]
+        return colours[np.asarray(pillow.open_image(lone, "GIF").convert("L"))]
 
     dispose = _DISPOSE.get(disposal, "keep")
-    return Region((left, top, width, height), duration_ms, decode, "over", dispose)
+    return pillow.Region((left, top, width, height), duration_ms, decode, "over", dispose)
 
 
 def encode(sticker: Sticker) -> bytes:
@@ -207,7 +199,7 @@ def encode_indexed(sticker: Sticker, indices: np.ndarray, palettes: Sequence[np.
         is_cleared = not is_shared or bool(((frame != 0) & (following == 0)).any())
         drawn = np.where(frame != shown, frame, 0).astype(np.uint8)
         # Clearing is by box, so the box must hold all that is to go.
-        box = bounding_box((frame != 0) if is_cleared else (drawn != 0)) or (0, 0, 1, 1)
+        box = pillow.bounding_box((frame != 0) if is_cleared else (drawn != 0)) or (0, 0, 1, 1)
         palette = None if is_shared else palettes[number]
         parts.append(_encode_picture(drawn, box, 2 if is_cleared else 1, palette, delay))
         shown = np.zeros_like(frame) if is_cleared else frame
@@ -249,7 +241,7 @@ def _color_table(palette: np.ndarray | None) -> tuple[bytes, int]:
 
 
 def _encode_picture(
-    indices: np.ndarray, box: Box, disposal: int, palette: np.ndarray | None, delay_cs: int
+    indices: np.ndarray, box: pillow.Box, disposal: int, palette: np.ndarray | None, delay_cs: int
 ) -> bytes:
     """The part of one frame in `box`; index 0 is transparent."""
     left, top, right, bottom = box
@@ -258,7 +250,7 @@ def _encode_picture(
     control = struct.pack("<BBBBHBB", 0x21, _GRAPHIC_CONTROL, 4, flags, delay_cs, 0, 0)
     descriptor = struct.pack("<BHHHHB", 0x2C, left, top, right - left, bottom - top, bits)
     # The code is cut out of a grey GIF, whose indices are its pixels.
-    grey = encode_image(crop(indices, box), "GIF", optimize=False, interlace=False)
+    grey = pillow.encode_image(pillow.crop(indices, box), "GIF", optimize=False, interlace=False)
     start, end = next((a, b) for kind, a, b in _blocks(grey, "") if kind == b",")
     code = grey[start + 10 + _table_size(grey[start + 9]) : end]
     return control + descriptor + table + code

@@ -26,9 +26,7 @@ from rdtf.stickers.sticker import (
     Budget,
     Sticker,
     StickerInfo,
-    checked_info,
     damaged,
-    read_bytes,
     whole_durations,
 )
 
@@ -162,7 +160,7 @@ class LottieFile:
     @classmethod
     def open(cls, path: Path | str, budget: Budget = DEFAULT_BUDGET) -> LottieFile:
         """Open a .json or .tgs file; `StickerError` if it is no Lottie or over budget."""
-        return cls(read_bytes(path, budget), str(path), budget)
+        return cls(budget.read(path), str(path), budget)
 
     def render(self, index: int, size: int) -> np.ndarray:
         """Frame `index` (0 to num_frames - 1) as uint8 [size, size, 4], straight RGBA, centred.
@@ -190,7 +188,7 @@ class LottieFile:
 def decode(data: bytes, name: str, budget: Budget, size: int) -> Sticker:
     """Render every frame at `size` x `size` pixels."""
     file = LottieFile(data, name, budget)
-    info = checked_info("lottie", name, budget, (size, size), file.info.stored_ms)
+    info = StickerInfo.checked("lottie", name, budget, (size, size), file.info.stored_ms)
     frames = np.empty((info.num_frames, size, size, 4), np.uint8)
     deadline_s = time.monotonic() + _MAX_SECONDS
     for index, frame in enumerate(frames):

@@ -22,7 +22,6 @@ from rdtf.stickers.sticker import (
     Budget,
     Sticker,
     StickerInfo,
-    checked_info,
 )
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
@@ -185,7 +184,7 @@ def parse_jpeg(data: bytes, name: str, budget: Budget) -> tuple[StickerInfo, Cal
     end = data.rfind(b"\xff\xd9") + 2
     # The budget is for the pixels that are decoded.
     stored_ms = [DEFAULT_DURATION_MS]
-    info = checked_info("jpeg", name, budget, image.size, stored_ms, end=end, turned=turned)
+    info = StickerInfo.checked("jpeg", name, budget, image.size, stored_ms, end=end, turned=turned)
     width, height = size[::-1] if turned >= 5 else size
     info = replace(info, width=width, height=height)
     return info, lambda: Sticker(upright(to_rgba(image)[None], turned), info.durations)

@@ -17,24 +17,12 @@ import numpy as np
 
 from rdtf.errors import StickerError
 from rdtf.stickers.canvas import in_threads
-from rdtf.stickers.formats.pillow import (
-    Box,
-    Region,
-    changed_box,
-    compose,
-    crop,
-    encode_image,
-    open_image,
-    orientation,
-    to_rgba,
-    upright,
-)
+from rdtf.stickers.formats import pillow
 from rdtf.stickers.sticker import (
     DEFAULT_DURATION_MS,
     Budget,
     Sticker,
     StickerInfo,
-    checked_info,
     damaged,
 )
 
@@ -82,7 +70,7 @@ def parse(data: bytes, name: str, budget: Budget) -> tuple[StickerInfo, Callable
         if kind in _SHARED:
             shared.append(_chunk(kind, content))
         elif kind == b"eXIf":
-            turned = orientation(content)
+            turned = pillow.orientation(content)
         elif kind == b"acTL" and not still:  # behind the picture it counts for nothing
             animation = struct.unpack(">II", content)
         elif kind == b"fcTL" and animation:
@@ -103,7 +91,9 @@ def parse(data: bytes, name: str, budget: Budget) -> tuple[StickerInfo, Callable
         raise damaged(name, "PNG", f"{len(pictures)} of {animation[0]} frames")
     loop_count = animation[1] if animation and is_animated else 0
     stored_ms = [control[1] for control in controls]
-    info = checked_info("png", name, budget, size, stored_ms, loop_count, end=end, turned=turned)
+    info = StickerInfo.checked(
+        "png", name, budget, size, stored_ms, loop_count, end=end, turned=turned
+    )
     info = replace(info, is_animated=is_animated, has_hidden_picture=is_hidden and is_animated)
 
     def decode() -> Sticker:
@@ -111,8 +101,8 @@ def parse(data: bytes, name: str, budget: Budget) -> tuple[StickerInfo, Callable
             _region(header[8:], b"".join(shared), *control, b"".join(picture))
             for control, picture in zip(controls, pictures, strict=True)
         ]
-        frames = compose(regions, *info.stored_size)
-        return Sticker(upright(frames, turned), info.durations, loop_count)
+        frames = pillow.compose(regions, *info.stored_size)
+        return Sticker(pillow.upright(frames, turned), info.durations, loop_count)
 
     return info, decode
 
@@ -131,12 +121,18 @@ def _control(content: bytes, size: tuple[int, int], name: str) -> tuple[_Box, fl
 
 def _region(
     header: bytes, shared: bytes, box: _Box, exact_ms: float, dispose: int, blend: int, data: bytes
-) -> Region:
+) -> pillow.Region:
     """A picture by the rest of the header behind the size, the chunks for all, and its own."""
     head = _chunk(b"IHDR", struct.pack(">II", *box[2:]) + header)
     lone = _SIGNATURE + head + shared + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
     way = "over" if blend else "source"
-    return Region(box, exact_ms, lambda: to_rgba(open_image(lone, "PNG")), way, _DISPOSE[dispose])
+    return pillow.Region(
+        box,
+        exact_ms,
+        lambda: pillow.to_rgba(pillow.open_image(lone, "PNG")),
+        way,
+        _DISPOSE[dispose],
+    )
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
@@ -166,9 +162,9 @@ def encode_indexed(sticker: Sticker, indices: np.ndarray, palette: np.ndarray) -
     return _encode(sticker, indices, _boxes(indices[..., None]), table)
 
 
-def _encode(sticker: Sticker, pixels: np.ndarray, boxes: list[Box], palette: bytes) -> bytes:
+def _encode(sticker: Sticker, pixels: np.ndarray, boxes: list[pillow.Box], palette: bytes) -> bytes:
     """The file for `pixels` as they are stored: uint8 [F, H, W], or [F, H, W, 3 or 4]."""
-    parts = [crop(picture, box) for picture, box in zip(pixels, boxes, strict=True)]
+    parts = [pillow.crop(picture, box) for picture, box in zip(pixels, boxes, strict=True)]
     pictures = in_threads(_compress, parts)
     color_type = 3 if palette else 6 if pixels.shape[-1] == 4 else 2
     header = struct.pack(">IIBBBBB", sticker.width, sticker.height, 8, color_type, 0, 0, 0)
@@ -181,14 +177,18 @@ def _encode(sticker: Sticker, pixels: np.ndarray, boxes: list[Box], palette: byt
     return b"".join([*body, _chunk(b"IEND", b"")])
 
 
-def _boxes(frames: np.ndarray) -> list[Box]:
+def _boxes(frames: np.ndarray) -> list[pillow.Box]:
     """Where each frame differs from the one before; at least one pixel, the first one whole."""
     whole = (0, 0, frames.shape[2], frames.shape[1])
-    changes = [changed_box(old, new) or (0, 0, 1, 1) for old, new in itertools.pairwise(frames)]
+    changes = [
+        pillow.changed_box(old, new) or (0, 0, 1, 1) for old, new in itertools.pairwise(frames)
+    ]
     return [whole, *changes]
 
 
-def _animation(durations_ms: list[int], boxes: list[Box], pictures: list[bytes]) -> Iterator[bytes]:
+def _animation(
+    durations_ms: list[int], boxes: list[pillow.Box], pictures: list[bytes]
+) -> Iterator[bytes]:
     """fcTL and data chunks; they share one sequence of numbers."""
     numbers = itertools.count()
     for index, picture in enumerate(pictures):
@@ -212,5 +212,5 @@ def _delay(duration_ms: int) -> tuple[int, int]:
 
 def _compress(pixels: np.ndarray) -> bytes:
     """The compressed scan lines of uint8 [h, w] indices or [h, w, 3 or 4] pixels."""
-    data = encode_image(pixels, "PNG", compress_level=6)
+    data = pillow.encode_image(pixels, "PNG", compress_level=6)
     return b"".join(content for kind, content, _ in _chunks(data, "PNG") if kind == b"IDAT")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rdtf.errors import StickerError
-from rdtf.stickers.sticker import Budget, Sticker, StickerInfo, checked_info, damaged
+from rdtf.stickers.sticker import Budget, Sticker, StickerInfo, damaged
 
 if TYPE_CHECKING:  # imported where videos are read or written: not everybody has it
     import av
@@ -295,7 +295,7 @@ def demux(data: bytes, name: str, budget: Budget) -> _Video:
         # VP8 keeps frames that are only for prediction in packets of their own.
         shown = [p for p in packets if codec != "vp8" or bytes(p)[0] & _VP8_SHOWN]
         stored_ms = _durations(shown, container.duration)
-        info = checked_info("webm", name, budget, size, stored_ms, end=end, is_animated=True)
+        info = StickerInfo.checked("webm", name, budget, size, stored_ms, end=end, is_animated=True)
         has_sound = len(container.streams.audio) > 0
         return _Video(info, codec, doctype, has_sound, context.extradata, packets)
 

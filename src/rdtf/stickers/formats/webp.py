@@ -12,22 +12,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import numpy as np
 
 from rdtf.errors import StickerError
-from rdtf.stickers.formats.pillow import (
-    Box,
-    changed_box,
-    crop,
-    encode_image,
-    open_image,
-    orientation,
-    to_rgba,
-    upright,
-)
+from rdtf.stickers.formats import pillow
 from rdtf.stickers.sticker import (
     DEFAULT_DURATION_MS,
     Budget,
     Sticker,
     StickerInfo,
-    checked_info,
     damaged,
 )
 
@@ -43,7 +33,7 @@ def parse(data: bytes, name: str, budget: Budget) -> tuple[StickerInfo, Callable
     """Headers of a WebP, and what decodes it; `StickerError` if cut off, damaged or over budget."""
     walk = list(_chunks(data, name))
     first, content = walk[0]
-    turned = next((orientation(content) for kind, content in walk if kind == b"EXIF"), 1)
+    turned = next((pillow.orientation(content) for kind, content in walk if kind == b"EXIF"), 1)
     is_animated, loop_count = first == b"VP8X" and bool(content[0] & _ANIMATED), 0
     if not is_animated:
         size, stored_ms = _still_size(first, content, name), [DEFAULT_DURATION_MS]
@@ -55,19 +45,19 @@ def parse(data: bytes, name: str, budget: Budget) -> tuple[StickerInfo, Callable
         (loop_count,) = struct.unpack_from("<H", loops[0], 4)
         size = (_uint24(content, 4) + 1, _uint24(content, 7) + 1)
     end, facts = _riff_end(data), {"is_animated": is_animated, "turned": turned}
-    info = checked_info("webp", name, budget, size, stored_ms, loop_count, end=end, **facts)
+    info = StickerInfo.checked("webp", name, budget, size, stored_ms, loop_count, end=end, **facts)
     return info, lambda: _decode(data, name, info)
 
 
 def _decode(data: bytes, name: str, info: StickerInfo) -> Sticker:
-    image = open_image(data, "WEBP")
+    image = pillow.open_image(data, "WEBP")
     if (image.size, getattr(image, "n_frames", 1)) != (info.stored_size, info.num_frames):
         raise damaged(name, "WebP", "frames are missing")
     frames = np.empty((info.num_frames, image.height, image.width, 4), np.uint8)
     for index, frame in enumerate(frames):
         image.seek(index)
-        frame[:] = to_rgba(image)
-    return Sticker(upright(frames, info.turned), info.durations, info.loop_count)
+        frame[:] = pillow.to_rgba(image)
+    return Sticker(pillow.upright(frames, info.turned), info.durations, info.loop_count)
 
 
 def _chunks(data: bytes, name: str) -> Iterator[tuple[bytes, bytes]]:
@@ -129,7 +119,7 @@ def encode(
     }
     if sticker.is_still:
         _check_limits(sticker)
-        return encode_image(sticker.frames[0], "WEBP", **options)
+        return pillow.encode_image(sticker.frames[0], "WEBP", **options)
     before = [None, *sticker.frames[:-1]]
     pairs = zip(before, sticker.frames, strict=True)
     return assemble(sticker, [encode_picture(*pair, options) for pair in pairs])
@@ -167,7 +157,7 @@ def encode_picture(
     if box is None:
         box, flags, frame = (0, 0, 1, 1), 0, np.zeros((1, 1, 4), np.uint8)
     left, top, right, bottom = box
-    picture = encode_image(crop(frame, box), "WEBP", **options)
+    picture = pillow.encode_image(pillow.crop(frame, box), "WEBP", **options)
     place = _pack_uint24(left // 2, top // 2, right - left - 1, bottom - top - 1)
     pixels = [
         _chunk(kind, content)
@@ -177,7 +167,7 @@ def encode_picture(
     return place, b"".join([bytes([flags]), *pixels])
 
 
-def _changes(previous: np.ndarray | None, frame: np.ndarray, *, whole: bool) -> Box | None:
+def _changes(previous: np.ndarray | None, frame: np.ndarray, *, whole: bool) -> pillow.Box | None:
     """Where a frame differs from the one before: None if nowhere, everything for the first.
 
     Lossy frames are stored `whole`: patches of different quality show their edges.
@@ -185,7 +175,7 @@ def _changes(previous: np.ndarray | None, frame: np.ndarray, *, whole: bool) -> 
     everything = (0, 0, frame.shape[1], frame.shape[0])
     if previous is None:
         return everything
-    box = changed_box(previous, frame)
+    box = pillow.changed_box(previous, frame)
     if box is None or whole:
         return None if box is None else everything
     left, top, right, bottom = box
