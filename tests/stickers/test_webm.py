@@ -118,3 +118,7 @@ def test_a_title_that_is_no_utf8():
                 new.mux(packet)
     data = titled.getvalue().replace(b"abcd", b"\xff\xfe\xfd\xfc")
     assert decode_sticker(data).num_frames == 3
+
+
+def test_the_same_clip_gives_the_same_bytes():
+    assert encode_sticker(clip(), ".webm", speed=8) == encode_sticker(clip(), ".webm", speed=8)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -102,7 +102,7 @@ class ExportCommand:
         from rdtf.stickers.export.platforms import dated, platforms
 
         if self.json:
-            values = {id: _limits(platform) for id, platform in platforms().items()}
+            values = {id: asdict(platform) for id, platform in platforms().items()}
             show({"dated": dated(), "platforms": values}, True, "")
         else:
             _print_table()
@@ -257,12 +257,6 @@ def _stems(files: tuple[Path, ...]) -> list[str]:
 
 def _indented(export: Export) -> str:
     return str(export.report).replace("\n", "\n  ")
-
-
-def _limits(platform: Platform) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(platform)
 
 
 def _print_table() -> None:

@@ -248,7 +248,6 @@ _ENCODERS: dict[str, Callable[..., bytes]] = {
     ".png": png.encode,
     ".webm": video.encode,
 }
-WRITABLE_SUFFIXES = tuple(_ENCODERS)
 
 
 def write_sticker(sticker: Sticker, path: Path | str, **options: Any) -> Path:
@@ -279,7 +278,7 @@ def encode_sticker(sticker: Sticker, suffix: str, **options: Any) -> bytes:
     """The bytes that `write_sticker` writes to a file that ends in `suffix`, such as ".webp"."""
     encoder = _ENCODERS.get(suffix.lower())
     if encoder is None:
-        known = ", ".join(WRITABLE_SUFFIXES)
+        known = ", ".join(_ENCODERS)
         raise StickerError(
             f"can't write a sticker as {suffix or 'a file without suffix'}; "
             f"end the name in one of {known}"

@@ -157,11 +157,6 @@ class LottieFile:
             not_drawn=not_drawn,
         )
 
-    @classmethod
-    def open(cls, path: Path | str, budget: Budget = DEFAULT_BUDGET) -> LottieFile:
-        """Open a .json or .tgs file; `StickerError` if it is no Lottie or over budget."""
-        return cls(budget.read(path), str(path), budget)
-
     def render(self, index: int, size: int) -> np.ndarray:
         """Frame `index` (0 to num_frames - 1) as uint8 [size, size, 4], straight RGBA, centred.
 

@@ -162,7 +162,9 @@ def encode_video(
     starts = [0, *np.cumsum(durations_ms)[:-1].tolist()]
     durations = dict(zip(starts, durations_ms.tolist(), strict=True))
     stream = io.BytesIO()
-    with av.open(stream, "w", format=container) as file:
+    # Otherwise every WebM gets random identifiers: the same clip, other bytes.
+    muxing = {"fflags": "+bitexact"} if container == "webm" else {}
+    with av.open(stream, "w", format=container, options=muxing) as file:
         rate = Fraction(len(durations_ms) * 1000, int(durations_ms.sum()))
         track: Any = file.add_stream(codec, rate=rate)
         track.codec_context.time_base = _MILLISECOND
