@@ -18,6 +18,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
 from rdtf.models.conditions import Conditions
+from rdtf.models.dfgn import ClipUNet, embed_text_layers, joined_text
 from rdtf.models.layers import ClipShape, group_norm, sinusoidal_embedding, zero_init
 from rdtf.models.loading import OwnMemory
 from rdtf.models.matching import grid_positions
@@ -30,7 +31,6 @@ from rdtf.models.motion_latents import (
     pack,
     unpack,
 )
-from rdtf.models.unet import ClipUNet, embed_text_layers, joined_text
 
 _TIME_UNIT_MS = 10.0  # one unit of the sinusoidal embedding's argument
 

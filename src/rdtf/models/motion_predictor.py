@@ -23,6 +23,7 @@ from diffusers.configuration_utils import register_to_config
 from diffusers.models.modeling_utils import ModelMixin  # noqa: F401 (diffusers looks it up here)
 from torch import Tensor, nn
 
+from rdtf.models.dfgn import ClipUNet, embed_text_layers
 from rdtf.models.layers import ClipShape, group_norm, sinusoidal_embedding, zero_init
 from rdtf.models.motion_dfgn import MotionConditions, MotionNetwork
 from rdtf.models.motion_latents import (
@@ -31,7 +32,6 @@ from rdtf.models.motion_latents import (
     pack,
     unpack,
 )
-from rdtf.models.unet import ClipUNet, embed_text_layers
 
 _FIELDS = 5  # channels of a frame: residual and affine motion as fields, and whether it is given
 _TIME_FREQUENCIES = (3.0, 9.0, 27.0)  # per second

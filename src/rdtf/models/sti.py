@@ -173,10 +173,3 @@ def _positions(frames: int, height: int, width: int, like: Tensor) -> Tensor:
     axes = [torch.arange(size, device=like.device) for size in (frames, height, width)]
     grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, 3)
     return sinusoidal_embedding(grid, _POSITION_DIM, max_period=100.0).flatten(1).to(like.dtype)
-
-
-class _NoTemporalLayer(nn.Module):
-    """In place of one where a clip is a single picture."""
-
-    def forward(self, x: Tensor, clip: ClipShape) -> Tensor:
-        return x
