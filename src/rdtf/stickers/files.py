@@ -259,9 +259,9 @@ def write_sticker(sticker: Sticker, path: Path | str, **options: Any) -> Path:
     Args:
         sticker: what to write.
         path: ends in .gif, .webp, .png or .apng, or .webm. Its folder is made if needed.
-        options: WebP has `lossless`, `quality` (0 to 100) and `exact` (keep the colours of fully
-            transparent pixels); WebM has `crf`, 0 (best) to 63 (smallest), and `speed`,
-            0 (slow) to 8.
+        options: WebP has `lossless`, `quality` (0 to 100), `method` (0, fast, to 6) and `exact`
+            (keep the colours of fully transparent pixels); WebM has `crf`, 0 (best) to 63
+            (smallest), and `speed`, 0 (slow) to 8.
 
     Returns:
         The path written. PNG, APNG and lossless WebP (the default) hold exact pixels; GIF has

@@ -100,6 +100,7 @@ def encode(
     *,
     lossless: bool | None = None,
     quality: float | None = None,
+    method: int = 4,
     exact: bool = False,
 ) -> bytes:
     """WebP bytes with every frame and duration kept; a plain picture for a still sticker.
@@ -108,12 +109,13 @@ def encode(
         sticker: what to write; sides up to 16383, durations up to 4.6 hours.
         lossless: exact pixels; by default when no `quality` is named.
         quality: 0 to 100; of the picture if lossy, effort if lossless.
+        method: 0 (fast) to 6 (small, many times slower than 4).
         exact: keep the colours of fully transparent pixels too.
     """
     options = {
         "lossless": quality is None if lossless is None else lossless,
         "quality": 80 if quality is None else quality,
-        "method": 4,
+        "method": method,
         "alpha_quality": 100,
         "exact": exact,
     }
