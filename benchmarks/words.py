@@ -18,8 +18,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.common import Table, say
-from rdtf.models.affine import DEFORMS, backward_flow, deformation, grid_positions
-from rdtf.models.motion_latents import GRID, alpha_box, backward_warp, flow_of_latents
+from rdtf.models.matching import grid_positions
+from rdtf.models.motion_latents import (
+    DEFORMS,
+    GRID,
+    alpha_box,
+    backward_flow,
+    backward_warp,
+    deformation,
+    flow_of_latents,
+)
 from rdtf.synthetic.grammar import VERBS, MotionDraw, motion_parameters
 
 _FRAMES, _STEP_MS = 8, 100.0

@@ -27,7 +27,7 @@ from rdtf.sampling.requests import (
     visible,
 )
 from rdtf.stickers import Sticker, decode_sticker
-from rdtf.stickers.export.containers import hidden_parts
+from rdtf.stickers.export.measured import hidden_parts
 
 _DATA_URL = re.compile(r"data:[\w.+-]*/?[\w.+-]*(?:;[\w=.+-]+)*;base64,", re.ASCII)
 _PICTURES = "input_reference"  # the field that errors name

@@ -11,8 +11,7 @@ from rdtf.errors import UserError
 from rdtf.sampling.requests import ClipRequest, fill_request
 from rdtf.stickers import Sticker
 from rdtf.stickers.canvas import cut_background
-from rdtf.stickers.export.options import parse_color
-from rdtf.stickers.export.shapes import trim_to_content
+from rdtf.stickers.export.edit import parse_color, trim_to_content
 
 __all__ = ["PLACES", "Editor", "trim_to_content"]
 

@@ -19,9 +19,8 @@ from rdtf.stickers.export import (
     export_pack,
     export_sticker,
 )
-from rdtf.stickers.export.options import parse_color
+from rdtf.stickers.export.edit import outline, parse_color, trim_to_content
 from rdtf.stickers.export.platforms import platforms
-from rdtf.stickers.export.shapes import outline, trim_to_content
 
 _PREVIEW_SIDE = 512
 # Least decibels on white, and what a person sees of such an error.
