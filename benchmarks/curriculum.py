@@ -21,13 +21,13 @@ from rdtf.method.loss import frame_weights, masked_error_sum
 from rdtf.method.objective import build_objective
 from rdtf.method.tasks import TASKS, draw_task
 from rdtf.models.conditions import Conditions
-from rdtf.models.motion import MOTION_CHANNELS
+from rdtf.models.latents import MOTION_CHANNELS
 from rdtf.randomness import Purpose, stream
 from rdtf.training.batches import Batch, SampleInfo
 from rdtf.training.config import TrainConfig
+from rdtf.training.denoising import batch_errors
 from rdtf.training.loader import CurriculumLookahead
 from rdtf.training.presets import build_models, preset
-from rdtf.training.denoising import batch_errors
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,6 @@ from rdtf.data.filters import FilterOptions, check, thumbnails
 from rdtf.data.keyframes import candidate_frames, choose_key_frames
 from rdtf.errors import UserError
 from rdtf.stickers import (
-    DEFAULT_BUDGET,
     SUPPORTED_SUFFIXES,
     LottieFile,
     Sticker,
@@ -127,7 +126,7 @@ class Duplicates:
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if path.suffix.lower() in (".tgs", ".json"):
-        file = LottieFile.open(path, DEFAULT_BUDGET)
+        file = LottieFile(path.read_bytes(), str(path))
         chosen, durations_ms = candidate_frames(file.info.durations_ms, _CANDIDATES)
         return np.stack([file.render(int(index), _SIDE) for index in chosen]), durations_ms
     sticker = read_sticker(path)

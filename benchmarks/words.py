@@ -23,19 +23,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from benchmarks.common import Table, say
-from rdtf.models.affine import (
-    DEFORMS,
-    backward_flow,
-    deformation,
-    grid_positions,
-    linear_part,
-)
+from rdtf.models.matching import grid_positions
 from rdtf.models.motion_latents import (
+    DEFORMS,
     GRID,
     affine_of_latents,
     alpha_box,
+    backward_flow,
     backward_warp,
+    deformation,
     flow_of_latents,
+    linear_part,
 )
 from rdtf.sampling.moving import Motion, named_motion, outline, sample_motion
 from rdtf.synthetic.grammar import MotionDraw, motion_parameters, shown_motion, within_canvas

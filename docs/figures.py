@@ -28,8 +28,8 @@ from rdtf.data.prepare import prepare
 from rdtf.method.curriculum import MODES, Curriculum, CurriculumConfig
 from rdtf.method.objective import build_objective
 from rdtf.method.tasks import FAMILIES, TASKS, condition_mask
+from rdtf.models.latents import MOTION_CHANNELS, flow_of_motion, shape_noise
 from rdtf.models.matching import warp
-from rdtf.models.motion import MOTION_CHANNELS, flow_of_motion, shape_noise
 from rdtf.models.sti import BranchFusion
 from rdtf.sampling.windows import plan_windows
 from rdtf.stickers import Sticker

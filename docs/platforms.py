@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from rdtf.stickers.export.check import HEADER, LETTERS, platform_rows
 from rdtf.stickers.export.platforms import confidence_levels, dated, platforms
-from rdtf.stickers.export.tables import HEADER, LETTERS, platform_rows
 
 PAGE = Path(__file__).with_name("export.md")
 _BEGIN, _END = "<!-- platforms: begin -->", "<!-- platforms: end -->"

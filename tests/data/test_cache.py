@@ -151,7 +151,7 @@ def test_latents_are_made_where_it_is_said(copy):
 
 def test_text_is_encoded_where_it_is_said(copy):
     with pytest.raises(RuntimeError, match="meta"):  # whose states can't be brought home
-        ensure_text_cache(copy, TextEncoder.default(), device="meta")
+        ensure_text_cache(copy, TextEncoder(), device="meta")
 
 
 def test_a_training_set_is_cached_beside_the_gpu(copy):
@@ -164,7 +164,7 @@ def test_a_training_set_is_cached_beside_the_gpu(copy):
 
 
 def test_text_is_cached_for_every_caption_and_for_none(copy):
-    encoder = TextEncoder.default()
+    encoder = TextEncoder()
     cache = ensure_text_cache(copy, encoder, batch_size=2)
     assert len(cache) == len(copy.captions()) + 1 and cache.width == encoder.width
     for caption in ["", *copy.captions()]:

@@ -14,10 +14,9 @@ from PIL import Image, ImageCms
 
 from rdtf.stickers import Budget, StickerError, decode_sticker, encode_sticker
 from rdtf.stickers.export import check_bytes, check_file, export_sticker
-from rdtf.stickers.export.containers import container_of, foreign_parts
-from rdtf.stickers.export.measured import measure
-from rdtf.stickers.formats.video import planes_to_frame, to_planes
-from rdtf.stickers.read import inspect
+from rdtf.stickers.export.measured import _foreign_parts, container_of, measure
+from rdtf.stickers.files import inspect
+from rdtf.stickers.formats.video import _planes_to_frame, to_planes
 
 from .clips import ball
 
@@ -41,7 +40,7 @@ def test_what_was_written_is_one_thing(files, format):
     data = files[format]
     assert container_of(data, "x") == format.replace("apng", "png")
     info = measure(data, "x", Budget()).info
-    assert info.end == len(data) and foreign_parts(data, info.format, info.end) == []
+    assert info.end == len(data) and _foreign_parts(data, info.format, info.end) == []
     report = check_bytes(data, format)
     assert report.passed, report
 
@@ -163,7 +162,7 @@ def test_a_plain_png_is_read_to_its_end():
     data = encode_sticker(ball(1), ".png")
     for tail in (b"", b"x"):
         end = inspect(data + tail, "x", Budget()).end
-        assert end == len(data) and bool(foreign_parts(data + tail, "png", end)) == bool(tail)
+        assert end == len(data) and bool(_foreign_parts(data + tail, "png", end)) == bool(tail)
 
 
 # ------------------------------------------------------------ valid files of other writers
@@ -242,7 +241,7 @@ def test_vp8_with_alpha_is_read_and_no_telegram_sticker():
         track.width = track.height = 512
         track.pix_fmt, track.bit_rate = "yuva420p", 2_000_000
         for pixels in clip.frames:
-            file.mux(track.encode(planes_to_frame(to_planes(pixels))))
+            file.mux(track.encode(_planes_to_frame(to_planes(pixels))))
         file.mux(track.encode(None))
     data = stream.getvalue()
     seen = decode_sticker(data)

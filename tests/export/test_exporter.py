@@ -13,9 +13,9 @@ from PIL import Image
 from rdtf.stickers import Budget, Sticker, decode_sticker, read_sticker
 from rdtf.stickers.canvas import on_background
 from rdtf.stickers.export import ExportError, ExportOptions, check_bytes, export_sticker, platforms
+from rdtf.stickers.export.exporter import _visual_loss
 from rdtf.stickers.export.measured import decode_by_others, measure
 from rdtf.stickers.export.platforms import find_platform
-from rdtf.stickers.export.report import visual_loss
 
 from .clips import ball, noise
 
@@ -106,7 +106,7 @@ def test_webm_is_the_same_to_libvpx_and_to_ffmpeg():
     assert libvpx.durations_ms.tolist() == durations_ms.tolist() == [100] * 8
     big = clip.fit_canvas(100)
     assert np.abs(libvpx.frames[..., 3].astype(int) - big.frames[..., 3]).mean() < 0.2
-    loss = visual_loss(lambda i: big.frames[i], big.durations_ms, libvpx.frames, np.full(8, 100))
+    loss = _visual_loss(lambda i: big.frames[i], big.durations_ms, libvpx.frames, np.full(8, 100))
     assert loss.psnr_white_db > 33 and loss.alpha_psnr_db > 45
     assert loss.psnr_white_db == pytest.approx(export.report.loss.psnr_white_db, abs=0.01)
 
@@ -283,8 +283,6 @@ def test_the_sticker_exports_itself(tmp_path):
         ({"time": "squeeze"}, "one of refuse"),
         ({"close": "knot"}, "one of none"),
         ({"max_bytes": 0}, "at least 1"),
-        ({"background": (1, 2)}, "background .* must be three"),
-        ({"outline_color": (1, 2, 999), "outline_px": 3}, "outline_color .* must be three"),
         ({"colour": 3}, "unknown option 'colour'"),
         ({"close": "cross-fade"}, "can't cross-fade"),
         ({"speed": 0}, "speed"),
@@ -292,14 +290,8 @@ def test_the_sticker_exports_itself(tmp_path):
         ({"first": 7}, "start at frame 7"),
         ({"outline_px": -2}, "outline"),
         ({"outline_px": float("nan")}, "outline"),
-        ({"outline_px": "8"}, "a number"),
-        ({"pad": 1.5}, "a whole number"),
         ({"size": 5000}, "size 5000"),
-        ({"trim": 1}, "true or false"),
-        ({"first": None}, "fullest"),
-        ({"speed": True}, "a number"),
         ({"size": 0}, "size 0"),
-        ({"max_bytes": 1e5}, "a whole number"),
     ],
 )
 def test_options_that_do_not_fit(changes, message):
@@ -336,15 +328,15 @@ def refusal_of(clip: Sticker, name: str) -> str:
     return ""
 
 
-def test_options_once_only():
-    with pytest.raises(ExportError, match="not both"):
-        export_sticker(ball(2), "gif", ExportOptions(), pad=3)
+def test_single_changes_are_made_to_the_options():
+    report = export_sticker(ball(2), "gif", ExportOptions(trim=True), pad=3).report
+    assert [edit.split()[0] for edit in report.edits] == ["trimmed", "border"]
 
 
 def test_the_loss_counts_frames_that_were_left_out():
     frames = ball(4, 16).frames
     times = np.full(4, 100)
-    exact = visual_loss(lambda i: frames[i], times, frames, times)
+    exact = _visual_loss(lambda i: frames[i], times, frames, times)
     assert str(exact) == "exact"
-    fewer = visual_loss(lambda i: frames[i], times, frames[::2], np.full(2, 200))
+    fewer = _visual_loss(lambda i: frames[i], times, frames[::2], np.full(2, 200))
     assert fewer.psnr_white_db < 30 and fewer.alpha_error > 0

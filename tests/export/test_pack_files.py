@@ -62,7 +62,9 @@ def items(count: int, num_frames: int = 5, total_ms: int = 1000) -> list[PackIte
         clip = ball(num_frames, 24, total_ms // num_frames)
         frames = clip.frames.copy()
         frames[..., 2] = 10 * number
-        made.append(PackItem(clip.replace(frames=frames), "ball", ("⚽",), f"ball {number}"))
+        made.append(
+            PackItem(clip.replace(frames=frames, captions=(f"ball {number}",)), "ball", ("⚽",))
+        )
     return made
 
 

@@ -13,8 +13,7 @@ from PIL import Image
 
 from rdtf.stickers import Budget, StickerError, decode_sticker
 from rdtf.stickers.export import ExportError, ExportOptions, PackItem, check_pack, export_pack
-from rdtf.stickers.export.packcheck import check_pack_files, is_pack
-from rdtf.stickers.export.packs import split_emojis
+from rdtf.stickers.export.packs import _check_files, is_pack, split_emojis
 from rdtf.stickers.export.platforms import find_platform
 
 from .clips import ball
@@ -27,7 +26,9 @@ def items(count: int, num_frames: int = 5) -> list[PackItem]:
         clip = ball(num_frames, 24, 1000 // num_frames)
         frames = clip.frames.copy()
         frames[..., 2] = 10 * number
-        made.append(PackItem(clip.replace(frames=frames), f"ball {number}/ü", ("⚽",), "a ball"))
+        made.append(
+            PackItem(clip.replace(frames=frames, captions=("a ball",)), f"ball {number}/ü", ("⚽",))
+        )
     return made
 
 
@@ -258,7 +259,7 @@ def test_links_in_a_folder_are_refused(tmp_path):
 
 def test_platforms_without_packs():
     with pytest.raises(ExportError, match="no sticker packs"):
-        check_pack_files({}, find_platform("slack"), "x")
+        _check_files({}, find_platform("slack"), "x")
 
 
 def test_an_empty_folder_is_no_pack(tmp_path):

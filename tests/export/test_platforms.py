@@ -10,17 +10,16 @@ from pathlib import Path
 import pytest
 
 from rdtf.stickers.export import ExportError, find_platform, platforms
-from rdtf.stickers.export.check import RULES
+from rdtf.stickers.export.check import RULES, platform_rows
 from rdtf.stickers.export.encoders import ENCODERS
 from rdtf.stickers.export.platforms import (
     FILE_FORMATS,
     PICTURE_FORMATS,
+    _data,
+    _limits,
     confidence_levels,
     dated,
-    format_limits,
-    image_platform,
 )
-from rdtf.stickers.export.tables import platform_rows
 
 PAGE_WRITER = Path(__file__).parents[2] / "docs" / "platforms.py"
 
@@ -33,7 +32,7 @@ def all_limits():
             limits |= {name: image.max_bytes for name, image in platform.pack.images.items()}
         for name, limit in limits.items():
             yield platform, name, limit
-    for name, limit in format_limits("gif").items():
+    for name, limit in _limits(_data()["formats"]["gif"]).items():
         yield None, name, limit
 
 
@@ -86,13 +85,13 @@ def test_unknown_platforms_are_refused_with_the_nearest():
 
 
 def test_pack_images_are_platforms_of_their_own():
-    cover = image_platform(find_platform("telegram"), "cover")
+    cover = find_platform("telegram").image("cover")
     assert cover.format == "webm" and cover.value("max_bytes") == 32_000
     assert cover.value("max_total_ms") == 3000
-    tray = image_platform(find_platform("whatsapp"), "tray")
+    tray = find_platform("whatsapp").image("tray")
     assert (tray.format, tray.still, tray.value("canvas")) == ("png", "only", [96, 96])
     with pytest.raises(ExportError, match="no sticker packs"):
-        image_platform(find_platform("slack"), "cover")
+        find_platform("slack").image("cover")
 
 
 def test_the_page_shows_the_data_file():

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from rdtf.stickers import Sticker, StickerError
-from rdtf.stickers.export import outline, pad, trim_to_content
-from rdtf.stickers.export.shapes import WHITE, outline_frame
+from rdtf.stickers.export import ExportOptions, outline, trim_to_content
+from rdtf.stickers.export.edit import WHITE, outline_frame
 
 from .clips import ball
 
@@ -38,11 +38,11 @@ def test_trim_leaves_nothing_visible_alone():
 
 def test_pad_and_trim_are_inverse():
     clip = trim_to_content(ball())
-    padded = pad(clip, 7)
+    padded = ExportOptions(pad=7).apply(clip)[0]
     assert (padded.height, padded.width) == (clip.height + 14, clip.width + 14)
     np.testing.assert_array_equal(trim_to_content(padded).frames, clip.frames)
     with pytest.raises(StickerError, match="border"):
-        pad(clip, -1)
+        ExportOptions(pad=-1)
 
 
 @pytest.mark.parametrize("width", [1.0, 2.5, 8.0])
@@ -91,6 +91,4 @@ def test_nothing_to_stroke():
     assert outline(disc(), 0).frames.shape == disc().frames.shape
     for width in (-1, 999, float("nan")):
         with pytest.raises(StickerError, match="outline"):
-            outline(disc(), width)
-    with pytest.raises(StickerError, match="colour"):
-        outline(disc(), 2, (0, 0, 300))
+            ExportOptions(outline_px=width)

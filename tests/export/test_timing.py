@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdtf.stickers.export import ExportError, find_platform
-from rdtf.stickers.export.timing import FrameMerger, TimeRules, fill_up, settle_frames, settle_total
+from rdtf.stickers.export.prepare import (
+    FrameMerger,
+    _fill_up,
+    _settle_frames,
+    _settle_total,
+    _TimeRules,
+)
 
 from .clips import ball
 
@@ -19,8 +25,8 @@ DURATIONS = st.lists(
 )
 
 
-def rules(platform: str) -> TimeRules:
-    return TimeRules.of(find_platform(platform))
+def rules(platform: str) -> _TimeRules:
+    return _TimeRules.of(find_platform(platform))
 
 
 @pytest.mark.parametrize("platform", ["telegram", "whatsapp", "gif", "slack", "webp", "line"])
@@ -29,7 +35,7 @@ def test_frames_are_long_enough_and_the_total_stays(platform, durations):
     own = rules(platform)
     given_ms = np.asarray(durations)
     try:
-        keep, times = settle_frames(given_ms, own)
+        keep, times = _settle_frames(given_ms, own)
     except ExportError as error:
         assert error.reason == "duration" and given_ms.sum() < own.min_frame_ms + own.step_ms
         return
@@ -55,20 +61,20 @@ def test_what_can_be_shown_is_not_touched():
         ("gif", [20, 30, 1000]),
         ("apng", [1, 2, 3]),
     ):
-        keep, times = settle_frames(np.asarray(durations), rules(platform))
+        keep, times = _settle_frames(np.asarray(durations), rules(platform))
         assert keep.tolist() == list(range(len(durations))) and times.tolist() == durations
 
 
 def test_sixty_a_second_becomes_every_second_frame():
     sixty = np.diff(np.rint(np.arange(181) * 1000 / 60).astype(int))
-    keep, times = settle_frames(sixty, rules("telegram"))
+    keep, times = _settle_frames(sixty, rules("telegram"))
     assert keep.tolist() == list(range(0, 180, 2))
     assert set(times.tolist()) <= {33, 34} and times.sum() == 3000
 
 
 def test_thirty_and_a_bit_keeps_to_thirty():
     """Ninety frames of 33 ms are 30.3 a second."""
-    keep, times = settle_frames(np.full(90, 33), rules("telegram"))
+    keep, times = _settle_frames(np.full(90, 33), rules("telegram"))
     assert len(keep) == 89 and times.sum() == 2970
 
 
@@ -90,7 +96,7 @@ def test_thirty_and_a_bit_keeps_to_thirty():
 )
 def test_whole_seconds(total, policy, result):
     clip = ball(10).with_durations(np.diff(np.rint(np.linspace(0, total, 11)).astype(int)))
-    settled, change = settle_total(clip, rules("line"), policy, "LINE")
+    settled, change = _settle_total(clip, rules("line"), policy, "LINE")
     assert settled.total_ms == result
     assert bool(change) == (abs(result - total) > 10)
 
@@ -99,13 +105,13 @@ def test_whole_seconds(total, policy, result):
 def test_lengths_that_can_not_be_reached(total, policy):
     clip = ball(8).with_durations(total // 8)
     with pytest.raises(ExportError, match="exactly 1, 2, 3, 4 s") as caught:
-        settle_total(clip, rules("line"), policy, "LINE")
+        _settle_total(clip, rules("line"), policy, "LINE")
     assert caught.value.reason == "duration"
 
 
 def test_trimming_cuts_the_frame_at_the_end():
     clip = ball(4).with_durations([1000, 1000, 1500, 1000])
-    settled, change = settle_total(clip, rules("telegram"), "trim", "Telegram")
+    settled, change = _settle_total(clip, rules("telegram"), "trim", "Telegram")
     assert settled.durations_ms.tolist() == [1000, 1000, 1000]
     assert change == "cut from 4.5 s to 3 s"
 
@@ -113,9 +119,9 @@ def test_trimming_cuts_the_frame_at_the_end():
 @given(DURATIONS, st.integers(2, 20))
 def test_frames_are_repeated_without_changing_a_moment(durations, least):
     times = np.asarray(durations)
-    own = TimeRules(None, 1, 1, rules("webp").min_frame_ms, least, None)
+    own = _TimeRules(None, 1, 1, rules("webp").min_frame_ms, least, None)
     try:
-        indices, split = fill_up(np.arange(len(times)), times, own)
+        indices, split = _fill_up(np.arange(len(times)), times, own)
     except ExportError as error:
         assert error.reason == "frames" and times.sum() < 20 * least
         return

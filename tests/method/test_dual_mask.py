@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from models.networks import TEXT_WIDTH, tiny_dfgn
 from rdtf.method.dual_mask import denoiser_input
-from rdtf.method.loss import frame_weights, masked_error_sum
+from rdtf.method.loss import blend_error, frame_weights, masked_error_sum, motion_errors
 from rdtf.method.objective import ObjectiveConfig, build_objective
 from rdtf.method.tasks import TASKS, draw_task
 from rdtf.training.batches import Batch, Sample, pack, unpack
@@ -270,3 +270,30 @@ def test_step_with_a_loss_that_is_no_number_is_not_taken():
 def test_every_sample_has_something_to_learn(seed, num_frames):
     told = collate([sample(num_frames, seed)]).conditions
     assert frame_weights(told.valid, told.given).sum() >= 1
+
+
+# ------------------------------------------------------------------ how much there is to do
+
+
+def test_blending_the_given_frames_leaves_what_does_not_move_alone():
+    clean = torch.randn(1, 2, 1, 3, 3).expand(-1, -1, 4, -1, -1).clone()
+    every = mask("1111")
+    torch.testing.assert_close(blend_error(clean, mask("1000"), every), torch.zeros(1))
+    # With nothing given the blend is zero, and all of the clip is wrong.
+    torch.testing.assert_close(blend_error(clean, mask("0000"), every), clean.square().mean()[None])
+    clean[:, :, 1:] += 2.0
+    torch.testing.assert_close(blend_error(clean, mask("1000"), every), torch.full((1,), 4.0))
+
+
+def test_motion_counts_in_extrapolated_frames_and_relative_to_its_size():
+    target = torch.zeros(1, 2, 4, 3, 3)
+    target[:, :, 3] = 3.0
+    prediction = torch.full_like(target, 3.0)
+    prediction[:, :, 0] = torch.nan  # given
+    prediction[:, :, 2] = torch.nan  # between given frames
+    prediction[:, :, 3] = 1.0
+    relative, wrong, count = motion_errors(prediction, target, mask("1101"), mask("1111"))
+    assert count == 0 and wrong == 0 and relative == 0
+    relative, wrong, count = motion_errors(prediction, target, mask("1110"), mask("1111"))
+    assert (count, wrong) == (18, 18 * 4.0)
+    torch.testing.assert_close(relative, wrong / (9.0 + 1.0))

@@ -6,14 +6,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rdtf.models.affine import (
+from rdtf.models.matching import grid_positions
+from rdtf.models.motion_latents import (
     NUM_PARAMETERS,
+    _decompose,
+    _inverse_2x2,
+    _linear_part,
     backward_flow,
-    decompose,
     fit,
-    grid_positions,
-    inverse_2x2,
-    linear_part,
     relative_to,
 )
 
@@ -35,7 +35,7 @@ def moves(count: int, spread: float = 0.3) -> torch.Tensor:
 
 def forward(parameters: torch.Tensor, centre: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     """Where points `[n, 2]` of the reference go: q = c + shift + G (p − c)."""
-    moved = (points - centre) @ linear_part(parameters).mT
+    moved = (points - centre) @ _linear_part(parameters).mT
     return centre + parameters[..., :2] + moved
 
 
@@ -95,19 +95,19 @@ def test_fit_of_nothing_is_no_motion():
 
 
 def test_inverse_and_decomposition():
-    linear = linear_part(moves(50))
+    linear = _linear_part(moves(50))
     identity = torch.eye(2, dtype=torch.float64).expand(50, 2, 2)
-    assert torch.allclose(inverse_2x2(linear) @ linear, identity)
-    assert inverse_2x2(torch.zeros(2, 2)).isfinite().all()
+    assert torch.allclose(_inverse_2x2(linear) @ linear, identity)
+    assert _inverse_2x2(torch.zeros(2, 2)).isfinite().all()
     parameters = moves(50)
-    assert torch.allclose(decompose(linear_part(parameters)), parameters[:, 2:])
+    assert torch.allclose(_decompose(_linear_part(parameters)), parameters[:, 2:])
 
 
 def test_decomposition_counts_whole_turns():
     parameters = torch.tensor([[0, 0, 7.0, 0.1, 0.2, 0.3]], dtype=torch.float64)
-    linear = linear_part(parameters)
-    assert torch.allclose(decompose(linear, torch.tensor([6.5])), parameters[:, 2:])
-    assert decompose(linear)[0, 0] == pytest.approx(7.0 - 2 * torch.pi)
+    linear = _linear_part(parameters)
+    assert torch.allclose(_decompose(linear, torch.tensor([6.5])), parameters[:, 2:])
+    assert _decompose(linear)[0, 0] == pytest.approx(7.0 - 2 * torch.pi)
 
 
 def test_relative_to_composes():

@@ -273,7 +273,7 @@ def test_making_all_frames_gives_the_same_hidden_ones(networks, variant, mask, s
     """As on a GPU, where nobody looks at a mask."""
     clip = random_clip(mask).padded(slots)
     some = clip.through(networks[variant])
-    blind = partial(patch.object, attribute="has_values", return_value=False)
+    blind = partial(patch.object, attribute="_has_values", return_value=False)
     with blind(conditions):
         every = clip.through(networks[variant])
     hidden = clip.valid[0] & ~clip.given[0]

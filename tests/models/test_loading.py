@@ -14,10 +14,10 @@ from rdtf.models.dfgn import DFGN
 from rdtf.models.loading import (
     ALIGNMENT_BYTES,
     COMPACT_FILE,
+    _save_compact,
     load_pretrained,
     load_tensors,
     load_weights_of,
-    save_compact,
 )
 from rdtf.models.representation import RGBAAutoencoder
 from rdtf.models.text import TextEncoder
@@ -72,7 +72,7 @@ def test_with_loading_info(tmp_path: Path):
 
 
 def test_loaded_text_encoder():
-    assert not misaligned(TextEncoder.default()._loaded[1])
+    assert not misaligned(TextEncoder().parts[1])
 
 
 def test_the_file_may_go(tmp_path: Path):
@@ -87,7 +87,7 @@ def test_the_file_may_go(tmp_path: Path):
 
 def test_weights_in_eight_bits_are_off_by_half_a_step(tmp_path):
     model = tiny_dfgn()
-    save_compact(model, tmp_path)
+    _save_compact(model, tmp_path)
     again = type(model).from_pretrained(tmp_path)
     stored = load_weights_of(tmp_path)
     for name, tensor in model.state_dict().items():

@@ -6,18 +6,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from rdtf.models.affine import NUM_PARAMETERS, backward_flow
 from rdtf.models.motion_latents import (
     GRID,
     LATENT_DIM,
+    NUM_PARAMETERS,
+    _residual_of_latents,
     affine_of_latents,
     alpha_box,
+    backward_flow,
     flow_of_latents,
     latents_of_affine,
     latents_of_residual,
     motion_noise,
     pack,
-    residual_of_latents,
     unpack,
 )
 
@@ -35,7 +36,7 @@ def test_affine_latents_invert():
 def test_residual_latents_invert_and_are_on_one_scale():
     flow = torch.tensor([0, 1e-4, -0.01, 0.1, -1.0], dtype=torch.float64)
     latents = latents_of_residual(flow)
-    assert torch.allclose(residual_of_latents(latents), flow)
+    assert torch.allclose(_residual_of_latents(latents), flow)
     assert latents[0] == 0 and latents[3] / latents[2].abs() < 10
     assert torch.equal(latents.sign(), flow.sign())
 
@@ -45,7 +46,7 @@ def test_anything_drawn_can_be_decoded(scale):
     latents = torch.randn(4, 3, LATENT_DIM) * scale
     affine, residual = unpack(latents)
     assert affine_of_latents(affine).isfinite().all()
-    assert residual_of_latents(residual).isfinite().all()
+    assert _residual_of_latents(residual).isfinite().all()
     assert flow_of_latents(latents, torch.zeros(4, 2)).isfinite().all()
 
 

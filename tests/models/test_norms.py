@@ -5,15 +5,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rdtf.models.layers import group_norm
-from rdtf.models.norms import RMSNorm, silu_of_norm
+from rdtf.models.layers import _RMSNorm, group_norm, silu_of_norm
 
 from .networks import perturb
 
 
 def test_rms_norm_is_torchs():
     """Forward and backward, one row of zeros included."""
-    ours, torchs = perturb(RMSNorm(8)), perturb(torch.nn.RMSNorm(8))
+    ours, torchs = perturb(_RMSNorm(8)), perturb(torch.nn.RMSNorm(8))
     x = torch.randn(3, 5, 2, 8)
     x[0, 0, 0] = 0
     results = []
@@ -27,7 +26,7 @@ def test_rms_norm_is_torchs():
 
 
 def test_rms_norm_has_the_right_gradient():
-    norm = perturb(RMSNorm(6)).double()
+    norm = perturb(_RMSNorm(6)).double()
     x = torch.randn(2, 3, 6, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(norm, (x,))
 
@@ -35,7 +34,7 @@ def test_rms_norm_has_the_right_gradient():
 @pytest.mark.filterwarnings("error")
 def test_rms_norm_under_autocast():
     """What a bf16 linear layer gives, with float32 weights."""
-    norm, x = perturb(RMSNorm(8)), torch.randn(4, 8)
+    norm, x = perturb(_RMSNorm(8)), torch.randn(4, 8)
     with torch.autocast("cpu", torch.bfloat16):
         out = norm(x.bfloat16())
     out.float().square().sum().backward()

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rdtf.models.warp import RefinementStage, in_units, possible_widths, total_flow
+from rdtf.models.warp import _in_units, _RefinementStage, _total_flow, possible_widths
 
 from .networks import perturb, unused_parameters
 
@@ -18,8 +18,8 @@ every_stage = pytest.mark.parametrize(
 )
 
 
-def stage(cell: int, context: int, last: bool) -> RefinementStage:
-    return RefinementStage(PIXELS, WIDTH, context, cell, last)
+def stage(cell: int, context: int, last: bool) -> _RefinementStage:
+    return _RefinementStage(PIXELS, WIDTH, context, cell, last)
 
 
 def inputs(cell: int) -> tuple[Tensor, ...]:
@@ -64,14 +64,14 @@ def test_gradients_reach_every_parameter(cell, context, last):
 
 
 def test_units_are_half_cells_for_flows_alone():
-    out = in_units(torch.ones(1, 7, 2, 2), side=8)
+    out = _in_units(torch.ones(1, 7, 2, 2), side=8)
     assert out[:, :4].eq(1 / 8).all() and out[:, 4:].eq(1).all()
 
 
 def test_corrections_are_added_to_what_was_matched():
     base = torch.tensor([[[0.1, 0.2], [-0.3, 0.4]]])[..., None, None].expand(-1, -1, -1, 3, 3)
     corrections = torch.tensor([[1.0, 2.0, 3.0, 4.0]])[..., None, None].expand(-1, -1, 6, 6)
-    total = total_flow(corrections, base)
+    total = _total_flow(corrections, base)
     assert total.shape == (1, 2, 2, 6, 6)
     expected = torch.tensor([[1.1, 2.2], [2.7, 4.4]])
     torch.testing.assert_close(total[0, :, :, 2, 3], expected)
@@ -82,7 +82,7 @@ def test_corrections_are_added_to_what_was_matched():
 def test_total_flow_is_always_a_number(value, spoiled):
     parts = [torch.zeros(1, 4, 4, 4), torch.zeros(1, 2, 2, 4, 4)]
     parts[spoiled].view(-1)[5] = value
-    assert total_flow(*parts).isfinite().all()
+    assert _total_flow(*parts).isfinite().all()
 
 
 # ------------------------------------------------------------------ how many

@@ -14,11 +14,11 @@ from rdtf.errors import ConfigError
 from rdtf.models.representation import (
     LearnedLatents,
     PixelPatches,
-    PublicLatents,
     RGBAAutoencoder,
+    _PublicLatents,
+    _weights_digest,
+    _white_matte,
     as_representation,
-    weights_digest,
-    white_matte,
 )
 from rdtf.training.config import RepresentationConfig, TrainConfig
 from rdtf.training.presets import build_autoencoder
@@ -139,9 +139,9 @@ def test_wrapped_autoencoder_is_frozen():
 def test_public_autoencoder_comes_back_from_its_folder(tmp_path):
     autoencoder = public_autoencoder()
     autoencoder.save_pretrained(tmp_path)
-    before = PublicLatents(autoencoder)
+    before = _PublicLatents(autoencoder)
     after = as_representation(rebuilt("public-autoencoder", tmp_path))
-    assert isinstance(after, PublicLatents)
+    assert isinstance(after, _PublicLatents)
     assert (after.downsampling, after.latent_channels, after.scale) == (2, 4, 0.5)
     assert after.fingerprint == before.fingerprint
     image = pixels()
@@ -154,7 +154,7 @@ def test_public_autoencoder_comes_back_from_its_folder(tmp_path):
 
 def test_public_autoencoder_sees_stickers_on_white():
     """What is transparent is white to it, whatever colour hides there."""
-    representation = PublicLatents(public_autoencoder())
+    representation = _PublicLatents(public_autoencoder())
     nothing = -torch.ones(1, 4, 16, 16)
     white = torch.ones(1, 4, 16, 16)
     torch.testing.assert_close(representation.encode(nothing), representation.encode(white))
@@ -164,7 +164,7 @@ def test_public_autoencoder_sees_stickers_on_white():
 
 def test_public_autoencoder_must_be_rgb():
     with pytest.raises(ConfigError, match="RGB"):
-        PublicLatents(public_autoencoder(in_channels=4))
+        _PublicLatents(public_autoencoder(in_channels=4))
 
 
 # ------------------------------------------------------------------ which one
@@ -186,11 +186,11 @@ def test_unknown_representation(tmp_path):
 def test_digest_follows_the_weights():
     torch.manual_seed(0)
     autoencoder = rgba_autoencoder()
-    digest = weights_digest(autoencoder)
-    assert weights_digest(autoencoder) == digest
+    digest = _weights_digest(autoencoder)
+    assert _weights_digest(autoencoder) == digest
     with torch.no_grad():
         next(autoencoder.parameters()).view(-1)[0] += 1e-6
-    assert weights_digest(autoencoder) != digest
+    assert _weights_digest(autoencoder) != digest
 
 
 def test_digest_knows_names_and_shapes():
@@ -198,7 +198,7 @@ def test_digest_knows_names_and_shapes():
         module = nn.Module()
         for name, tensor in tensors.items():
             module.register_buffer(name, tensor)
-        return weights_digest(module)
+        return _weights_digest(module)
 
     zeros = torch.zeros(2, 3)
     assert digest(a=zeros) == digest(a=zeros.clone())
@@ -230,7 +230,7 @@ def test_white_inside_a_shape_stays_opaque():
     """White eyes in a red face on white paper."""
     r = radius()
     disc, eye = r < 18, torch.roll(r, (-4, 6), (0, 1)) < 4
-    rgba = white_matte(painted((disc, RED), (eye, (1.0, 1.0, 1.0))))[0]
+    rgba = _white_matte(painted((disc, RED), (eye, (1.0, 1.0, 1.0))))[0]
     assert (rgba[3][disc] > 0.999).all()
     assert (rgba[3][r > 21] < 0.001).all()
     torch.testing.assert_close(rgba[:3, eye], torch.ones(3, int(eye.sum())))
@@ -242,7 +242,7 @@ def test_white_shape_with_an_outline_stays_opaque(width):
     """However thin the line that parts it from the paper."""
     r = radius()
     outline = (r - 16).abs() <= width / 2
-    rgba = white_matte(painted((outline, BLACK)))[0]
+    rgba = _white_matte(painted((outline, BLACK)))[0]
     assert (rgba[3][r < 16] > 0.999).all()
     assert (rgba[3][r > 16 + width] < 0.001).all()
 
@@ -251,7 +251,7 @@ def test_matte_on_white_gives_the_picture_back():
     """Soft edges too, where the matte can only guess between the least alpha and opaque."""
     alpha = (18.5 - radius()).clamp(0, 1)
     original = torch.tensor(RED)[:, None, None] * alpha + (1 - alpha)
-    rgba = white_matte(original[None])[0]
+    rgba = _white_matte(original[None])[0]
     on_white = rgba[:3] + 1 - rgba[3]
     torch.testing.assert_close(on_white, original, rtol=0, atol=0.05)
     assert ((rgba[3] - alpha).abs() < 0.5).all()
@@ -260,5 +260,5 @@ def test_matte_on_white_gives_the_picture_back():
 @pytest.mark.parametrize(("color", "alpha"), [((1.0, 1.0, 1.0), 0.0), (RED, 1.0)])
 def test_matte_of_one_colour(color, alpha):
     everywhere = torch.ones(16, 16, dtype=torch.bool)
-    rgba = white_matte(painted((everywhere, color)))
+    rgba = _white_matte(painted((everywhere, color)))
     torch.testing.assert_close(rgba[0, 3], torch.full((16, 16), alpha))

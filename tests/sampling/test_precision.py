@@ -154,5 +154,5 @@ def test_text_encoders_move_with_the_component(saved):
     encoders.encode(["a cat"])
     encoders.to("meta")
     (loaded,) = encoders.encoders
-    weights = list(loaded._loaded[1].parameters())
+    weights = list(loaded.parts[1].parameters())
     assert {(str(weight.device), weight.dtype) for weight in weights} == {("meta", torch.float32)}

@@ -12,7 +12,7 @@ from torch import Tensor
 from models.networks import random_clip, stacked, tiny_dfgn
 from rdtf.method.objective import Objective, ObjectiveConfig, build_objective
 from rdtf.models.conditions import Conditions
-from rdtf.models.motion import MOTION_CHANNELS
+from rdtf.models.latents import MOTION_CHANNELS
 from rdtf.sampling.sampling import sample
 from rdtf.training.config import ModelConfig, TrainConfig
 from rdtf.training.presets import build_scheduler

@@ -10,6 +10,8 @@ from hypothesis import given
 from PIL import Image
 
 from rdtf.stickers import Sticker, decode_sticker, encode_sticker, probe, read_sticker
+from rdtf.stickers.formats import gif, png
+from rdtf.stickers.formats.quantize import ColourTable
 
 from .samples import assert_same_clip, clip, hard_edged, stickers, visible
 
@@ -143,12 +145,13 @@ def test_webp_exact_keeps_hidden_colours():
 
 @given(stickers(max_colors=30))
 def test_png_palette_is_exact_where_colours_fit(sticker: Sticker):
-    assert_same_clip(again(sticker, ".png", colors=64), sticker)
+    indexed = png.encode_indexed(sticker, *ColourTable(sticker.frames).reduce(64))
+    assert_same_clip(decode_sticker(indexed), sticker)
 
 
 def test_png_palette_is_smaller_and_close():
     sticker = clip(6, size=48)
-    small = encode_sticker(sticker, ".png", colors=16)
+    small = png.encode_indexed(sticker, *ColourTable(sticker.frames).reduce(16))
     result = decode_sticker(small)
     assert len(small) < len(encode_sticker(sticker, ".png"))
     assert len(np.unique(result.frames.reshape(-1, 4), axis=0)) <= 16
@@ -159,7 +162,8 @@ def test_gif_of_few_colours():
     ramp = np.linspace(0, 255, 64 * 64).astype(np.uint8).reshape(1, 64, 64)
     frames = np.stack([ramp, 255 - ramp, ramp // 2, np.full_like(ramp, 255)], axis=-1)
     sticker = Sticker(frames, np.array([100]))
-    result = again(sticker, ".gif", colors=8)
+    indices, palette = gif.reduced(ColourTable(sticker.frames), 8)
+    result = decode_sticker(gif.encode_indexed(sticker, indices, [palette]))
     assert len(np.unique(result.frames.reshape(-1, 4), axis=0)) <= 7
     assert np.abs(result.frames.astype(int) - frames).mean() < 20
 

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rdtf.stickers import decode_sticker
-from rdtf.stickers.formats.gif import gif_delays_cs
-from rdtf.stickers.info import whole_durations
+from rdtf.stickers.formats.gif import _delays_cs
+from rdtf.stickers.sticker import whole_durations
 
 from .samples import gif_bytes
 
@@ -34,11 +34,11 @@ def test_no_duration_is_the_browsers_default():
 
 @given(durations)
 def test_gif_delays_keep_the_total_to_10_ms(durations_ms: list[int]):
-    delays = gif_delays_cs(np.asarray(durations_ms))
+    delays = _delays_cs(np.asarray(durations_ms))
     assert delays.min() >= 2
     assert delays.sum() == max(round(sum(durations_ms) / 10), 2 * len(durations_ms))
 
 
 @given(st.lists(st.integers(2, 300), min_size=1, max_size=40))
 def test_gif_delays_are_exact_where_they_can_be(delays_cs: list[int]):
-    assert gif_delays_cs(np.asarray(delays_cs) * 10).tolist() == delays_cs
+    assert _delays_cs(np.asarray(delays_cs) * 10).tolist() == delays_cs

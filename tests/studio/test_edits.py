@@ -13,7 +13,7 @@ from rdtf.app.studio.session import ClipLibrary, Sessions
 from rdtf.app.studio.storyboard import Editor, regenerate_request
 from rdtf.errors import UserError
 from rdtf.stickers import Sticker, edit
-from rdtf.stickers.export.shapes import trim_to_content
+from rdtf.stickers.export.edit import trim_to_content
 
 CLIP = moving_disc(16, 5).with_durations([10, 20, 30, 40, 50])
 

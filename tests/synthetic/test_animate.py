@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 
 from rdtf.errors import StickerError
-from rdtf.models.affine import backward_flow, deformation
 from rdtf.models.motion_latents import alpha_box as alpha_box_in_torch
+from rdtf.models.motion_latents import backward_flow, deformation
 from rdtf.stickers import Sticker
 from rdtf.stickers.canvas import premultiply
 from rdtf.synthetic import MotionDraw, animate, motion_parameters

@@ -14,7 +14,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from fixtures_runs import tiny_config
 from rdtf.data.dataset import PreparedDataset
 from rdtf.models.conditions import Conditions
-from rdtf.models.motion import MOTION_CHANNELS
+from rdtf.models.latents import MOTION_CHANNELS
 from rdtf.training.config import TrainConfig, from_dict, to_dict
 from rdtf.training.cost import (
     describe_run,

@@ -42,8 +42,8 @@ from rdtf.sampling.options import (
 from rdtf.sampling.requests import ClipRequest, shrunk, visible
 from rdtf.stickers import Sticker, decode_sticker
 from rdtf.stickers.export import find_platform
-from rdtf.stickers.export.containers import hidden_parts
-from rdtf.stickers.info import DEFAULT_DURATION_MS
+from rdtf.stickers.export.measured import hidden_parts
+from rdtf.stickers.sticker import DEFAULT_DURATION_MS
 from rdtf.synthetic.verbs import VERBS
 
 _Seconds = Annotated[float, Field(gt=0, le=600)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -103,7 +103,7 @@ class ExportCommand:
         from rdtf.stickers.export.platforms import dated, platforms
 
         if self.json:
-            values = {id: _limits(platform) for id, platform in platforms().items()}
+            values = {id: asdict(platform) for id, platform in platforms().items()}
             show({"dated": dated(), "platforms": values}, True, "")
         else:
             _print_table()
@@ -111,7 +111,7 @@ class ExportCommand:
 
     def _check(self, platform: Platform) -> int:
         from rdtf.stickers.export import check_file, check_pack
-        from rdtf.stickers.export.packcheck import is_pack
+        from rdtf.stickers.export.packs import is_pack
 
         reports = [
             (check_pack if is_pack(path) else check_file)(path, platform) for path in self.files
@@ -176,7 +176,7 @@ class ExportCommand:
 
     def _options(self) -> ExportOptions:
         from rdtf.stickers.export import ExportOptions
-        from rdtf.stickers.export.options import parse_color
+        from rdtf.stickers.export.edit import parse_color
 
         first: Any = self.first
         if first != "fullest":
@@ -251,18 +251,12 @@ def _indented(export: Export) -> str:
     return str(export.report).replace("\n", "\n  ")
 
 
-def _limits(platform: Platform) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(platform)
-
-
 def _print_table() -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from rdtf.stickers.export.check import HEADER, platform_rows
     from rdtf.stickers.export.platforms import confidence_levels, dated
-    from rdtf.stickers.export.tables import HEADER, platform_rows
 
     table = Table(*HEADER, title=f"Platforms and their limits, as of {dated()}", show_lines=False)
     for row in platform_rows():

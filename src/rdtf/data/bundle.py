@@ -114,7 +114,7 @@ def write_bundle(
 
     out = Path(out)
     _check(out, canvas, overwrite)
-    encoder = encoder or TextEncoder.default()
+    encoder = encoder or TextEncoder()
     with tempfile.TemporaryDirectory(prefix="rdtf-bundle-") as temporary:
         source = Path(inputs[0])
         if len(inputs) > 1 or not is_dataset(source):

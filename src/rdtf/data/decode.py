@@ -30,9 +30,8 @@ from rdtf.data.keyframes import (
 from rdtf.data.sources import Skipped, SourceItem, describe_synthetic, read_member
 from rdtf.errors import StickerError, UserError
 from rdtf.stickers import Budget, LottieFile, Sticker, decode_sticker, read_sticker
-from rdtf.stickers.budget import read_bytes
-from rdtf.stickers.info import DEFAULT_DURATION_MS
-from rdtf.stickers.read import DURATIONS_FILE, recognise
+from rdtf.stickers.files import DURATIONS_FILE, recognise
+from rdtf.stickers.sticker import DEFAULT_DURATION_MS
 
 if TYPE_CHECKING:
     from rdtf.synthetic.characters import SyntheticStickers
@@ -111,7 +110,7 @@ def open_item(item: SourceItem, budget: Budget) -> Sticker | LottieFile:
     if item.members:
         data = read_member(item.path, item.members[0], budget)
     else:
-        data = read_bytes(item.path, budget)
+        data = budget.read(item.path)
     if recognise(data, _NAME) == "lottie":
         return LottieFile(data, _NAME, budget)
     sticker = decode_sticker(data, _NAME, budget=budget)

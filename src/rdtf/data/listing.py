@@ -47,7 +47,7 @@ from rdtf.data.tables import (
 from rdtf.data.work import WORK_FILE, Work
 from rdtf.errors import StickerError, UserError
 from rdtf.stickers import DEFAULT_BUDGET, SUPPORTED_SUFFIXES, probe
-from rdtf.stickers.read import DURATIONS_FILE, FRAME_SUFFIXES
+from rdtf.stickers.files import DURATIONS_FILE, FRAME_SUFFIXES
 
 _PACK_FILES = frozenset(("contents.json", "manifest.json", "pack.json", "emoji.txt"))
 _PACK_TEXTS = ("title.txt", "author.txt")

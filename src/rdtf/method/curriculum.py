@@ -5,9 +5,9 @@ later. The static part follows training progress; the adaptive part follows how 
 copes right now, read from its loss through a PID signal.
 
 Losses of one step differ far more by task, noise level and clip than by what the model has learned,
-so the signal is read from their level (`LossLevel`) and smoothed over about 100 steps before it is
-ranked. (The released code feeds it the raw loss and ranks it in a list that it sorts the wrong way
-round, which makes it nearly a constant.)
+so the signal is a loss smoothed over about 100 steps (`_SmoothedLoss`), which is then ranked. (The
+released code feeds it the raw loss and ranks it in a list that it sorts the wrong way round, which
+makes it nearly a constant.)
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _NUM_NOISE_BINS = 10
 # How fast what is smoothed forgets: the mean of a (family, noise level) per sample that falls into
 # it, the level of the loss per step.
 _BIN_DECAY = 1 - 1 / 50
-_LEVEL_DECAY = 1 - 1 / 100
+_LOSS_DECAY = 1 - 1 / 100
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def _adaptive_weights(quantile: float) -> dict[str, float]:
     }
 
 
-class LossLevel:
+class _SmoothedLoss:
     """How high the loss is now, whatever tasks and noise levels the last step drew.
 
     Every (family, noise level) has an exponential mean of its losses. A sample's loss over that
@@ -82,11 +82,11 @@ class LossLevel:
     def observe(
         self, losses: Sequence[float], noise_levels: Sequence[float], tasks: Sequence[str]
     ) -> float | None:
-        """The level after one more step; None if no loss says anything, all being zero."""
+        """The loss after one more step; None if no loss says anything, all being zero."""
         ratios = []
         for loss, noise_level, task in zip(losses, noise_levels, tasks, strict=True):
-            level = min(int(noise_level * _NUM_NOISE_BINS), _NUM_NOISE_BINS - 1)
-            place = FAMILIES.index(FAMILY[task]), level
+            noise_bin = min(int(noise_level * _NUM_NOISE_BINS), _NUM_NOISE_BINS - 1)
+            place = FAMILIES.index(FAMILY[task]), noise_bin
             self._sums[place] = _BIN_DECAY * self._sums[place] + loss
             self._weights[place] = _BIN_DECAY * self._weights[place] + 1.0
             self._counts[place] += 1
@@ -95,8 +95,8 @@ class LossLevel:
         if not ratios:
             return None
         loss = self._mean_of_means() * math.fsum(ratios) / len(ratios)
-        self._sum = _LEVEL_DECAY * self._sum + loss
-        self._weight = _LEVEL_DECAY * self._weight + 1.0
+        self._sum = _LOSS_DECAY * self._sum + loss
+        self._weight = _LOSS_DECAY * self._weight + 1.0
         return self._sum / self._weight
 
     def _mean_of_means(self) -> float:
@@ -131,7 +131,7 @@ class Curriculum:
                 f"curriculum.leave_out names {', '.join(unknown or TASKS)}; "
                 f"choose some, not all, of {', '.join(TASKS)}"
             )
-        self._level = LossLevel()
+        self._level = _SmoothedLoss()
         self._losses: deque[float] = deque(maxlen=self.config.window)
         self._signals: deque[float] = deque(maxlen=self.config.window)
         self.quantile = 0.5

@@ -64,7 +64,7 @@ def _per_sample(t: Tensor, like: Tensor) -> Tensor:
     return t.to(like.dtype).view(-1, *[1] * (like.ndim - 1))
 
 
-class FlowObjective:
+class _FlowObjective:
     """Rectified flow: x_t = (1 − t)·x_0 + t·ε, velocity v = ε − x_0, logit-normal t."""
 
     def __init__(self, config: ObjectiveConfig) -> None:
@@ -98,7 +98,7 @@ class FlowObjective:
         return (noisy - prediction) / _per_sample(t, noisy).clamp(min=1e-4)
 
 
-class DDPMObjective:
+class _DDPMObjective:
     """The paper's process: scaled-linear betas 0.00085 → 0.012 over 1000 steps; eps, v or x."""
 
     def __init__(self, config: ObjectiveConfig) -> None:
@@ -147,4 +147,4 @@ class DDPMObjective:
 
 def build_objective(config: ObjectiveConfig) -> Objective:
     """The objective named by `config.kind`."""
-    return FlowObjective(config) if config.kind == "flow" else DDPMObjective(config)
+    return _FlowObjective(config) if config.kind == "flow" else _DDPMObjective(config)

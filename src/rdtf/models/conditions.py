@@ -135,10 +135,10 @@ def reference_features(conditions: Conditions, patch: int, moves: bool) -> Refer
 
 def rows_of(hidden: Tensor) -> Tensor | slice:
     """Which of the flattened frames `[B·F]` to make; all, where a mask can't be looked at."""
-    return hidden.flatten().nonzero()[:, 0] if has_values(hidden) else slice(None)
+    return hidden.flatten().nonzero()[:, 0] if _has_values(hidden) else slice(None)
 
 
-def has_values(mask: Tensor) -> bool:
+def _has_values(mask: Tensor) -> bool:
     """Whether a mask can be looked at for nothing: not on a GPU, nor where a cost is counted."""
     on_host = mask.device.type == "cpu" and not torch.compiler.is_compiling()
     return on_host and type(mask) is Tensor
@@ -146,7 +146,7 @@ def has_values(mask: Tensor) -> bool:
 
 def may_be_masked(mask: Tensor) -> bool:
     """Whether a mask has to be applied: some of it is False, or it can't be looked at."""
-    return not (has_values(mask) and bool(mask.all()))
+    return not (_has_values(mask) and bool(mask.all()))
 
 
 def by_frame(x: Tensor) -> Tensor:

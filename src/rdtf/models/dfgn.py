@@ -1,8 +1,9 @@
-"""The discrete frame generation network, DFGN (paper §3.2, overview figure).
+"""The discrete frame generation network, DFGN (paper §3.2, overview figure), and its U-Net.
 
-A U-Net over the frames of a short clip (`models/unet.py`). It is told the noise level t, the number
-of frames and their mean duration, and sees the dual mask's input: noisy latents, given latents, and
-the condition mask as a channel.
+The U-Net is made of stages: residual block → STI → attention, down and up again. Frames of clips
+in, features of every frame out; inside, a clip is `[B·F, C, H, W]`. The DFGN is told the noise
+level t, the number of frames and their mean duration, and sees the dual mask's input: noisy
+latents, given latents, and the condition mask as a channel.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import torch
+import torch.nn.functional as F
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.utils.accelerate_utils import apply_forward_hook
@@ -27,17 +29,192 @@ from rdtf.models.conditions import (
     reference_features,
     rows_of,
 )
-from rdtf.models.layers import ClipShape, group_norm, sinusoidal_embedding, zero_init
+from rdtf.models.latents import MOTION_CHANNELS, MOTION_STD, flow_of_motion
+from rdtf.models.layers import (
+    ClipShape,
+    ResidualBlock,
+    SpatialTransformer,
+    group_norm,
+    sinusoidal_embedding,
+    zero_init,
+)
 from rdtf.models.loading import OwnMemory
-from rdtf.models.motion import MOTION_CHANNELS, MOTION_STD, flow_of_motion
-from rdtf.models.unet import UNetLayers, embed_text_layers, joined_text
+from rdtf.models.sti import SpatioTemporalInteraction, TemporalConvolution
 from rdtf.models.warp import Composition, WarpDecoder
+
+
+class Stage(nn.Module):
+    """Residual block → STI → (at coarser levels) spatial and text attention."""
+
+    def __init__(self, in_channels: int, out_channels: int, attend: bool, config: Any) -> None:
+        super().__init__()
+        self.residual = ResidualBlock(in_channels, out_channels, config.embedding_dim)
+        self.temporal = _temporal_layer(out_channels, config)
+        self.transformer = (
+            SpatialTransformer(
+                out_channels, config.attention_head_dim, config.text_dim, config.expansion
+            )
+            if attend
+            else None
+        )
+
+    def forward(
+        self, x: Tensor, embedding: Tensor, text: Tensor, text_mask: Tensor | None, clip: ClipShape
+    ) -> Tensor:
+        x = self.temporal(self.residual(x, embedding), clip)
+        return x if self.transformer is None else self.transformer(x, text, text_mask)
+
+
+class _NoTemporalLayer(nn.Module):
+    """In place of one where a clip is a single picture."""
+
+    def forward(self, x: Tensor, clip: ClipShape) -> Tensor:
+        return x
+
+
+def _temporal_layer(channels: int, config: Any) -> nn.Module:
+    if config.temporal_layer == "none":
+        return _NoTemporalLayer()
+    kernel = tuple(config.sti_kernel)
+    if config.temporal_layer == "conv3d":
+        return TemporalConvolution(channels, kernel, config.sti_conv_layers)
+    return SpatioTemporalInteraction(
+        channels, config.sti_heads, config.sti_head_dim, kernel, config.sti_conv_layers
+    )
+
+
+def embed_text_layers(text_widths: tuple[int, ...], text_dim: int) -> nn.ModuleList:
+    """An MLP per text encoder, from the width of its token states to `text_dim`."""
+    return nn.ModuleList(
+        nn.Sequential(nn.Linear(width, 2 * text_dim), nn.SiLU(), nn.Linear(2 * text_dim, text_dim))
+        for width in text_widths
+    )
+
+
+def joined_text(
+    null_text: Tensor, embed_text: nn.ModuleList, conditions: Conditions
+) -> tuple[Tensor, list[Tensor]]:
+    """Token states of all encoders `[B, T, D]`, and the mask of each part, bool `[B, T']`.
+
+    They are joined behind a learned null token `[1, 1, D]` that is always there.
+    """
+    batch = len(conditions.valid)
+    states = [null_text.expand(batch, -1, -1)]
+    for embed, state in zip(embed_text, conditions.text, strict=False):
+        states.append(embed(state.to(null_text.dtype)))
+    always = torch.ones(batch, 1, dtype=torch.bool, device=null_text.device)
+    return torch.cat(states, dim=1), [always, *conditions.text_mask[: len(states) - 1]]
+
+
+class _UNetLayers(nn.Module):
+    """The layers of the U-Net, for a network to have as its own (a mixin) or as a part.
+
+    Its parameters are called conv_in, down, downsample, middle, up, upsample.
+    """
+
+    gradient_checkpointing = False
+
+    def build_unet(self, config: Any, input_channels: int, kernel: int) -> tuple[int, int]:
+        """Make the layers.
+
+        Args:
+            config: needs `channels` (finest level first), `layers_per_level`, `attention_levels`,
+                what `Stage` reads, and maybe `extra_up_stage`: one more stage per level on the way
+                up, with skips from the level's input too.
+            input_channels, kernel: of the first convolution.
+
+        Returns:
+            Channels of what comes out at the finest and at the coarsest level.
+        """
+        channels, per_level = tuple(config.channels), int(config.layers_per_level)
+        extra = bool(getattr(config, "extra_up_stage", False))
+        self._shape = len(channels), per_level, extra
+        self.conv_in = nn.Conv2d(input_channels, channels[0], kernel, padding=kernel // 2)
+        self.down, self.downsample = nn.ModuleList(), nn.ModuleList()
+        skips, width = [channels[0]] * extra, channels[0]
+        for level, out in enumerate(channels):
+            for _ in range(per_level):
+                self.down.append(Stage(width, out, level in config.attention_levels, config))
+                width = out
+                skips.append(width)
+            if level < len(channels) - 1:
+                self.downsample.append(nn.Conv2d(width, width, 3, stride=2, padding=1))
+                skips += [width] * extra
+        self.middle = nn.ModuleList(Stage(width, width, True, config) for _ in range(2))
+        self.up, self.upsample = nn.ModuleList(), nn.ModuleList()
+        for level, out in reversed(list(enumerate(channels))):
+            for _ in range(per_level + extra):
+                width += skips.pop()
+                self.up.append(Stage(width, out, level in config.attention_levels, config))
+                width = out
+            if level > 0:
+                self.upsample.append(nn.Conv2d(width, width, 3, padding=1))
+        return width, channels[-1]
+
+    def run_unet(
+        self, x: Tensor, embedding: Tensor, text: Tensor, mask: Tensor | None, clip: ClipShape
+    ) -> tuple[Tensor, Tensor]:
+        """Features of every frame.
+
+        Args:
+            x: `[B·F, C, h, w]`; embedding: `[B, E]`, or one per frame, `[B·F, E]`.
+            text, mask: `[B, T, D]`, bool `[B, T]`; None = all may be read.
+
+        Returns:
+            (at the input's resolution `[B·F, C', h, w]`, of the coarsest level
+            `[B·F, C'', h', w']`).
+        """
+        levels, per_level, extra = self._shape
+        h = self.conv_in(x)
+        skips = [h] if extra else []
+        for index, stage in enumerate(self.down):
+            h = self.run_block(stage, h, embedding, text, mask, clip)
+            skips.append(h)
+            level, last_of_level = index // per_level, (index + 1) % per_level == 0
+            if last_of_level and level < levels - 1:
+                h = self.downsample[level](h)
+                skips += [h] if extra else []
+        for stage in self.middle:
+            h = self.run_block(stage, h, embedding, text, mask, clip)
+        coarse = h
+        per_level += extra
+        for index, stage in enumerate(self.up):
+            h = torch.cat([h, skips.pop()], dim=1)
+            h = self.run_block(stage, h, embedding, text, mask, clip)
+            level, last_of_level = index // per_level, (index + 1) % per_level == 0
+            if last_of_level and level < levels - 1:
+                # The grid of the skip that comes next, so that odd sizes fit as well.
+                h = F.interpolate(h, size=skips[-1].shape[-2:], mode="nearest")
+                h = self.upsample[level](h)
+        return h, coarse
+
+    def run_block(self, block: nn.Module, *inputs: Any) -> Tensor:
+        """A block, recomputed in the backward pass if gradient checkpointing is on."""
+        if self.gradient_checkpointing and torch.is_grad_enabled():
+            checkpoint: Any = self._gradient_checkpointing_func  # of diffusers
+            return checkpoint(block, *inputs)
+        return block(*inputs)
+
+
+class ClipUNet(_UNetLayers):
+    """The U-Net as a part of another network."""
+
+    def __init__(self, config: Any, input_channels: int) -> None:
+        super().__init__()
+        self.out_channels, self.middle_channels = self.build_unet(config, input_channels, kernel=3)
+
+    def forward(
+        self, x: Tensor, embedding: Tensor, text: Tensor, mask: Tensor | None, clip: ClipShape
+    ) -> tuple[Tensor, Tensor]:
+        """See `run_unet`."""
+        return self.run_unet(x, embedding, text, mask, clip)
+
 
 # Spread of premultiplied sticker pixels in [-1, 1].
 _DATA_STD = 0.7
 
 
-class DFGN(OwnMemory, ModelMixin, UNetLayers, ConfigMixin):
+class DFGN(OwnMemory, ModelMixin, _UNetLayers, ConfigMixin):
     """Denoiser for clips of any number of frames.
 
     Args (the presets in `rdtf.training.presets` set them):
@@ -54,7 +231,7 @@ class DFGN(OwnMemory, ModelMixin, UNetLayers, ConfigMixin):
         compose: move pixels of the given frames (`models/warp.py`); needs prediction "x".
         refine_widths: channels of the warp decoder's refinement stages, coarse to fine.
         motion: "alone": in extrapolated frames motion latents are diffused instead of pixels, and
-            the warp decoder moves pixels by them (`models/motion.py`); "none": pixels everywhere.
+            the warp decoder moves pixels by them (`models/latents.py`); "none": pixels everywhere.
         patch: how many pixels a latent cell folds per side; the warp decoder works unfolded.
         draws: whether it has learned to draw; one that learned motion only needs a given frame.
     """
@@ -119,8 +296,6 @@ class DFGN(OwnMemory, ModelMixin, UNetLayers, ConfigMixin):
             self.norm_out = group_norm(width)
             self.conv_out = zero_init(nn.Conv2d(width, latent_channels, 3, padding=1))
 
-    # ------------------------------------------------------------------ forward
-
     def forward(
         self, noisy: Tensor, t: Tensor, conditions: Conditions, *, motion_only: bool = False
     ) -> Tensor:
@@ -139,7 +314,7 @@ class DFGN(OwnMemory, ModelMixin, UNetLayers, ConfigMixin):
         known = self._settled(conditions, conditions.may_be_padded)
         h, seen = self._features(noisy, t, known)
         if known.features is None:
-            out = self.conv_out(nn.functional.silu(self.norm_out(h)))
+            out = self.conv_out(F.silu(self.norm_out(h)))
         else:
             features, out = self._moved(h, known.features, seen, t)
             if motion_only:
@@ -204,11 +379,11 @@ class DFGN(OwnMemory, ModelMixin, UNetLayers, ConfigMixin):
         # The noise is part of what "v" and "eps" ask for: there it is shown as it is.
         pixels, motion = noisy.split([known.clean.shape[1], self.motion_channels], dim=1)
         if self.config["prediction"] == "x":
-            pixels = pixels * estimate_scale(t, noisy, _DATA_STD)
+            pixels = pixels * _estimate_scale(t, noisy, _DATA_STD)
         if features is not None and self.motion_channels:
             # Extrapolated frames are all motion, the others all pixels.
             extrapolated = features.extrapolated.view(len(pixels), 1, -1, 1, 1)
-            motion = motion * estimate_scale(t, motion, 1.0)  # data and noise alike
+            motion = motion * _estimate_scale(t, motion, 1.0)  # data and noise alike
             pixels = torch.where(extrapolated, 0.0, pixels)
             motion = torch.where(extrapolated, motion, 0.0)
         seen = torch.cat([pixels, motion], dim=1)
@@ -230,13 +405,13 @@ class DFGN(OwnMemory, ModelMixin, UNetLayers, ConfigMixin):
         estimate = by_frame(seen[:, seen.shape[1] - self.motion_channels :]).float()
         if not self.motion_channels:
             return features, estimate
-        out = self.conv_motion(nn.functional.silu(self.norm_motion(h))).float()
+        out = self.conv_motion(F.silu(self.norm_motion(h))).float()
         residual, gain = out.split([self.motion_channels, 1], dim=1)
-        spread = estimate_error(t).repeat_interleave(len(h) // len(t)).view(-1, 1, 1, 1)
+        spread = _estimate_error(t).repeat_interleave(len(h) // len(t)).view(-1, 1, 1, 1)
         extrapolated = features.extrapolated[:, None, None, None]
         motion = torch.where(extrapolated, estimate * (1 + gain) + spread * residual, 0.0)
         flow = flow_of_motion(motion.detach())
-        fine = nn.functional.interpolate(flow, size=features.flow.shape[-2:], mode="bilinear")
+        fine = F.interpolate(flow, size=features.flow.shape[-2:], mode="bilinear")
         flow = torch.where(extrapolated[..., None], fine[:, None], features.flow)
         return replace(features, flow=flow), motion
 
@@ -271,8 +446,6 @@ class DFGN(OwnMemory, ModelMixin, UNetLayers, ConfigMixin):
         """
         return cast(Any, self.config)
 
-    # --------------------------------------------------------------- conditions
-
     def _condition(self, t: Tensor, known: Conditions) -> Tensor:
         """Noise level, number of frames, mean duration → `[B, E]`."""
         dim, duration_ms = self.config["embedding_dim"], known.mean_duration_ms
@@ -296,7 +469,7 @@ class DFGN(OwnMemory, ModelMixin, UNetLayers, ConfigMixin):
         return states, torch.cat(masks, dim=1) if masked else None
 
 
-def estimate_scale(t: Tensor, like: Tensor, std: float) -> Tensor:
+def _estimate_scale(t: Tensor, like: Tensor, std: float) -> Tensor:
     """Turns noisy latents of a rectified flow into the best linear estimate of the clean ones.
 
     Where there is only noise the estimate is zero, so that a young network draws nothing that it
@@ -314,7 +487,7 @@ def estimate_scale(t: Tensor, like: Tensor, std: float) -> Tensor:
     return (signal / ((1 - t) * signal + t**2)).to(like.dtype)
 
 
-def estimate_error(t: Tensor) -> Tensor:
+def _estimate_error(t: Tensor) -> Tensor:
     """Spread of motion around that estimate, `[B]`."""
     t = t.float()
     return MOTION_STD * t / ((1 - t) ** 2 + t**2).sqrt()

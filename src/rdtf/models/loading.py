@@ -58,8 +58,8 @@ class OwnMemory:
         """As diffusers' own; options of its own files are passed on to it."""
         model: Any = self
         own_files = kwargs.get("variant") or kwargs.get("push_to_hub") or args
-        if not own_files and kwargs.get("is_main_process", True) and is_compact(model):
-            return save_compact(model, save_directory)
+        if not own_files and kwargs.get("is_main_process", True) and _is_compact(model):
+            return _save_compact(model, save_directory)
         return super().save_pretrained(save_directory, *args, **kwargs)  # pyright: ignore[reportAttributeAccessIssue]
 
     @classmethod
@@ -88,7 +88,7 @@ _SCALE = ":scale"
 _SMALLEST = 4096  # elements; smaller tensors stay in 16 bits
 
 
-def save_compact(model: Any, folder: Path | str) -> None:
+def _save_compact(model: Any, folder: Path | str) -> None:
     """Store a model's weights in 8 bits: each row of a matrix with a scale of its own.
 
     A quarter of the size; `from_pretrained` gives float32 again, each weight off by at most 1/254
@@ -102,8 +102,8 @@ def save_compact(model: Any, folder: Path | str) -> None:
     save_file(tensors, folder / COMPACT_FILE)
 
 
-def is_compact(model: Any) -> bool:
-    """Whether `save_compact` would lose nothing of a model's weights."""
+def _is_compact(model: Any) -> bool:
+    """Whether `_save_compact` would lose nothing of a model's weights."""
     tensors = model.state_dict()
     has_matrix = any(_in_bytes(tensor) for tensor in tensors.values())
     return has_matrix and all(

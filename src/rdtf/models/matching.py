@@ -1,4 +1,4 @@
-"""Find how things moved between two given frames, without any weights (beyond the paper).
+"""Find how things moved between two given frames, without any weights (not in the paper).
 
 Block matching as seen from the frame to make: under the assumption of even motion a point that is
 at p then was at p + o₀·u in the first reference and is at p + o₁·u in the second, where o are their
@@ -9,13 +9,9 @@ and the network need not learn from examples what a difference of pixels tells.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-from rdtf.models.affine import grid_positions
 
 _COARSEST_SIDE = 8  # cells; the search starts with at most so many
 _COARSE_RADIUS, _FINE_RADIUS = 3, 1  # cells
@@ -23,24 +19,17 @@ _COARSE_RADIUS, _FINE_RADIUS = 3, 1  # cells
 _WINDOW, _SMOOTHING = 7, 5
 
 
-@dataclass(frozen=True)
-class MatchPrior:
-    """How a motion is chosen: by weights exp(−sharpness · (difference + penalty · cells moved))."""
-
-    sharpness: float
-    penalty: float
-
-
-# What is alike either way stays where it is.
-CAUTIOUS = MatchPrior(sharpness=30.0, penalty=0.06)
+# A motion is chosen by weights exp(−sharpness · (difference + penalty · cells moved)): the two
+# numbers. What is alike either way stays where it is.
+_CAUTIOUS = 30.0, 0.06
 # To find what moved between a picture and itself is to find nothing, up to .02 pixels; and true
 # motions are found more exactly (docs/LOG.md).
-EXACT = MatchPrior(sharpness=400.0, penalty=0.01)
+EXACT = 400.0, 0.01
 
 
 @torch.no_grad()
 def match(
-    references: Tensor, offsets: Tensor, finest_side: int, prior: MatchPrior = CAUTIOUS
+    references: Tensor, offsets: Tensor, finest_side: int, prior: tuple[float, float] = _CAUTIOUS
 ) -> tuple[Tensor, Tensor]:
     """Where to look in each reference, and how well the two agree there.
 
@@ -49,7 +38,7 @@ def match(
         offsets: of the references from the frame in time, signed, `[N, 2]`. If both are equal there
             is no motion to find.
         finest_side: cells along the side of the last search.
-        prior: how sure to be of what looks best, and what moving costs.
+        prior: sharpness and penalty: how sure to be of what looks best, and what moving costs.
 
     Returns:
         (flow `[N, 2, 2, h, w]` (x, y) in normalised coordinates, disagreement `[N, 1, h, w]` ≥ 0).
@@ -67,13 +56,21 @@ def match(
         steps = _normalised(shifts, *pair.shape[-2:])
         differences = [_difference(pair, shares, motion + step[:, None, None]) for step in steps]
         costs = _local_mean(torch.stack(differences, dim=1), _WINDOW)
-        penalty = prior.penalty * shifts.norm(dim=1)
-        likely = ((costs + penalty[:, None, None]) * -prior.sharpness).softmax(dim=1)
+        penalty = prior[1] * shifts.norm(dim=1)
+        likely = ((costs + penalty[:, None, None]) * -prior[0]).softmax(dim=1)
         along = [(likely * steps[:, axis, None, None]).sum(dim=1) for axis in (0, 1)]
         step = torch.stack(along, dim=1)
         motion = _local_mean(motion + step, _SMOOTHING)
         disagreement = (likely * costs).sum(dim=1, keepdim=True)
     return motion[:, None] * shares, disagreement
+
+
+def grid_positions(height: int, width: int, like: Tensor) -> Tensor:
+    """Positions (x, y) of cell centres in [−1, 1], `[2, h, w]`."""
+    ys = (torch.arange(height, device=like.device, dtype=like.dtype) + 0.5) * 2 / height - 1
+    xs = (torch.arange(width, device=like.device, dtype=like.dtype) + 0.5) * 2 / width - 1
+    grid_y, grid_x = torch.meshgrid(ys, xs, indexing="ij")
+    return torch.stack([grid_x, grid_y])
 
 
 def warp(references: Tensor, flow: Tensor, outside: float | Tensor | None = None) -> Tensor:

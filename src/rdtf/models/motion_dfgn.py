@@ -17,18 +17,20 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 
-from rdtf.models.affine import NUM_PARAMETERS, backward_flow, grid_positions
 from rdtf.models.conditions import Conditions
+from rdtf.models.dfgn import ClipUNet, embed_text_layers, joined_text
 from rdtf.models.layers import ClipShape, group_norm, sinusoidal_embedding, zero_init
 from rdtf.models.loading import OwnMemory
+from rdtf.models.matching import grid_positions
 from rdtf.models.motion_latents import (
     GRID,
+    NUM_PARAMETERS,
     affine_of_latents,
+    backward_flow,
     latents_of_residual,
     pack,
     unpack,
 )
-from rdtf.models.unet import ClipUNet, embed_text_layers, joined_text
 
 _TIME_UNIT_MS = 10.0  # one unit of the sinusoidal embedding's argument
 
@@ -47,7 +49,60 @@ class MotionConditions(Conditions):
     times_ms: Tensor
 
 
-class MotionDFGN(OwnMemory, ModelMixin, ConfigMixin):
+class MotionNetwork(OwnMemory, ModelMixin, ConfigMixin):
+    """What the networks on motion latents have in common: how they see pictures, text and time."""
+
+    stem: nn.Module
+    null_text: Tensor
+    embed_text: nn.ModuleList
+    patch: int
+
+    @property
+    def config_(self) -> Any:
+        """The registered config, untyped; not for the forward pass, as in `DFGN`."""
+        return cast(Any, self.config)
+
+    def _make_stem(self, canvas: int, width: int) -> None:
+        if canvas % GRID:
+            raise ValueError(f"canvas {canvas} is no multiple of {GRID}")
+        self.patch = canvas // GRID
+        self.stem = nn.Sequential(
+            nn.Conv2d(4 * self.patch**2 + 2, width, 3, padding=1),
+            nn.SiLU(),
+            nn.Conv2d(width, width, 3, padding=1),
+        )
+
+    def _picture(self, reference: Tensor, centre: Tensor) -> Tensor:
+        """Features of the reference, with places relative to its centre, `[B, stem, h, w]`."""
+        folded = F.pixel_unshuffle(reference, self.patch)
+        places = grid_positions(GRID, GRID, centre) - centre[:, :, None, None]
+        seen = torch.cat([folded, places.to(folded.dtype)], dim=1)
+        return self.stem(seen.to(self.null_text.dtype))
+
+    def _text(self, conditions: Conditions) -> tuple[Tensor, Tensor, Tensor]:
+        """Token states, their mask, and their mean."""
+        states, masks = joined_text(self.null_text, self.embed_text, conditions)
+        keys = torch.cat(masks, dim=1)
+        return states, keys, (states * keys[..., None]).sum(1) / keys.sum(1, keepdim=True)
+
+    @staticmethod
+    def _affine_fields(affine: Tensor, centre: Tensor) -> Tensor:
+        """Affine latents `[B, F, 6]` as fields `[B, F, 2, 16, 16]`; centre: `[B, 2]`."""
+        where = centre[:, None].expand(*affine.shape[:2], 2)
+        flow = backward_flow(affine_of_latents(affine), where, GRID, GRID)
+        return latents_of_residual(flow).clamp(-8, 8)
+
+    @staticmethod
+    def _clip_numbers(times_ms: Tensor, valid: Tensor) -> list[Tensor]:
+        """Number of frames and time between them, each `[B]`, as a sinusoid's arguments."""
+        count = valid.sum(dim=1)
+        last = torch.where(valid, times_ms, -torch.inf).amax(1)
+        first = torch.where(valid, times_ms, torch.inf).amin(1)
+        step_ms = (last - first) / (count - 1).clamp(min=1)
+        return [count.float() * 10, step_ms / _TIME_UNIT_MS]
+
+
+class MotionDFGN(MotionNetwork):
     """Denoiser of motion latents for clips of any number of frames.
 
     Args:
@@ -85,14 +140,7 @@ class MotionDFGN(OwnMemory, ModelMixin, ConfigMixin):
     ) -> None:
         super().__init__()
         config: Any = self.config
-        if canvas % GRID:
-            raise ValueError(f"canvas {canvas} is no multiple of {GRID}")
-        self.patch = canvas // GRID
-        self.stem = nn.Sequential(
-            nn.Conv2d(4 * self.patch**2 + 2, stem_width, 3, padding=1),
-            nn.SiLU(),
-            nn.Conv2d(stem_width, stem_width, 3, padding=1),
-        )
+        self._make_stem(canvas, stem_width)
         # Noisy and given: residual and affine as fields, two channels each; and the mask.
         self.unet = ClipUNet(config, 9 + stem_width)
         self.embed_numbers = nn.Linear(4 * embedding_dim + 2 * NUM_PARAMETERS + 1, embedding_dim)
@@ -112,11 +160,6 @@ class MotionDFGN(OwnMemory, ModelMixin, ConfigMixin):
             nn.SiLU(),
             zero_init(nn.Linear(256, 2 * NUM_PARAMETERS)),
         )
-
-    @property
-    def config_(self) -> Any:
-        """The registered config, untyped; not for the forward pass, as in `DFGN`."""
-        return cast(Any, self.config)
 
     def forward(self, noisy: Tensor, t: Tensor, conditions: MotionConditions) -> Tensor:
         """Predict the clean motion latents of every frame.
@@ -139,15 +182,13 @@ class MotionDFGN(OwnMemory, ModelMixin, ConfigMixin):
         estimate = torch.where(valid[..., None], noisy.float(), 0.0) * ((1 - noise) / norm)
         shown = torch.where(keep, clean, estimate)
 
-        text_states, masks = joined_text(self.null_text, self.embed_text, conditions)
-        text_keys = torch.cat(masks, dim=1)
+        text_states, text_keys, text = self._text(conditions)
         numbers = self._numbers(t, times_ms, valid)
         affine, _ = unpack(shown)
         flags = given.to(affine.dtype)[..., None]
         numbers = torch.cat([numbers, affine * (1 - flags), affine * flags, flags], dim=-1)
         embedding = self.embed_numbers(numbers.to(self.null_text.dtype))
-        pooled = (text_states * text_keys[..., None]).sum(1) / text_keys.sum(1, keepdim=True)
-        embedding = embedding + self.pooled_text(pooled)[:, None]
+        embedding = embedding + self.pooled_text(text)[:, None]
         embedding = self.embed_frame(embedding).flatten(0, 1)
 
         x = self._fields(shown, given, centre)
@@ -166,29 +207,16 @@ class MotionDFGN(OwnMemory, ModelMixin, ConfigMixin):
     def _fields(self, shown: Tensor, given: Tensor, centre: Tensor) -> Tensor:
         """Affine and residual motion as fields, estimated and given; the mask: `[B·F, 9, h, w]`."""
         affine, residual = unpack(shown)
-        where = centre[:, None].expand(*shown.shape[:2], 2)
         with torch.autocast(shown.device.type, enabled=False):
-            flow = backward_flow(affine_of_latents(affine), where, GRID, GRID)
-        fields = torch.cat([residual, latents_of_residual(flow).clamp(-8, 8)], dim=2)
+            fields = torch.cat([residual, self._affine_fields(affine, centre)], dim=2)
         mask = given[:, :, None, None, None].to(fields.dtype)
         plane = mask.expand(-1, -1, 1, GRID, GRID)
         return torch.cat([fields * (1 - mask), fields * mask, plane], dim=2).flatten(0, 1)
 
-    def _picture(self, reference: Tensor, centre: Tensor) -> Tensor:
-        """Features of the reference, with places relative to its centre, `[B, stem, h, w]`."""
-        folded = F.pixel_unshuffle(reference, self.patch)
-        places = grid_positions(GRID, GRID, centre) - centre[:, :, None, None]
-        seen = torch.cat([folded, places.to(folded.dtype)], dim=1)
-        return self.stem(seen.to(self.null_text.dtype))
-
     def _numbers(self, t: Tensor, times_ms: Tensor, valid: Tensor) -> Tensor:
         """Noise level, time from the reference, clip length and time between frames `[B, F, …]`."""
         dim = self.config["embedding_dim"]
-        count = valid.sum(dim=1)
-        last = torch.where(valid, times_ms, -torch.inf).amax(1)
-        first = torch.where(valid, times_ms, torch.inf).amin(1)
-        step_ms = (last - first) / (count - 1).clamp(min=1)
-        clip = torch.stack([t.float() * 1000, count.float() * 10, step_ms / _TIME_UNIT_MS], 1)
+        clip = torch.stack([t.float() * 1000, *self._clip_numbers(times_ms, valid)], dim=1)
         clip = sinusoidal_embedding(clip, dim).flatten(1)[:, None].expand(-1, valid.shape[1], -1)
         frame = sinusoidal_embedding(times_ms / _TIME_UNIT_MS, dim)
         return torch.cat([clip, frame], dim=-1)

@@ -7,8 +7,9 @@ frame's motion it takes over, signed, and adds what is new:
 
     motion_f = Σ_g copy[f, g] · motion_g + new_f
 
-It is trained by the absolute error, which many ways to go on make a careful guess of, not a blur:
-pixels are moved by its answer, never averaged. `MotionDFGN` draws motion instead, by chance.
+It is trained by the absolute error. Where several continuations are possible its best answer is a
+small motion, not a blur: pixels are moved by the answer, never averaged. `MotionDFGN` draws motion
+instead, by chance.
 """
 
 from __future__ import annotations
@@ -18,30 +19,26 @@ from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from diffusers.configuration_utils import ConfigMixin, register_to_config
-from diffusers.models.modeling_utils import ModelMixin
+from diffusers.configuration_utils import register_to_config
+from diffusers.models.modeling_utils import ModelMixin  # noqa: F401 (diffusers looks it up here)
 from torch import Tensor, nn
 
-from rdtf.models.affine import NUM_PARAMETERS, backward_flow, grid_positions
+from rdtf.models.dfgn import ClipUNet, embed_text_layers
 from rdtf.models.layers import ClipShape, group_norm, sinusoidal_embedding, zero_init
-from rdtf.models.loading import OwnMemory
-from rdtf.models.motion_dfgn import MotionConditions
+from rdtf.models.motion_dfgn import MotionConditions, MotionNetwork
 from rdtf.models.motion_latents import (
     GRID,
-    affine_of_latents,
-    latents_of_residual,
+    NUM_PARAMETERS,
     pack,
     unpack,
 )
-from rdtf.models.unet import ClipUNet, embed_text_layers
 
 _FIELDS = 5  # channels of a frame: residual and affine motion as fields, and whether it is given
 _TIME_FREQUENCIES = (3.0, 9.0, 27.0)  # per second
 _PER_FRAME = NUM_PARAMETERS + 2 + 2 + 2 * len(_TIME_FREQUENCIES)
-_TIME_UNIT_MS = 10.0  # one unit of the sinusoidal embedding's argument
 
 
-class MotionPredictor(OwnMemory, ModelMixin, ConfigMixin):
+class MotionPredictor(MotionNetwork):
     """Motion latents of hidden frames from those of given ones.
 
     Args:
@@ -72,15 +69,9 @@ class MotionPredictor(OwnMemory, ModelMixin, ConfigMixin):
         max_frames: int = 8,
     ) -> None:
         super().__init__()
-        if canvas % GRID:
-            raise ValueError(f"canvas {canvas} is no multiple of {GRID}")
-        self.patch, self.max_offset, self.places = canvas // GRID, max_offset, 2 * max_offset + 1
+        self._make_stem(canvas, stem_width)
+        self.max_offset, self.places = max_offset, 2 * max_offset + 1
         self.embedding_dim = embedding_dim
-        self.stem = nn.Sequential(
-            nn.Conv2d(4 * self.patch**2 + 2, stem_width, 3, padding=1),
-            nn.SiLU(),
-            nn.Conv2d(stem_width, stem_width, 3, padding=1),
-        )
         # A picture has no frames to exchange anything between.
         stages: Any = SimpleNamespace(**cast(Any, self.config), temporal_layer="none")
         self.unet = ClipUNet(stages, self.places * _FIELDS + stem_width)
@@ -98,11 +89,6 @@ class MotionPredictor(OwnMemory, ModelMixin, ConfigMixin):
         self.conv_out = zero_init(nn.Conv2d(width, 2 * self.places, 3, padding=1))
         self.affine_out = _head(pooled, NUM_PARAMETERS * self.places)
         self.copy_out = _head(pooled, 2 * self.places**2)
-
-    @property
-    def config_(self) -> Any:
-        """The registered config, untyped."""
-        return cast(Any, self.config)
 
     def forward(self, conditions: MotionConditions, anchor: Tensor) -> Tensor:
         """Predict the motion latents of every frame.
@@ -131,12 +117,10 @@ class MotionPredictor(OwnMemory, ModelMixin, ConfigMixin):
         known = exists & placed(conditions.given)
         motion = torch.where(known[..., None], placed(conditions.clean.float()), 0.0)
         times_s = torch.where(exists, placed(times_ms.float()), 0.0) / 1000
-        states, keys = self._text(conditions.text, conditions.text_mask, batch)
+        states, keys, text = self._text(conditions)
         numbers = self._numbers(motion, known, exists, times_s, valid, times_ms)
-        pooled = (states * keys[..., None]).sum(1) / keys.sum(1, keepdim=True)
-        embedding = self.embed(
-            self.numbers(numbers.to(self.null_text.dtype)) + self.pooled_text(pooled)
-        )
+        numbers = self.numbers(numbers.to(self.null_text.dtype))
+        embedding = self.embed(numbers + self.pooled_text(text))
         x = self._fields(motion, known, reference, centre).to(self.null_text.dtype)
         one = ClipShape(batch, 1, torch.ones(batch, 1, dtype=torch.bool, device=x.device), False)
         h, coarse = self.unet(x, embedding, states, keys, one)
@@ -156,16 +140,10 @@ class MotionPredictor(OwnMemory, ModelMixin, ConfigMixin):
     def _fields(self, motion: Tensor, known: Tensor, reference: Tensor, centre: Tensor) -> Tensor:
         """Given motion as fields, which frames are given, and features of the reference."""
         affine, residual = unpack(motion)
-        where = centre[:, None].expand(*motion.shape[:2], 2)
-        flow = backward_flow(affine_of_latents(affine), where, GRID, GRID)
-        moved = latents_of_residual(flow).clamp(-8, 8)
         plane = known[:, :, None, None, None].float()
-        fields = torch.cat([residual, moved], dim=2) * plane
+        fields = torch.cat([residual, self._affine_fields(affine, centre)], dim=2) * plane
         fields = torch.cat([fields, plane.expand(-1, -1, 1, GRID, GRID)], dim=2).flatten(1, 2)
-        folded = F.pixel_unshuffle(reference, self.patch)
-        places = grid_positions(GRID, GRID, centre) - centre[:, :, None, None]
-        seen = torch.cat([folded, places.to(folded.dtype)], dim=1)
-        return torch.cat([fields, self.stem(seen.to(self.null_text.dtype)).float()], dim=1)
+        return torch.cat([fields, self._picture(reference, centre).float()], dim=1)
 
     def _numbers(
         self,
@@ -186,24 +164,9 @@ class MotionPredictor(OwnMemory, ModelMixin, ConfigMixin):
         times = torch.stack([times_s, times_s.abs().sqrt(), *waves], dim=-1) * there[..., None]
         flags = torch.stack([known.float(), there], dim=-1)
         per_frame = torch.cat([_split(motion)[0] * flags[..., :1], flags, times], dim=-1)
-        count = valid.sum(dim=1)
-        last = torch.where(valid, times_ms, -torch.inf).amax(1)
-        first = torch.where(valid, times_ms, torch.inf).amin(1)
-        step_ms = (last - first) / (count - 1).clamp(min=1)
-        clip = torch.stack([count.float() * 10, step_ms / _TIME_UNIT_MS], dim=1)
+        clip = torch.stack(self._clip_numbers(times_ms, valid), dim=1)
         clip = sinusoidal_embedding(clip, self.embedding_dim).flatten(1)
         return torch.cat([clip, per_frame.flatten(1)], dim=1)
-
-    def _text(
-        self, text: list[Tensor], text_mask: list[Tensor], batch: int
-    ) -> tuple[Tensor, Tensor]:
-        """Token states of all encoders behind a learned null token that is always there."""
-        states = [self.null_text.expand(batch, -1, -1)]
-        masks = [torch.ones(batch, 1, dtype=torch.bool, device=states[0].device)]
-        for embed, state, mask in zip(self.embed_text, text, text_mask, strict=False):
-            states.append(embed(state.to(self.null_text.dtype)))
-            masks.append(mask)
-        return torch.cat(states, dim=1), torch.cat(masks, dim=1)
 
 
 def _head(width: int, out: int) -> nn.Sequential:

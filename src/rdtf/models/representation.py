@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,26 +20,6 @@ from torch import Tensor, nn
 
 from rdtf.errors import ConfigError
 from rdtf.models.loading import OwnMemory
-
-
-class Representation(Protocol):
-    """What training, caching and sampling ask of a representation."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def fingerprint(self) -> str: ...
-
-    @property
-    def latent_channels(self) -> int: ...
-
-    @property
-    def downsampling(self) -> int: ...
-
-    def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]: ...
-
-    def decode(self, latents: Tensor) -> Tensor: ...
 
 
 class PixelPatches(ModelMixin, ConfigMixin):
@@ -113,18 +93,6 @@ class RGBAAutoencoder(OwnMemory, AutoencoderKL):
             mid_block_add_attention=False,
         )
 
-    @property
-    def fingerprint(self) -> str:
-        return f"{self.name}-{weights_digest(self)}"
-
-    @property
-    def latent_channels(self) -> int:
-        return cast(Any, self.config).latent_channels
-
-    @property
-    def downsampling(self) -> int:
-        return 2 ** (len(cast(Any, self.config).block_out_channels) - 1)
-
     def posterior(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Unscaled mean and log-variance, each `[N, C, h, w]`."""
         distribution = cast(Any, AutoencoderKL.encode(self, pixels)).latent_dist
@@ -135,48 +103,52 @@ class RGBAAutoencoder(OwnMemory, AutoencoderKL):
         return cast(Any, AutoencoderKL.decode(self, cast(Any, latents))).sample
 
 
-def _log_variance(scale: float) -> Tensor:
-    """What a scale adds to the log-variance."""
-    return 2 * torch.log(torch.tensor(scale))
+class _KLLatents:
+    """A frozen `AutoencoderKL` as a `Representation`: latents scaled to unit variance."""
 
+    name: str
 
-class LearnedLatents:
-    """An `RGBAAutoencoder` as a `Representation`: scaled latents, alpha included."""
-
-    name = "rgba-autoencoder"
-
-    def __init__(self, autoencoder: RGBAAutoencoder) -> None:
+    def __init__(self, autoencoder: AutoencoderKL) -> None:
         self.autoencoder = autoencoder.eval().requires_grad_(False)
-        self.scale = float(cast(Any, autoencoder.config).scaling_factor)
+        self._config = cast(Any, autoencoder.config)
+        self.scale = float(self._config.scaling_factor)
 
     @property
     def fingerprint(self) -> str:
-        return self.autoencoder.fingerprint
+        return f"{self.name}-{_weights_digest(self.autoencoder)}"
 
     @property
     def latent_channels(self) -> int:
-        return self.autoencoder.latent_channels
+        return self._config.latent_channels
 
     @property
     def downsampling(self) -> int:
-        return self.autoencoder.downsampling
+        return 2 ** (len(self._config.block_out_channels) - 1)
 
     @torch.no_grad()
     def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
         """Scaled mean and log-variance of the posterior."""
-        mean, logvar = self.autoencoder.posterior(pixels.to(self.autoencoder.dtype))
-        return mean.float() * self.scale, logvar.float() + _log_variance(self.scale)
+        encoded: Any = self.autoencoder.encode(pixels.to(self.autoencoder.dtype))
+        mean, logvar = encoded.latent_dist.mean.float(), encoded.latent_dist.logvar.float()
+        return mean * self.scale, logvar + 2 * torch.log(torch.tensor(self.scale))
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
         latents = (latents / self.scale).to(self.autoencoder.dtype)
-        return self.autoencoder.reconstruct(latents).float().clamp(-1, 1)
+        decoded: Any = self.autoencoder.decode(cast(Any, latents))
+        return decoded.sample.float().clamp(-1, 1)
 
 
-class PublicLatents:
+class LearnedLatents(_KLLatents):
+    """An `RGBAAutoencoder` as a `Representation`: alpha included."""
+
+    name = "rgba-autoencoder"
+
+
+class _PublicLatents(_KLLatents):
     """A public RGB `AutoencoderKL` (as in the paper): stickers on white, alpha by a matte.
 
-    Decoded frames get their transparency back by `white_matte`, so pure white that touches the
+    Decoded frames get their transparency back by `_white_matte`, so pure white that touches the
     border becomes transparent: a limit of RGB latents, not of this program's other two ways.
     """
 
@@ -185,38 +157,22 @@ class PublicLatents:
     def __init__(self, autoencoder: AutoencoderKL) -> None:
         if cast(Any, autoencoder.config).in_channels != 3:
             raise ConfigError("a public autoencoder must take RGB; use RGBAAutoencoder for RGBA")
-        self.autoencoder = autoencoder.eval().requires_grad_(False)
-        self.scale = float(cast(Any, autoencoder.config).scaling_factor)
+        super().__init__(autoencoder)
 
-    @property
-    def fingerprint(self) -> str:
-        return f"{self.name}-{weights_digest(self.autoencoder)}"
-
-    @property
-    def latent_channels(self) -> int:
-        return cast(Any, self.autoencoder.config).latent_channels
-
-    @property
-    def downsampling(self) -> int:
-        return 2 ** (len(cast(Any, self.autoencoder.config).block_out_channels) - 1)
-
-    @torch.no_grad()
     def encode(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
         """Premultiplied RGBA in [-1, 1] → RGB on white → scaled mean and log-variance."""
         color, alpha = (pixels[:, :3] + 1) / 2, (pixels[:, 3:] + 1) / 2
-        on_white = color + (1 - alpha)
-        encoded: Any = self.autoencoder.encode((on_white * 2 - 1).to(self.autoencoder.dtype))
-        mean, logvar = encoded.latent_dist.mean.float(), encoded.latent_dist.logvar.float()
-        return mean * self.scale, logvar + _log_variance(self.scale)
+        return super().encode((color + (1 - alpha)) * 2 - 1)
 
-    @torch.no_grad()
     def decode(self, latents: Tensor) -> Tensor:
-        latents = (latents / self.scale).to(self.autoencoder.dtype)
-        on_white = cast(Any, self.autoencoder.decode(cast(Any, latents))).sample.float()
-        return white_matte((on_white.clamp(-1, 1) + 1) / 2) * 2 - 1
+        return _white_matte((super().decode(latents) + 1) / 2) * 2 - 1
 
 
-def white_matte(rgb: Tensor, softness: float = 0.1, iterations: int = 512) -> Tensor:
+#: What training, caching and sampling work with.
+Representation = PixelPatches | LearnedLatents | _PublicLatents
+
+
+def _white_matte(rgb: Tensor, softness: float = 0.1, iterations: int = 512) -> Tensor:
     """Premultiplied RGBA from RGB on white, both in [0, 1]: `[N, 3, H, W]` → `[N, 4, H, W]`.
 
     A pixel is background if it is near white and connected to the border through such pixels, side
@@ -252,7 +208,7 @@ def _border(mask: Tensor) -> Tensor:
     return border
 
 
-def weights_digest(module: nn.Module) -> str:
+def _weights_digest(module: nn.Module) -> str:
     """Short sha256 over names, shapes and bytes of all weights."""
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
@@ -268,5 +224,5 @@ def as_representation(module: nn.Module) -> Representation:
     if isinstance(module, RGBAAutoencoder):
         return LearnedLatents(module)
     if isinstance(module, AutoencoderKL):
-        return PublicLatents(module)
+        return _PublicLatents(module)
     raise ConfigError(f"{type(module).__name__} is no known representation")

@@ -23,7 +23,7 @@ from rdtf.models.layers import Attention, ClipShape, group_norm, sinusoidal_embe
 _POSITION_DIM = 16  # per axis: time, height, width
 
 
-class SemanticBranch(nn.Module):
+class _SemanticBranch(nn.Module):
     """One joint attention over all frames and positions of the clip, at half resolution."""
 
     def __init__(self, channels: int, heads: int, head_dim: int) -> None:
@@ -54,7 +54,7 @@ class SemanticBranch(nn.Module):
         return mixed if _is_even(x) else _enlarge(mixed, x)
 
 
-class DetailBranch(nn.Module):
+class _DetailBranch(nn.Module):
     """Convolutions over (time, height, width), kernel (3, 1, 1) in the paper's Table 6."""
 
     def __init__(self, channels: int, kernel: tuple[int, int, int], num_layers: int) -> None:
@@ -112,8 +112,8 @@ class SpatioTemporalInteraction(nn.Module):
     ) -> None:
         super().__init__()
         self.norm_in = group_norm(channels)
-        self.semantic = SemanticBranch(channels, heads, head_dim)
-        self.detail = DetailBranch(channels, kernel, num_conv_layers)
+        self.semantic = _SemanticBranch(channels, heads, head_dim)
+        self.detail = _DetailBranch(channels, kernel, num_conv_layers)
         self.fusion = BranchFusion(channels)
         self.norm_out = zero_init(group_norm(channels))
 
@@ -132,7 +132,7 @@ class TemporalConvolution(nn.Module):
     ) -> None:
         super().__init__()
         self.norm_in = group_norm(channels)
-        self.detail = DetailBranch(channels, kernel, num_conv_layers)
+        self.detail = _DetailBranch(channels, kernel, num_conv_layers)
         self.norm_out = zero_init(group_norm(channels))
 
     def forward(self, x: Tensor, clip: ClipShape) -> Tensor:
@@ -173,10 +173,3 @@ def _positions(frames: int, height: int, width: int, like: Tensor) -> Tensor:
     axes = [torch.arange(size, device=like.device) for size in (frames, height, width)]
     grid = torch.stack(torch.meshgrid(*axes, indexing="ij"), dim=-1).reshape(-1, 3)
     return sinusoidal_embedding(grid, _POSITION_DIM, max_period=100.0).flatten(1).to(like.dtype)
-
-
-class NoTemporalLayer(nn.Module):
-    """In place of one where a clip is a single picture."""
-
-    def forward(self, x: Tensor, clip: ClipShape) -> Tensor:
-        return x

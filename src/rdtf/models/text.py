@@ -42,18 +42,14 @@ class TextEncoder:
         self.name = name
         self.max_tokens = max_tokens
 
-    @classmethod
-    def default(cls) -> TextEncoder:
-        """The encoder that works with no download."""
-        return cls()
-
     @cached_property
     def location(self) -> str:
         """Folder or hub id to load from; the default's weights are checked against their hash."""
         return str(_default_folder()) if self.name == DEFAULT_ENCODER else self.name
 
     @cached_property
-    def _loaded(self) -> tuple[Any, Any]:
+    def parts(self) -> tuple[Any, Any]:
+        """Tokenizer and model, as `transformers` has them."""
         from transformers import AutoModelForTextEncoding, AutoTokenizer
         from transformers.utils import logging
 
@@ -61,11 +57,6 @@ class TextEncoder:
         tokenizer = self._load(AutoTokenizer)
         model = self._load(AutoModelForTextEncoding, use_safetensors=True)
         return tokenizer, model.eval().requires_grad_(False)
-
-    @property
-    def parts(self) -> tuple[Any, Any]:
-        """Tokenizer and model, as `transformers` has them."""
-        return self._loaded
 
     def _load(self, kind: Any, **options: Any) -> Any:
         location = self.location
@@ -100,7 +91,7 @@ class TextEncoder:
 
         An empty caption has an all-False mask: no text.
         """
-        tokenizer, model = self._loaded
+        tokenizer, model = self.parts
         tokens = tokenizer(
             captions,
             padding=True,
@@ -114,12 +105,12 @@ class TextEncoder:
         return states, mask
 
     def to(self, device: torch.device | str) -> TextEncoder:
-        self._loaded[1].to(device)
+        self.parts[1].to(device)
         return self
 
     def move(self, device: torch.device | str) -> None:
         """As `to`, if the weights are loaded: else they are loaded where they are first used."""
-        if "_loaded" in vars(self):
+        if "parts" in vars(self):
             self.to(device)
 
 

@@ -1,4 +1,4 @@
-"""The warp decoder: frames made by moving pixels of the given frames (beyond the paper).
+"""The warp decoder: frames made by moving pixels of the given frames (not in the paper).
 
 A sticker is flat colour and sharp line: what a small denoiser has to invent comes out soft, what it
 moves stays crisp. So for every hidden frame the network also predicts where each of two reference
@@ -28,9 +28,8 @@ from torch import Tensor, nn
 
 from rdtf.method.dual_mask import NUM_REFERENCES
 from rdtf.models.conditions import ReferenceFeatures, pick_rows
-from rdtf.models.layers import group_norm
+from rdtf.models.layers import group_norm, silu_of_norm
 from rdtf.models.matching import warp
-from rdtf.models.norms import silu_of_norm
 
 # The generated part starts with a small share: gradients reach it from the first step, and what it
 # draws while it can't draw yet does no harm.
@@ -158,7 +157,7 @@ class WarpDecoder(nn.Module):
             self.head.weight[:state] = 0.0
             self.head.bias.zero_()  # pyright: ignore[reportOptionalMemberAccess]
         self.stages = nn.ModuleList(
-            RefinementStage(
+            _RefinementStage(
                 self.pixel_channels,
                 width,
                 contexts[index + 1],
@@ -193,7 +192,7 @@ class WarpDecoder(nn.Module):
 
     def compose(self, h: Tensor, features: ReferenceFeatures, noisy: Tensor) -> Composition:
         """How `forward` puts the frames together."""
-        state = in_units(self.head(silu_of_norm(self.norm, h)).float(), h.shape[-1])
+        state = _in_units(self.head(silu_of_norm(self.norm, h)).float(), h.shape[-1])
         noisy = F.pixel_shuffle(noisy.float(), self.patch)
         references = self.unfold(features.references)
         for stage in self.stages:
@@ -201,7 +200,7 @@ class WarpDecoder(nn.Module):
         pixels, cell = self.pixel_channels, self.cell
         sizes = [2 * NUM_REFERENCES, (NUM_REFERENCES + 1) * cell**2, pixels * cell**2]
         flow, logits, added = state.split(sizes, dim=1)
-        flow = total_flow(flow, features.flow) * features.motion_scale[:, None, None, None, None]
+        flow = _total_flow(flow, features.flow) * features.motion_scale[:, None, None, None, None]
         prior = _prior_logits(features.distances)
         logits = F.pixel_shuffle(logits, cell) + prior[:, :, None, None]
         return Composition(
@@ -237,7 +236,7 @@ def possible_widths(widths: tuple[int, ...], patch: int) -> tuple[int, ...]:
     return widths[max(len(widths) - stages, 0) :]
 
 
-def in_units(out: Tensor, side: int) -> Tensor:
+def _in_units(out: Tensor, side: int) -> Tensor:
     """What a head says, in the units of the state: flows in half cells of a grid of `side` cells.
 
     Otherwise one step of the optimizer at the start moves pixels across the picture.
@@ -245,7 +244,7 @@ def in_units(out: Tensor, side: int) -> Tensor:
     return torch.cat([out[:, :4] / side, out[:, 4:]], dim=1)
 
 
-def total_flow(flow: Tensor, base: Tensor) -> Tensor:
+def _total_flow(flow: Tensor, base: Tensor) -> Tensor:
     """Corrections `[N, 4, h, w]` on top of `base [N, 2, 2, h', w']`: `[N, 2, 2, h, w]`.
 
     The backward pass of grid_sample crashes the process on NaN. Where the flow is NaN, so are the
@@ -255,7 +254,7 @@ def total_flow(flow: Tensor, base: Tensor) -> Tensor:
     return (base + flow).nan_to_num().unflatten(1, (2, 2))
 
 
-class RefinementStage(nn.Module):
+class _RefinementStage(nn.Module):
     """Corrects flows, mask logits and additions on a grid of cells half as large.
 
     Args:
@@ -308,7 +307,7 @@ class RefinementStage(nn.Module):
         out = self.conv_out(F.silu(h))
         coarse = [flow, *(x.repeat_interleave(self.per_cell, dim=1) for x in (logits, added))]
         corrections = sum(part.shape[1] for part in coarse)
-        scaled = in_units(out[:, :corrections], state.shape[-1])
+        scaled = _in_units(out[:, :corrections], state.shape[-1])
         return torch.cat([torch.cat(coarse, dim=1) + scaled, out[:, corrections:]], dim=1)
 
     def _look(self, flow: Tensor, base: Tensor, references: Tensor, noisy: Tensor) -> Tensor:
@@ -317,5 +316,5 @@ class RefinementStage(nn.Module):
             pooled = F.avg_pool2d(references.flatten(0, 1), self.half_cell)
             references = pooled.unflatten(0, references.shape[:2])
             noisy = F.avg_pool2d(noisy, self.half_cell)
-        moved = warp(references, total_flow(flow, base))
+        moved = warp(references, _total_flow(flow, base))
         return F.pixel_unshuffle(torch.cat([moved.flatten(1, 2), noisy], dim=1), 2)

@@ -19,7 +19,7 @@ from rdtf.sampling.requests import ClipRequest
 from rdtf.sampling.windows import Stage
 from rdtf.stickers import Sticker
 from rdtf.stickers.formats.pillow import to_rgba
-from rdtf.stickers.info import DEFAULT_DURATION_MS
+from rdtf.stickers.sticker import DEFAULT_DURATION_MS
 from rdtf.synthetic.grammar import MotionDraw
 
 

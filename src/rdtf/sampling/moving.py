@@ -14,20 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rdtf.models.affine import (
-    DEFORMS,
-    NUM_PARAMETERS,
-    backward_flow,
-    deformation,
-    grid_positions,
-)
+from rdtf.models.matching import grid_positions
 from rdtf.models.motion_dfgn import MotionConditions, MotionDFGN
 from rdtf.models.motion_latents import (
+    DEFORMS,
     GRID,
     LATENT_DIM,
+    NUM_PARAMETERS,
     affine_of_latents,
     alpha_box,
+    backward_flow,
     backward_warp,
+    deformation,
     flow_of_latents,
     latents_of_affine,
     latents_of_residual,

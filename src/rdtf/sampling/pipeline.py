@@ -40,7 +40,7 @@ from rdtf.sampling.schedulers import is_flow, objective_of, set_timesteps
 from rdtf.sampling.windows import plan_stages
 from rdtf.sampling.work import Work
 from rdtf.stickers import Sticker
-from rdtf.stickers.info import DEFAULT_DURATION_MS
+from rdtf.stickers.sticker import DEFAULT_DURATION_MS
 
 # The model that ships: in the package, so that nothing is downloaded.
 SHIPPED_MODEL = Path(__file__).parents[1] / "weights"

@@ -1,12 +1,18 @@
 """Stickers as files: the Sticker, budgets for untrusted input, reading and writing."""
 
 from rdtf.errors import StickerError
-from rdtf.stickers.budget import DEFAULT_BUDGET, Budget
+from rdtf.stickers.files import (
+    SUPPORTED_SUFFIXES,
+    StickerInfo,
+    decode_sticker,
+    encode_sticker,
+    probe,
+    read_sticker,
+    write_sticker,
+)
 from rdtf.stickers.formats.lottie import LottieFile
-from rdtf.stickers.read import SUPPORTED_SUFFIXES, StickerInfo, decode_sticker, probe, read_sticker
 from rdtf.stickers.sheet import contact_sheet, write_sheet
-from rdtf.stickers.sticker import Sticker
-from rdtf.stickers.write import encode_sticker, write_sticker
+from rdtf.stickers.sticker import DEFAULT_BUDGET, Budget, Sticker
 
 __all__ = [
     "DEFAULT_BUDGET",

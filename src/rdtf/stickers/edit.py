@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from rdtf.errors import UserError
 from rdtf.stickers.canvas import composite_over, cut_background
-from rdtf.stickers.export.options import parse_color
+from rdtf.stickers.export.edit import parse_color
 from rdtf.stickers.sticker import Sticker
 
 

@@ -1,8 +1,12 @@
-"""The Sticker: RGBA frames, how long each is shown, and what is known about them."""
+"""The Sticker: RGBA frames, how long each is shown, and what is known about them.
+
+And what a file may cost, and what its headers say, both known before any pixel is decoded.
+"""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,9 +15,185 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rdtf.errors import StickerError
-from rdtf.stickers.budget import DEFAULT_BUDGET, Budget
 from rdtf.stickers.canvas import fit_frame, on_background, premultiply, unpremultiply
-from rdtf.stickers.info import DEFAULT_DURATION_MS
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Limits for one file that may be untrusted; every limit is inclusive.
+
+    Attributes:
+        max_bytes: size of the file, and of what it unpacks to where it is compressed as a whole.
+        max_canvas: pixels on the longer side of a clip; larger stills are reduced to it.
+        max_frames: frames of the clip.
+        max_total_pixels: width x height x frames; four bytes each once decoded.
+        max_duration_ms: length of one pass through the clip, in milliseconds.
+    """
+
+    max_bytes: int = 64 * 2**20
+    max_canvas: int = 4096
+    max_frames: int = 1000
+    max_total_pixels: int = 2**28  # 1 GiB of RGBA: 1000 frames at 512 x 512
+    max_duration_ms: int = 120_000
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise StickerError(f"budget {name} is {value!r}; it must be an integer >= 1")
+
+    def read(self, path: Path | str) -> bytes:
+        """The content of a regular file of at most `max_bytes` bytes."""
+        path = Path(path)
+        try:
+            if not path.exists():
+                raise StickerError(f"{path} does not exist; check the name")
+            if not path.is_file():
+                raise StickerError(f"{path} is not a file; name a sticker file")
+            self.check_bytes(str(path), path.stat().st_size)
+            with path.open("rb") as file:
+                return file.read(self.max_bytes)
+        except OSError as error:
+            raise StickerError(f"{path} can't be read: {error.strerror or error}") from error
+
+    def check_bytes(self, name: str, num_bytes: int) -> None:
+        """Refuse a file of `num_bytes` bytes that is too large."""
+        self._check(name, num_bytes, self.max_bytes, "bytes", "max_bytes")
+
+    def check_clip(self, name: str, num_frames: int, width: int, height: int) -> None:
+        """Refuse a clip by its frame count and canvas in pixels."""
+        if num_frames < 1 or width < 1 or height < 1:
+            size = f"{num_frames} frames of {width} x {height} pixels"
+            raise StickerError(f"{name} contains no picture ({size}); get it again")
+        side = max(width, height)
+        if num_frames > 1:
+            self._check(name, side, self.max_canvas, "pixels on one side", "max_canvas")
+        self._check(name, num_frames, self.max_frames, "frames", "max_frames")
+        total = num_frames * width * height
+        self._check(name, total, self.max_total_pixels, "pixels in all frames", "max_total_pixels")
+
+    def check_duration(self, name: str, total_ms: int) -> None:
+        """Refuse a clip that plays for `total_ms` milliseconds if that is too long."""
+        self._check(name, total_ms, self.max_duration_ms, "ms", "max_duration_ms")
+
+    def _check(self, name: str, value: int, limit: int, unit: str, field: str) -> None:
+        if value > limit:
+            raise StickerError(
+                f"{name}: {value} {unit}, more than the limit of {limit}; "
+                f"shrink the file or raise Budget.{field}"
+            )
+
+
+DEFAULT_BUDGET = Budget()
+
+
+#: How long a frame without a usable duration is shown: what browsers do.
+DEFAULT_DURATION_MS = 100
+
+
+@dataclass(frozen=True)
+class StickerInfo:
+    """The outline of a sticker file, known without decoding pixels."""
+
+    format: str  # "gif", "webp", "png", "jpeg", "webm", "lottie" or "folder"
+    num_frames: int  # frames of one pass
+    # width, height: canvas in pixels, upright (for Lottie the nominal one; it has no pixels)
+    width: int
+    height: int
+    durations_ms: tuple[int, ...]  # milliseconds that players show each frame
+    loop_count: int = 0  # how often it plays; 0 = for ever
+    # milliseconds as the file states them, whatever players make of them
+    stored_ms: tuple[int, ...] = ()
+    is_animated: bool = False  # it is stored as an animation, be it of one frame
+    # players without animation show a picture that is not the first frame
+    has_hidden_picture: bool = False
+    turned: int = 1  # how the stored pictures are turned, see `pillow.orientation`
+    end: int = 0  # where the picture ends in the file, in bytes; readers ignore what follows
+    # parts of a Lottie animation that the renderer leaves out, in words
+    not_drawn: tuple[str, ...] = ()
+
+    @classmethod
+    def checked(
+        cls,
+        format: str,
+        name: str,
+        budget: Budget,
+        size: tuple[int, int],
+        stored_ms: Sequence[float] | np.ndarray,
+        loop_count: int = 0,
+        *,
+        end: int = 0,
+        ignored_ms: float = 0,
+        is_animated: bool | None = None,
+        turned: int = 1,
+    ) -> StickerInfo:
+        """A `StickerInfo` for a clip that the budget allows.
+
+        Args:
+            size: (width, height) as stored.
+            stored_ms: of each frame, as the file states it.
+            ignored_ms: stored durations up to this one are not followed by players.
+            is_animated: by default, more than one frame.
+        """
+        durations = whole_durations(stored_ms, ignored_ms=ignored_ms)
+        budget.check_clip(name, len(durations), *size)
+        budget.check_duration(name, int(durations.sum()))
+        return cls(
+            format,
+            len(durations),
+            *_upright_size(size, turned),
+            tuple(durations.tolist()),
+            loop_count,
+            tuple(_rounded_durations(stored_ms).tolist()),
+            len(durations) > 1 if is_animated is None else is_animated,
+            turned=turned,
+            end=end,
+        )
+
+    @property
+    def stored_size(self) -> tuple[int, int]:
+        """(width, height) of the canvas as it is stored, before it is turned."""
+        return _upright_size((self.width, self.height), self.turned)  # which is its own inverse
+
+    @property
+    def total_ms(self) -> int:
+        return sum(self.durations_ms)
+
+    @property
+    def durations(self) -> np.ndarray:
+        """`durations_ms` as int64 [F], as a `Sticker` wants it."""
+        return np.asarray(self.durations_ms, dtype=np.int64)
+
+
+def whole_durations(exact_ms: Sequence[float] | np.ndarray, *, ignored_ms: float = 0) -> np.ndarray:
+    """What players show: integer milliseconds, int64 [F], each >= 1.
+
+    Frames of at most `ignored_ms` last `DEFAULT_DURATION_MS`; otherwise as `_rounded_durations`.
+    """
+    exact = np.asarray(exact_ms, dtype=np.float64)
+    exact = np.where(exact > ignored_ms, exact, DEFAULT_DURATION_MS)
+    return np.maximum(_rounded_durations(exact), 1)
+
+
+def _rounded_durations(exact_ms: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Integer milliseconds, int64 [F], whose sum is the rounded sum of `exact_ms`.
+
+    The running total is rounded, not each frame, so 60 frames a second stay 60 a second.
+    """
+    ends = np.rint(np.cumsum(np.asarray(exact_ms, np.float64))).astype(np.int64)
+    return np.diff(ends, prepend=0)
+
+
+def damaged(name: str, format: str, what: str = "") -> StickerError:
+    """The error for a damaged file; without words for the damage, for one that is cut off."""
+    if not what:
+        return StickerError(f"{name}: the {format} is cut off; get the whole file")
+    return StickerError(f"{name}: the {format} is damaged ({what}); get it again")
+
+
+def _upright_size(size: tuple[int, int], turned: int) -> tuple[int, int]:
+    """(width, height) of a picture of stored `size` once it is `upright`."""
+    return (size[1], size[0]) if turned >= 5 else size
+
 
 if TYPE_CHECKING:
     from rdtf.stickers.export import Export
@@ -48,8 +228,14 @@ class Sticker:
         _check_frames(self.frames)
         durations = _as_durations(self.durations_ms, len(self.frames))
         object.__setattr__(self, "durations_ms", durations)
-        object.__setattr__(self, "captions", _as_captions(self.captions))
-        object.__setattr__(self, "loop_count", _as_loop_count(self.loop_count))
+        captions, count = self.captions, self.loop_count
+        texts = (captions,) if isinstance(captions, str) else tuple(captions)
+        if not all(isinstance(text, str) for text in texts):
+            raise StickerError("captions must be texts")
+        object.__setattr__(self, "captions", texts)
+        if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 0:
+            raise StickerError(f"loop_count is {count!r}; it must be an integer >= 0, 0 = for ever")
+        object.__setattr__(self, "loop_count", int(count))
 
     @property
     def num_frames(self) -> int:
@@ -80,13 +266,13 @@ class Sticker:
     @classmethod
     def load(cls, path: Path | str, budget: Budget = DEFAULT_BUDGET) -> Sticker:
         """Read any supported file or folder of frames; see `rdtf.stickers.read_sticker`."""
-        from rdtf.stickers.read import read_sticker  # the readers build on this module
+        from rdtf.stickers.files import read_sticker  # the readers build on this module
 
         return read_sticker(path, budget=budget)
 
     def save(self, path: Path | str, **options: Any) -> Path:
         """Write to `path`, format by its suffix; see `rdtf.stickers.write_sticker`."""
-        from rdtf.stickers.write import write_sticker  # the writers build on this module
+        from rdtf.stickers.files import write_sticker  # the writers build on this module
 
         return write_sticker(self, path, **options)
 
@@ -101,13 +287,21 @@ class Sticker:
         return export_sticker(self, platform, **options)
 
     def seam_error(self) -> float:
-        """How far the last frame is from leading into the first, in usual steps of the clip.
+        """How far the last frame is from leading into the first: 0 is a step like any other.
 
-        0 is a step like any other, 2 a jump of three steps; see `stickers.export.loops.seam_error`.
+        The change from the last frame to the first is divided by the usual change, the root mean
+        square over the clip's own steps (those where nothing moves are left out), and 1 is taken
+        off; a step smaller than usual gives 0. So 2 is a jump of three steps. A clip that never
+        changes has 0.
         """
-        from rdtf.stickers.export.loops import seam_error  # the exporters build on this module
-
-        return seam_error(self)
+        previous = premultiply(self.frames[0])
+        squares = []  # mean square change of each step, the one back to the first frame at last
+        for frame in [*self.frames[1:], self.frames[0]]:
+            following = premultiply(frame)
+            squares.append(float(np.mean(np.square(previous - following))))
+            previous = following
+        moving = [square for square in squares[:-1] if square > 0]
+        return max(0.0, math.sqrt(squares[-1] / np.mean(moving)) - 1) if moving else 0.0
 
     def premultiplied(self) -> np.ndarray:
         """The frames as float32 [F, H, W, 4] in [0, 1], colour times alpha."""
@@ -192,18 +386,3 @@ def _as_durations(durations_ms: Any, num_frames: int) -> np.ndarray:
     if durations.min() < 1:
         raise StickerError(f"a frame lasts {durations.min()} ms; durations must be at least 1 ms")
     return durations.astype(np.int64)
-
-
-def _as_captions(captions: Any) -> tuple[str, ...]:
-    texts = (captions,) if isinstance(captions, str) else tuple(captions)
-    if not all(isinstance(text, str) for text in texts):
-        raise StickerError("captions must be texts")
-    return texts
-
-
-def _as_loop_count(loop_count: Any) -> int:
-    if isinstance(loop_count, bool) or not isinstance(loop_count, int | np.integer):
-        raise StickerError(f"loop_count is {loop_count!r}; it must be an integer, 0 = for ever")
-    if loop_count < 0:
-        raise StickerError(f"loop_count is {loop_count}; it must be >= 0, 0 = for ever")
-    return int(loop_count)

@@ -1,6 +1,6 @@
 """The verbs of the motion grammar: what each does to a still over time.
 
-A verb maps a phase to the six affine parameters of a frame, as `models/affine.py` reads them:
+A verb maps a phase to the six affine parameters of a frame, see `models/motion_latents.py`:
 shift (x, y) in normalised coordinates (-1 to 1 over the canvas), turn in radians, log-scale along
 x and y, and shear, about a pivot of the still. Every verb is the identity at phase 0 (those that
 arrive: at 1), so that the still is the first frame. `out_x` and `out_y` are shifts too, 1 = until

@@ -22,7 +22,7 @@ from rdtf.errors import ConfigError
 from rdtf.method.objective import Objective
 from rdtf.method.tasks import TaskDraw, draw_task
 from rdtf.models.conditions import Conditions
-from rdtf.models.motion import MOTION_CHANNELS
+from rdtf.models.latents import MOTION_CHANNELS
 from rdtf.randomness import DataOrder, Purpose, noise_key, normal_from_key, stream
 from rdtf.training.config import TrainConfig
 

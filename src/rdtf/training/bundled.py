@@ -31,11 +31,11 @@ from rdtf.models.loading import load_tensors
 from rdtf.models.motion_dfgn import MotionDFGN
 from rdtf.models.motion_latents import alpha_box
 from rdtf.models.motion_predictor import MotionPredictor
+from rdtf.models.recurrence import RecurrencePredictor
 from rdtf.training.config import EngineConfig, OptimizerConfig
 from rdtf.training.distributed import Ranks
 from rdtf.training.motion_batch import FlowTable, MotionAssembler
 from rdtf.training.motion_draws import MotionDrawer, MotionMix
-from rdtf.models.recurrence import RecurrencePredictor
 from rdtf.training.parts import write_component, write_parts
 from rdtf.training.recurrence import TrainRecurrence
 from rdtf.training.trainables import (
@@ -273,8 +273,8 @@ def _recurrence(
     text_width: int,
     flows: Path,
 ) -> TrainRecurrence:
-    network: Any = RecurrencePredictor(width=plan.channels[0]).to(frames.device)
-    weights = _shares(plan, clips)
+    network: Any = RecurrencePredictor(width=plan.channels[0])
+    network, weights = network.to(frames.device), _shares(plan, clips)
     return TrainRecurrence(network, frames, clips.clips, weights, plan.batch_size, plan.seed)
 
 

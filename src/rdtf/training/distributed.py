@@ -22,8 +22,7 @@ from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
-from rdtf.models.dfgn import DFGN
-from rdtf.models.unet import Stage
+from rdtf.models.dfgn import DFGN, Stage
 from rdtf.training.device import default_device
 
 

@@ -10,16 +10,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rdtf.models.affine import backward_flow, deformation, grid_positions, relative_to
+from rdtf.models.matching import grid_positions
 from rdtf.models.motion_dfgn import MotionConditions
 from rdtf.models.motion_latents import (
     GRID,
     alpha_box,
+    backward_flow,
     backward_warp,
+    deformation,
     latents_of_affine,
     latents_of_residual,
     matched_flow,
     pack,
+    relative_to,
     split_flow,
 )
 from rdtf.training.motion_draws import MotionDraws

@@ -14,7 +14,7 @@ import numpy as np
 from rdtf.data.clip_store import StoredClip
 from rdtf.method.curriculum import Curriculum, CurriculumConfig, CurriculumMode
 from rdtf.method.tasks import draw_task
-from rdtf.models.affine import DEFORMS
+from rdtf.models.motion_latents import DEFORMS
 from rdtf.synthetic.grammar import (
     as_shown,
     draw_duration_ms,

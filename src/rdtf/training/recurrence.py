@@ -62,7 +62,7 @@ class TrainRecurrence(Resident):
 
     def draw(self, index: int, progress: float) -> dict[str, Tensor]:
         generator = np.random.Generator(np.random.Philox(key=[self.seed, index]))
-        size, places = self.batch_size, self.network.places  # type: ignore[attr-defined]
+        size, places = self.batch_size, self.distances.shape[1] - 1
         rows = generator.choice(len(self.shares), size, p=self.shares)
         chance = generator.random((6, size))
         total = self.counts[rows]

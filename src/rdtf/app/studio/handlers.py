@@ -24,10 +24,9 @@ from rdtf.fileio import size_text
 from rdtf.sampling.options import SamplingOptions
 from rdtf.stickers import Sticker, edit
 from rdtf.stickers.export import ExportOptions, PackItem, export_pack, export_sticker
-from rdtf.stickers.export.options import parse_color
+from rdtf.stickers.export.edit import outline, parse_color, trim_to_content
 from rdtf.stickers.export.packs import split_emojis
 from rdtf.stickers.export.platforms import Platform, platforms
-from rdtf.stickers.export.shapes import outline, trim_to_content
 
 
 class Handlers(MakeHandlers):

@@ -10,7 +10,7 @@ import numpy as np
 from rdtf.errors import UserError
 from rdtf.sampling.requests import ClipRequest
 from rdtf.stickers import Sticker
-from rdtf.stickers.info import DEFAULT_DURATION_MS
+from rdtf.stickers.sticker import DEFAULT_DURATION_MS
 
 #: Task → what the page calls it. All but the first start from a clip.
 TASKS = {

@@ -11,14 +11,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from rdtf.errors import UserError
-from rdtf.stickers import DEFAULT_BUDGET, Budget, LottieFile, Sticker
-from rdtf.stickers.budget import read_bytes
-from rdtf.stickers.export.containers import container_of, foreign_parts
-from rdtf.stickers.export.loops import visible_shares
-from rdtf.stickers.export.measured import Measured, measure
+from rdtf.stickers import DEFAULT_BUDGET, Budget, LottieFile
+from rdtf.stickers.export.edit import visible_shares
+from rdtf.stickers.export.measured import Measured, container_of, measure
 from rdtf.stickers.export.platforms import (
     FILE_FORMATS,
     ExportError,
@@ -26,30 +22,23 @@ from rdtf.stickers.export.platforms import (
     Platform,
     dated,
     find_platform,
+    platforms,
 )
-from rdtf.stickers.read import damage_as_sticker_error
+from rdtf.stickers.files import damage_as_sticker_error
 
 _FULL_ENOUGH = 0.8  # of what the fullest frame shows
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One rule, held against a file.
+    """One rule, held against a file."""
 
-    Attributes:
-        rule: its name.
-        passed: whether the file keeps to it.
-        found, asked: what the file has and what the platform asks for, in words.
-        is_advice: recommended only.
-        source, confidence: who says so; empty for rules that hold for any file.
-    """
-
-    rule: str
-    passed: bool
-    found: str
+    rule: str  # its name
+    passed: bool  # whether the file keeps to it
+    found: str  # found, asked: what the file has and what the platform asks for, in words
     asked: str
-    is_advice: bool = False
-    source: str = ""
+    is_advice: bool = False  # recommended only
+    source: str = ""  # source, confidence: who says so; empty for rules that hold for any file
     confidence: str = ""
 
     def __str__(self) -> str:
@@ -61,20 +50,27 @@ class Finding:
 
 @dataclass(frozen=True)
 class CheckReport:
-    """All findings for one file; `dated` is when the limits were looked up."""
+    """All findings for a file, or for a pack as a whole and for each file in it."""
 
     name: str
     platform: str
     findings: tuple[Finding, ...]
-    dated: str
+    dated: str  # when the limits were looked up
+    files: tuple[CheckReport, ...] = ()
 
     @property
     def passed(self) -> bool:
-        return all(finding.passed or finding.is_advice for finding in self.findings)
+        return not self.failures and all(report.passed for report in self.files)
 
     @property
     def failures(self) -> tuple[Finding, ...]:
         return tuple(f for f in self.findings if not f.passed and not f.is_advice)
+
+    @property
+    def first_failure(self) -> str:
+        """The first rule that is broken, in words; "" if none is."""
+        of_files = (f"{file.name}: {file.failures[0]}" for file in self.files if not file.passed)
+        return next((str(finding) for finding in self.failures), next(of_files, ""))
 
     @property
     def remarks(self) -> tuple[Finding, ...]:
@@ -82,15 +78,23 @@ class CheckReport:
         return tuple(f for f in self.findings if not f.passed and f.is_advice)
 
     def to_dict(self) -> dict[str, Any]:
-        values = asdict(self)
-        return {**values, "passed": self.passed}
+        files = {"files": [report.to_dict() for report in self.files]} if self.files else {}
+        own = {"name": self.name, "platform": self.platform}
+        findings = [asdict(finding) for finding in self.findings]
+        return {**own, "findings": findings, **files, "dated": self.dated, "passed": self.passed}
 
     def __str__(self) -> str:
         verdict = "passes" if self.passed else "FAILS"
-        head = f"{self.name}: {verdict} for {self.platform} (limits as of {self.dated})"
-        sources = dict.fromkeys(finding.source for finding in self.findings if finding.source)
-        lines = [*map(str, self.findings), *(f"source: {source}" for source in sources)]
-        return "\n  ".join([head, *lines])
+        what = f"{self.platform} packs" if self.files else self.platform
+        lines = [f"{self.name}: {verdict} for {what} (limits as of {self.dated})"]
+        lines += map(str, self.findings)
+        if not self.files:
+            sources = dict.fromkeys(finding.source for finding in self.findings if finding.source)
+            lines += [f"source: {source}" for source in sources]
+        for report in self.files:
+            lines.append(f"{'ok  ' if report.passed else 'FAIL'} {report.name}")
+            lines += [f"  {finding}" for finding in report.failures]
+        return "\n  ".join(lines)
 
 
 def check_file(
@@ -103,7 +107,7 @@ def check_file(
         ExportError: (option) no such platform, or one without rules for a single file.
     """
     platform = _with_rules(platform)
-    data = read_bytes(path, budget)
+    data = budget.read(path)
     return check_bytes(data, platform, Path(path).name, budget)
 
 
@@ -125,11 +129,10 @@ def checked(
             return _lottie(data, name, platform, budget), None
         with damage_as_sticker_error(name, container):
             found = measure(data, name, budget)
-        foreign = foreign_parts(data, container, found.info.end)
     except UserError as error:
         finding = Finding("readable", False, str(error), "a complete file")
         return CheckReport(name, platform.id, (finding,), dated()), None
-    findings = tuple(_findings(found, foreign, platform))
+    findings = tuple(_findings(found, platform))
     return CheckReport(name, platform.id, findings, dated()), found
 
 
@@ -150,11 +153,11 @@ def _lottie(data: bytes, name: str, platform: Platform, budget: Budget) -> Check
     return CheckReport(name, platform.id, tuple(findings), dated())
 
 
-def _findings(found: Measured, foreign: list[str], platform: Platform) -> Iterator[Finding]:
+def _findings(found: Measured, platform: Platform) -> Iterator[Finding]:
     formats = " or ".join(platform.formats)
     yield Finding("format", found.info.format in platform.formats, found.info.format, formats)
     alone = "nothing else in the file"
-    yield Finding("one file only", not foreign, "; ".join(foreign) or alone, alone)
+    yield Finding("one file only", not found.foreign, "; ".join(found.foreign) or alone, alone)
     same = "the same in every decoder"
     yield Finding("readable", not found.disagreement, found.disagreement or same, same)
     visible = bool((found.frames[..., 3] > 0).any())
@@ -171,9 +174,10 @@ def _findings(found: Measured, foreign: list[str], platform: Platform) -> Iterat
         yield Finding("playback", False, shown, "20 ms or more for each frame", True)
     for limits, is_advice in ((platform.limits, False), (platform.advice, True)):
         for name, limit in limits.items():
-            if rule := RULES.get(name):
-                said = (*rule.test(found, limit), rule.asked(limit))
-                yield Finding(rule.title, *said, is_advice, limit.source, limit.confidence)
+            if name in RULES:
+                title, _, test = RULES[name]
+                said = (*test(found, limit), _asked(name, limit))
+                yield Finding(title, *said, is_advice, limit.source, limit.confidence)
 
 
 def _motion(found: Measured, platform: Platform) -> Finding | None:
@@ -240,51 +244,37 @@ def _plays(found: Measured, limit: Limit) -> _Verdict:
     return passed, "forever" if count == 0 else f"{count} times"
 
 
-def _plays_words(limit: Limit) -> str:
-    least, most = limit.value
-    return "forever" if most == 0 else f"{least} to {most} times"
-
-
-def _min_frame(found: Measured, limit: Limit) -> _Verdict:
-    shortest = min(found.info.stored_ms)
-    return shortest >= limit.value or found.info.num_frames == 1, f"{shortest} ms"
+def _first_frame(found: Measured, limit: Limit) -> _Verdict:
+    hidden = found.info.has_hidden_picture
+    return not hidden, "another default picture" if hidden else "shown"
 
 
 def _full_first_frame(found: Measured, limit: Limit) -> _Verdict:
-    shares = visible_shares(Sticker(found.frames, np.ones(len(found.frames), np.int64)))
+    shares = visible_shares(found.frames)
     share = float(shares[0] / max(shares.max(), 1e-9))
     return share >= _FULL_ENOUGH, f"shows {share:.0%} of the fullest frame"
 
 
-@dataclass(frozen=True)
-class _Rule:
-    """How a limit is judged.
-
-    Attributes:
-        title: its name in a finding.
-        words: what is asked for: a form that takes the value, or a function of the limit.
-        test: of a file: whether it keeps to the limit, and what it has, in words.
-    """
-
-    title: str
-    words: str | Callable[[Limit], str]
-    test: Callable[[Measured, Limit], _Verdict]
-
-    def asked(self, limit: Limit) -> str:
-        if isinstance(self.words, str):
-            return self.words.format(limit.value)
-        return self.words(limit)
+def _asked(name: str, limit: Limit) -> str:
+    """What a limit asks for, in words."""
+    words = RULES[name][1]
+    return words.format(limit.value) if isinstance(words, str) else words(limit)
 
 
-#: By the name of the limit in the data file.
-RULES: dict[str, _Rule] = {
-    "canvas": _Rule("canvas", _canvas_words, _canvas),
-    "max_bytes": _Rule(
-        "bytes", "at most {:,}", lambda f, limit: (f.num_bytes <= limit.value, f"{f.num_bytes:,}")
+#: By the name of the limit in the data file: the rule's name in a finding; what is asked for, a
+#: form that takes the value or a function of the limit; the test of a file.
+RULES: dict[
+    str, tuple[str, str | Callable[[Limit], str], Callable[[Measured, Limit], _Verdict]]
+] = {
+    "canvas": ("canvas", _canvas_words, _canvas),
+    "max_bytes": (
+        "bytes",
+        "at most {:,}",
+        lambda f, limit: (f.num_bytes <= limit.value, f"{f.num_bytes:,}"),
     ),
-    "max_fps": _Rule("frame rate", "at most {} a second", _fps),
-    "max_total_ms": _Rule("duration", lambda limit: f"at most {limit.value / 1000:g} s", _total),
-    "whole_ms": _Rule(
+    "max_fps": ("frame rate", "at most {} a second", _fps),
+    "max_total_ms": ("duration", lambda limit: f"at most {limit.value / 1000:g} s", _total),
+    "whole_ms": (
         "whole seconds",
         lambda limit: f"a multiple of {limit.value / 1000:g} s",
         lambda f, limit: (
@@ -292,39 +282,96 @@ RULES: dict[str, _Rule] = {
             f"{f.total_ms / 1000:g} s",
         ),
     ),
-    "min_frames": _Rule(
+    "min_frames": (
         "fewest frames",
         "at least {}",
         lambda f, limit: (f.info.num_frames >= limit.value, str(f.info.num_frames)),
     ),
-    "max_frames": _Rule(
+    "max_frames": (
         "most frames",
         "at most {}",
         lambda f, limit: (f.info.num_frames <= limit.value, str(f.info.num_frames)),
     ),
-    "min_frame_ms": _Rule("shortest frame", "each {} ms or more", _min_frame),
-    "plays": _Rule("plays", _plays_words, _plays),
-    "no_sound": _Rule(
-        "sound", "none", lambda f, limit: (not f.has_sound, "sound" if f.has_sound else "none")
+    "min_frame_ms": (
+        "shortest frame",
+        "each {} ms or more",
+        lambda f, limit: (
+            min(f.info.stored_ms) >= limit.value or f.info.num_frames == 1,
+            f"{min(f.info.stored_ms)} ms",
+        ),
     ),
-    "codec": _Rule(
-        "video codec", "{}", lambda f, limit: (f.codec == limit.value, f.codec or "none")
+    "plays": (
+        "plays",
+        lambda limit: "{} to {} times".format(*limit.value) if limit.value[1] else "forever",
+        _plays,
     ),
-    "animated_format": _Rule(
+    "no_sound": (
+        "sound",
+        "none",
+        lambda f, limit: (not f.has_sound, "sound" if f.has_sound else "none"),
+    ),
+    "codec": ("video codec", "{}", lambda f, limit: (f.codec == limit.value, f.codec or "none")),
+    "animated_format": (
         "animated format",
         "{} for animations",
-        lambda f, limit: (
-            f.info.format == limit.value or f.info.num_frames == 1,
-            f.info.format,
-        ),
+        lambda f, limit: (f.info.format == limit.value or f.info.num_frames == 1, f.info.format),
     ),
-    "first_frame_shown": _Rule(
-        "first frame",
-        "the first frame shown",
-        lambda f, limit: (
-            not f.info.has_hidden_picture,
-            "another default picture" if f.info.has_hidden_picture else "shown",
-        ),
-    ),
-    "full_first_frame": _Rule("first frame", "the complete picture", _full_first_frame),
+    "first_frame_shown": ("first frame", "the first frame shown", _first_frame),
+    "full_first_frame": ("first frame", "the complete picture", _full_first_frame),
 }
+
+
+# ------------------------------------------------- the limits as a table, and those of packs
+
+#: How sure a limit is.
+LETTERS = {"official": "o", "secondary": "s", "conflict": "c", "recalled": "r", "unconfirmed": "u"}
+_LIMITS = {
+    "canvas": ("canvas",),
+    "bytes": ("max_bytes",),
+    "time": ("max_total_ms", "whole_ms"),
+    "frames": ("min_frames", "max_frames", "max_fps", "min_frame_ms"),
+    "plays": ("plays",),
+}
+HEADER = ["--to", "writes", *_LIMITS, "pack"]
+
+
+def platform_rows() -> list[list[str]]:
+    """What `HEADER` names of each platform, as words."""
+    return [_row(platform) for platform in platforms().values()]
+
+
+def _row(platform: Platform) -> list[str]:
+    limits = {**platform.advice, **platform.limits}
+    still = {"no": "", "yes": ", also still", "only": ", still only"}[platform.still]
+    cells = [
+        ", ".join(
+            _sure(_asked(name, limits[name]), limits[name]) for name in names if name in limits
+        )
+        for names in _LIMITS.values()
+    ]
+    cells[0] = cells[0] or "any"
+    return [f"`{platform.id}`", platform.format + still, *cells, _pack(platform)]
+
+
+def _sure(words: str, limit: Limit) -> str:
+    return f"{words} ({LETTERS[limit.confidence]})"
+
+
+def _pack(platform: Platform) -> str:
+    if platform.pack is None:
+        return ""
+    count = platform.pack.limits["count"]
+    images = [f"{n} {i.width} x {i.height}" for n, i in platform.pack.images.items()]
+    parts = [_sure(check_count(0, count).asked, count), ", ".join(images)]
+    return "; ".join(part for part in parts if part)
+
+
+def check_count(count: int, limit: Limit) -> Finding:
+    """Whether a pack may hold so many stickers."""
+    if limit.rule == "one of":
+        passed, asked = count in limit.value, " or ".join(map(str, limit.value))
+    else:
+        passed = limit.value[0] <= count <= limit.value[1]
+        asked = "{} to {}".format(*limit.value)
+    rule = "number of stickers"
+    return Finding(rule, passed, str(count), asked, False, limit.source, limit.confidence)

@@ -18,35 +18,26 @@ from PIL import Image
 from rdtf.stickers import Sticker
 from rdtf.stickers.canvas import in_threads
 from rdtf.stickers.export.platforms import ExportError
-from rdtf.stickers.formats import gif, png, webm, webp
+from rdtf.stickers.formats import gif, png, video, webp
+from rdtf.stickers.formats.pillow import encode_image
 from rdtf.stickers.formats.quantize import ColourTable
 from rdtf.stickers.formats.video import encode_video, to_planes
-from rdtf.stickers.info import DEFAULT_DURATION_MS
+from rdtf.stickers.sticker import DEFAULT_DURATION_MS
 
 _PART = 8  # frames of a long clip that stand for the others
 
 
 @dataclass(frozen=True)
 class QualityStep:
-    """One step of a ladder.
+    """One step of a ladder."""
 
-    Attributes:
-        settings: for the format's encoder.
-        words: the same for people.
-        good: nobody minds; frames are left out before a step that is not good is used.
-        exact: what they write is exact to the pixel.
-        draft: settings that are much faster.
-        draft_ratio: about how large a file is, if its draft is 1.
-        uncertainty: how far below an estimate a file may be, as a factor.
-    """
-
-    settings: dict[str, Any]
-    words: str
-    good: bool = True
-    exact: bool = False
-    draft: dict[str, Any] | None = None
-    draft_ratio: float = 1.0
-    uncertainty: float = 1.2
+    settings: dict[str, Any]  # for the format's encoder
+    words: str  # the same for people
+    good: bool = True  # nobody minds; frames are left out before a step that is not good is used
+    exact: bool = False  # what they write is exact to the pixel
+    draft: dict[str, Any] | None = None  # settings that are much faster
+    draft_ratio: float = 1.0  # about how large a file is, if its draft is 1
+    uncertainty: float = 1.2  # how far below an estimate a file may be, as a factor
 
 
 class Encoder:
@@ -110,11 +101,11 @@ class _WebmEncoder(Encoder):
 
     def __init__(self, frames: np.ndarray, loop_count: int) -> None:
         super().__init__(frames, loop_count)
-        self._planes = in_threads(lambda frame: to_planes(webm.spread_colour(frame)), list(frames))
+        self._planes = in_threads(lambda frame: to_planes(video.spread_colour(frame)), list(frames))
 
     def encode(self, keep: np.ndarray, durations_ms: np.ndarray, step: QualityStep) -> bytes:
         planes = [self._planes[index] for index in keep]
-        return webm.encode_planes(planes, durations_ms, **step.settings)
+        return video.encode_planes(planes, durations_ms, **step.settings)
 
 
 class _WebpEncoder(Encoder):
@@ -139,13 +130,13 @@ class _WebpEncoder(Encoder):
 
     def __init__(self, frames: np.ndarray, loop_count: int) -> None:
         super().__init__(frames, loop_count)
-        self._coded: dict[tuple[int, int], webp.Picture] = {}
+        self._coded: dict[tuple[int, int], tuple[bytes, bytes]] = {}
 
     def encode(self, keep: np.ndarray, durations_ms: np.ndarray, step: QualityStep) -> bytes:
         clip = self._clip(keep, durations_ms)
         options = {"alpha_quality": 100, "exact": False, **step.settings}
         if clip.is_still:
-            return webp.encode(clip, **options)
+            return encode_image(clip.frames[0], "WEBP", **options)
         before = [None, *clip.frames[:-1]]
         if options["lossless"]:
             pairs = list(zip(before, clip.frames, strict=True))

@@ -1,8 +1,13 @@
-"""What a file is, by its bytes: everything that the rules of a platform ask about."""
+"""What a file really is, by its bytes: everything that the rules of a platform ask about.
+
+A file can be a picture to one program and an archive, a page or another picture to the next. So
+nothing but padding may follow the picture, and no archive may hide inside.
+"""
 
 from __future__ import annotations
 
 import io
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,13 +16,81 @@ import av
 import numpy as np
 
 from rdtf.errors import StickerError
-from rdtf.stickers.budget import Budget
-from rdtf.stickers.export.containers import boxes_end, container_of
-from rdtf.stickers.formats import webm
+from rdtf.stickers.files import decode_sticker, inspect, recognise
+from rdtf.stickers.formats import video
 from rdtf.stickers.formats.pillow import open_image, to_rgba, upright
 from rdtf.stickers.formats.video import full_luma, join_alpha
-from rdtf.stickers.info import StickerInfo, checked_info
-from rdtf.stickers.read import decode_sticker, inspect
+from rdtf.stickers.sticker import Budget, StickerInfo
+
+_AVIF_BRANDS = (b"avif", b"avis")
+_MP4_BRANDS = (b"isom", b"iso2", b"iso4", b"iso5", b"iso6", b"mp41", b"mp42", b"avc1", b"M4V ")
+#: What no picture holds by chance, and what other programs look for anywhere in a file.
+_MARKS = {
+    b"<script": "a script for browsers",
+    b"<?php": "a script for servers",
+    b"Rar!\x1a\x07": "a RAR archive",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive",
+}
+_PADDING = b"\0\r\n"  # what tools leave behind the end, and nobody reads
+_ZIP_END, _ZIP_ENTRY = b"PK\x05\x06", b"PK\x01\x02"
+
+
+def container_of(data: bytes, name: str) -> str:
+    """The container by its first bytes: a name of `PICTURE_FORMATS`, or "lottie".
+
+    Raises:
+        StickerError: nothing that is known.
+    """
+    if data[4:8] == b"ftyp":
+        if data[8:12] in _AVIF_BRANDS:
+            return "avif"
+        if data[8:12] in _MP4_BRANDS:
+            return "mp4"
+    return recognise(data, name)
+
+
+def _foreign_parts(data: bytes, container: str, end: int) -> list[str]:
+    """What is in the file besides the picture, which ends at `end`, in words; empty if nothing."""
+    tail = data[end:].strip(_PADDING)
+    found = [f"{len(tail)} bytes after the end of the {container}"] if tail else []
+    return found + hidden_parts(data)
+
+
+def hidden_parts(data: bytes) -> list[str]:
+    """What another program would open in the file: archives, documents, scripts, in words."""
+    found = ["a ZIP archive"] if _holds_zip(data) else []
+    if b"%PDF-" in data[:1024]:
+        found.append("a PDF document")
+    return found + [words for mark, words in _MARKS.items() if mark in data]
+
+
+def _boxes_end(data: bytes) -> int:
+    """ISO base media (AVIF, MP4): boxes fill the file; where they stop, something else begins."""
+    at = 0
+    while at + 8 <= len(data):
+        size, kind = struct.unpack_from(">I4s", data, at)
+        if size == 1:
+            (size,) = struct.unpack_from(">Q", data, at + 8)
+        elif size == 0:
+            return len(data)
+        if size < 8 or at + size > len(data) or not kind.isascii():
+            return at
+        at += size
+    return at
+
+
+def _holds_zip(data: bytes) -> bool:
+    """Whether a reader of ZIP files, which begins at the end, would find an archive."""
+    at = data.find(_ZIP_END, max(len(data) - 65_557, 0))
+    while at >= 0:
+        if at + 22 <= len(data):
+            size, offset = struct.unpack_from("<II", data, at + 12)
+            starts = (at - size, offset)
+            if any(data[s : s + 4] == _ZIP_ENTRY for s in starts if 0 <= s < at):
+                return True
+        at = data.find(_ZIP_END, at + 1)
+    return False
+
 
 # Ours are coded and read by Pillow, so FFmpeg is the other decoder; it reads no animated WebP.
 _FFMPEG = {"gif": "gif", "png": "apng"}
@@ -26,25 +99,16 @@ _PILLOW = {"webp": "WEBP", "jpeg": "JPEG"}
 
 @dataclass(frozen=True)
 class Measured:
-    """A file as its own bytes state it, and what two decoders make of it.
+    """A file as its own bytes state it, and what two decoders make of it."""
 
-    Attributes:
-        info: what its headers say; the format is also "avif" or "mp4" here.
-        num_bytes: size of the file.
-        frames: uint8 [F, H, W, 4], as `rdtf.stickers` reads them, where it does.
-        seen_frames: the same to another decoder.
-        disagreement: how another decoder sees it differently, in words; "" if it does not.
-        codec: of a video, else "".
-        has_sound: it has a sound track.
-    """
-
-    info: StickerInfo
-    num_bytes: int
-    frames: np.ndarray
-    seen_frames: np.ndarray
-    disagreement: str = ""
-    codec: str = ""
-    has_sound: bool = False
+    info: StickerInfo  # what its headers say; the format is also "avif" or "mp4" here
+    num_bytes: int  # size of the file
+    frames: np.ndarray  # uint8 [F, H, W, 4], as `rdtf.stickers` reads them, where it does
+    seen_frames: np.ndarray  # the same to another decoder
+    disagreement: str = ""  # how another decoder sees it differently, in words; "" if it does not
+    codec: str = ""  # of a video, else ""
+    has_sound: bool = False  # it has a sound track
+    foreign: tuple[str, ...] = ()  # what is in the file besides the picture, in words
 
     @property
     def total_ms(self) -> int:
@@ -62,12 +126,18 @@ def measure(data: bytes, name: str, budget: Budget) -> Measured:
     budget.check_bytes(name, len(data))
     container = container_of(data, name)
     if container in ("avif", "mp4"):
-        return _measure_by_ffmpeg(data, container, name, budget)
+        found = _measure_by_ffmpeg(data, container, name, budget)
+    else:
+        found = _measure(data, container, name, budget)
+    return replace(found, foreign=tuple(_foreign_parts(data, container, found.info.end)))
+
+
+def _measure(data: bytes, container: str, name: str, budget: Budget) -> Measured:
     info = inspect(data, name, budget)
     codec, has_sound = "", False
     if container == "webm":
-        video = webm.demux(data, name, budget)
-        codec, has_sound, kind = video.codec, video.has_sound, video.doctype
+        stream = video.demux(data, name, budget)
+        codec, has_sound, kind = stream.codec, stream.has_sound, stream.doctype
         if kind != "webm":
             raise StickerError(f"the file declares the type {kind or 'none'}, not webm; convert it")
     # A large still is judged as it is, not reduced.
@@ -94,14 +164,9 @@ def _measure_by_ffmpeg(data: bytes, container: str, name: str, budget: Budget) -
     frames, durations_ms = decode_by_others(data, container, budget)
     count, height, width, _ = frames.shape
     moves = container == "mp4" or count > 1
-    info = checked_info(
-        container,
-        name,
-        budget,
-        (width, height),
-        durations_ms,
-        end=boxes_end(data),
-        is_animated=moves,
+    size, end = (width, height), _boxes_end(data)
+    info = StickerInfo.checked(
+        container, name, budget, size, durations_ms, end=end, is_animated=moves
     )
     return Measured(info, len(data), frames, frames, codec=codec, has_sound=has_sound)
 
@@ -124,7 +189,7 @@ def decode_by_others(data: bytes, container: str, budget: Budget) -> tuple[np.nd
     """Decode by another program than `rdtf.stickers` does.
 
     Args:
-        container: as `containers.container_of` tells.
+        container: as `container_of` tells.
         budget: checked again here where the container was not inspected before (AVIF, MP4).
 
     Returns:
@@ -140,8 +205,8 @@ def decode_by_others(data: bytes, container: str, budget: Budget) -> tuple[np.nd
     if container in _PILLOW:
         return _by_pillow(data, _PILLOW[container], budget)
     if container == "webm":
-        video = webm.demux(data, "video", budget)
-        return video.frames_by_ffmpeg(), np.asarray(video.info.stored_ms, np.float64)
+        stream = video.demux(data, "video", budget)
+        return stream.frames_by_ffmpeg(), np.asarray(stream.info.stored_ms, np.float64)
     return _by_ffmpeg(data, container, budget)
 
 
@@ -194,13 +259,11 @@ def _by_ffmpeg(data: bytes, container: str, budget: Budget) -> tuple[np.ndarray,
             if packet.size:
                 times.append((packet.pts or 0, packet.duration or 0))
                 budget.check_clip("video", len(times), colour.width, colour.height)
-        unit_ms, colour, masks = (
-            float(colour.time_base * 1000),
-            colour.index,
-            [m.index for m in masks],
-        )
-    pictures = _decode_track(data, colour, budget)
-    alphas = _decode_track(data, masks[0], budget) if masks and container == "avif" else iter(())
+        unit_ms = float(colour.time_base * 1000)
+        indices = [track.index for track in (colour, *masks)]
+    pictures = _decode_track(data, indices[0], budget)
+    has_alpha = len(indices) > 1 and container == "avif"
+    alphas = _decode_track(data, indices[1], budget) if has_alpha else iter(())
     frames = join_alpha(pictures, alphas, len(times), full_luma)
     if container == "avif" and len(frames) == 1:
         return frames, np.zeros(1)

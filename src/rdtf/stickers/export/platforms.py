@@ -44,25 +44,15 @@ FILE_FORMATS = ("sheet", "frames")
 
 @dataclass(frozen=True)
 class Limit:
-    """One number or word that a platform asks for, and who says so.
+    """One number or word that a platform asks for, and who says so."""
 
-    Attributes:
-        value: a number, or a list of them.
-        source: who says so.
-        confidence: a key of `confidence_levels()`.
-        checked_on: date of the look-up, ISO.
-        note: what else to know.
-        rule: how the value is meant where that is not plain ("exact", "one side", ...).
-        min: the least, where the value is a most.
-    """
-
-    value: Any
-    source: str
-    confidence: str
-    checked_on: str
-    note: str = ""
-    rule: str = ""
-    min: int = 1
+    value: Any  # a number, or a list of them
+    source: str  # who says so
+    confidence: str  # a key of `confidence_levels()`
+    checked_on: str  # date of the look-up, ISO
+    note: str = ""  # what else to know
+    rule: str = ""  # how the value is meant where that is not plain ("exact", "one side", ...)
+    min: int = 1  # the least, where the value is a most
 
 
 @dataclass(frozen=True)
@@ -91,25 +81,16 @@ class _PackRules:
 
 @dataclass(frozen=True)
 class Platform:
-    """Where a sticker can go.
+    """Where a sticker can go."""
 
-    Attributes:
-        id: what `--to` takes.
-        title: its name for people.
-        formats: containers that it takes; the first is the one that is written.
-        still: whether one picture is taken: "no", "yes", or "only".
-        limits: what it asks for, by name; see docs/export.md for the names.
-        advice: what it recommends; not keeping to it is no mistake.
-        pack: rules for several stickers together; None if it has no packs.
-    """
-
-    id: str
-    title: str
-    formats: tuple[str, ...]
-    still: Literal["no", "yes", "only"]
-    limits: Mapping[str, Limit]
+    id: str  # what `--to` takes
+    title: str  # its name for people
+    formats: tuple[str, ...]  # containers that it takes; the first is the one that is written
+    still: Literal["no", "yes", "only"]  # whether one picture is taken: "no", "yes", or "only"
+    limits: Mapping[str, Limit]  # what it asks for, by name; see docs/export.md for the names
+    # what it recommends; not keeping to it is no mistake
     advice: Mapping[str, Limit] = field(default_factory=dict)
-    pack: _PackRules | None = None
+    pack: _PackRules | None = None  # rules for several stickers together; None if it has no packs
 
     @property
     def format(self) -> str:
@@ -133,6 +114,21 @@ class Platform:
         """The value of a limit, or `otherwise` if the platform has none of that name."""
         limit = self.limits.get(name)
         return otherwise if limit is None else limit.value
+
+    def format_value(self, name: str, otherwise: Any = None) -> Any:
+        """What the file format itself asks for, whatever the platform; a number."""
+        return _data()["formats"].get(self.format, {}).get(name, {"value": otherwise})["value"]
+
+    def image(self, name: str) -> Platform:
+        """A picture of the pack as something to export to and to check."""
+        image = self.pack_rules.images[name]
+        size = replace(image.max_bytes, value=[image.width, image.height], rule="exact", note="")
+        own = {"canvas": size, "max_bytes": image.max_bytes}
+        id, title = f"{self.id}-{name}", f"{self.title}, {name} of the pack"
+        if image.format == "png":
+            return Platform(id, title, ("png",), "only", own)
+        container = "png" if image.format == "apng" else image.format
+        return Platform(id, title, (container,), self.still, {**self.limits, **own})
 
     def canvas(self) -> Limit | None:
         """The canvas to write: what is asked for, else what is recommended."""
@@ -161,12 +157,6 @@ def platforms() -> Mapping[str, Platform]:
     return {id: _platform(id, entry) for id, entry in _data()["platforms"].items()}
 
 
-@cache
-def format_limits(format: str) -> Mapping[str, Limit]:
-    """What a file format itself asks for, whatever the platform."""
-    return _limits(_data()["formats"].get(format, {}))
-
-
 def find_platform(name: str | Platform) -> Platform:
     """The platform called `name`; `ExportError` with the nearest names if there is none."""
     if isinstance(name, Platform):
@@ -178,18 +168,6 @@ def find_platform(name: str | Platform) -> Platform:
         hint = f"did you mean {', '.join(near)}?" if near else f"known are {', '.join(known)}"
         raise ExportError("option", f"unknown platform {name!r}; {hint}")
     return found
-
-
-def image_platform(platform: Platform, name: str) -> Platform:
-    """A picture of a pack as something to export to and to check: `name` of `platform`'s pack."""
-    image = platform.pack_rules.images[name]
-    size = replace(image.max_bytes, value=[image.width, image.height], rule="exact", note="")
-    own = {"canvas": size, "max_bytes": image.max_bytes}
-    id, title = f"{platform.id}-{name}", f"{platform.title}, {name} of the pack"
-    if image.format == "png":
-        return Platform(id, title, ("png",), "only", own)
-    container = "png" if image.format == "apng" else image.format
-    return Platform(id, title, (container,), platform.still, {**platform.limits, **own})
 
 
 def _platform(id: str, entry: dict[str, Any]) -> Platform:

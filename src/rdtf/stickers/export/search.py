@@ -28,7 +28,7 @@ from rdtf.fileio import size_text
 from rdtf.stickers import Sticker
 from rdtf.stickers.export.encoders import Encoder, QualityStep
 from rdtf.stickers.export.platforms import ExportError
-from rdtf.stickers.export.timing import FrameMerger
+from rdtf.stickers.export.prepare import FrameMerger
 
 #: Above this nobody sees a difference, and rounding alone decides the number.
 #: Frames a second that are kept before settings get worse than good, and before it is refused.
@@ -41,22 +41,15 @@ _SHRINKS = 12  # from the best settings to the least, about, whatever the format
 
 @dataclass(frozen=True)
 class Found:
-    """The result of a search: the file, how it was made, and of which frames.
+    """The result of a search: the file, how it was made, and of which frames."""
 
-    Attributes:
-        data: the file.
-        quality: the settings.
-        best: what would have been used without a limit.
-        keep, durations_ms: int64 [K], the frames of the clip that are shown, and how long.
-        tries: how many files, or parts of files, were encoded.
-    """
-
-    data: bytes
-    quality: QualityStep
-    best: QualityStep
+    data: bytes  # the file
+    quality: QualityStep  # the settings
+    best: QualityStep  # what would have been used without a limit
+    # keep, durations_ms: int64 [K], the frames of the clip that are shown, and how long
     keep: np.ndarray
     durations_ms: np.ndarray
-    tries: int
+    tries: int  # how many files, or parts of files, were encoded
 
 
 def search(encoder: Encoder, clip: Sticker, max_bytes: int | None, min_frames: int = 1) -> Found:

@@ -8,27 +8,16 @@ from __future__ import annotations
 
 import re
 import struct
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from typing import Literal
 
 import numpy as np
 
 from rdtf.errors import StickerError
-from rdtf.stickers.budget import Budget
 from rdtf.stickers.canvas import in_threads
-from rdtf.stickers.formats.pillow import (
-    Box,
-    Region,
-    bounding_box,
-    compose,
-    crop,
-    encode_image,
-    open_image,
-)
+from rdtf.stickers.formats import pillow
 from rdtf.stickers.formats.quantize import ColourTable
-from rdtf.stickers.info import StickerInfo, checked_info, cut_off, damaged
-from rdtf.stickers.sticker import Sticker
+from rdtf.stickers.sticker import Budget, Sticker, StickerInfo, damaged
 
 _GRAPHIC_CONTROL, _APPLICATION = 0xF9, 0xFF
 _HAS_PALETTE, _INTERLACED = 0x80, 0x40
@@ -41,18 +30,7 @@ _DISPOSE: dict[int, Literal["keep", "clear", "restore"]] = {2: "clear", 3: "rest
 _NULS = re.compile(rb"\0*")
 
 
-@dataclass(frozen=True)
-class _Picture:
-    box: tuple[int, int, int, int]  # left, top, width, height
-    palette: bytes
-    interlaced: bool
-    code: bytes  # minimum code size and sub-blocks, still compressed
-    disposal: int = 0
-    duration_ms: int = 0
-    transparent: int | None = None
-
-
-def blocks(data: bytes, name: str) -> Iterator[tuple[bytes, int, int]]:
+def _blocks(data: bytes, name: str) -> Iterator[tuple[bytes, int, int]]:
     """(kind, start, end) of each block: b"!" extension, b"," picture, and b";" trailer at last.
 
     As in browsers, NUL bytes between blocks are skipped, and the end of the file stands for the
@@ -81,7 +59,7 @@ def blocks(data: bytes, name: str) -> Iterator[tuple[bytes, int, int]]:
             at = end
     except IndexError:
         kind = b""
-    raise damaged(name, "GIF", f"block {kind.hex()}") if kind else cut_off(name, "GIF")
+    raise damaged(name, "GIF", f"block {kind.hex()}") if kind else damaged(name, "GIF")
 
 
 def _table_size(flags: int) -> int:
@@ -94,54 +72,31 @@ def _after_sub_blocks(data: bytes, at: int) -> int:
     return at + 1
 
 
-def inspect(data: bytes, name: str, budget: Budget) -> StickerInfo:
-    """Frames, canvas and durations of a GIF, without its pixels."""
-    return _parse(data, name, budget)[0]
-
-
-def decode(data: bytes, name: str, budget: Budget) -> Sticker:
-    """Decode a whole GIF; `StickerError` if it is cut off, damaged or over budget."""
-    info, pictures = _parse(data, name, budget)
-    regions = (_region(picture) for picture in pictures)
-    frames = compose(regions, info.num_frames, info.width, info.height)
-    return Sticker(frames, info.durations, info.loop_count)
-
-
-def _parse(data: bytes, name: str, budget: Budget) -> tuple[StickerInfo, list[_Picture]]:
-    pictures, loop_count, control, end = [], 1, (0, 0, None), len(data)
-    for kind, start, end in blocks(data, name):
+def parse(data: bytes, name: str, budget: Budget) -> tuple[StickerInfo, Callable[[], Sticker]]:
+    """Headers of a GIF, and what decodes it; `StickerError` if cut off, damaged or over budget."""
+    regions, loop_count, control, end = [], 1, (0, 0, None), len(data)
+    for kind, start, end in _blocks(data, name):
         block = data[start:end]
         if kind == b",":
             palette = data[_HEAD : _HEAD + _table_size(data[10])] or _GREYS
-            pictures.append(_picture(block, palette, *control))
+            regions.append(_region(block, palette, *control))
             control = (0, 0, None)
-            budget.check_clip(name, len(pictures), 1, 1)
+            budget.check_clip(name, len(regions), 1, 1)
         elif kind == b"!" and block[1] == _GRAPHIC_CONTROL:
             control = _control(block[2:])
         elif kind == b"!" and block[1] == _APPLICATION:
             loop_count = _loop_count(block[2:], loop_count)
     width, height = struct.unpack_from("<HH", data, 6)
-    if pictures:  # the first one may enlarge the stated screen; the others are cut at its border
-        left, top, wide, high = pictures[0].box
+    if regions:  # the first one may enlarge the stated screen; the others are cut at its border
+        left, top, wide, high = regions[0].box
         width, height = max(width, left + wide), max(height, top + high)
-        wide, high = (max(picture.box[side] for picture in pictures) for side in (2, 3))
-        budget.check_clip(name, len(pictures), wide, high)  # they are decoded before they are cut
-    durations = [picture.duration_ms for picture in pictures]
-    size = (width, height)
-    info = checked_info(
-        "gif", name, budget, size, durations, loop_count, ignored_ms=_IGNORED_MS, end=end
+        wide, high = (max(region.box[side] for region in regions) for side in (2, 3))
+        budget.check_clip(name, len(regions), wide, high)  # they are decoded before they are cut
+    stored_ms = [region.duration_ms for region in regions]
+    info = StickerInfo.checked(
+        "gif", name, budget, (width, height), stored_ms, loop_count, ignored_ms=_IGNORED_MS, end=end
     )
-    return info, pictures
-
-
-def _picture(
-    block: bytes, palette: bytes, disposal: int, duration_ms: int, transparent: int | None
-) -> _Picture:
-    left, top, width, height, flags = struct.unpack_from("<HHHHB", block, 1)
-    code = 10 + _table_size(flags)
-    interlaced = bool(flags & _INTERLACED)
-    box, palette = (left, top, width, height), block[10:code] or palette
-    return _Picture(box, palette, interlaced, block[code:], disposal, duration_ms, transparent)
+    return info, lambda: Sticker(pillow.compose(regions, width, height), info.durations, loop_count)
 
 
 def _control(payload: bytes) -> tuple[int, int, int | None]:
@@ -160,46 +115,45 @@ def _loop_count(payload: bytes, otherwise: int) -> int:
     return repeats + 1 if repeats else 0
 
 
-def _region(picture: _Picture) -> Region:
-    left, top, width, height = picture.box
-    colours = np.zeros((256, 4), np.uint8)
-    listed = np.frombuffer(picture.palette, np.uint8).reshape(-1, 3)
-    colours[: len(listed), :3] = listed
-    colours[:, 3] = 255
-    if picture.transparent is not None:
-        colours[picture.transparent] = 0
-    pixels = colours[_indices(picture, width, height)]
-    return Region(pixels, left, top, "over", _DISPOSE.get(picture.disposal, "keep"))
+def _region(
+    block: bytes, palette: bytes, disposal: int, duration_ms: int, transparent: int | None
+) -> pillow.Region:
+    """The picture of a block; `palette` is that of the file."""
+    left, top, width, height, flags = struct.unpack_from("<HHHHB", block, 1)
+    code_at = 10 + _table_size(flags)
+    palette = block[10:code_at] or palette
+
+    def decode() -> np.ndarray:
+        colours = np.zeros((256, 4), np.uint8)
+        listed = np.frombuffer(palette, np.uint8).reshape(-1, 3)
+        colours[: len(listed), :3] = listed
+        colours[:, 3] = 255
+        if transparent is not None:
+            colours[transparent] = 0
+        # A GIF without a palette is grey to Pillow, index for index.
+        screen = struct.pack("<HHBBB", width, height, 0, 0, 0)
+        descriptor = struct.pack("<HHHHB", 0, 0, width, height, flags & _INTERLACED)
+        lone = b"GIF89a" + screen + b"," + descriptor + block[code_at:] + b";"
+        return colours[np.asarray(pillow.open_image(lone, "GIF").convert("L"))]
+
+    dispose = _DISPOSE.get(disposal, "keep")
+    return pillow.Region((left, top, width, height), duration_ms, decode, "over", dispose)
 
 
-def _indices(picture: _Picture, width: int, height: int) -> np.ndarray:
-    """Palette indices, uint8 [h, w]: a GIF without a palette is grey to Pillow, index for index."""
-    screen = struct.pack("<HHBBB", width, height, 0, 0, 0)
-    flags = _INTERLACED if picture.interlaced else 0
-    descriptor = struct.pack("<HHHHB", 0, 0, width, height, flags)
-    lone = b"GIF89a" + screen + b"," + descriptor + picture.code + b";"
-    return np.asarray(open_image(lone, "GIF").convert("L"))
+def encode(sticker: Sticker) -> bytes:
+    """GIF bytes: 1-bit alpha, delays of 20 ms and more; sides up to 65535.
 
-
-def encode(sticker: Sticker, *, colors: int = 256) -> bytes:
-    """GIF bytes: 1-bit alpha, delays of 20 ms and more.
-
-    Args:
-        sticker: what to write; sides up to 65535.
-        colors: palette size, 2 to 256, one of them transparent. One palette for all frames where
-            their colours fit, otherwise one for each frame.
+    One palette for all frames where their colours fit, otherwise one for each frame.
     """
-    if not 2 <= colors <= 256:
-        raise StickerError("GIF needs colors from 2 to 256")
     frames = binary_alpha(sticker.frames)
     for part in (frames[:1], frames):  # if not even the first frame fits, no more is looked at
         table = ColourTable(part)
-        if table.num_colours > colors - (not table.has_hidden):
+        if table.num_colours > 256 - (not table.has_hidden):
             break
     else:
-        indices, palette = reduced(table, colors)
+        indices, palette = reduced(table, 256)
         return encode_indexed(sticker, indices, [palette])
-    own = in_threads(lambda frame: reduced(ColourTable(frame[None]), colors), list(frames))
+    own = in_threads(lambda frame: reduced(ColourTable(frame[None]), 256), list(frames))
     indices, palettes = zip(*own, strict=True)
     return encode_indexed(sticker, np.concatenate(indices), palettes)
 
@@ -234,7 +188,7 @@ def encode_indexed(sticker: Sticker, indices: np.ndarray, palettes: Sequence[np.
         indices: uint8 [F, H, W] into the palette; 0 is transparent.
         palettes: one for all frames, or one for each: uint8 [n, 3], n <= 256.
     """
-    delays = gif_delays_cs(sticker.durations_ms).tolist()
+    delays = _delays_cs(sticker.durations_ms).tolist()
     if max(sticker.height, sticker.width, *delays, sticker.loop_count - 1) > 65535:
         raise StickerError("GIF can't hold sides, delays (in 10 ms) or loops above 65535")
     is_shared = len(palettes) == 1
@@ -245,14 +199,14 @@ def encode_indexed(sticker: Sticker, indices: np.ndarray, palettes: Sequence[np.
         is_cleared = not is_shared or bool(((frame != 0) & (following == 0)).any())
         drawn = np.where(frame != shown, frame, 0).astype(np.uint8)
         # Clearing is by box, so the box must hold all that is to go.
-        box = bounding_box((frame != 0) if is_cleared else (drawn != 0)) or (0, 0, 1, 1)
+        box = pillow.bounding_box((frame != 0) if is_cleared else (drawn != 0)) or (0, 0, 1, 1)
         palette = None if is_shared else palettes[number]
         parts.append(_encode_picture(drawn, box, 2 if is_cleared else 1, palette, delay))
         shown = np.zeros_like(frame) if is_cleared else frame
     return b"".join([*parts, b";"])
 
 
-def gif_delays_cs(durations_ms: np.ndarray) -> np.ndarray:
+def _delays_cs(durations_ms: np.ndarray) -> np.ndarray:
     """GIF delays in hundredths of a second, int64 [F], each >= 2.
 
     The total is that of `durations_ms` to 10 ms: rounding errors are carried on, and what raising
@@ -287,7 +241,7 @@ def _color_table(palette: np.ndarray | None) -> tuple[bytes, int]:
 
 
 def _encode_picture(
-    indices: np.ndarray, box: Box, disposal: int, palette: np.ndarray | None, delay_cs: int
+    indices: np.ndarray, box: pillow.Box, disposal: int, palette: np.ndarray | None, delay_cs: int
 ) -> bytes:
     """The part of one frame in `box`; index 0 is transparent."""
     left, top, right, bottom = box
@@ -296,8 +250,7 @@ def _encode_picture(
     control = struct.pack("<BBBBHBB", 0x21, _GRAPHIC_CONTROL, 4, flags, delay_cs, 0, 0)
     descriptor = struct.pack("<BHHHHB", 0x2C, left, top, right - left, bottom - top, bits)
     # The code is cut out of a grey GIF, whose indices are its pixels.
-    grey = encode_image(crop(indices, box), "GIF", optimize=False, interlace=False)
-    code = next(
-        _picture(grey[a:b], b"", 0, 0, None).code for k, a, b in blocks(grey, "") if k == b","
-    )
+    grey = pillow.encode_image(pillow.crop(indices, box), "GIF", optimize=False, interlace=False)
+    start, end = next((a, b) for kind, a, b in _blocks(grey, "") if kind == b",")
+    code = grey[start + 10 + _table_size(grey[start + 9]) : end]
     return control + descriptor + table + code

@@ -20,10 +20,15 @@ from typing import Any
 import numpy as np
 
 from rdtf.errors import StickerError
-from rdtf.stickers.budget import DEFAULT_BUDGET, Budget, read_bytes
 from rdtf.stickers.canvas import fitted_size, letterbox, unpremultiply
-from rdtf.stickers.info import StickerInfo, checked_info, cut_off, whole_durations
-from rdtf.stickers.sticker import Sticker
+from rdtf.stickers.sticker import (
+    DEFAULT_BUDGET,
+    Budget,
+    Sticker,
+    StickerInfo,
+    damaged,
+    whole_durations,
+)
 
 _WORKER = Path(__file__).with_name("lottie_worker.py")
 _LOAD, _RENDER = 0, 1
@@ -128,38 +133,29 @@ class LottieFile:
     """An opened Lottie animation that renders single frames at any size.
 
     Attributes:
-        info: canvas, frames and durations as stated in the file.
-        num_frames: frames of one pass, >= 1; the out-point is exclusive.
-        fps: frames per second.
-        duration_ms: length of one pass in milliseconds, rounded.
+        info: canvas, frames and durations as stated in the file; the out-point is exclusive.
     """
 
     def __init__(self, data: bytes, name: str, budget: Budget = DEFAULT_BUDGET) -> None:
         """Check `data`, Lottie JSON that may be gzip-compressed; nothing is rendered yet."""
         self.name = name
         document, self._animation, not_drawn = _parse(_unpack(data, name, budget), name)
-        width, height, self.fps, first, end = _header(document, name)
-        self.num_frames = max(1, round(end - first))
+        width, height, fps, first, end = _header(document, name)
+        self._size, self.num_frames = (height, width), max(1, round(end - first))
         budget.check_clip(name, self.num_frames, 1, 1)
-        durations = whole_durations(np.full(self.num_frames, 1000 / self.fps))
-        self.duration_ms = int(durations.sum())
-        budget.check_duration(name, self.duration_ms)
-        self._size = (height, width)
+        durations = whole_durations(np.full(self.num_frames, 1000 / fps))
+        budget.check_duration(name, int(durations.sum()))
+        times = tuple(durations.tolist())
         self.info = StickerInfo(
             format="lottie",
             num_frames=self.num_frames,
             width=math.ceil(width),
             height=math.ceil(height),
-            durations_ms=tuple(durations.tolist()),
-            stored_ms=tuple(durations.tolist()),
+            durations_ms=times,
+            stored_ms=times,
             is_animated=self.num_frames > 1,
             not_drawn=not_drawn,
         )
-
-    @classmethod
-    def open(cls, path: Path | str, budget: Budget = DEFAULT_BUDGET) -> LottieFile:
-        """Open a .json or .tgs file; `StickerError` if it is no Lottie or over budget."""
-        return cls(read_bytes(path, budget), str(path), budget)
 
     def render(self, index: int, size: int) -> np.ndarray:
         """Frame `index` (0 to num_frames - 1) as uint8 [size, size, 4], straight RGBA, centred.
@@ -184,15 +180,10 @@ class LottieFile:
         return letterbox(unpremultiply(mean[..., [2, 1, 0, 3]]), size, size)
 
 
-def inspect(data: bytes, name: str, budget: Budget) -> StickerInfo:
-    """Frames, nominal canvas and durations of a Lottie animation, without rendering it."""
-    return LottieFile(data, name, budget).info
-
-
 def decode(data: bytes, name: str, budget: Budget, size: int) -> Sticker:
     """Render every frame at `size` x `size` pixels."""
     file = LottieFile(data, name, budget)
-    info = checked_info("lottie", name, budget, (size, size), file.info.stored_ms)
+    info = StickerInfo.checked("lottie", name, budget, (size, size), file.info.stored_ms)
     frames = np.empty((info.num_frames, size, size, 4), np.uint8)
     deadline_s = time.monotonic() + _MAX_SECONDS
     for index, frame in enumerate(frames):
@@ -215,7 +206,7 @@ def _unpack(data: bytes, name: str, budget: Budget) -> bytes:
         except zlib.error as error:
             raise StickerError(f"{name}: the .tgs is damaged ({error}); get it again") from error
         if not unpacker.eof and len(data) <= limit:
-            raise cut_off(name, ".tgs")
+            raise damaged(name, ".tgs")
     if len(data) > limit:
         raise StickerError(f"{name}: more than {limit} bytes of Lottie JSON; simplify it")
     return data

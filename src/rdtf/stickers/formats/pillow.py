@@ -1,19 +1,28 @@
-"""The only door to Pillow's decoders: one named format, no bombs, straight sRGB RGBA out."""
+"""The only door to Pillow's decoders: one named format, no bombs, straight sRGB RGBA out.
+
+JPEG, which needs no more than that, is read here.
+"""
 
 from __future__ import annotations
 
 import io
 import struct
 import warnings
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 from PIL import Image, ImageCms, UnidentifiedImageError
 
-from rdtf.stickers.canvas import composite_over
+from rdtf.stickers.canvas import composite_over, fitted_size
+from rdtf.stickers.sticker import (
+    DEFAULT_DURATION_MS,
+    Budget,
+    Sticker,
+    StickerInfo,
+)
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 
@@ -22,30 +31,27 @@ Box = tuple[int, int, int, int]  # left, top, right, bottom
 class Region:
     """One stored picture: where it goes, how it is drawn, and what is left of it afterwards.
 
-    Attributes:
-        pixels: uint8 [h, w, 4], straight RGBA; what reaches beyond the canvas is cut off.
-        left, top: position on the canvas.
-        blend: "source" replaces what is there, "over" draws on it.
-        dispose: before the next frame "keep" the canvas, "clear" the region to transparent, or
-            "restore" what was there.
+    What reaches beyond the canvas is cut off. `blend` "source" replaces what is there, "over" draws
+    on it. Before the next frame `dispose` "keep" keeps the canvas, "clear" makes the region
+    transparent, and "restore" brings back what was there.
     """
 
-    pixels: np.ndarray
-    left: int
-    top: int
+    box: tuple[int, int, int, int]  # left, top, width, height
+    duration_ms: float  # as stored
+    decode: Callable[[], np.ndarray]  # the pixels, uint8 [h, w, 4], straight RGBA
     blend: Literal["source", "over"]
     dispose: Literal["keep", "clear", "restore"]
 
 
-def compose(regions: Iterable[Region], num_frames: int, width: int, height: int) -> np.ndarray:
-    """Play `num_frames` regions on a transparent canvas: uint8 [F, height, width, 4]."""
-    frames = np.zeros((num_frames, height, width, 4), np.uint8)
+def compose(regions: Sequence[Region], width: int, height: int) -> np.ndarray:
+    """Play the regions on a transparent canvas: uint8 [F, height, width, 4]."""
+    frames = np.zeros((len(regions), height, width, 4), np.uint8)
     canvas = np.zeros((height, width, 4), np.uint8)
     for frame, region in zip(frames, regions, strict=True):
-        rows, columns = region.pixels.shape[:2]
-        part = canvas[region.top : region.top + rows, region.left : region.left + columns]
+        pixels, (left, top, *_) = region.decode(), region.box
+        part = canvas[top : top + pixels.shape[0], left : left + pixels.shape[1]]
         before = part.copy() if region.dispose == "restore" else None
-        _draw(region.pixels[: part.shape[0], : part.shape[1]], region.blend, part)
+        _draw(pixels[: part.shape[0], : part.shape[1]], region.blend, part)
         frame[:] = canvas
         if region.dispose != "keep":
             part[:] = 0 if before is None else before
@@ -148,11 +154,6 @@ def orientation(exif: bytes | None) -> int:
     return value if isinstance(value, int) and 1 <= value <= 8 else 1
 
 
-def upright_size(size: tuple[int, int], turned: int) -> tuple[int, int]:
-    """(width, height) of a picture of stored `size` once it is `upright`."""
-    return (size[1], size[0]) if turned >= 5 else size
-
-
 def upright(frames: np.ndarray, turned: int) -> np.ndarray:
     """[F, h, w, 4] turned and mirrored as `orientation` asks for."""
     if turned >= 5:
@@ -167,3 +168,23 @@ def encode_image(pixels: np.ndarray, format: str, **options: object) -> bytes:
     stream = io.BytesIO()
     Image.fromarray(np.ascontiguousarray(pixels)).save(stream, format=format, **options)
     return stream.getvalue()
+
+
+def parse_jpeg(data: bytes, name: str, budget: Budget) -> tuple[StickerInfo, Callable[[], Sticker]]:
+    """What the headers of a JPEG say, and a function that decodes it as one opaque frame.
+
+    A large one is reduced by halves while it is decoded.
+    """
+    image = open_image(data, "JPEG")
+    size, turned = image.size, orientation(image.info.get("exif"))
+    if max(size) > budget.max_canvas:
+        high, wide = fitted_size(size[1], size[0], budget.max_canvas, budget.max_canvas)
+        image.draft(image.mode, (wide, high))
+    # After the last end marker: thumbnails inside have their own. Without one it is no whole JPEG.
+    end = data.rfind(b"\xff\xd9") + 2
+    # The budget is for the pixels that are decoded.
+    stored_ms = [DEFAULT_DURATION_MS]
+    info = StickerInfo.checked("jpeg", name, budget, image.size, stored_ms, end=end, turned=turned)
+    width, height = size[::-1] if turned >= 5 else size
+    info = replace(info, width=width, height=height)
+    return info, lambda: Sticker(upright(to_rgba(image)[None], turned), info.durations)

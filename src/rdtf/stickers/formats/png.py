@@ -9,63 +9,29 @@ from __future__ import annotations
 import itertools
 import struct
 import zlib
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
 from rdtf.errors import StickerError
-from rdtf.stickers.budget import Budget
 from rdtf.stickers.canvas import in_threads
-from rdtf.stickers.formats.pillow import (
-    Box,
-    Region,
-    changed_box,
-    compose,
-    crop,
-    encode_image,
-    open_image,
-    orientation,
-    to_rgba,
-    upright,
+from rdtf.stickers.formats import pillow
+from rdtf.stickers.sticker import (
+    DEFAULT_DURATION_MS,
+    Budget,
+    Sticker,
+    StickerInfo,
+    damaged,
 )
-from rdtf.stickers.formats.quantize import ColourTable
-from rdtf.stickers.info import DEFAULT_DURATION_MS, StickerInfo, checked_info, cut_off, damaged
-from rdtf.stickers.sticker import Sticker
 
+_Box = tuple[int, int, int, int]  # left, top, width, height
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _DISPOSE: tuple[Literal["keep", "clear", "restore"], ...] = ("keep", "clear", "restore")
 _SHARED = (b"iCCP", b"PLTE", b"tRNS")  # in this order in front of the pixels
 _OPTIONAL = (b"iCCP", b"eXIf")  # the picture can be shown without them
 _USED = {b"IHDR", *_SHARED, b"eXIf", b"acTL", b"fcTL", b"IDAT", b"fdAT", b"IEND"}
-
-
-@dataclass
-class _Picture:
-    """One stored picture and its fcTL fields; a still one covers the canvas."""
-
-    place: tuple[int, int, int, int]  # left, top, width, height
-    exact_ms: float
-    dispose: int
-    blend: int
-    data: list[bytes] = field(default_factory=list)
-
-
-def inspect(data: bytes, name: str, budget: Budget) -> StickerInfo:
-    """Frames, canvas and durations of a PNG or APNG, without its pixels."""
-    return _parse(data, name, budget)[0]
-
-
-def decode(data: bytes, name: str, budget: Budget) -> Sticker:
-    """Decode a PNG or APNG; `StickerError` if it is cut off, damaged or over budget.
-
-    A default image that is not part of the animation is left out.
-    """
-    info, header, shared, pictures = _parse(data, name, budget)
-    regions = (_region(header, shared, picture) for picture in pictures)
-    frames = compose(regions, info.num_frames, *info.stored_size)
-    return Sticker(upright(frames, info.turned), info.durations, info.loop_count)
 
 
 def _chunks(data: bytes, name: str) -> Iterator[tuple[bytes, bytes, int]]:
@@ -76,7 +42,7 @@ def _chunks(data: bytes, name: str) -> Iterator[tuple[bytes, bytes, int]]:
         length, kind = struct.unpack(">I4s", head) if len(head) == 8 else (0, b"")
         end = at + 12 + length
         if not kind or end > len(data):
-            raise cut_off(name, "PNG")
+            raise damaged(name, "PNG")
         if kind in _USED:
             if data[end - 4 : end] != struct.pack(">I", zlib.crc32(data[at + 4 : end - 4])):
                 if kind not in _OPTIONAL:
@@ -86,46 +52,63 @@ def _chunks(data: bytes, name: str) -> Iterator[tuple[bytes, bytes, int]]:
         at = end
 
 
-def _parse(
-    data: bytes, name: str, budget: Budget
-) -> tuple[StickerInfo, bytes, bytes, list[_Picture]]:
-    """What it is, IHDR without the size, profile, palette and transparency, and the pictures."""
+def parse(data: bytes, name: str, budget: Budget) -> tuple[StickerInfo, Callable[[], Sticker]]:
+    """Headers of a PNG or APNG, and what decodes it; `StickerError` if damaged or over budget.
+
+    A default image that is not part of the animation is left out.
+    """
     walk = _chunks(data, name)
     kind, header, end = next(walk)
     if kind != b"IHDR" or len(header) != 13:
         raise damaged(name, "PNG", "no header")
     size: tuple[int, int] = struct.unpack(">II", header[:8])
-    still = _Picture((0, 0, *size), DEFAULT_DURATION_MS, 0, 0)
-    animation, shared, pictures, is_hidden, turned = None, b"", [], False, 1
+    animation, is_hidden, turned = None, False, 1
+    shared: list[bytes] = []
+    still: list[bytes] = []  # content of the chunks, as of each picture
+    controls, pictures = [], []
     for kind, content, end in walk:  # noqa: B007 (the last one counts)
         if kind in _SHARED:
-            shared += _chunk(kind, content)
+            shared.append(_chunk(kind, content))
         elif kind == b"eXIf":
-            turned = orientation(content)
-        elif kind == b"acTL" and not still.data:  # behind the picture it counts for nothing
+            turned = pillow.orientation(content)
+        elif kind == b"acTL" and not still:  # behind the picture it counts for nothing
             animation = struct.unpack(">II", content)
         elif kind == b"fcTL" and animation:
-            is_hidden = is_hidden or bool(still.data and not pictures)
-            pictures.append(_control(content, size, name))
+            is_hidden = is_hidden or bool(still and not pictures)
+            controls.append(_control(content, size, name))
+            pictures.append([])
             budget.check_clip(name, len(pictures), *size)
         elif kind == b"IDAT":
-            still.data.append(content)
+            still.append(content)
             if pictures:
-                pictures[0].data.append(content)
+                pictures[0].append(content)
         elif kind == b"fdAT" and pictures:
-            pictures[-1].data.append(content[4:])
-    if not animation or not animation[0] or not pictures:  # none that browsers play
-        info = checked_info("png", name, budget, size, [still.exact_ms], end=end, turned=turned)
-        return info, header[8:], shared, [still]
-    if animation[0] != len(pictures):
+            pictures[-1].append(content[4:])
+    is_animated = bool(animation and animation[0] and pictures)  # that browsers play
+    if not is_animated:
+        controls, pictures = [((0, 0, *size), DEFAULT_DURATION_MS, 0, 0)], [still]
+    elif animation and animation[0] != len(pictures):
         raise damaged(name, "PNG", f"{len(pictures)} of {animation[0]} frames")
-    exact_ms = [picture.exact_ms for picture in pictures]
-    info = checked_info("png", name, budget, size, exact_ms, animation[1], end=end, turned=turned)
-    info = replace(info, is_animated=True, has_hidden_picture=is_hidden)
-    return info, header[8:], shared, pictures
+    loop_count = animation[1] if animation and is_animated else 0
+    stored_ms = [control[1] for control in controls]
+    info = StickerInfo.checked(
+        "png", name, budget, size, stored_ms, loop_count, end=end, turned=turned
+    )
+    info = replace(info, is_animated=is_animated, has_hidden_picture=is_hidden and is_animated)
+
+    def decode() -> Sticker:
+        regions = [
+            _region(header[8:], b"".join(shared), *control, b"".join(picture))
+            for control, picture in zip(controls, pictures, strict=True)
+        ]
+        frames = pillow.compose(regions, *info.stored_size)
+        return Sticker(pillow.upright(frames, turned), info.durations, loop_count)
+
+    return info, decode
 
 
-def _control(content: bytes, size: tuple[int, int], name: str) -> _Picture:
+def _control(content: bytes, size: tuple[int, int], name: str) -> tuple[_Box, float, int, int]:
+    """Place, exact milliseconds, disposal and blending from an fcTL chunk."""
     _, width, height, left, top, delay, per_second, dispose, blend = struct.unpack(
         ">IIIIIHHBB", content
     )
@@ -133,16 +116,23 @@ def _control(content: bytes, size: tuple[int, int], name: str) -> _Picture:
     if not inside or dispose > 2 or blend > 1:
         raise damaged(name, "PNG", "a frame outside the canvas")
     # A denominator of 0 means hundredths of a second (APNG specification).
-    return _Picture((left, top, width, height), delay * 1000 / (per_second or 100), dispose, blend)
+    return (left, top, width, height), delay * 1000 / (per_second or 100), dispose, blend
 
 
-def _region(header: bytes, shared: bytes, picture: _Picture) -> Region:
-    left, top, width, height = picture.place
-    header = struct.pack(">II", width, height) + header
-    body = _chunk(b"IHDR", header) + shared + _chunk(b"IDAT", b"".join(picture.data))
-    image = open_image(_SIGNATURE + body + _chunk(b"IEND", b""), "PNG")
-    blend = "over" if picture.blend else "source"
-    return Region(to_rgba(image), left, top, blend, _DISPOSE[picture.dispose])
+def _region(
+    header: bytes, shared: bytes, box: _Box, exact_ms: float, dispose: int, blend: int, data: bytes
+) -> pillow.Region:
+    """A picture by the rest of the header behind the size, the chunks for all, and its own."""
+    head = _chunk(b"IHDR", struct.pack(">II", *box[2:]) + header)
+    lone = _SIGNATURE + head + shared + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
+    way = "over" if blend else "source"
+    return pillow.Region(
+        box,
+        exact_ms,
+        lambda: pillow.to_rgba(pillow.open_image(lone, "PNG")),
+        way,
+        _DISPOSE[dispose],
+    )
 
 
 def _chunk(kind: bytes, content: bytes) -> bytes:
@@ -150,46 +140,32 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
     return struct.pack(">I4s", len(content), kind) + content + struct.pack(">I", checksum)
 
 
-def encode(sticker: Sticker, *, colors: int | None = None, compress_level: int = 6) -> bytes:
+def encode(sticker: Sticker) -> bytes:
     """PNG bytes: a plain PNG for a still sticker, otherwise an APNG with every frame kept.
 
-    Args:
-        sticker: what to write. One frame of 100 ms that loops for ever is what reading a plain PNG
-            gives, so that is written as one.
-        colors: reduce to a palette of this many RGBA colours, 2 to 256; None is lossless.
-        compress_level: zlib level, 0 to 9.
+    One frame of 100 ms that loops for ever is what reading a plain PNG gives, so that is written as
+    one.
     """
-    if colors is not None:
-        if not 2 <= colors <= 256:
-            raise StickerError(f"PNG can't have a palette of {colors} colours; name 2 to 256")
-        indices, palette = ColourTable(sticker.frames).reduce(colors)
-        return encode_indexed(sticker, indices, palette, compress_level=compress_level)
     opaque = bool((sticker.frames[..., 3] == 255).all())
     pixels = sticker.frames[..., :3] if opaque else sticker.frames
-    return _encode(sticker, pixels, _boxes(sticker.frames), b"", compress_level)
+    return _encode(sticker, pixels, _boxes(sticker.frames), b"")
 
 
-def encode_indexed(
-    sticker: Sticker, indices: np.ndarray, palette: np.ndarray, *, compress_level: int = 6
-) -> bytes:
+def encode_indexed(sticker: Sticker, indices: np.ndarray, palette: np.ndarray) -> bytes:
     """Like `encode`, for pixels that are reduced already: those of `sticker.frames` are not used.
 
     Args:
-        indices: uint8 [F, H, W] into `palette`.
-        palette: uint8 [n, 4], straight RGBA, n <= 256.
+        indices: uint8 [F, H, W] into `palette`, uint8 [n, 4], straight RGBA, n <= 256.
     """
     alpha = palette[:, 3].tobytes().rstrip(b"\xff")  # what is not listed is opaque
     table = _chunk(b"PLTE", palette[:, :3].tobytes()) + (_chunk(b"tRNS", alpha) if alpha else b"")
-    boxes = _boxes(indices[..., None])
-    return _encode(sticker, indices, boxes, table, compress_level)
+    return _encode(sticker, indices, _boxes(indices[..., None]), table)
 
 
-def _encode(
-    sticker: Sticker, pixels: np.ndarray, boxes: list[Box], palette: bytes, compress_level: int
-) -> bytes:
+def _encode(sticker: Sticker, pixels: np.ndarray, boxes: list[pillow.Box], palette: bytes) -> bytes:
     """The file for `pixels` as they are stored: uint8 [F, H, W], or [F, H, W, 3 or 4]."""
-    parts = [crop(picture, box) for picture, box in zip(pixels, boxes, strict=True)]
-    pictures = in_threads(lambda part: _compress(part, compress_level), parts)
+    parts = [pillow.crop(picture, box) for picture, box in zip(pixels, boxes, strict=True)]
+    pictures = in_threads(_compress, parts)
     color_type = 3 if palette else 6 if pixels.shape[-1] == 4 else 2
     header = struct.pack(">IIBBBBB", sticker.width, sticker.height, 8, color_type, 0, 0, 0)
     body = [_SIGNATURE, _chunk(b"IHDR", header)]
@@ -201,14 +177,18 @@ def _encode(
     return b"".join([*body, _chunk(b"IEND", b"")])
 
 
-def _boxes(frames: np.ndarray) -> list[Box]:
+def _boxes(frames: np.ndarray) -> list[pillow.Box]:
     """Where each frame differs from the one before; at least one pixel, the first one whole."""
     whole = (0, 0, frames.shape[2], frames.shape[1])
-    changes = [changed_box(old, new) or (0, 0, 1, 1) for old, new in itertools.pairwise(frames)]
+    changes = [
+        pillow.changed_box(old, new) or (0, 0, 1, 1) for old, new in itertools.pairwise(frames)
+    ]
     return [whole, *changes]
 
 
-def _animation(durations_ms: list[int], boxes: list[Box], pictures: list[bytes]) -> Iterator[bytes]:
+def _animation(
+    durations_ms: list[int], boxes: list[pillow.Box], pictures: list[bytes]
+) -> Iterator[bytes]:
     """fcTL and data chunks; they share one sequence of numbers."""
     numbers = itertools.count()
     for index, picture in enumerate(pictures):
@@ -230,7 +210,7 @@ def _delay(duration_ms: int) -> tuple[int, int]:
     raise StickerError(f"PNG can't show a frame for {duration_ms} ms; the limit is 65,535 s")
 
 
-def _compress(pixels: np.ndarray, level: int) -> bytes:
+def _compress(pixels: np.ndarray) -> bytes:
     """The compressed scan lines of uint8 [h, w] indices or [h, w, 3 or 4] pixels."""
-    data = encode_image(pixels, "PNG", compress_level=level)
+    data = pillow.encode_image(pixels, "PNG", compress_level=6)
     return b"".join(content for kind, content, _ in _chunks(data, "PNG") if kind == b"IDAT")

@@ -7,72 +7,64 @@ survive.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from rdtf.errors import StickerError
-from rdtf.stickers.budget import Budget
-from rdtf.stickers.formats.pillow import (
-    Box,
-    changed_box,
-    crop,
-    encode_image,
-    open_image,
-    orientation,
-    to_rgba,
-    upright,
+from rdtf.stickers.formats import pillow
+from rdtf.stickers.sticker import (
+    DEFAULT_DURATION_MS,
+    Budget,
+    Sticker,
+    StickerInfo,
+    damaged,
 )
-from rdtf.stickers.info import DEFAULT_DURATION_MS, StickerInfo, checked_info, cut_off, damaged
-from rdtf.stickers.sticker import Sticker
 
 #: One frame as it is stored: its place, and flags and pixels; its time goes in between.
-Picture = tuple[bytes, bytes]
+_Picture = tuple[bytes, bytes]
 
 _ANIMATED, _ALPHA = 0x02, 0x10
 _REPLACE = 0x02  # ANMF flag: do not blend
 _MAX_SIDE, _MAX_DURATION_MS, _MAX_LOOPS = 16383, 2**24 - 1, 65535
 
 
-def inspect(data: bytes, name: str, budget: Budget) -> StickerInfo:
-    """Frames, canvas and durations of a WebP, without its pixels."""
+def parse(data: bytes, name: str, budget: Budget) -> tuple[StickerInfo, Callable[[], Sticker]]:
+    """Headers of a WebP, and what decodes it; `StickerError` if cut off, damaged or over budget."""
     walk = list(_chunks(data, name))
     first, content = walk[0]
-    end = _riff_end(data)
-    turned = next((orientation(content) for kind, content in walk if kind == b"EXIF"), 1)
-    if first != b"VP8X" or not content[0] & _ANIMATED:
-        size = _still_size(first, content, name)
-        still_ms = [DEFAULT_DURATION_MS]
-        return checked_info("webp", name, budget, size, still_ms, end=end, turned=turned)
-    loops = [content for kind, content in walk if kind == b"ANIM"]
-    exact_ms = [_uint24(content, 12) for kind, content in walk if kind == b"ANMF"]
-    if not loops or not exact_ms:
-        raise damaged(name, "WebP", "no frames")
-    (loop_count,) = struct.unpack_from("<H", loops[0], 4)
-    size = (_uint24(content, 4) + 1, _uint24(content, 7) + 1)
-    return checked_info(
-        "webp", name, budget, size, exact_ms, loop_count, end=end, is_animated=True, turned=turned
-    )
+    turned = next((pillow.orientation(content) for kind, content in walk if kind == b"EXIF"), 1)
+    is_animated, loop_count = first == b"VP8X" and bool(content[0] & _ANIMATED), 0
+    if not is_animated:
+        size, stored_ms = _still_size(first, content, name), [DEFAULT_DURATION_MS]
+    else:
+        loops = [content for kind, content in walk if kind == b"ANIM"]
+        stored_ms = [_uint24(content, 12) for kind, content in walk if kind == b"ANMF"]
+        if not loops or not stored_ms:
+            raise damaged(name, "WebP", "no frames")
+        (loop_count,) = struct.unpack_from("<H", loops[0], 4)
+        size = (_uint24(content, 4) + 1, _uint24(content, 7) + 1)
+    end, facts = _riff_end(data), {"is_animated": is_animated, "turned": turned}
+    info = StickerInfo.checked("webp", name, budget, size, stored_ms, loop_count, end=end, **facts)
+    return info, lambda: _decode(data, name, info)
 
 
-def decode(data: bytes, name: str, budget: Budget) -> Sticker:
-    """Decode a WebP; `StickerError` if it is cut off, damaged or over budget."""
-    info = inspect(data, name, budget)
-    image = open_image(data, "WEBP")
+def _decode(data: bytes, name: str, info: StickerInfo) -> Sticker:
+    image = pillow.open_image(data, "WEBP")
     if (image.size, getattr(image, "n_frames", 1)) != (info.stored_size, info.num_frames):
         raise damaged(name, "WebP", "frames are missing")
     frames = np.empty((info.num_frames, image.height, image.width, 4), np.uint8)
     for index, frame in enumerate(frames):
         image.seek(index)
-        frame[:] = to_rgba(image)
-    return Sticker(upright(frames, info.turned), info.durations, info.loop_count)
+        frame[:] = pillow.to_rgba(image)
+    return Sticker(pillow.upright(frames, info.turned), info.durations, info.loop_count)
 
 
 def _chunks(data: bytes, name: str) -> Iterator[tuple[bytes, bytes]]:
     """(type, content) of the chunks inside the RIFF header; content of odd length is padded."""
     end = _riff_end(data)
     if end > len(data) or end < 20:
-        raise cut_off(name, "WebP")
+        raise damaged(name, "WebP")
     at = 12
     while at + 8 <= end:
         kind, length = struct.unpack_from("<4sI", data, at)
@@ -109,7 +101,6 @@ def encode(
     lossless: bool | None = None,
     quality: float | None = None,
     method: int = 4,
-    alpha_quality: int = 100,
     exact: bool = False,
 ) -> bytes:
     """WebP bytes with every frame and duration kept; a plain picture for a still sticker.
@@ -119,28 +110,24 @@ def encode(
         lossless: exact pixels; by default when no `quality` is named.
         quality: 0 to 100; of the picture if lossy, effort if lossless.
         method: 0 (fast) to 6 (small, many times slower than 4).
-        alpha_quality: 0 to 100, of the transparency if lossy.
         exact: keep the colours of fully transparent pixels too.
     """
-    _check_limits(sticker)
-    lossless = quality is None if lossless is None else lossless
     options = {
-        "lossless": lossless,
+        "lossless": quality is None if lossless is None else lossless,
         "quality": 80 if quality is None else quality,
         "method": method,
-        "alpha_quality": alpha_quality,
+        "alpha_quality": 100,
         "exact": exact,
     }
     if sticker.is_still:
-        return encode_image(sticker.frames[0], "WEBP", **options)
-    pictures, previous = [], None
-    for frame in sticker.frames:
-        pictures.append(encode_picture(previous, frame, options))
-        previous = frame
-    return assemble(sticker, pictures)
+        _check_limits(sticker)
+        return pillow.encode_image(sticker.frames[0], "WEBP", **options)
+    before = [None, *sticker.frames[:-1]]
+    pairs = zip(before, sticker.frames, strict=True)
+    return assemble(sticker, [encode_picture(*pair, options) for pair in pairs])
 
 
-def assemble(sticker: Sticker, pictures: Sequence[Picture]) -> bytes:
+def assemble(sticker: Sticker, pictures: Sequence[_Picture]) -> bytes:
     """The file of `pictures`, one a frame, with the size, times and loops of `sticker`."""
     _check_limits(sticker)
     canvas = _pack_uint24(sticker.width - 1, sticker.height - 1)
@@ -161,7 +148,7 @@ def _check_limits(sticker: Sticker) -> None:
 
 def encode_picture(
     previous: np.ndarray | None, frame: np.ndarray, options: Mapping[str, object]
-) -> Picture:
+) -> _Picture:
     """Code one uint8 [H, W, 4]; if it equals `previous`, as a single transparent pixel on that.
 
     Args:
@@ -172,7 +159,7 @@ def encode_picture(
     if box is None:
         box, flags, frame = (0, 0, 1, 1), 0, np.zeros((1, 1, 4), np.uint8)
     left, top, right, bottom = box
-    picture = encode_image(crop(frame, box), "WEBP", **options)
+    picture = pillow.encode_image(pillow.crop(frame, box), "WEBP", **options)
     place = _pack_uint24(left // 2, top // 2, right - left - 1, bottom - top - 1)
     pixels = [
         _chunk(kind, content)
@@ -182,7 +169,7 @@ def encode_picture(
     return place, b"".join([bytes([flags]), *pixels])
 
 
-def _changes(previous: np.ndarray | None, frame: np.ndarray, *, whole: bool) -> Box | None:
+def _changes(previous: np.ndarray | None, frame: np.ndarray, *, whole: bool) -> pillow.Box | None:
     """Where a frame differs from the one before: None if nowhere, everything for the first.
 
     Lossy frames are stored `whole`: patches of different quality show their edges.
@@ -190,7 +177,7 @@ def _changes(previous: np.ndarray | None, frame: np.ndarray, *, whole: bool) -> 
     everything = (0, 0, frame.shape[1], frame.shape[0])
     if previous is None:
         return everything
-    box = changed_box(previous, frame)
+    box = pillow.changed_box(previous, frame)
     if box is None or whole:
         return None if box is None else everything
     left, top, right, bottom = box

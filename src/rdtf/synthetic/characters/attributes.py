@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from rdtf.stickers.info import DEFAULT_DURATION_MS
+from rdtf.stickers.sticker import DEFAULT_DURATION_MS
 from rdtf.synthetic.characters.acting import ACTING, FEELING
 from rdtf.synthetic.characters.animal import BIRDS
 from rdtf.synthetic.characters.character import Character

@@ -11,13 +11,15 @@ from hypothesis import strategies as st
 from rdtf.method.dual_mask import extrapolated_frames
 from rdtf.models.conditions import Conditions
 from rdtf.models.dfgn import DFGN
-from rdtf.models.matching import warp
-from rdtf.models.motion import (
+from rdtf.models.latents import (
     MOTION_CHANNELS,
-    clip_motion,
+    LatentSpace,
+    _clip_motion,
+    _motion_of_flow,
     flow_of_motion,
-    motion_of_flow,
 )
+from rdtf.models.matching import warp
+from rdtf.models.representation import PixelPatches
 
 PATCH, GRID, FRAMES = 4, 8, 5
 CHANNELS = 4 * PATCH**2
@@ -77,7 +79,7 @@ def call(model, noisy, given, t=0.8, motion_only=False, **changes):
 @examples(st.lists(st.floats(-2, 2), min_size=1, max_size=8))
 def test_motion_and_flow_are_two_names_of_one_thing(values):
     flow = torch.tensor(values, dtype=torch.float64)
-    torch.testing.assert_close(flow_of_motion(motion_of_flow(flow)), flow)
+    torch.testing.assert_close(flow_of_motion(_motion_of_flow(flow)), flow)
 
 
 def test_motion_from_a_network_gone_wild_stays_a_flow():
@@ -96,7 +98,7 @@ def test_extrapolated_is_where_given_frames_are_on_one_side_only(given):
 
 def test_true_motion_leads_back_to_where_things_came_from():
     clean, given = sliding_clip(), mask(0)
-    motion = clip_motion(clean, given, torch.ones_like(given), PATCH)
+    motion = _clip_motion(clean, given, torch.ones_like(given), PATCH)
     assert motion.shape == (1, MOTION_CHANNELS, FRAMES, GRID, GRID)
     references = F.pixel_shuffle(clean.transpose(1, 2)[0], PATCH)
     moved = warp(
@@ -112,7 +114,7 @@ def test_motion_is_zero_wherever_pixels_say_it_all(known):
     given = mask(*known)
     valid = torch.ones_like(given)
     valid[:, -1] = False
-    motion = clip_motion(sliding_clip(), given & valid, valid, PATCH)
+    motion = _clip_motion(sliding_clip(), given & valid, valid, PATCH)
     moving = motion.abs().amax((1, 3, 4)) > 0
     assert torch.equal(moving, extrapolated_frames(given & valid) & valid)
 
@@ -120,7 +122,7 @@ def test_motion_is_zero_wherever_pixels_say_it_all(known):
 def test_what_stands_still_has_no_motion():
     clean = sliding_clip(step=0)
     given = mask(0)
-    motion = clip_motion(clean, given, torch.ones_like(given), PATCH)
+    motion = _clip_motion(clean, given, torch.ones_like(given), PATCH)
     assert flow_of_motion(motion).abs().max() < 0.005  # a third of a pixel of 128
 
 
@@ -187,3 +189,31 @@ def scrambled(model):
         for parameter in model.parameters():
             parameter.add_(0.05 * torch.randn(parameter.shape))
     return model
+
+
+def test_the_latent_space_of_pixels_and_motion():
+    """Known frames in, out again; noise of both; errors where there is something to make."""
+    space, patches = LatentSpace.of(tiny()), PixelPatches(PATCH)
+    pixels, known = torch.stack([picture(2 * index) for index in range(FRAMES)]), mask(0, 1)[0]
+    latents, given = space.encode(patches, pixels, known)
+    assert latents.shape == (1, CHANNELS + MOTION_CHANNELS, FRAMES, GRID, GRID)
+    torch.testing.assert_close(space.decode(patches, latents)[known], pixels[known])
+    assert not latents[:, :, ~known].any()
+
+    noise = space.start_noise(latents, given, torch.Generator().manual_seed(0))
+    again = space.start_noise(latents, given, torch.Generator().manual_seed(0))
+    assert noise.shape == latents.shape and torch.equal(noise, again)
+
+    conditions = told(given, clean=sliding_clip())
+    target = space.clean(conditions)
+    assert target[:, CHANNELS:, ~known].any() and not target[:, CHANNELS:, known].any()
+    spoiled = torch.where(given[:, None, :, None, None], torch.nan, target)
+    weight = torch.ones(1)
+    for learn in ("all", "motion"):
+        weighted, errors, counts = space.errors(spoiled, target, conditions, weight, learn=learn)
+        channels = CHANNELS if learn == "all" else MOTION_CHANNELS
+        assert (weighted, errors) == (0, 0) and counts == channels * 3 * GRID**2
+    floored = space.errors(
+        target + 1, target, conditions, weight, relative_loss_floor=0.02, given_frame_weight=0.5
+    )
+    assert floored[0] > floored[1] > 0  # little moves, so what is wrong counts for more
