@@ -266,6 +266,7 @@ def test_captions_say_what_can_be_read_back(seed):
         ("an angry bear dancing fast", ("dance",), "fast", ""),
         ("jump high", ("jump",), "", "much"),
         ("shaking its head no", ("shake", "sway"), "", ""),
+        ("says no and jumps", ("shake", "sway", "jump"), "", ""),
     ],
 )
 def test_words_ask_for_motions(words, verbs, speed, amount):
@@ -339,6 +340,24 @@ def test_counts_are_kept():
 
     assert [hops(f"bounces {count}") for count in ("once", "twice", "three times")] == [1, 2, 3]
     assert hops("jumping 4 times") == 4
+    two_dogs = motion_of("two dogs jumping")
+    assert two_dogs is not None and two_dogs.cycles == 0
+
+
+def test_fast_is_faster():
+    def turned(words: str) -> float:
+        found = motion_of(words)
+        assert found is not None
+        return np.abs(shown_motion(found, np.arange(8) * 100.0, BOX)[0][:, TURN]).max()
+
+    assert turned("spinning fast") == pytest.approx(2 * turned("spinning"))
+
+
+def test_each_action_has_its_side():
+    found = motion_of("slides to the left, then moves right")
+    assert found is not None
+    x = shown_motion(found, np.arange(9) * 100.0, BOX)[0][:, X]
+    assert x[4] < -0.5 and x[-1] == pytest.approx(0, abs=0.05)
 
 
 # ----------------------------------------------------------------------------- as shown
