@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from importlib.resources import files
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -282,6 +285,25 @@ def test_words_ask_for_motions(words, verbs, speed, amount):
 )  # fmt: skip
 def test_other_words_ask_for_none(words):
     assert motion_of(words) is None
+
+
+def test_every_phrase_of_the_vocabulary_asks_for_what_its_line_says():
+    seen: set[str] = set()
+    text = files("rdtf.synthetic").joinpath("words.txt").read_text("utf-8")
+    lines = re.sub(r"\n +", " ", text).splitlines()
+    for line in lines[lines.index("[actions]") : lines.index("[things]")]:
+        recipe, _, phrases = line.partition(" | ")
+        for phrase in phrases.split(", ") if phrases else ():
+            found = motion_of(phrase)
+            assert found is not None, phrase
+            first = re.match("[a-z ]+", recipe)
+            assert first and found.verbs[0].startswith(first[0].strip()), (phrase, found)
+            assert phrase not in seen, phrase
+            seen.add(phrase)
+            affine, deform, opacity = shown_motion(found, np.arange(8) * 100.0, BOX)
+            moved = np.abs(affine).max() + np.abs(deform).max() + (1 - opacity).max()
+            assert (moved > 0.01) == (recipe != "stand"), phrase
+    assert len(seen) > 1300
 
 
 @pytest.mark.parametrize("words", ["not moving", "stands still", "don't jump", "without moving"])

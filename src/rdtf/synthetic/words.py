@@ -98,7 +98,8 @@ class _Entry:
 def _entries() -> tuple[_Entry, ...]:
     found: dict[tuple[str, ...], _Entry] = {}
     for verb in VERBS.values():
-        for phrase in (*verb.gerunds, *([verb.name] if verb.name != "stand" else [])):
+        names = () if verb.name in ("stand", "fly") else (verb.name,)  # said, they are others
+        for phrase in (*verb.gerunds, *names):
             words = _bare(phrase.split())
             found[words] = _Entry(words, verb.name, False)
     for section in ("actions", "moods"):
