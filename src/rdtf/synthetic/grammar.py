@@ -290,8 +290,8 @@ def _shown(
         share = np.where(share < 1, share / (before if len(share) > 5 else 1.0), 0)
     parameters = verb.motion(share * cycles * (sign if verb.name not in _EVEN else 1))
     if verb.name == "run" and len(share) > 3:  # it leans in and rights itself
-        parameters["shear"] = parameters["shear"] * np.minimum(4 * (1 - share), 1)
-        return parameters
+        upright = np.minimum(4 * (1 - share), 1)
+        return {**parameters, "shear": parameters["shear"] * upright}
     return _closed(parameters, whole, share) if draw.loops else parameters
 
 
