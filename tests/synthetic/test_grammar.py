@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from importlib.resources import files
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -266,6 +269,7 @@ def test_captions_say_what_can_be_read_back(seed):
         ("an angry bear dancing fast", ("dance",), "fast", ""),
         ("jump high", ("jump",), "", "much"),
         ("shaking its head no", ("shake", "sway"), "", ""),
+        ("says no and jumps", ("shake", "sway", "jump"), "", ""),
     ],
 )
 def test_words_ask_for_motions(words, verbs, speed, amount):
@@ -281,6 +285,25 @@ def test_words_ask_for_motions(words, verbs, speed, amount):
 )  # fmt: skip
 def test_other_words_ask_for_none(words):
     assert motion_of(words) is None
+
+
+def test_every_phrase_of_the_vocabulary_asks_for_what_its_line_says():
+    seen: set[str] = set()
+    text = files("rdtf.synthetic").joinpath("words.txt").read_text("utf-8")
+    lines = re.sub(r"\n +", " ", text).splitlines()
+    for line in lines[lines.index("[actions]") : lines.index("[things]")]:
+        recipe, _, phrases = line.partition(" | ")
+        for phrase in phrases.split(", ") if phrases else ():
+            found = motion_of(phrase)
+            assert found is not None, phrase
+            first = re.match("[a-z ]+", recipe)
+            assert first and found.verbs[0].startswith(first[0].strip()), (phrase, found)
+            assert phrase not in seen, phrase
+            seen.add(phrase)
+            affine, deform, opacity = shown_motion(found, np.arange(8) * 100.0, BOX)
+            moved = np.abs(affine).max() + np.abs(deform).max() + (1 - opacity).max()
+            assert (moved > 0.01) == (recipe != "stand"), phrase
+    assert len(seen) > 1300
 
 
 @pytest.mark.parametrize("words", ["not moving", "stands still", "don't jump", "without moving"])
@@ -339,6 +362,24 @@ def test_counts_are_kept():
 
     assert [hops(f"bounces {count}") for count in ("once", "twice", "three times")] == [1, 2, 3]
     assert hops("jumping 4 times") == 4
+    two_dogs = motion_of("two dogs jumping")
+    assert two_dogs is not None and two_dogs.cycles == 0
+
+
+def test_fast_is_faster():
+    def turned(words: str) -> float:
+        found = motion_of(words)
+        assert found is not None
+        return np.abs(shown_motion(found, np.arange(8) * 100.0, BOX)[0][:, TURN]).max()
+
+    assert turned("spinning fast") == pytest.approx(2 * turned("spinning"))
+
+
+def test_each_action_has_its_side():
+    found = motion_of("slides to the left, then moves right")
+    assert found is not None
+    x = shown_motion(found, np.arange(9) * 100.0, BOX)[0][:, X]
+    assert x[4] < -0.5 and x[-1] == pytest.approx(0, abs=0.05)
 
 
 # ----------------------------------------------------------------------------- as shown

@@ -31,7 +31,7 @@ from rdtf.sampling.sampling import (
 from rdtf.sampling.windows import Window
 from rdtf.sampling.work import Work
 from rdtf.synthetic.grammar import MotionDraw
-from rdtf.synthetic.verbs import find_verb
+from rdtf.synthetic.verbs import VERBS, find_verb
 from rdtf.synthetic.words import idle_motion, motion_of
 
 # What drawing and moving take of the sampling options.
@@ -49,7 +49,7 @@ class StageActs:
         if self._motion is None or options.motion == NETWORK:
             return None
         if options.motion is not None:
-            found = motion_of(options.motion)
+            found = None if options.motion in VERBS else motion_of(options.motion)
             return found or MotionDraw((find_verb(options.motion).name,))
         if request.known.sum() > 1 or not caption.strip():
             return None

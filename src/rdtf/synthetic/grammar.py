@@ -245,7 +245,8 @@ def shown_motion(
             for index, name in enumerate(act.verbs):
                 verb = VERBS[name]
                 amount, speed = act.shares[index] if act.shares else (1.0, 1.0)
-                how = replace(act, side=draw.side, loops=draw.loops and len(acts) == 1)
+                side = act.side if act.says_side else draw.side
+                how = replace(act, side=side, loops=draw.loops and len(acts) == 1)
                 parameters = _shown(verb, how, elapsed, total_ms, speed, sign, arrived)
                 if name == "pulse" and np.abs(box[2:]).max() > _PULSES_INWARD:
                     parameters = {key: -np.asarray(value) for key, value in parameters.items()}
@@ -289,8 +290,8 @@ def _shown(
         share = np.where(share < 1, share / (before if len(share) > 5 else 1.0), 0)
     parameters = verb.motion(share * cycles * (sign if verb.name not in _EVEN else 1))
     if verb.name == "run" and len(share) > 3:  # it leans in and rights itself
-        parameters["shear"] = parameters["shear"] * np.minimum(4 * (1 - share), 1)
-        return parameters
+        upright = np.minimum(4 * (1 - share), 1)
+        return {**parameters, "shear": parameters["shear"] * upright}
     return _closed(parameters, whole, share) if draw.loops else parameters
 
 
@@ -301,6 +302,8 @@ def _whole_cycles(verb: Verb, draw: MotionDraw, share: np.ndarray, natural: floa
         return natural
     most = max(1, int(frames / (_FRAMES_A_MOVE * min(verb.beats, _TREMBLES))))
     wanted = max(1, round(natural))
+    if draw.speed == "fast":  # faster than without that word, whatever rounding makes of it
+        wanted = max(wanted, round(natural / draw.speed_factor) + 1, 2)
     cycles = float(min(wanted, most))
     if draw.loops and verb.beats > 1 and frames < 2 * verb.beats + 2:
         return min(cycles, 1 / 3 if frames > 2 else 2 / 3)
@@ -360,7 +363,7 @@ def kept_in_canvas(
     most = np.maximum(1, outline.max(0)) - centre + free
     fit = np.minimum(1, (most - least) / size).min(1, keepdims=True)
     moves = np.abs(affine).max(1, keepdims=True) > 0
-    near = np.pad(fit, ((1, 1), (0, 0)), constant_values=1.0)  # or what turns would pulsate
+    near = np.pad(fit, ((1, 1), (0, 0)), constant_values=1.0)  # else what turns would pulsate
     fit = np.where(moves, np.minimum(np.minimum(near[:-2], near[2:]), fit), fit)
     beyond = np.maximum(least - (shift + low), shift + high - most).clip(0).max(1, keepdims=True)
     room = np.maximum(1 - beyond / size.max(1, keepdims=True), most_shrinking)

@@ -12,7 +12,7 @@ Periodic verbs take the number of cycles done; one-way verbs take progress in [0
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,7 +20,7 @@ import numpy as np
 from rdtf.errors import UserError
 
 Phase = np.ndarray
-Parameters = dict[str, np.ndarray | float]
+Parameters = Mapping[str, np.ndarray | float]
 
 _TURN = 2 * np.pi
 

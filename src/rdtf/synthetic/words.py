@@ -76,7 +76,8 @@ def _gerunds(verb: str, draw: MotionDraw) -> tuple[str, ...]:
     return tuple(gerund for gerund in gerunds if not _OWN_SPEED & set(gerund.split()))
 
 
-_COUNTS = {"once": 1, "one": 1, "twice": 2, "two": 2, "thrice": 3, "three": 3, "four": 4, "five": 5}
+_TIMES = {"once": 1, "twice": 2, "thrice": 3}
+_NUMBERS = {"one": 1, "two": 2, "three": 3, "four": 4, "five": 5, "six": 6}
 # Verbs that go somewhere when a side is named with them.
 _GOES = frozenset({"run", "waddle", "jump", "bounce", "float", "fly", "dance", "wobble"})
 _MOST_VERBS, _MOST_ACTS = 3, 3
@@ -97,7 +98,8 @@ class _Entry:
 def _entries() -> tuple[_Entry, ...]:
     found: dict[tuple[str, ...], _Entry] = {}
     for verb in VERBS.values():
-        for phrase in (*verb.gerunds, *([verb.name] if verb.name != "stand" else [])):
+        names = () if verb.name in ("stand", "fly") else (verb.name,)  # said, they are others
+        for phrase in (*verb.gerunds, *names):
             words = _bare(phrase.split())
             found[words] = _Entry(words, verb.name, False)
     for section in ("actions", "moods"):
@@ -219,7 +221,7 @@ def _find(bare: list[str], tokens: list[str], places: list[int]) -> list[_Found]
         if entry is None:
             index += 1
             continue
-        before = bare[max(0, index - 2) : index]
+        before = bare[max(0, index - 2, found[-1].end if found else 0) : index]
         negated = bool(_words("not") & set(before)) and entry.recipe != "stand"
         found.append(_Found(entry, index, index + len(entry.words), negated))
         index += len(entry.words)
@@ -278,10 +280,10 @@ def _with_adverbs(recipes: list[str], rest: list[str]) -> MotionDraw:
     text = " ".join(rest)
     draw = _draw(recipes, _side(text))
     amount, speed = (_said(text, degrees) for degrees in (AMOUNT_WORDS, SPEED_WORDS))
-    count = next((_COUNTS[token] for token in rest if token in _COUNTS), 0)
+    count = next((_TIMES[token] for token in rest if token in _TIMES), 0)
     times = re.search(r"\b(\d+|[a-z]+) times\b", text)
     if times:
-        count = int(times[1]) if times[1].isdigit() else _COUNTS.get(times[1], 0)
+        count = int(times[1]) if times[1].isdigit() else _NUMBERS.get(times[1], 0)
     return replace(draw, amount=amount, speed=speed, amount_factor=sum(AMOUNTS[amount]) / 2
         if amount else 1.0, speed_factor=sum(SPEEDS[speed]) / 2 if speed else 1.0, cycles=min(count,
         8))  # fmt: skip
