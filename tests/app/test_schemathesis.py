@@ -10,8 +10,8 @@ import pytest
 from fixtures_service import running
 from rdtf.app.errors import Limits
 
-# What no schema can say: data URLs must hold pictures, fields must fit each other. And ids in a body
-# are fuzzed, also that of the video that was just created.
+# What no schema can say: data URLs must hold pictures, fields must fit each other. Ids in
+# bodies are fuzzed, also that of the video that was just created.
 CONFIG = """
 [[operations]]
 include-method = "POST"
