@@ -24,7 +24,9 @@ from rdtf.training.run import load_pipeline
 
 
 def clip(num_frames: int, **fields: Any) -> Sticker:
-    return moving_disc(CANVAS, num_frames).replace(**fields)
+    """Half transparent: in pixel art small differences would be lost."""
+    disc = moving_disc(CANVAS, num_frames)
+    return disc.replace(frames=np.minimum(disc.frames, 200), **fields)
 
 
 def mask(text: str) -> np.ndarray:

@@ -320,7 +320,7 @@ def _add_videos(app: FastAPI, core: Core) -> None:
         model = {"id": core.runner.name, "object": "model", "owned_by": "rdtf"}
         return {"object": "list", "data": [model]}
 
-    @app.get(_CREATE, tags=["videos"], responses=_errors(400, 401))
+    @app.get(_CREATE, tags=["videos"], responses=_errors(400, 401, 404))
     def list_videos(
         owner: Owner,
         after: str | None = None,
@@ -335,7 +335,7 @@ def _add_videos(app: FastAPI, core: Core) -> None:
             ids = [job.id for job in jobs]
             if after not in ids:
                 message = "no video of yours has this id any more; list again from the first page"
-                raise ServiceError(f"after: {message}", param="after")
+                raise ServiceError(f"after: {message}", code="not_found", param="after")
             jobs = jobs[ids.index(after) + 1 :]
         page = [shown(job) for job in jobs[:limit]]
         return VideoList(

@@ -114,13 +114,15 @@ class PixelArt:
     def of(cls, request: ClipRequest) -> PixelArt | None:
         """None unless the given frames have few colours, no partial alpha, and are small or made of
         blocks."""
-        frames = request.frames[request.known]
-        if not len(frames) or not np.isin(frames[..., 3], (0, 255)).all():
-            return None
-        if max(frames.shape[1:3]) > _LARGEST_PLAIN_SIDE and not _has_blocks(frames):
-            return None
-        values = np.union1d(_packed(frames), np.zeros(1, np.uint32))
-        return cls(_unpacked(values)) if len(values) <= _MOST_COLOURS else None
+        values = np.zeros(1, np.uint32)
+        for frame in request.frames[request.known]:
+            is_small = max(frame.shape[:2]) <= _LARGEST_PLAIN_SIDE
+            if not np.isin(frame[..., 3], (0, 255)).all() or not (is_small or _has_blocks(frame)):
+                return None
+            values = np.union1d(values, _packed(frame))
+            if len(values) > _MOST_COLOURS:
+                return None
+        return cls(_unpacked(values)) if request.known.any() else None
 
     def enlarged(self, request: ClipRequest) -> ClipRequest:
         """The request at 256 pixels or more, by whole pixels."""
@@ -168,11 +170,10 @@ def _unpacked(values: np.ndarray) -> np.ndarray:
     return values.view(np.uint8).reshape(-1, 4)
 
 
-def _has_blocks(frames: np.ndarray) -> bool:
+def _has_blocks(frame: np.ndarray) -> bool:
     """Whether all edges lie on a grid of 2 pixels or more."""
-    packed = _packed(frames)
+    packed = _packed(frame)
     edges = [
-        np.flatnonzero((np.diff(packed, axis=axis) != 0).any(axis=(0, 3 - axis))) + 1
-        for axis in (1, 2)
+        np.flatnonzero((np.diff(packed, axis=axis) != 0).any(axis=1 - axis)) + 1 for axis in (0, 1)
     ]
-    return math.gcd(*packed.shape[1:], *np.concatenate(edges).tolist()) > 1
+    return math.gcd(*packed.shape, *np.concatenate(edges).tolist()) > 1
