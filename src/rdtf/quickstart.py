@@ -16,15 +16,15 @@ from rdtf.errors import ConfigError
 from rdtf.evaluation.evaluate import held_out_stickers, score_model
 from rdtf.evaluation.report import write_report
 from rdtf.evaluation.results import MODEL, Evaluation, Example, save_example_sheet
-from rdtf.fileio import ensure_folder, write_json
+from rdtf.fileio import check_own_folder, ensure_folder, write_json
 from rdtf.stickers import Sticker
 from rdtf.synthetic.characters import SyntheticStickers
 from rdtf.training.config import TrainConfig, override
 from rdtf.training.device import default_device, device_name
-from rdtf.training.logging import run_curves
 from rdtf.training.presets import preset
 from rdtf.training.run import CONFIG_FILE, load_config, load_pipeline
 from rdtf.training.train import measure_seconds_per_step, plan_steps, train
+from rdtf.training.validation import run_curves
 
 _MIN_MINUTES = 0.5
 # What the parts take: scoring and the report in seconds at one minute and per minute after it.
@@ -71,8 +71,11 @@ def quickstart(
 
     Steps that are done already are not done again, so that a second call goes on.
     """
-    if minutes < _MIN_MINUTES:
+    if not minutes >= _MIN_MINUTES:
         raise ConfigError(f"quickstart needs at least {_MIN_MINUTES} minutes, got {minutes}")
+    if num_stickers is not None and num_stickers < 1:
+        raise ConfigError(f"stickers is {num_stickers}; it must be at least 1")
+    check_own_folder(out, "shipped.html")
     ensure_folder(out)
     started = time.monotonic()
     deadline = started + minutes * 60
@@ -97,9 +100,9 @@ def quickstart(
     # --------------------------------------------------------------------- train
     scoring_seconds = max(minutes * 60 * _SCORING_SHARE, 12)
     config = _plan(run, data, deadline - scoring_seconds - time.monotonic(), seed)
-    say(f"3/5 training {config.preset} from scratch for {config.steps} steps")
     left = max(deadline - scoring_seconds - time.monotonic(), 10)
-    result = train(config, data, run, max_seconds=left * 1.1)
+    say(f"3/5 training {config.preset} from scratch for {left:.0f} s")
+    result = train(config, data, run, max_seconds=left)
 
     # ----------------------------------------------------------------------- use
     say("4/5 generating, interpolating and predicting on held-out stickers")

@@ -88,7 +88,9 @@ def interrupt_and_resume(config: TrainConfig, data: Path, run: Path, ranks: Rank
             os.kill(os.getpid(), signal.SIGTERM)
 
     store = open_stores(data, config)[1]
-    result = denoiser_trainer(config, store, run, ranks=ranks, hooks=((1, stop),), quiet=True).train()
+    result = denoiser_trainer(
+        config, store, run, ranks=ranks, hooks=((1, stop),), quiet=True
+    ).train()
     assert (result.step, result.reason) == (HALF, "interrupted"), result
     assert train(config, data, run, quiet=True).reason == "finished"
 

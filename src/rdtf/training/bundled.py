@@ -25,13 +25,14 @@ from rdtf.data.bundle import read_text
 from rdtf.data.clip_store import ClipStore
 from rdtf.data.unbundle import Bundle
 from rdtf.errors import ConfigError, UserError
-from rdtf.fileio import atomic_path, ensure_folder, read_json, write_json
+from rdtf.fileio import atomic_path, check_own_folder, ensure_folder, read_json, write_json
 from rdtf.models.loading import load_tensors
 from rdtf.models.motion_dfgn import MotionDFGN
 from rdtf.models.motion_latents import alpha_box
 from rdtf.models.motion_predictor import MotionPredictor
 from rdtf.training.config import EngineConfig, OptimizerConfig
 from rdtf.training.distributed import Ranks
+from rdtf.training.progress import check_times
 from rdtf.training.motion_batch import FlowTable, MotionAssembler
 from rdtf.training.motion_draws import MotionDrawer, MotionMix
 from rdtf.training.parts import write_component, write_parts
@@ -146,7 +147,11 @@ def train_on_bundle(
     """
     started = time.monotonic()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # workers draw, one thread each
-    out = ensure_folder(out, "run folder")
+    out = Path(out)
+    check_own_folder(out, RUN_FILE)
+    check_times(None, slice_seconds)
+    if part_bytes is not None and part_bytes <= 0:
+        raise UserError("parts must be of more than 0 MB")
     on = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     bundle = Bundle.find(folders)
     plan = _settled(config, bundle, out, on)
@@ -336,13 +341,19 @@ def _settled(
     values = {**defaults, **known, **asked}
     plan = SimpleNamespace(**{name: values[name] for name in defaults})
     _check(plan)
+    ensure_folder(out, "run folder")
     write_json(out / RUN_FILE, {**vars(plan), "bundle": bundle.id})
     return plan
 
 
 def _check(plan: SimpleNamespace) -> None:
-    if plan.seconds <= 0 and plan.steps <= 0:
+    if not (plan.seconds >= 0 and plan.steps >= 0 and plan.seconds + plan.steps > 0):
         raise UserError("say how long the whole run may take: --seconds, or --steps")
+    for name, high in (("learning_rate", math.inf), ("grammar_share", 1.0)):
+        if not 0 <= getattr(plan, name) <= high:
+            raise UserError(f"{name} is {getattr(plan, name)}; it must be from 0 to {high:g}")
+    if not all(0 <= weight < math.inf for weight in (plan.weights or {}).values()):
+        raise UserError("weights must be numbers of at least 0")
     if plan.precision not in PRECISIONS:
         raise UserError(f"precision {plan.precision!r} is none of {', '.join(PRECISIONS)}")
     if plan.batch_size < 1 or plan.workers < 0:

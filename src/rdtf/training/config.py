@@ -57,7 +57,7 @@ class ModelConfig:
     """Stages (residual block, STI, attention) per level."""
     extra_up_stage: bool = False
     """One stage more per level on the way up."""
-    attention_levels: tuple[int, ...] = (1, 2)
+    attention_levels: Annotated[tuple[int, ...], Limits(0)] = (1, 2)
     """Levels with spatial self-attention and text cross-attention, 0 = finest."""
     attention_head_dim: _FromOne = 32
     """Width of an attention head."""
@@ -73,7 +73,7 @@ class ModelConfig:
     """Attention heads of the semantic branch."""
     sti_head_dim: _FromOne = 32
     """Width of each of these heads."""
-    sti_kernel: tuple[int, int, int] = (3, 1, 1)
+    sti_kernel: Annotated[tuple[int, int, int], Limits(1)] = (3, 1, 1)
     """Kernel of the detail branch: time, height, width."""
     sti_conv_layers: _FromOne = 2
     """Convolutions of the detail branch."""
@@ -133,19 +133,19 @@ class OptimizerConfig:
     """muon: for the matrices inside the blocks, and AdamW for the rest."""
     learning_rate: _NotNegative = 1e-3
     """Peak of the learning rate."""
-    betas: tuple[float, float] = (0.9, 0.99)
+    betas: Annotated[tuple[float, float], Limits(0, 1)] = (0.9, 0.99)
     """Of AdamW."""
-    epsilon: float = 1e-8
+    epsilon: _NotNegative = 1e-8
     """Of AdamW."""
-    weight_decay: float = 0.01
+    weight_decay: _NotNegative = 0.01
     """Of both optimizers, on matrices."""
-    muon_momentum: float = 0.95
+    muon_momentum: _Share = 0.95
     """Nesterov momentum of Muon."""
     warmup_steps: _FromZero = 100
     """Steps until the peak."""
     decay_share: _Share = 0.25
     """Part of the run, at its end, over which the rate goes down to zero."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: _NotNegative = 1.0
     """Gradients are clipped to this norm."""
     ema_decays: Annotated[tuple[float, ...], Limits(0, 1)] = (0.998,)
     """Averages of the weights to keep. The first is the model that a run shows and leaves, unless
@@ -237,6 +237,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name, kind, value in settings(self):
+            if isinstance(value, float) and math.isnan(value):
+                raise ConfigError(f"setting {name} is nan; it must be a number")
             for limits in getattr(kind, "__metadata__", ()):
                 if isinstance(limits, Limits):
                     limits.check(name, value)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rdtf.training.config import EngineConfig, OptimizerConfig
     from rdtf.training.trainer import Trainer
 
+
 @dataclass(frozen=True)
 class Measured:
     """What one step measured, over all ranks, samples in the order of their positions.

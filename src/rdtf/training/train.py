@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from rdtf.errors import ConfigError
-from rdtf.fileio import atomic_folder, remove_leftovers
+from rdtf.fileio import atomic_folder, check_own_folder, remove_leftovers
 from rdtf.method.objective import build_objective
 from rdtf.randomness import Purpose, stream
 from rdtf.sampling.pipeline import StickerPipeline
@@ -24,8 +24,8 @@ from rdtf.training.distributed import Ranks, compile_blocks, open_ranks, paralle
 from rdtf.training.loader import PreparedStore, open_stores
 from rdtf.training.logging import check_trackers
 from rdtf.training.presets import build_models, build_scheduler, load_warm_start
-from rdtf.training.progress import planned_seconds
-from rdtf.training.run import check_config, locked, pipeline_from_run, save_config
+from rdtf.training.progress import check_times
+from rdtf.training.run import CONFIG_FILE, check_config, locked, pipeline_from_run, save_config
 from rdtf.training.trainer import Hook, Trainer, TrainResult
 from rdtf.training.validation import (
     sample_hook,
@@ -33,6 +33,10 @@ from rdtf.training.validation import (
     write_first_batch,
     write_run_report,
 )
+
+
+# What a run that was killed at its start may have left before its config.
+_OPENED_FIRST = ("metrics.jsonl", "tensorboard", "trackers.json", "wandb")
 
 
 class DenoiserTraining(Denoising):
@@ -115,8 +119,8 @@ def train(
             was not finite, memory or disk are full: what was saved before is intact.
     """
     out, began = Path(out), time.monotonic() if began is None else began
-    if max_seconds is not None:
-        planned_seconds(max_seconds)
+    check_times(max_seconds, stop_after)
+    check_own_folder(out, CONFIG_FILE, _OPENED_FIRST)
     with open_ranks() as ranks:
         # No rank waits for another's caches at a barrier, which would give up after half an hour.
         dataset, train_store, val_store = open_stores(Path(data), config, ranks.device)
