@@ -5,13 +5,11 @@
 
 from __future__ import annotations
 
-
 import statistics
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
-
 
 from benchmarks.common import Table, say
 from rdtf.data.prepare import prepare

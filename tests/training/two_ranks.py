@@ -54,8 +54,6 @@ def main(data: Path, folder: Path) -> None:
         go_on_from_half_way(fsdp, data, folder / "alone", folder / "fsdp-from-one", ranks)
 
         refuse(tiny_config(batch_size=3), data, folder, ranks, "can't be shared by 2 ranks")
-        muon = tiny_config(parallel="fsdp", optimizer__name="muon")
-        refuse(muon, data, folder, ranks, "whole matrices")
 
 
 def check_ranks(ranks: Ranks) -> None:

@@ -150,7 +150,8 @@ class TrainAutoencoder:
             began=began,
         )
         text = (
-            f"{result.reason} at step {result.step}{_how_to_go_on(result.reason)}: held-out PSNR on white {result.psnr_db:.1f} dB, mean alpha error "
+            f"{result.reason} at step {result.step}{_how_to_go_on(result.reason)}: "
+            f"held-out PSNR on white {result.psnr_db:.1f} dB, mean alpha error "
             f"{result.alpha_error:.2f}/255; autoencoder in {self.out}"
         )
         show({**vars(result), "out": self.out}, self.json, text)

@@ -25,8 +25,8 @@ from rdtf.errors import CheckpointError, ConfigError, DataError
 from rdtf.fileio import atomic_folder, check_own_folder, ensure_folder, read_json, write_json
 from rdtf.models.representation import LearnedLatents, RGBAAutoencoder
 from rdtf.randomness import DataOrder, Purpose, normal, stream
-from rdtf.training.device import default_device, resolve_precision
 from rdtf.training.config import EngineConfig, OptimizerConfig
+from rdtf.training.device import default_device, resolve_precision
 from rdtf.training.distributed import Ranks
 from rdtf.training.progress import check_times, planned_seconds
 from rdtf.training.trainables import Resident

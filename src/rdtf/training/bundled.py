@@ -32,10 +32,10 @@ from rdtf.models.motion_latents import alpha_box
 from rdtf.models.motion_predictor import MotionPredictor
 from rdtf.training.config import EngineConfig, OptimizerConfig
 from rdtf.training.distributed import Ranks
-from rdtf.training.progress import check_times
 from rdtf.training.motion_batch import FlowTable, MotionAssembler
 from rdtf.training.motion_draws import MotionDrawer, MotionMix
 from rdtf.training.parts import write_component, write_parts
+from rdtf.training.progress import check_times
 from rdtf.training.trainables import (
     FlowConfig,
     Resident,
@@ -86,7 +86,7 @@ class BundledConfig:
 
 @dataclass(frozen=True)
 class BundledResult:
-    """reason: "finished", "time is up" or "interrupted"; component: a folder for `from_pretrained`."""
+    """reason: as in `TrainResult`; component: a folder for `from_pretrained`."""
 
     reason: str
     step: int

@@ -127,20 +127,16 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """Linear warm-up, a constant rate, and a linear decay over the last part."""
+    """AdamW: linear warm-up, a constant rate, and a linear decay over the last part."""
 
-    name: Literal["adamw", "muon"] = "adamw"
-    """muon: for the matrices inside the blocks, and AdamW for the rest."""
     learning_rate: _NotNegative = 1e-3
     """Peak of the learning rate."""
     betas: Annotated[tuple[float, float], Limits(0, 1)] = (0.9, 0.99)
-    """Of AdamW."""
+    """Decays of the mean and of the variance of the gradient."""
     epsilon: _NotNegative = 1e-8
-    """Of AdamW."""
+    """Added to the root of the variance."""
     weight_decay: _NotNegative = 0.01
-    """Of both optimizers, on matrices."""
-    muon_momentum: _Share = 0.95
-    """Nesterov momentum of Muon."""
+    """Of all weights, per step and learning rate."""
     warmup_steps: _FromZero = 100
     """Steps until the peak."""
     decay_share: _Share = 0.25
@@ -278,9 +274,13 @@ def to_dict(config: Any) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
+_GONE: dict[Any, tuple[str, ...]] = {OptimizerConfig: ("name", "muon_momentum")}  # of old runs
+
+
 def from_dict(kind: type[T], values: Mapping[str, Any], where: str = "config") -> T:
     """Rebuild a config dataclass; an unknown field is a `ConfigError` that names it."""
     hints = typing.get_type_hints(kind)
+    values = {name: value for name, value in values.items() if name not in _GONE.get(kind, ())}
     unknown = set(values) - set(hints)
     if unknown:
         raise ConfigError(f"{where} has unknown field {sorted(unknown)[0]!r}")

@@ -1,4 +1,4 @@
-"""The loss of a denoiser under the dual mask, and what is trained by it: tasks by the curriculum."""
+"""The loss of a denoiser under the dual mask, and the `Trainable` that descends it."""
 
 from __future__ import annotations
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from rdtf.errors import ConfigError
@@ -19,7 +18,7 @@ from rdtf.sampling.pipeline import StickerPipeline
 from rdtf.training.batches import BatchBuilder, ClipStore
 from rdtf.training.config import TrainConfig, to_dict
 from rdtf.training.denoising import Denoising
-from rdtf.training.device import default_device, settle_kernels
+from rdtf.training.device import settle_kernels
 from rdtf.training.distributed import Ranks, compile_blocks, open_ranks, parallelize
 from rdtf.training.loader import PreparedStore, open_stores
 from rdtf.training.logging import check_trackers
@@ -33,7 +32,6 @@ from rdtf.training.validation import (
     write_first_batch,
     write_run_report,
 )
-
 
 # What a run that was killed at its start may have left before its config.
 _OPENED_FIRST = ("metrics.jsonl", "tensorboard", "trackers.json", "wandb")
@@ -180,20 +178,3 @@ def _save_pipeline(trainer: Trainer, folder: Path) -> None:
     with average, atomic_folder(folder) as temporary:
         trainer.trainable.pipeline.save_pretrained(str(temporary), safe_serialization=True)
     trainer.model.train()
-
-
-def measure_seconds_per_step(config: TrainConfig, data: Path | str, steps: int = 4) -> float:
-    """Median time of a step of a throw-away model on real batches, after one to warm up."""
-    _, store, _ = open_stores(Path(data), config)
-    trainer = denoiser_trainer(config, store, None, ranks=Ranks(device=default_device()))
-    seconds = []
-    for _ in range(steps + 1):
-        started = time.monotonic()
-        trainer.train_one_step().fetch()
-        seconds.append(time.monotonic() - started)
-    return float(np.median(seconds[1:]))
-
-
-def plan_steps(seconds_per_step: float, seconds: float, minimum: int = 20) -> int:
-    """How many steps fit into a time budget."""
-    return max(int(seconds / max(seconds_per_step, 1e-6)), minimum)
