@@ -166,7 +166,8 @@ def train_on_bundle(
     _settle(trainable, plan)
     trainer = Trainer(trainable, out, ranks=Ranks(device=on))
     _say(f"{plan.kind}: {count / 1e6:.2f} M parameters, on {on} from step {trainer.step}")
-    done = trainer.train(plan.seconds or math.inf, slice_seconds, began=started)
+    left = max(slice_seconds - (time.monotonic() - started), 0.0)
+    done = trainer.train(plan.seconds or math.inf, left)
     with trainer.ema.swapped(network):
         write_component(network, {}, out / COMPONENT_FOLDER)
     parts: list[Path] = []

@@ -33,7 +33,7 @@ from rdtf.training.progress import Progress, StopSignals, planned_seconds
 from rdtf.training.step import StepResult, Trainable, learning_rate, train_step
 
 Hook = Callable[["Trainer"], None]
-_SAVE_SECONDS = 120.0  # between checkpoints, where `engine.save_every` is 0
+_SAVE_SECONDS = 60.0  # between checkpoints, where `engine.save_every` is 0
 _HOOKS_SHARE = 0.1  # of a run's time: what its first validation, and its last, may take
 
 
