@@ -76,6 +76,7 @@ def test_tuning_that_was_stopped_goes_on_bit_for_bit(training_set, tmp_path):
     results = []
     for stops in ((), ("appearance step 2/", "motion step 1/")):
         for words in (*stops, "no such line"):
+            torch.manual_seed(0)
             adapter = build_adapter("customize-a-video", load_base("video", base))
             run = tmp_path / ("parts" if stops else "whole")
             losses = tune(adapter, training_set, CONFIG, run=run, say=Terminate(words))

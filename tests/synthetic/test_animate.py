@@ -17,7 +17,7 @@ from rdtf.stickers import Sticker
 from rdtf.stickers.canvas import premultiply
 from rdtf.synthetic import VERBS, MotionDraw, animate, motion_parameters
 from rdtf.synthetic.animate import alpha_box
-from rdtf.training.motion_draws import DEFORMS
+from rdtf.training.motion import DEFORMS
 
 from .conftest import blob
 

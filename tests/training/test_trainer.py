@@ -21,11 +21,11 @@ from rdtf.stickers import Sticker
 from rdtf.synthetic.characters import SyntheticStickers
 from rdtf.training.batches import unpack
 from rdtf.training.checkpoint import best_step, checkpoint_folders
-from rdtf.training.denoising import batch_errors
 from rdtf.training.distributed import Ranks
 from rdtf.training.loader import open_stores
 from rdtf.training.logging import read_metrics
 from rdtf.training.run import load_config, load_pipeline
+from rdtf.training.step import batch_errors
 from rdtf.training.train import denoiser_trainer, train
 from rdtf.training.trainer import Hook, Trainer
 from rdtf.training.validation import validation_hook

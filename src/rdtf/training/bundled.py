@@ -11,7 +11,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -25,15 +25,20 @@ from rdtf.data.bundle import read_text
 from rdtf.data.clip_store import ClipStore
 from rdtf.data.unbundle import Bundle
 from rdtf.errors import ConfigError, UserError
-from rdtf.fileio import atomic_path, check_own_folder, ensure_folder, read_json, write_json
+from rdtf.fileio import (
+    atomic_path,
+    check_own_folder,
+    ensure_folder,
+    read_json,
+    write_json,
+)
 from rdtf.models.loading import load_tensors
 from rdtf.models.motion_dfgn import MotionDFGN
 from rdtf.models.motion_latents import alpha_box
 from rdtf.models.motion_predictor import MotionPredictor
 from rdtf.training.config import EngineConfig, OptimizerConfig
 from rdtf.training.distributed import Ranks
-from rdtf.training.motion_batch import FlowTable, MotionAssembler
-from rdtf.training.motion_draws import MotionDrawer, MotionMix
+from rdtf.training.motion import FlowTable, MotionAssembler, MotionDrawer, MotionMix
 from rdtf.training.parts import write_component, write_parts
 from rdtf.training.progress import check_times
 from rdtf.training.trainables import (
@@ -97,19 +102,12 @@ class BundledResult:
 
 def train_from_options(kind: Kind, given: Any) -> BundledResult:
     """`train_on_bundle` with what a command line gave, under the names of its options."""
+    names = {field.name for field in fields(BundledConfig)} - {"kind", "weights", "compile"}
     config = BundledConfig(
         kind=kind,
-        seconds=given.seconds,
-        steps=given.steps,
-        batch_size=given.batch_size,
-        channels=given.channels,
-        learning_rate=given.learning_rate,
         weights=_weights_of(given.weight) or None,
-        grammar_share=given.grammar_share,
-        seed=given.seed,
-        workers=given.workers,
-        precision=given.precision,
         compile=given.compile or None,
+        **{name: getattr(given, name) for name in names},
     )
     return train_on_bundle(
         config,

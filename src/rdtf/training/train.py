@@ -17,7 +17,6 @@ from rdtf.randomness import Purpose, stream
 from rdtf.sampling.pipeline import StickerPipeline
 from rdtf.training.batches import BatchBuilder, ClipStore
 from rdtf.training.config import TrainConfig, to_dict
-from rdtf.training.denoising import Denoising
 from rdtf.training.device import settle_kernels
 from rdtf.training.distributed import Ranks, compile_blocks, open_ranks, parallelize
 from rdtf.training.loader import PreparedStore, open_stores
@@ -25,6 +24,7 @@ from rdtf.training.logging import check_trackers
 from rdtf.training.presets import build_models, build_scheduler, load_warm_start
 from rdtf.training.progress import check_times
 from rdtf.training.run import CONFIG_FILE, check_config, locked, pipeline_from_run, save_config
+from rdtf.training.step import Denoising
 from rdtf.training.trainer import Hook, Trainer, TrainResult
 from rdtf.training.validation import (
     sample_hook,

@@ -20,8 +20,13 @@ from rdtf.data.clip_store import StoredClip
 from rdtf.models.conditions import Conditions
 from rdtf.models.motion_dfgn import MotionConditions
 from rdtf.models.motion_latents import LATENT_DIM, motion_noise, unpack
-from rdtf.training.motion_batch import MotionAssembler, MotionBatch, batch_inputs, premultiplied
-from rdtf.training.motion_draws import MotionDrawer, MotionDraws
+from rdtf.training.motion import (
+    MotionAssembler,
+    MotionBatch,
+    MotionDrawer,
+    MotionDraws,
+    premultiplied,
+)
 from rdtf.training.step import Trainable
 
 _ROUND = 0.1  # of latents; below it the absolute error is a squared one
@@ -217,7 +222,16 @@ class TrainMotion(Resident):
         jitter = torch.randn(batch.clean.shape, generator=generator, device=device)
         is_anchor = torch.arange(jitter.shape[1], device=device) == batch.anchor[:, None]
         jitter = torch.where(is_anchor[..., None], 0.0, jitter * self.drawer.mix.given_noise)
-        return batch_inputs(batch, clean=batch.clean + jitter, text=[states], text_mask=[mask])
+        return MotionConditions(
+            clean=batch.clean + jitter,
+            given=batch.given,
+            valid=batch.valid,
+            reference=batch.reference,
+            centre=batch.centre,
+            times_ms=batch.times_ms,
+            text=[states],
+            text_mask=[mask],
+        )
 
 
 class TrainPrediction(TrainMotion):

@@ -24,11 +24,10 @@ from rdtf.research.adapters.customize_a_video import APPEARANCE, CustomizeAVideo
 from rdtf.sampling.pipeline import StickerPipeline
 from rdtf.training.batches import Batch, BatchBuilder, SampleInfo
 from rdtf.training.config import EngineConfig, OptimizerConfig, TrainConfig
-from rdtf.training.denoising import Denoising
 from rdtf.training.distributed import Ranks
 from rdtf.training.loader import PreparedStore
 from rdtf.training.presets import build_autoencoder, build_scheduler
-from rdtf.training.step import Measured
+from rdtf.training.step import Denoising, Measured
 from rdtf.training.trainer import Trainer
 
 # Every task with a given frame: what text alone asks for, the base knows.

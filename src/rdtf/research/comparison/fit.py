@@ -25,10 +25,9 @@ from rdtf.research.comparison.methods import Method
 from rdtf.research.comparison.networks import FlopTable, Trainee
 from rdtf.training.batches import Batch, BatchBuilder
 from rdtf.training.config import TrainConfig
-from rdtf.training.denoising import Denoising
 from rdtf.training.distributed import Ranks
 from rdtf.training.progress import StopSignals
-from rdtf.training.step import Measured
+from rdtf.training.step import Denoising, Measured
 from rdtf.training.trainer import Trainer
 
 _PATIENCE = 3  # steps in a row whose loss may be non-finite
