@@ -12,7 +12,7 @@ import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,8 +25,8 @@ from rdtf.errors import CheckpointError, ConfigError, DataError
 from rdtf.fileio import atomic_folder, check_own_folder, ensure_folder, read_json, write_json
 from rdtf.models.representation import LearnedLatents, RGBAAutoencoder
 from rdtf.randomness import DataOrder, Purpose, normal, stream
-from rdtf.training.config import EngineConfig, OptimizerConfig
-from rdtf.training.device import default_device, resolve_precision
+from rdtf.training.config import OptimizerConfig, plain_engine
+from rdtf.training.device import default_device
 from rdtf.training.distributed import Ranks
 from rdtf.training.progress import check_times, planned_seconds
 from rdtf.training.trainables import Resident
@@ -85,23 +85,13 @@ class _Frames(Resident):
         rows: np.ndarray,
         config: AutoencoderConfig,
         planned: float | None,
-        device: torch.device,
     ) -> None:
         super().__init__(network)
         steps = config.steps if planned is None else _FOREVER
         self.lengths, self.batch_size = (steps,), config.batch_size
         warmup = min(200, max(steps // 10, 1))
         self.optimizer = OptimizerConfig(warmup_steps=warmup, decay_share=0.3, ema_decays=())
-        self.engine = EngineConfig(
-            num_workers=0,
-            precision=cast(Any, resolve_precision("auto", device)),
-            skip_nonfinite=10,
-            log_every=100,
-            save_every=0,
-            keep_checkpoints=1,
-            keep_best=False,
-            track="none",
-        )
+        self.engine = plain_engine(num_workers=0, skip_nonfinite=10, log_every=100)
         self._pixels, self._rows, self._config = pixels, rows, config
         self._order = DataOrder(len(rows), config.seed)
 
@@ -163,7 +153,7 @@ def train_autoencoder(
         config.channels, latent_channels=config.latent_channels, sample_size=config.canvas
     )
     nn.Module.to(model.train(), device)
-    frames = _Frames(model, pixels, train_frames, config, planned, device)
+    frames = _Frames(model, pixels, train_frames, config, planned)
     try:
         trainer = Trainer(frames, out / _RUN, ranks=Ranks(device=device), quiet=quiet)
     except (OSError, KeyError, CheckpointError) as error:

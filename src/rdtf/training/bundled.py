@@ -36,7 +36,7 @@ from rdtf.models.loading import load_tensors
 from rdtf.models.motion_dfgn import MotionDFGN
 from rdtf.models.motion_latents import alpha_box
 from rdtf.models.motion_predictor import MotionPredictor
-from rdtf.training.config import EngineConfig, OptimizerConfig
+from rdtf.training.config import OptimizerConfig, plain_engine
 from rdtf.training.distributed import Ranks
 from rdtf.training.motion import FlowTable, MotionAssembler, MotionDrawer, MotionMix
 from rdtf.training.parts import write_component, write_parts
@@ -373,15 +373,9 @@ def _settle(trainable: Resident, plan: SimpleNamespace) -> None:
         decay_share=0.35 if motion else 0.3,
         ema_decays=(0.999 if motion else 0.9995,),
     )
-    trainable.engine = EngineConfig(
-        num_workers=plan.workers,
-        precision="bf16" if plan.precision == "amp" else "fp32",
-        skip_nonfinite=10,
-        log_every=100,
-        save_every=0,
-        keep_checkpoints=1,
-        keep_best=False,
-        track="none",
+    precision = "bf16" if plan.precision == "amp" else "fp32"
+    trainable.engine = plain_engine(
+        num_workers=plan.workers, precision=precision, skip_nonfinite=10, log_every=100
     )
     trainable.label = plan.kind
     if plan.precision == "bf16":

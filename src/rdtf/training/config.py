@@ -195,6 +195,12 @@ class EngineConfig:
     """One line per interval on stderr where it is no terminal."""
 
 
+def plain_engine(engine: EngineConfig | None = None, **changes: Any) -> EngineConfig:
+    """An engine that keeps the newest checkpoint, saved every minute, and has no tracker."""
+    plain = {"save_every": 0, "keep_checkpoints": 1, "keep_best": False, "track": "none"}
+    return dataclasses.replace(engine or EngineConfig(), **{**plain, **changes})
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """A run. `steps` optimizer steps of `batch_size` clips each are its whole schedule."""

@@ -208,7 +208,7 @@ class Trainer:
         began = started if began is None else began
         if max_seconds is not None:
             self.max_seconds = planned_seconds(max_seconds)
-        self.startup_seconds += started - began
+        self.startup_seconds += self.ranks.max(started - began)
         earlier, ends = self.seconds, math.inf if stop_after is None else began + stop_after
         if self.max_seconds is not None:
             ends = min(ends, started + self.max_seconds - self.startup_seconds - earlier)
