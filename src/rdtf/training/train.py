@@ -33,8 +33,8 @@ from rdtf.training.validation import (
     write_run_report,
 )
 
-# What a run that was killed at its start may have left before its config.
-_OPENED_FIRST = ("metrics.jsonl", "tensorboard", "trackers.json", "wandb")
+# What a run may have left whose config was not written, or is lost.
+_OPENED_FIRST = ("checkpoints", "metrics.jsonl", "samples", "tensorboard", "trackers.json", "wandb")
 
 
 class DenoiserTraining(Denoising):
