@@ -18,9 +18,9 @@ from rdtf.method.curriculum import CurriculumConfig
 from rdtf.method.objective import ObjectiveConfig
 
 try:
-    from tyro.conf import Suppress as _Hidden
+    from tyro.conf import Suppress as _hidden  # noqa: N813
 except ImportError:  # no command line where a bundle is trained on
-    _Hidden = Annotated if typing.TYPE_CHECKING else typing.Optional
+    _hidden = None
 
 T = TypeVar("T")
 
@@ -205,7 +205,7 @@ def plain_engine(engine: EngineConfig | None = None, **changes: Any) -> EngineCo
 class TrainConfig:
     """A run. `steps` optimizer steps of `batch_size` clips each are its whole schedule."""
 
-    preset: _Hidden[str] = "nano"
+    preset: Annotated[str, _hidden] = "nano"
     """Name of the preset that the run began with."""
     canvas: Annotated[int, Limits(8)] = 64
     """Side of the square canvas in pixels."""

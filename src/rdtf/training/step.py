@@ -21,7 +21,7 @@ from rdtf.method.loss import frame_weights
 from rdtf.method.objective import Objective
 from rdtf.method.tasks import TASKS
 from rdtf.models.latents import LatentSpace
-from rdtf.training.batches import Batch, BatchBuilder, PackedBatch, unpack
+from rdtf.training.batches import Batch, BatchBuilder, unpack
 from rdtf.training.device import explain_out_of_memory
 from rdtf.training.distributed import Ranks, clip_gradients, last_of_step
 from rdtf.training.loader import MAX_WORKERS, CurriculumLookahead
@@ -140,7 +140,7 @@ class Trainable:
         config: a dataclass, shown beside the run by trackers; batch_size: samples a step.
     """
 
-    network: nn.Module
+    network: Any
     forward: Any
     optimizer: OptimizerConfig
     engine: EngineConfig
@@ -346,7 +346,7 @@ class Denoising(Trainable):
     def request(self, step: int, progress: float) -> tuple[int, Mapping[str, float]]:
         return step, self.lookahead.task_weights(step)
 
-    def build(self, request: tuple[int, Mapping[str, float]]) -> list[PackedBatch]:
+    def build(self, request: tuple[int, Mapping[str, float]]) -> list[Any]:
         return self.batches.step_batches(*request, self.ranks.rank, self.ranks.world_size)
 
     def to_device(self, packed: Any) -> list[Batch]:

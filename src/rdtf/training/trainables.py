@@ -115,10 +115,12 @@ class Resident(Trainable):
     def compute_in_bf16(self) -> None:
         """Train through a copy in bf16; the network keeps its weights in fp32."""
         self.forward = copy.deepcopy(self.network).bfloat16()
-        self._pairs = list(self.network.parameters()), list(self.forward.parameters())
-        for own, fast in zip(*self._pairs, strict=True):
+        own: list[Tensor] = list(self.network.parameters())
+        copies: list[Tensor] = list(self.forward.parameters())
+        self._pairs = own, copies
+        for fast, master in zip(copies, own, strict=True):
 
-            def give(fast: Tensor, own: Tensor = own) -> None:
+            def give(fast: Tensor, own: Tensor = master) -> None:
                 own.grad = None if fast.grad is None else fast.grad.float()
                 fast.grad = None
 
