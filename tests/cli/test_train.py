@@ -54,6 +54,14 @@ def test_time_is_up(rdtf, training_set, tmp_path):
     assert load_pipeline(tmp_path / "pipeline").canvas == 32
 
 
+def test_a_time_that_getting_ready_takes_is_told(rdtf, training_set, tmp_path):
+    command = ("train", "nano", "--data", training_set, "--out", tmp_path, *tiny_arguments())
+    ended = rdtf(*command, "--steps", 2, "--max-seconds", 1e-6, "--engine.validate-every", 1)
+    assert ended.status == 0 and "finished at step 0 of 2" in ended.out
+    assert "its time was over before the first step, give it more" in ended.out
+    assert "finished at step 2 of 2" in rdtf(*command, "--steps", 2, "--max-seconds", "inf").out
+
+
 def test_dry_run_tells_the_size_and_makes_nothing(rdtf, tmp_path):
     """The sizes of all presets are in training/test_presets.py."""
     before = content(tmp_path)

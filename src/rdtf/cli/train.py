@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 INTERRUPTED = 75
 
 
-def _how_to_go_on(reason: str) -> str:
-    return "" if reason == "finished" else "; the same command goes on"
+def _how_to_go_on(reason: str, step: int) -> str:
+    if reason != "finished":
+        return "; the same command goes on"
+    return "" if step else "; its time was over before the first step, give it more"
 
 
 @dataclass(kw_only=True)
@@ -90,7 +92,7 @@ class Train:
         )
         text = (
             f"{result.reason} at step {result.step} of {result.planned_steps} "
-            f"after {result.seconds:.0f} s{_how_to_go_on(result.reason)}; "
+            f"after {result.seconds:.0f} s{_how_to_go_on(result.reason, result.step)}; "
             f"model in {self.out / 'pipeline'}, curves in {self.out / 'report.html'}"
         )
         if os.environ.get("RANK", "0") == "0":  # under torchrun one rank speaks for all
@@ -150,7 +152,7 @@ class TrainAutoencoder:
             began=began,
         )
         text = (
-            f"{result.reason} at step {result.step}{_how_to_go_on(result.reason)}: "
+            f"{result.reason} at step {result.step}{_how_to_go_on(result.reason, result.step)}: "
             f"held-out PSNR on white {result.psnr_db:.1f} dB, mean alpha error "
             f"{result.alpha_error:.2f}/255; autoencoder in {self.out}"
         )
@@ -232,7 +234,7 @@ class TrainNetwork:
         from rdtf.training.bundled import train_from_options
 
         result = train_from_options(self.kind, self)
-        text = f"{result.reason} at step {result.step}{_how_to_go_on(result.reason)}"
+        text = f"{result.reason} at step {result.step}{_how_to_go_on(result.reason, result.step)}"
         text += f"; network in {result.component}"
         text = "\n".join([text, *(f"  {part}" for part in result.parts)])
         show({**vars(result), "parts": [str(part) for part in result.parts]}, self.json, text)

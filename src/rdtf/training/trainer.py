@@ -175,7 +175,7 @@ class Trainer:
     def planned_steps(self) -> int:
         """How many steps the whole run will have, at its speed so far."""
         steps = sum(self.trainable.lengths)
-        if self.time_share == 0.0:
+        if self.time_share == 0.0 or self.step == 0:
             return steps
         return min(steps, max(round(self.step / self.time_share), self.step))
 
