@@ -52,7 +52,6 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "loss not relative": {"relative_loss_floor": 0.0},
     "noise levels around .88": {"objective.logit_mean": 2.0},
     "noise levels around .5": {"objective.logit_mean": 0.0},
-    "Muon": {"optimizer.name": "muon"},
 }
 _TASKS = ("interpolation", "post_frame_prediction", "it2v")
 

@@ -25,9 +25,9 @@ from rdtf.models.latents import MOTION_CHANNELS
 from rdtf.randomness import Purpose, stream
 from rdtf.training.batches import Batch, SampleInfo
 from rdtf.training.config import TrainConfig
-from rdtf.training.denoising import batch_errors
 from rdtf.training.loader import CurriculumLookahead
 from rdtf.training.presets import build_models, preset
+from rdtf.training.step import batch_errors
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,25 @@ def ensure_folder(folder: Path | str, what: str = "output folder") -> Path:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UserError(f"{what} {folder} can't be written; name another or change its rights")
     return folder
+
+
+def check_own_folder(folder: Path | str, ours: str, beside: Collection[str] = ()) -> None:
+    """Refuse an output folder with other things in it than ours.
+
+    Args:
+        ours: a name that shows that the folder is ours.
+        beside: names that may be there before that one.
+
+    Raises:
+        UserError: a file, or a folder with something else.
+    """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"output {folder} is a file; name a folder")
+    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    foreign = {name for name in names - {*beside, ".lock"} if not name.startswith(".tmp-")}
+    if foreign and ours not in names:
+        raise UserError(f"output {folder} holds something else; name a new or empty folder")
 
 
 @contextlib.contextmanager

@@ -16,23 +16,23 @@ from rdtf.errors import ConfigError
 from rdtf.evaluation.evaluate import held_out_stickers, score_model
 from rdtf.evaluation.report import write_report
 from rdtf.evaluation.results import MODEL, Evaluation, Example, save_example_sheet
-from rdtf.fileio import ensure_folder, write_json
+from rdtf.fileio import check_own_folder, ensure_folder, write_json
 from rdtf.stickers import Sticker
 from rdtf.synthetic.characters import SyntheticStickers
 from rdtf.training.config import TrainConfig, override
 from rdtf.training.device import default_device, device_name
-from rdtf.training.logging import run_curves
 from rdtf.training.presets import preset
 from rdtf.training.run import CONFIG_FILE, load_config, load_pipeline
-from rdtf.training.train import measure_seconds_per_step, plan_steps, train
+from rdtf.training.train import train
+from rdtf.training.validation import run_curves
 
 _MIN_MINUTES = 0.5
 # What the parts take: scoring and the report in seconds at one minute and per minute after it.
 _SCORING_SHARE = 0.14
 _STICKERS_PER_MINUTE = 250
-# Validation and samples along the way cost about as much as this many steps; a run of a minute has
-# none, or it would spend its time on watching a model that has not learned anything yet.
-_WATCHING_STEPS = 50
+# Less time has no place for validation and samples of a model that has not learned anything yet.
+_WATCHED_MINUTES = 3.0
+_FOREVER = 10**6  # steps; the time ends the run
 # Where things go is learned in minutes, how they look is not: given pixels are moved.
 _SETTINGS: dict[str, Any] = {"learn": "motion", "data.still_share": 0.0}
 # A young model adds errors with every step, so few are best; see docs/LOG.md.
@@ -71,8 +71,11 @@ def quickstart(
 
     Steps that are done already are not done again, so that a second call goes on.
     """
-    if minutes < _MIN_MINUTES:
+    if not minutes >= _MIN_MINUTES:
         raise ConfigError(f"quickstart needs at least {_MIN_MINUTES} minutes, got {minutes}")
+    if num_stickers is not None and num_stickers < 1:
+        raise ConfigError(f"stickers is {num_stickers}; it must be at least 1")
+    check_own_folder(out, "report.html", ("data", "run", "shipped.html"))
     ensure_folder(out)
     started = time.monotonic()
     deadline = started + minutes * 60
@@ -96,10 +99,10 @@ def quickstart(
 
     # --------------------------------------------------------------------- train
     scoring_seconds = max(minutes * 60 * _SCORING_SHARE, 12)
-    config = _plan(run, data, deadline - scoring_seconds - time.monotonic(), seed)
-    say(f"3/5 training {config.preset} from scratch for {config.steps} steps")
+    config, is_new = _plan(run, minutes, seed), not (run / CONFIG_FILE).is_file()
     left = max(deadline - scoring_seconds - time.monotonic(), 10)
-    result = train(config, data, run, max_seconds=left * 1.1)
+    say(f"3/5 training {config.preset} from scratch" + f" for {left:.0f} s" * is_new)
+    result = train(config, data, run, max_seconds=left if is_new else None)
 
     # ----------------------------------------------------------------------- use
     say("4/5 generating, interpolating and predicting on held-out stickers")
@@ -158,29 +161,14 @@ def _show_shipped(path: Path, seed: int) -> Path:
     )
 
 
-def _plan(run: Path, data: Path, seconds: float, seed: int) -> TrainConfig:
-    """A schedule that fits the time, or that of the run that is there already."""
+def _plan(run: Path, minutes: float, seed: int) -> TrainConfig:
+    """A schedule that its time ends, or that of the run that is there already."""
     if (run / CONFIG_FILE).is_file():
         return load_config(run)
+    watched = _FOREVER if minutes >= _WATCHED_MINUTES else 0  # before the first step and at the end
     config = override(preset("nano"), {"seed": seed, **_SETTINGS})
-    steps = plan_steps(measure_seconds_per_step(config, data), max(seconds - 5, 10))
-    watched = steps >= 4 * _WATCHING_STEPS
-    steps -= _WATCHING_STEPS * watched
-    optimizer = replace(config.optimizer, warmup_steps=min(100, steps // 10 + 1))
-    often = max(steps // 4, 1)
-    return replace(
-        config,
-        steps=steps,
-        optimizer=optimizer,
-        engine=replace(
-            config.engine,
-            save_every=often,
-            validate_every=often if watched else 0,
-            sample_every=max(steps // 2, 1) if watched else 0,
-            log_every=max(steps // 100, 1),
-            log_lines=False,
-        ),
-    )
+    engine = replace(config.engine, validate_every=watched, sample_every=watched, log_lines=False)
+    return replace(config, steps=_FOREVER, engine=engine)
 
 
 def _one_per_family(examples: Sequence[Example]) -> list[Example]:

@@ -98,7 +98,7 @@ def test_over_a_set_the_absorber_stays():
 # ------------------------------------------------------------------ one clip, start to end
 
 
-def test_one_shot_learns_the_clip_and_is_ready_to_sample():
+def test_one_shot_learns_the_clip_and_is_ready_to_sample(tmp_path):
     generator = torch.Generator().manual_seed(1)
     clean = torch.randn(1, CHANNELS, 3, 8, 8, generator=generator)
     prompt = ([torch.randn(1, 2, TEXT_WIDTH)], [torch.ones(1, 2, dtype=torch.bool)])
@@ -119,6 +119,10 @@ def test_one_shot_learns_the_clip_and_is_ready_to_sample():
         assert "lora" in name or parameter.equal(frozen[name])
     again: Any = tiny_adapter(NAME, awake=False)
     assert learn_motion(again, objective, clean, **options) == losses
+    for steps in ((6, 2), (6, 6)):  # gone on from its folder
+        part: Any = tiny_adapter(NAME, awake=False)
+        found = learn_motion(part, objective, clean, **{**options, "steps": steps}, run=tmp_path)
+    assert found == losses
 
 
 def test_crop_is_a_window_of_all_frames():

@@ -19,11 +19,10 @@ from rdtf.research.adapters import ADAPTERS, AdaptedUNet
 from rdtf.sampling.sampling import sample
 from rdtf.training.batches import Batch, BatchBuilder, pack, unpack
 from rdtf.training.config import ModelConfig, OptimizerConfig, TrainConfig
-from rdtf.training.denoising import Denoising
 from rdtf.training.distributed import Ranks
 from rdtf.training.optimizer import Optimizer
 from rdtf.training.presets import build_scheduler
-from rdtf.training.step import train_step
+from rdtf.training.step import Denoising, train_step
 
 from .networks import CHANNELS, SIZE, TEXT_WIDTH, tiny_adapter
 

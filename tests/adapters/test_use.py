@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 import torch
 
@@ -55,6 +58,32 @@ def test_tune_sample_save_and_load(name, training_set, tmp_path):
         given, [0, 2], generator=torch.Generator().manual_seed(1), **options
     )
     assert (same.frames == filled.frames).all()
+
+
+class Terminate:
+    """What is said; at a step it sends this process what a scheduler would."""
+
+    def __init__(self, words: str) -> None:
+        self.words = words
+
+    def __call__(self, line: str) -> None:
+        if self.words in line:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_tuning_that_was_stopped_goes_on_bit_for_bit(training_set, tmp_path):
+    base = base_folder("video", tmp_path / "base")
+    results = []
+    for stops in ((), ("appearance step 2/", "motion step 1/")):
+        for words in (*stops, "no such line"):
+            torch.manual_seed(0)
+            adapter = build_adapter("customize-a-video", load_base("video", base))
+            run = tmp_path / ("parts" if stops else "whole")
+            losses = tune(adapter, training_set, CONFIG, run=run, say=Terminate(words))
+        results.append((losses, adapter.adapter_parameters()))
+    (whole, expected), (parts, found) = results
+    assert parts == whole and all(len(losses) == 3 for losses in whole.values())
+    assert all(found[name].equal(value) for name, value in expected.items())
 
 
 def test_a_base_with_another_autoencoder_or_text_encoder_is_refused(training_set):

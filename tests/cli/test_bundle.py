@@ -41,7 +41,7 @@ def test_from_a_training_set_to_a_network_at_home(rdtf, training_set, tmp_path):
         *small,
         "--json",
     )
-    assert ended.status == 0 and ended.json["reason"] == "done"
+    assert ended.status == 0 and ended.json["reason"] == "finished"
     ended = rdtf("join-parts", run / "parts", home, "--json")
     assert ended.status == 0 and ended.json["path"] == str(home)
     assert MotionDFGN.from_pretrained(home).config["text_widths"] in ((384,), [384])

@@ -54,6 +54,14 @@ def test_time_is_up(rdtf, training_set, tmp_path):
     assert load_pipeline(tmp_path / "pipeline").canvas == 32
 
 
+def test_a_time_that_getting_ready_takes_is_told(rdtf, training_set, tmp_path):
+    command = ("train", "nano", "--data", training_set, "--out", tmp_path, *tiny_arguments())
+    ended = rdtf(*command, "--steps", 2, "--max-seconds", 1e-6, "--engine.validate-every", 1)
+    assert ended.status == 0 and "finished at step 0 of 2" in ended.out
+    assert "its time was over before the first step, give it more" in ended.out
+    assert "finished at step 2 of 2" in rdtf(*command, "--steps", 2, "--max-seconds", "inf").out
+
+
 def test_dry_run_tells_the_size_and_makes_nothing(rdtf, tmp_path):
     """The sizes of all presets are in training/test_presets.py."""
     before = content(tmp_path)
@@ -82,7 +90,7 @@ def test_autoencoder(rdtf, refused, training_set, tmp_path):
     out = tmp_path / "ae"
     command = ("train-autoencoder", "--data", training_set, "--out", out, "--canvas", 32)
     ended = rdtf(*command, "--steps", 2, "--batch-size", 2, "--json")
-    assert ended.status == 0 and not ended.err
+    assert ended.status == 0 and ended.err.startswith("step 2/2 ")
     assert ended.json["step"] == 2 and ended.json["psnr_db"] > 0
     assert (out / "diffusion_pytorch_model.safetensors").is_file()
     before = content(tmp_path)
@@ -102,6 +110,11 @@ MISTAKES = {
     "setting steps is 0": ("nano", "--steps", "0"),
     "setting seed is -1": ("nano", "--seed", "-1"),
     "learning_rate is nan": ("nano", "--optimizer.learning-rate", "nan"),
+    "logit_mean is nan": ("nano", "--objective.logit-mean", "nan"),
+    "max_grad_norm is -1": ("nano", "--optimizer.max-grad-norm", "-1"),
+    "max_seconds is -4": ("nano", "--max-seconds", "-4"),
+    "stop_after is -1": ("nano", "--stop-after", "-1"),
+    "stop_after is nan": ("nano", "--stop-after", "nan"),
     "switch it off by --model.no-compose": ("nano", "--objective.prediction", "v"),
     "needs a folder with its weights": ("paper",),
 }
@@ -111,6 +124,45 @@ MISTAKES = {
 def test_mistakes_of_config(refused, training_set, tmp_path, message):
     line = refused("train", *MISTAKES[message], "--data", training_set, "--out", tmp_path / "run")
     assert message in line and not list(tmp_path.iterdir())
+
+
+def test_folders_with_other_things_are_refused(refused, training_set, tmp_path):
+    (tmp_path / "thesis.txt").write_text("years of work")
+    before = content(tmp_path)
+    for command in (
+        ("train", "nano", "--data", training_set, *tiny_arguments()),
+        ("train-autoencoder", "--data", training_set),
+        ("train-network", "motion", training_set, "--steps", 1),
+        ("quickstart",),
+        ("compare",),
+    ):
+        assert "holds something else" in refused(*command, "--out", tmp_path), command
+    assert content(tmp_path) == before
+
+
+def test_no_bundle_is_told_with_the_whole_command(refused, tmp_path):
+    (tmp_path / "empty").mkdir()
+    for bundle in (tmp_path / "empty", tmp_path / "missing"):
+        line = refused("train-network", "motion", bundle, "--out", tmp_path / "run", "--steps", 1)
+        assert f"make one with: rdtf data bundle DATA {bundle}" in line
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "close", "command"),
+    [
+        (("train", "nano", "--optimizer.lerning-rate", "3e-4"), "--optimizer.learning-rate FLOAT",
+         "rdtf train nano --help"),
+        (("evaluate", "--data", "x", "--limt", "3"), "--limit", "rdtf evaluate --help"),
+    ],
+)  # fmt: skip
+def test_an_unknown_option_is_told_with_the_nearest_and_the_right_help(
+    rdtf, monkeypatch, words, close, command
+):
+    monkeypatch.setenv("COLUMNS", "200")
+    ended = rdtf(*words)
+    assert ended.status == 2 and close in ended.err
+    assert f"run {command}" in ended.err and "run rdtf --help" not in ended.err
 
 
 UNPARSED = {
@@ -190,7 +242,7 @@ def test_mistakes_of_folders(refused, training_set, tmp_path):
     )
     for out in (tmp_path / "file", tmp_path / "file" / "run"):
         line = refused("train", "nano", "--data", training_set, "--out", out, *tiny_arguments())
-        assert "can't be made" in line and str(tmp_path / "file") in line
+        assert ("can't be made" in line or "is a file" in line) and str(tmp_path / "file") in line
     assert content(tmp_path) == before
 
 

@@ -19,9 +19,8 @@ from rdtf.method.objective import ObjectiveConfig, build_objective
 from rdtf.method.tasks import TASKS, draw_task
 from rdtf.training.batches import Batch, Sample, pack, unpack
 from rdtf.training.config import TrainConfig
-from rdtf.training.denoising import Denoising, batch_errors, elements_per_sample
 from rdtf.training.distributed import Ranks
-from rdtf.training.step import Measured, train_step
+from rdtf.training.step import Denoising, Measured, batch_errors, elements_per_sample, train_step
 
 OBJECTIVES = [
     ObjectiveConfig(),

@@ -17,8 +17,8 @@ from rdtf.models.layers import Attention
 from rdtf.sampling.sampling import sample
 from rdtf.training.batches import Batch, SampleInfo, map_tensors
 from rdtf.training.config import TrainConfig
-from rdtf.training.denoising import batch_errors
 from rdtf.training.presets import build_scheduler
+from rdtf.training.step import batch_errors
 
 from .networks import Clip, random_clip, stacked, tiny_dfgn
 

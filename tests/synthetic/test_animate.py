@@ -18,7 +18,7 @@ from rdtf.stickers.canvas import premultiply
 from rdtf.synthetic import MotionDraw, animate, motion_parameters
 from rdtf.synthetic.animate import alpha_box
 from rdtf.synthetic.verbs import TRAINED
-from rdtf.training.motion_draws import DEFORMS
+from rdtf.training.motion import DEFORMS
 
 from .conftest import blob
 

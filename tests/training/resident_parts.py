@@ -14,8 +14,7 @@ from rdtf.models.motion_dfgn import MotionDFGN
 from rdtf.models.motion_latents import alpha_box
 from rdtf.models.motion_predictor import MotionPredictor
 from rdtf.models.text import TextEncoder
-from rdtf.training.motion_batch import FlowTable, MotionAssembler
-from rdtf.training.motion_draws import MotionDrawer, MotionMix
+from rdtf.training.motion import FlowTable, MotionAssembler, MotionDrawer, MotionMix
 from rdtf.training.trainables import (
     FlowConfig,
     TextFeed,

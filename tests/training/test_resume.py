@@ -177,6 +177,34 @@ def test_a_run_that_is_told_its_time_ends_its_schedule_then(training_set, tmp_pa
     assert train(config, training_set, tmp_path, quiet=True).step == ends[-1].step
 
 
+def test_a_look_that_the_time_does_not_allow_is_left_out(training_set, tmp_path):
+    """Getting ready and the first validation are part of the time that a run is given."""
+    config = tiny_config(steps=2, validate_every=1, sample_every=1)
+    first = train(config, training_set, tmp_path, max_seconds=1e-9, quiet=True)
+    assert (first.step, first.reason) == (0, "finished")
+    assert read_metrics(tmp_path, "validation") == []
+    assert load_latest(tmp_path) is not None
+    assert train(config, training_set, tmp_path, max_seconds=math.inf, quiet=True).step == 2
+    assert [row["step"] for row in read_metrics(tmp_path, "validation")] == [0, 1, 2]
+
+
+def test_a_signal_during_a_look_is_told_and_the_look_is_made_later(training_set, tmp_path):
+    config = tiny_config(**EXACT)
+    _, store, val = open_stores(training_set, config)
+
+    def start(run: Path, *stops: int) -> TrainResult:
+        hooks = ((1, StopAt(*stops)), (1, validation_hook(val, clips_per_task=1)))
+        return denoiser_trainer(config, store, run, hooks=hooks, quiet=True).train()
+
+    assert start(tmp_path / "whole").reason == "finished"
+    for step in (0, 2, STEPS):
+        ended = start(tmp_path / "parts", step)
+        assert (ended.step, ended.reason) == (step, "interrupted")
+        assert all(row["step"] < step for row in read_metrics(tmp_path / "parts", "validation"))
+    assert start(tmp_path / "parts").reason == "finished"
+    assert_same_run(tmp_path / "parts", tmp_path / "whole")
+
+
 def test_a_run_can_be_given_more_time_or_none_at_all(training_set, tmp_path):
     config = tiny_config(steps=3)
     first = train(config, training_set, tmp_path, max_seconds=1e-9, quiet=True)

@@ -15,7 +15,7 @@ from rdtf.method.loss import blend_error
 from rdtf.method.objective import ObjectiveConfig, build_objective
 from rdtf.models.conditions import Conditions
 from rdtf.training.batches import Batch, SampleInfo
-from rdtf.training.denoising import batch_errors
+from rdtf.training.step import batch_errors
 
 OBJECTIVE = build_objective(ObjectiveConfig())
 

@@ -54,8 +54,6 @@ def main(data: Path, folder: Path) -> None:
         go_on_from_half_way(fsdp, data, folder / "alone", folder / "fsdp-from-one", ranks)
 
         refuse(tiny_config(batch_size=3), data, folder, ranks, "can't be shared by 2 ranks")
-        muon = tiny_config(parallel="fsdp", optimizer__name="muon")
-        refuse(muon, data, folder, ranks, "whole matrices")
 
 
 def check_ranks(ranks: Ranks) -> None:
@@ -88,7 +86,9 @@ def interrupt_and_resume(config: TrainConfig, data: Path, run: Path, ranks: Rank
             os.kill(os.getpid(), signal.SIGTERM)
 
     store = open_stores(data, config)[1]
-    result = denoiser_trainer(config, store, run, ranks=ranks, hooks=((1, stop),), quiet=True).train()
+    result = denoiser_trainer(
+        config, store, run, ranks=ranks, hooks=((1, stop),), quiet=True
+    ).train()
     assert (result.step, result.reason) == (HALF, "interrupted"), result
     assert train(config, data, run, quiet=True).reason == "finished"
 

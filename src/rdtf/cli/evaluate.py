@@ -185,7 +185,9 @@ class Compare:
     def run(self) -> int:
         from rdtf.cli.output import note, show
         from rdtf.data.dataset import check_dataset
+        from rdtf.training.progress import check_times
 
+        check_times(self.max_seconds, None)
         for data in filter(None, (self.source, self.target)):
             check_dataset(data)  # before torch is loaded
         from rdtf.research.comparison.experiment import compare

@@ -53,20 +53,26 @@ _COMMANDS: dict[str, Any] = {
     "compare": Compare,
 }
 _DATA_HELP = "Make, prepare and look at training sets: synth, animate, prepare, inspect, bundle."
+_FOR_GROUPS = {"data": _DATA_HELP, "train": (Train.__doc__ or "")}
 
 
-def _choice(commands: dict[str, Any], chosen: list[str]) -> Any:
-    """The commands as a union for tyro: the chosen one with its options, the others by name."""
+def _chosen(arguments: list[str]) -> tuple[list[str], Any]:
+    """The words that name a command, and the command; a group of them if they name none yet."""
+    words, known = [], _COMMANDS
+    for word in arguments:
+        if not isinstance(known, dict) or word not in known:
+            break
+        words.append(word)
+        known = train_commands(arguments) if words == ["train"] else known[word]
+    return words, known
+
+
+def _choice(commands: dict[str, Any]) -> Any:
+    """The commands of a group as a union for tyro, by name and what they do."""
     options = []
     for name, command in commands.items():
         description = _DATA_HELP if isinstance(command, dict) else _first_line(command)
         option: Any = make_dataclass("Unchosen", [])
-        if chosen[:1] == [name]:
-            if name == "train":
-                command, description = train_commands(chosen), _first_line(Train)
-            is_group = isinstance(command, dict)
-            option = _choice(command, chosen[1:]) if is_group else command
-            description = description if is_group else None  # its own help, in full
         options.append(Annotated[option, tyro.conf.subcommand(name, description=description)])
     return Union[tuple(options)]  # noqa: UP007 (built at run time)
 
@@ -112,11 +118,13 @@ def main(arguments: list[str] | None = None) -> None:
         tyro.conf.FlagCreatePairsOff,
     )  # fmt: skip
     try:
+        words, chosen = _chosen(arguments)
+        group = isinstance(chosen, dict)
         command: Any = tyro.cli(
-            _choice(_COMMANDS, arguments),
-            prog="rdtf",
-            args=arguments,
-            description=_DESCRIPTION,
+            _choice(chosen) if group else chosen,
+            prog=" ".join(["rdtf", *words]),  # what errors name, with --help
+            args=arguments[len(words) :],
+            description=(_DESCRIPTION if not words else _FOR_GROUPS[words[0]]) if group else None,
             config=(tyro.conf.OmitSubcommandPrefixes, *plain),
         )
         sys.exit(command.run() or 0)

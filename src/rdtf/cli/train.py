@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import time
 from argparse import ArgumentParser
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
@@ -17,13 +18,20 @@ if TYPE_CHECKING:
 INTERRUPTED = 75
 
 
+def _how_to_go_on(reason: str, step: int) -> str:
+    if reason != "finished":
+        return "; the same command goes on"
+    return "" if step else "; its time was over before the first step, give it more"
+
+
 @dataclass(kw_only=True)
 class Train:
     """Train a model from scratch. The same command again resumes, bit for bit.
 
-    Time: --max-seconds is what the run gets in all, over all calls, and its schedule is planned for
-    it; --stop-after is what this call gets. A run of half an hour in slices of ten minutes is the
-    same command three times, with --max-seconds 1800 --stop-after 600.
+    Time: --max-seconds is what the run gets in all, over all calls, start-up and validation
+    included, and its schedule is planned for it; --stop-after is what this call gets. A run of half
+    an hour in slices of ten minutes is the same command three times, with --max-seconds 1800
+    --stop-after 600.
 
     Ends with status 0 when the steps are done or the time is up, and with 75 after SIGINT or
     SIGTERM; everything is saved in each case. What is short of memory needs a smaller
@@ -44,8 +52,8 @@ class Train:
     out: Path | None = None
     """Run directory; made, or resumed if it is there."""
     max_seconds: float | None = None
-    """Training time of the whole run, over all calls: warm-up, decay and curriculum end with it,
-    or with the steps if those are done before. A run keeps it until another is given; inf: none."""
+    """Time of the whole run, over all calls: warm-up, decay and curriculum end with it, or with
+    the steps if those are done before. A run keeps it until another is given; inf: none."""
     stop_after: float | None = None
     """Seconds after which this call saves and stops; the same command goes on later."""
     dry_run: FlagCreatePairsOff[bool] = False
@@ -56,6 +64,7 @@ class Train:
         config: TrainConfig  # a field of the classes that `train_commands` makes
 
     def run(self) -> int:
+        began = time.monotonic()
         from rdtf.cli.output import show
         from rdtf.data.dataset import check_dataset
         from rdtf.errors import ConfigError
@@ -79,10 +88,11 @@ class Train:
             self.out,
             max_seconds=self.max_seconds,
             stop_after=self.stop_after,
+            began=began,
         )
         text = (
             f"{result.reason} at step {result.step} of {result.planned_steps} "
-            f"after {result.seconds:.0f} s; "
+            f"after {result.seconds:.0f} s{_how_to_go_on(result.reason, result.step)}; "
             f"model in {self.out / 'pipeline'}, curves in {self.out / 'report.html'}"
         )
         if os.environ.get("RANK", "0") == "0":  # under torchrun one rank speaks for all
@@ -118,7 +128,8 @@ class TrainAutoencoder:
     json: bool = False
     """Print the result as JSON."""
 
-    def run(self) -> None:
+    def run(self) -> int:
+        began = time.monotonic()
         from rdtf.cli.output import show
         from rdtf.data.dataset import check_dataset
 
@@ -138,12 +149,15 @@ class TrainAutoencoder:
             self.out,
             max_seconds=self.max_seconds,
             stop_after=self.stop_after,
+            began=began,
         )
         text = (
-            f"step {result.step}: held-out PSNR on white {result.psnr_db:.1f} dB, mean alpha error "
+            f"{result.reason} at step {result.step}{_how_to_go_on(result.reason, result.step)}: "
+            f"held-out PSNR on white {result.psnr_db:.1f} dB, mean alpha error "
             f"{result.alpha_error:.2f}/255; autoencoder in {self.out}"
         )
         show({**vars(result), "out": self.out}, self.json, text)
+        return INTERRUPTED if result.reason == "interrupted" else 0
 
 
 def train_commands(arguments: list[str]) -> dict[str, type[Train]]:
@@ -221,7 +235,8 @@ class TrainNetwork:
         from rdtf.training.bundled import train_from_options
 
         result = train_from_options(self.kind, self)
-        text = f"{result.reason} at step {result.step}; network in {result.component}"
+        text = f"{result.reason} at step {result.step}{_how_to_go_on(result.reason, result.step)}"
+        text += f"; network in {result.component}"
         text = "\n".join([text, *(f"  {part}" for part in result.parts)])
         show({**vars(result), "parts": [str(part) for part in result.parts]}, self.json, text)
         return INTERRUPTED if result.reason == "interrupted" else 0

@@ -145,7 +145,7 @@ def _decode_chunk(target: Path, job: tuple[Path, int, np.ndarray]) -> None:
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
     if not (folder / MANIFEST_FILE).is_file():
-        raise DataError(f"{folder} holds no bundle; make one with: rdtf data bundle")
+        raise DataError(f"{folder} holds no bundle; make one with: rdtf data bundle DATA {folder}")
     manifest = read_json(folder / MANIFEST_FILE, "bundle")
     if manifest.get("format") != BUNDLE_FORMAT or manifest.get("version") != BUNDLE_VERSION:
         raise DataError(f"{folder} holds no bundle of version {BUNDLE_VERSION}")

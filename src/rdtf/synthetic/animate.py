@@ -2,7 +2,7 @@
 
 The motion is exact: each frame looks backwards at the still, premultiplied and bilinear, and sees
 nothing outside its canvas. Positions are normalised: -1 to 1 over the longer side.
-`models/motion_latents.py` and `training/motion_batch.py` do the same in torch.
+`models/motion_latents.py` and `training/motion.py` do the same in torch.
 """
 
 from __future__ import annotations

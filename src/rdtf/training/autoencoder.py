@@ -12,7 +12,7 @@ import shutil
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,14 +21,14 @@ from torch import Tensor, nn
 
 from rdtf.data.caches import PixelCache, ensure_pixels_cache
 from rdtf.data.dataset import PreparedDataset
-from rdtf.errors import CheckpointError, ConfigError, DataError, UserError
-from rdtf.fileio import atomic_folder, ensure_folder, read_json, write_json
+from rdtf.errors import CheckpointError, ConfigError, DataError
+from rdtf.fileio import atomic_folder, check_own_folder, ensure_folder, read_json, write_json
 from rdtf.models.representation import LearnedLatents, RGBAAutoencoder
 from rdtf.randomness import DataOrder, Purpose, normal, stream
-from rdtf.training.config import EngineConfig, OptimizerConfig
-from rdtf.training.device import default_device, resolve_precision
+from rdtf.training.config import OptimizerConfig, plain_engine
+from rdtf.training.device import default_device
 from rdtf.training.distributed import Ranks
-from rdtf.training.progress import planned_seconds
+from rdtf.training.progress import check_times, planned_seconds
 from rdtf.training.trainables import Resident
 from rdtf.training.trainer import Trainer
 
@@ -85,23 +85,13 @@ class _Frames(Resident):
         rows: np.ndarray,
         config: AutoencoderConfig,
         planned: float | None,
-        device: torch.device,
     ) -> None:
         super().__init__(network)
         steps = config.steps if planned is None else _FOREVER
         self.lengths, self.batch_size = (steps,), config.batch_size
         warmup = min(200, max(steps // 10, 1))
         self.optimizer = OptimizerConfig(warmup_steps=warmup, decay_share=0.3, ema_decays=())
-        self.engine = EngineConfig(
-            num_workers=0,
-            precision=cast(Any, resolve_precision("auto", device)),
-            skip_nonfinite=10,
-            log_every=100,
-            save_every=0,
-            keep_checkpoints=1,
-            keep_best=False,
-            track="none",
-        )
+        self.engine = plain_engine(num_workers=0, skip_nonfinite=10, log_every=100)
         self._pixels, self._rows, self._config = pixels, rows, config
         self._order = DataOrder(len(rows), config.seed)
 
@@ -132,6 +122,7 @@ def train_autoencoder(
     *,
     max_seconds: float | None = None,
     stop_after: float | None = None,
+    began: float | None = None,
     quiet: bool = False,
 ) -> AutoencoderResult:
     """Train to `config.steps` or to the end of its time, save to `out`, score on held-out frames.
@@ -140,11 +131,13 @@ def train_autoencoder(
         max_seconds: training time over all calls that the schedule is planned for, instead of
             `config.steps`; kept until another is given, `math.inf` for the steps again.
         stop_after: seconds after which this call saves and stops, whatever is left to do.
+        began: see `Trainer.train`.
 
     Raises:
         UserError: the data can't be used, or `out` holds something else, which is never replaced.
     """
-    out, started = Path(out), time.monotonic()
+    out, started = Path(out), time.monotonic() if began is None else began
+    check_times(max_seconds, stop_after)
     planned = _check_output(out, config)
     dataset = PreparedDataset(data)
     pixels = ensure_pixels_cache(dataset, config.canvas)
@@ -160,7 +153,7 @@ def train_autoencoder(
         config.channels, latent_channels=config.latent_channels, sample_size=config.canvas
     )
     nn.Module.to(model.train(), device)
-    frames = _Frames(model, pixels, train_frames, config, planned, device)
+    frames = _Frames(model, pixels, train_frames, config, planned)
     try:
         trainer = Trainer(frames, out / _RUN, ranks=Ranks(device=device), quiet=quiet)
     except (OSError, KeyError, CheckpointError) as error:
@@ -229,10 +222,7 @@ def _measure_scale(model: RGBAAutoencoder, frames: Tensor) -> None:
 def _check_output(out: Path, config: AutoencoderConfig) -> float | None:
     """The time that the run in `out` is planned for, if there is one; refuse what it can't be."""
     if not (out / _SETTINGS_FILE).is_file():
-        if out.exists() and not out.is_dir():
-            raise UserError(f"output {out} is a file; name a folder")
-        if out.exists() and any(out.iterdir()):
-            raise UserError(f"output {out} holds something else; name a new or empty folder")
+        check_own_folder(out, _SETTINGS_FILE)
         ensure_folder(out.parent)
         return None
     saved = read_json(out / _SETTINGS_FILE, "autoencoder settings")

@@ -12,7 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Literal
@@ -26,17 +26,23 @@ from rdtf.data.bundle import read_text
 from rdtf.data.clip_store import ClipStore
 from rdtf.data.unbundle import Bundle
 from rdtf.errors import ConfigError, UserError
-from rdtf.fileio import atomic_path, ensure_folder, read_json, write_json
+from rdtf.fileio import (
+    atomic_path,
+    check_own_folder,
+    ensure_folder,
+    read_json,
+    write_json,
+)
 from rdtf.models.loading import load_tensors
 from rdtf.models.motion_dfgn import MotionDFGN
 from rdtf.models.motion_latents import alpha_box
 from rdtf.models.motion_predictor import MotionPredictor
 from rdtf.models.recurrence import RecurrencePredictor
-from rdtf.training.config import EngineConfig, OptimizerConfig
+from rdtf.training.config import OptimizerConfig, plain_engine
 from rdtf.training.distributed import Ranks
-from rdtf.training.motion_batch import FlowTable, MotionAssembler
-from rdtf.training.motion_draws import MotionDrawer, MotionMix
+from rdtf.training.motion import FlowTable, MotionAssembler, MotionDrawer, MotionMix
 from rdtf.training.parts import write_component, write_parts
+from rdtf.training.progress import check_times
 from rdtf.training.recurrence import TrainRecurrence
 from rdtf.training.trainables import (
     FlowConfig,
@@ -88,7 +94,7 @@ class BundledConfig:
 
 @dataclass(frozen=True)
 class BundledResult:
-    """reason: "finished", "time is up" or "interrupted"; component: a folder for `from_pretrained`."""
+    """reason: as in `TrainResult`; component: a folder for `from_pretrained`."""
 
     reason: str
     step: int
@@ -99,19 +105,12 @@ class BundledResult:
 
 def train_from_options(kind: Kind, given: Any) -> BundledResult:
     """`train_on_bundle` with what a command line gave, under the names of its options."""
+    names = {field.name for field in fields(BundledConfig)} - {"kind", "weights", "compile"}
     config = BundledConfig(
         kind=kind,
-        seconds=given.seconds,
-        steps=given.steps,
-        batch_size=given.batch_size,
-        channels=given.channels,
-        learning_rate=given.learning_rate,
         weights=_weights_of(given.weight) or None,
-        grammar_share=given.grammar_share,
-        seed=given.seed,
-        workers=given.workers,
-        precision=given.precision,
         compile=given.compile or None,
+        **{name: getattr(given, name) for name in names},
     )
     return train_on_bundle(
         config,
@@ -149,7 +148,11 @@ def train_on_bundle(
     """
     started = time.monotonic()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")  # workers draw, one thread each
-    out = ensure_folder(out, "run folder")
+    out = Path(out)
+    check_own_folder(out, RUN_FILE)
+    check_times(None, slice_seconds)
+    if part_bytes is not None and part_bytes <= 0:
+        raise UserError("parts must be of more than 0 MB")
     on = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     bundle = Bundle.find(folders)
     plan = _settled(config, bundle, out, on)
@@ -164,7 +167,8 @@ def train_on_bundle(
     _settle(trainable, plan)
     trainer = Trainer(trainable, out, ranks=Ranks(device=on))
     _say(f"{plan.kind}: {count / 1e6:.2f} M parameters, on {on} from step {trainer.step}")
-    done = trainer.train(plan.seconds or math.inf, slice_seconds, began=started)
+    left = max(slice_seconds - (time.monotonic() - started), 0.0)
+    done = trainer.train(plan.seconds or math.inf, left)
     with trainer.ema.swapped(network):
         write_component(network, {}, out / COMPONENT_FOLDER)
     parts: list[Path] = []
@@ -354,13 +358,19 @@ def _settled(
     values = {**defaults, **known, **asked}
     plan = SimpleNamespace(**{name: values[name] for name in defaults})
     _check(plan)
+    ensure_folder(out, "run folder")
     write_json(out / RUN_FILE, {**vars(plan), "bundle": bundle.id})
     return plan
 
 
 def _check(plan: SimpleNamespace) -> None:
-    if plan.seconds <= 0 and plan.steps <= 0:
+    if not (plan.seconds >= 0 and plan.steps >= 0 and plan.seconds + plan.steps > 0):
         raise UserError("say how long the whole run may take: --seconds, or --steps")
+    for name, high in (("learning_rate", math.inf), ("grammar_share", 1.0)):
+        if not 0 <= getattr(plan, name) <= high:
+            raise UserError(f"{name} is {getattr(plan, name)}; it must be from 0 to {high:g}")
+    if not all(0 <= weight < math.inf for weight in (plan.weights or {}).values()):
+        raise UserError("weights must be numbers of at least 0")
     if plan.precision not in PRECISIONS:
         raise UserError(f"precision {plan.precision!r} is none of {', '.join(PRECISIONS)}")
     if plan.batch_size < 1 or plan.workers < 0:
@@ -381,15 +391,9 @@ def _settle(trainable: Resident, plan: SimpleNamespace) -> None:
         decay_share=0.35 if motion else 0.3,
         ema_decays=(0.999 if motion else 0.9995,),
     )
-    trainable.engine = EngineConfig(
-        num_workers=plan.workers,
-        precision="bf16" if plan.precision == "amp" else "fp32",
-        skip_nonfinite=10,
-        log_every=100,
-        save_every=0,
-        keep_checkpoints=1,
-        keep_best=False,
-        track="none",
+    precision = "bf16" if plan.precision == "amp" else "fp32"
+    trainable.engine = plain_engine(
+        num_workers=plan.workers, precision=precision, skip_nonfinite=10, log_every=100
     )
     trainable.label = plan.kind
     if plan.precision == "bf16":

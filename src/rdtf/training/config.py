@@ -18,9 +18,9 @@ from rdtf.method.curriculum import CurriculumConfig
 from rdtf.method.objective import ObjectiveConfig
 
 try:
-    from tyro.conf import Suppress as _Hidden
+    from tyro.conf import Suppress as _hidden  # noqa: N813
 except ImportError:  # no command line where a bundle is trained on
-    _Hidden = Annotated if typing.TYPE_CHECKING else typing.Optional
+    _hidden = None
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ class ModelConfig:
     """Stages (residual block, STI, attention) per level."""
     extra_up_stage: bool = False
     """One stage more per level on the way up."""
-    attention_levels: tuple[int, ...] = (1, 2)
+    attention_levels: Annotated[tuple[int, ...], Limits(0)] = (1, 2)
     """Levels with spatial self-attention and text cross-attention, 0 = finest."""
     attention_head_dim: _FromOne = 32
     """Width of an attention head."""
@@ -73,7 +73,7 @@ class ModelConfig:
     """Attention heads of the semantic branch."""
     sti_head_dim: _FromOne = 32
     """Width of each of these heads."""
-    sti_kernel: tuple[int, int, int] = (3, 1, 1)
+    sti_kernel: Annotated[tuple[int, int, int], Limits(1)] = (3, 1, 1)
     """Kernel of the detail branch: time, height, width."""
     sti_conv_layers: _FromOne = 2
     """Convolutions of the detail branch."""
@@ -127,25 +127,21 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """Linear warm-up, a constant rate, and a linear decay over the last part."""
+    """AdamW: linear warm-up, a constant rate, and a linear decay over the last part."""
 
-    name: Literal["adamw", "muon"] = "adamw"
-    """muon: for the matrices inside the blocks, and AdamW for the rest."""
     learning_rate: _NotNegative = 1e-3
     """Peak of the learning rate."""
-    betas: tuple[float, float] = (0.9, 0.99)
-    """Of AdamW."""
-    epsilon: float = 1e-8
-    """Of AdamW."""
-    weight_decay: float = 0.01
-    """Of both optimizers, on matrices."""
-    muon_momentum: float = 0.95
-    """Nesterov momentum of Muon."""
+    betas: Annotated[tuple[float, float], Limits(0, 1)] = (0.9, 0.99)
+    """Decays of the mean and of the variance of the gradient."""
+    epsilon: _NotNegative = 1e-8
+    """Added to the root of the variance."""
+    weight_decay: _NotNegative = 0.01
+    """Of all weights, per step and learning rate."""
     warmup_steps: _FromZero = 100
     """Steps until the peak."""
     decay_share: _Share = 0.25
     """Part of the run, at its end, over which the rate goes down to zero."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: _NotNegative = 1.0
     """Gradients are clipped to this norm."""
     ema_decays: Annotated[tuple[float, ...], Limits(0, 1)] = (0.998,)
     """Averages of the weights to keep. The first is the model that a run shows and leaves, unless
@@ -199,11 +195,17 @@ class EngineConfig:
     """One line per interval on stderr where it is no terminal."""
 
 
+def plain_engine(engine: EngineConfig | None = None, **changes: Any) -> EngineConfig:
+    """An engine that keeps the newest checkpoint, saved every minute, and has no tracker."""
+    plain = {"save_every": 0, "keep_checkpoints": 1, "keep_best": False, "track": "none"}
+    return dataclasses.replace(engine or EngineConfig(), **{**plain, **changes})
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """A run. `steps` optimizer steps of `batch_size` clips each are its whole schedule."""
 
-    preset: _Hidden[str] = "nano"
+    preset: Annotated[str, _hidden] = "nano"
     """Name of the preset that the run began with."""
     canvas: Annotated[int, Limits(8)] = 64
     """Side of the square canvas in pixels."""
@@ -237,6 +239,8 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         for name, kind, value in settings(self):
+            if isinstance(value, float) and math.isnan(value):
+                raise ConfigError(f"setting {name} is nan; it must be a number")
             for limits in getattr(kind, "__metadata__", ()):
                 if isinstance(limits, Limits):
                     limits.check(name, value)
@@ -276,9 +280,13 @@ def to_dict(config: Any) -> dict[str, Any]:
     return dataclasses.asdict(config)
 
 
+_GONE: dict[Any, tuple[str, ...]] = {OptimizerConfig: ("name", "muon_momentum")}  # of old runs
+
+
 def from_dict(kind: type[T], values: Mapping[str, Any], where: str = "config") -> T:
     """Rebuild a config dataclass; an unknown field is a `ConfigError` that names it."""
     hints = typing.get_type_hints(kind)
+    values = {name: value for name, value in values.items() if name not in _GONE.get(kind, ())}
     unknown = set(values) - set(hints)
     if unknown:
         raise ConfigError(f"{where} has unknown field {sorted(unknown)[0]!r}")

@@ -98,6 +98,14 @@ def planned_seconds(seconds: float) -> float | None:
     return None if math.isinf(seconds) else float(seconds)
 
 
+def check_times(max_seconds: float | None, stop_after: float | None) -> None:
+    """Refuse times that make no sense, before anything is made."""
+    if max_seconds is not None:
+        planned_seconds(max_seconds)
+    if stop_after is not None and not stop_after >= 0:
+        raise ConfigError(f"stop_after is {stop_after:g}; it must be at least 0 seconds")
+
+
 # ------------------------------------------------------------------------ the line
 
 

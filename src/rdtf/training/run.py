@@ -53,7 +53,7 @@ def check_config(run: Path, config: TrainConfig, data_fingerprint: str) -> None:
         raise ConfigError(
             f"{run} was trained on other data, or it has changed since; use another --out"
         )
-    changed = _differences(saved["config"], to_dict(config))
+    changed = _differences(to_dict(load_config(run)), to_dict(config))
     if changed:
         name, old, new = changed[0]
         raise ConfigError(f"{run} was started with {name} = {old}, not {new}; use another --out")

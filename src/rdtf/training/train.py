@@ -8,24 +8,23 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from rdtf.errors import ConfigError
-from rdtf.fileio import atomic_folder, remove_leftovers
+from rdtf.fileio import atomic_folder, check_own_folder, remove_leftovers
 from rdtf.method.objective import build_objective
 from rdtf.randomness import Purpose, stream
 from rdtf.sampling.pipeline import StickerPipeline
 from rdtf.training.batches import BatchBuilder, ClipStore
 from rdtf.training.config import TrainConfig, to_dict
-from rdtf.training.denoising import Denoising
-from rdtf.training.device import default_device, settle_kernels
+from rdtf.training.device import settle_kernels
 from rdtf.training.distributed import Ranks, compile_blocks, open_ranks, parallelize
 from rdtf.training.loader import PreparedStore, open_stores
 from rdtf.training.logging import check_trackers
 from rdtf.training.presets import build_models, build_scheduler, load_warm_start
-from rdtf.training.progress import planned_seconds
-from rdtf.training.run import check_config, locked, pipeline_from_run, save_config
+from rdtf.training.progress import check_times
+from rdtf.training.run import CONFIG_FILE, check_config, locked, pipeline_from_run, save_config
+from rdtf.training.step import Denoising
 from rdtf.training.trainer import Hook, Trainer, TrainResult
 from rdtf.training.validation import (
     sample_hook,
@@ -33,6 +32,9 @@ from rdtf.training.validation import (
     write_first_batch,
     write_run_report,
 )
+
+# What a run may have left whose config was not written, or is lost.
+_OPENED_FIRST = ("checkpoints", "metrics.jsonl", "samples", "tensorboard", "trackers.json", "wandb")
 
 
 class DenoiserTraining(Denoising):
@@ -115,8 +117,8 @@ def train(
             was not finite, memory or disk are full: what was saved before is intact.
     """
     out, began = Path(out), time.monotonic() if began is None else began
-    if max_seconds is not None:
-        planned_seconds(max_seconds)
+    check_times(max_seconds, stop_after)
+    check_own_folder(out, CONFIG_FILE, _OPENED_FIRST)
     with open_ranks() as ranks:
         # No rank waits for another's caches at a barrier, which would give up after half an hour.
         dataset, train_store, val_store = open_stores(Path(data), config, ranks.device)
@@ -176,20 +178,3 @@ def _save_pipeline(trainer: Trainer, folder: Path) -> None:
     with average, atomic_folder(folder) as temporary:
         trainer.trainable.pipeline.save_pretrained(str(temporary), safe_serialization=True)
     trainer.model.train()
-
-
-def measure_seconds_per_step(config: TrainConfig, data: Path | str, steps: int = 4) -> float:
-    """Median time of a step of a throw-away model on real batches, after one to warm up."""
-    _, store, _ = open_stores(Path(data), config)
-    trainer = denoiser_trainer(config, store, None, ranks=Ranks(device=default_device()))
-    seconds = []
-    for _ in range(steps + 1):
-        started = time.monotonic()
-        trainer.train_one_step().fetch()
-        seconds.append(time.monotonic() - started)
-    return float(np.median(seconds[1:]))
-
-
-def plan_steps(seconds_per_step: float, seconds: float, minimum: int = 20) -> int:
-    """How many steps fit into a time budget."""
-    return max(int(seconds / max(seconds_per_step, 1e-6)), minimum)

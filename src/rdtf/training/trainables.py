@@ -20,8 +20,13 @@ from rdtf.data.clip_store import StoredClip
 from rdtf.models.conditions import Conditions
 from rdtf.models.motion_dfgn import MotionConditions
 from rdtf.models.motion_latents import LATENT_DIM, motion_noise, unpack
-from rdtf.training.motion_batch import MotionAssembler, MotionBatch, batch_inputs, premultiplied
-from rdtf.training.motion_draws import MotionDrawer, MotionDraws
+from rdtf.training.motion import (
+    MotionAssembler,
+    MotionBatch,
+    MotionDrawer,
+    MotionDraws,
+    premultiplied,
+)
 from rdtf.training.step import Trainable
 
 _ROUND = 0.1  # of latents; below it the absolute error is a squared one
@@ -110,10 +115,12 @@ class Resident(Trainable):
     def compute_in_bf16(self) -> None:
         """Train through a copy in bf16; the network keeps its weights in fp32."""
         self.forward = copy.deepcopy(self.network).bfloat16()
-        self._pairs = list(self.network.parameters()), list(self.forward.parameters())
-        for own, fast in zip(*self._pairs, strict=True):
+        own: list[Tensor] = list(self.network.parameters())
+        copies: list[Tensor] = list(self.forward.parameters())
+        self._pairs = own, copies
+        for fast, master in zip(copies, own, strict=True):
 
-            def give(fast: Tensor, own: Tensor = own) -> None:
+            def give(fast: Tensor, own: Tensor = master) -> None:
                 own.grad = None if fast.grad is None else fast.grad.float()
                 fast.grad = None
 
@@ -217,7 +224,16 @@ class TrainMotion(Resident):
         jitter = torch.randn(batch.clean.shape, generator=generator, device=device)
         is_anchor = torch.arange(jitter.shape[1], device=device) == batch.anchor[:, None]
         jitter = torch.where(is_anchor[..., None], 0.0, jitter * self.drawer.mix.given_noise)
-        return batch_inputs(batch, clean=batch.clean + jitter, text=[states], text_mask=[mask])
+        return MotionConditions(
+            clean=batch.clean + jitter,
+            given=batch.given,
+            valid=batch.valid,
+            reference=batch.reference,
+            centre=batch.centre,
+            times_ms=batch.times_ms,
+            text=[states],
+            text_mask=[mask],
+        )
 
 
 class TrainPrediction(TrainMotion):

@@ -33,7 +33,7 @@ from rdtf.training.progress import Progress, StopSignals, planned_seconds
 from rdtf.training.step import StepResult, Trainable, learning_rate, train_step
 
 Hook = Callable[["Trainer"], None]
-_SAVE_SECONDS = 120.0  # between checkpoints, where `engine.save_every` is 0
+_SAVE_SECONDS = 60.0  # between checkpoints, where `engine.save_every` is 0
 _HOOKS_SHARE = 0.1  # of a run's time: what its first validation, and its last, may take
 
 
@@ -175,7 +175,7 @@ class Trainer:
     def planned_steps(self) -> int:
         """How many steps the whole run will have, at its speed so far."""
         steps = sum(self.trainable.lengths)
-        if self.time_share == 0.0:
+        if self.time_share == 0.0 or self.step == 0:
             return steps
         return min(steps, max(round(self.step / self.time_share), self.step))
 
@@ -208,7 +208,7 @@ class Trainer:
         began = started if began is None else began
         if max_seconds is not None:
             self.max_seconds = planned_seconds(max_seconds)
-        self.startup_seconds += started - began
+        self.startup_seconds += self.ranks.max(started - began)
         earlier, ends = self.seconds, math.inf if stop_after is None else began + stop_after
         if self.max_seconds is not None:
             ends = min(ends, started + self.max_seconds - self.startup_seconds - earlier)

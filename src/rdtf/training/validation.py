@@ -17,9 +17,9 @@ from rdtf.method.tasks import FAMILIES, FAMILY, MIN_FRAMES, TASKS, TaskDraw, con
 from rdtf.randomness import Purpose, noise_key, stream
 from rdtf.stickers import Sticker, write_sheet
 from rdtf.training.batches import PackedBatch, Sample, choose_frames, pack, unpack
-from rdtf.training.denoising import batch_errors, elements_per_sample, loss_options
 from rdtf.training.loader import PreparedStore
 from rdtf.training.logging import read_metrics
+from rdtf.training.step import batch_errors, elements_per_sample, loss_options
 from rdtf.training.trainer import Trainer
 
 NOISE_LEVELS = (0.25, 0.5, 0.75, 0.95)

@@ -23,12 +23,11 @@ from rdtf.research.adapters.common import SAMPLING, AdaptedUNet
 from rdtf.research.adapters.customize_a_video import APPEARANCE, CustomizeAVideo
 from rdtf.sampling.pipeline import StickerPipeline
 from rdtf.training.batches import Batch, BatchBuilder, SampleInfo
-from rdtf.training.config import EngineConfig, OptimizerConfig, TrainConfig
-from rdtf.training.denoising import Denoising
+from rdtf.training.config import EngineConfig, OptimizerConfig, TrainConfig, plain_engine
 from rdtf.training.distributed import Ranks
 from rdtf.training.loader import PreparedStore
 from rdtf.training.presets import build_autoencoder, build_scheduler
-from rdtf.training.step import Measured
+from rdtf.training.step import Denoising, Measured
 from rdtf.training.trainer import Trainer
 
 # Every task with a given frame: what text alone asks for, the base knows.
@@ -61,7 +60,7 @@ class Tuning(Denoising):
     ) -> None:
         super().__init__(adapter, batches, config, Ranks(device=device))
         self.optimizer = replace(config.optimizer, ema_decays=())
-        self.engine = replace(config.engine, log_every=0, track="none", keep_best=False)
+        self.engine = plain_engine(config.engine, log_every=0)
         self.stages, self.lengths = adapter.stages, (config.steps,) * len(adapter.stages)
         self.label, self.advice = adapter.name, "lower optimizer.learning_rate"
         self.tasks, self.say, self.stage = tasks, say, ""

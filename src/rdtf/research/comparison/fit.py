@@ -24,11 +24,10 @@ from rdtf.method.curriculum import Curriculum
 from rdtf.research.comparison.methods import Method
 from rdtf.research.comparison.networks import FlopTable, Trainee
 from rdtf.training.batches import Batch, BatchBuilder
-from rdtf.training.config import TrainConfig
-from rdtf.training.denoising import Denoising
+from rdtf.training.config import TrainConfig, plain_engine
 from rdtf.training.distributed import Ranks
 from rdtf.training.progress import StopSignals
-from rdtf.training.step import Measured
+from rdtf.training.step import Denoising, Measured
 from rdtf.training.trainer import Trainer
 
 _PATIENCE = 3  # steps in a row whose loss may be non-finite
@@ -101,16 +100,7 @@ class Fit(Denoising):
         ranks = Ranks(device=device)
         super().__init__(plan.network.to(device), plan.batches, plan.config, ranks)
         self.optimizer = replace(plan.config.optimizer, ema_decays=())
-        self.engine = replace(
-            plan.config.engine,
-            skip_nonfinite=_PATIENCE,
-            log_every=0,
-            log_lines=False,
-            track="none",
-            save_every=0,
-            keep_checkpoints=1,
-            keep_best=False,
-        )
+        self.engine = plain_engine(plan.config.engine, skip_nonfinite=_PATIENCE, log_every=0)
         self.label = plan.method.name
         self.advice = "use another --out with a lower learning_rate_scale"
         self.stages = self.network.stages

@@ -189,12 +189,3 @@ def linear_estimate_scale(t: Tensor) -> Tensor:
     t = t.float()[:, None, None, None, None]
     signal = (1 - t) * _DATA_STD**2
     return signal / ((1 - t) * signal + t**2)
-
-
-class ParameterView(nn.Module):
-    """The same parameters under flat names: for an optimizer and averages of a part of a model."""
-
-    def __init__(self, parameters: dict[str, nn.Parameter]) -> None:
-        super().__init__()
-        for name, parameter in parameters.items():
-            self.register_parameter(name.replace(".", "-"), parameter)
