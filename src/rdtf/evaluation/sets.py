@@ -24,10 +24,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -35,9 +34,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rdtf.errors import ConfigError, DataError
-from rdtf.evaluation.evaluate import Progress, clip_id, noise_seed, spread
 from rdtf.evaluation.metrics import on_white
-from rdtf.evaluation.results import Nearness
 from rdtf.evaluation.tasks import hidden_frames
 from rdtf.randomness import Purpose, stream
 from rdtf.stickers import Sticker
@@ -287,82 +284,3 @@ def _word_matrix(said: Sequence[set[str]], columns: dict[str, int]) -> np.ndarra
 
 def _unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-
-
-# -------------------------------------------------------------------------- memorisation
-
-
-def nearest_training_clips(
-    generated: Sequence[Sticker],
-    truth: Sequence[Sticker],
-    training: Iterable[Sticker],
-    known: Sequence[int] = (),
-) -> list[Nearness]:
-    """One `Nearness` for each generated clip.
-
-    Args:
-        generated: clips of any canvas and length.
-        truth: the held-out clip that each of them was made for.
-        training: two or more clips; read once, one by one.
-        known: frames that the model was given; they do not count.
-
-    Raises:
-        ConfigError: unequal numbers, or fewer than two training clips.
-    """
-    if len(generated) != len(truth):
-        raise ConfigError(f"{len(generated)} generated clips for {len(truth)} true ones")
-
-    def features(clips: Iterable[Sticker]) -> np.ndarray:
-        return np.array([clip_features(clip_maps(clip), known) for clip in clips])
-
-    reference = features(clip for clip in training if clip.num_frames > len(known))
-    scale = FeatureScale.of(reference)
-    scaled = scale(reference)
-    distances = [nearest_distances(scale(features(clips)), scaled) for clips in (generated, truth)]
-    return [
-        Nearness(clip_id(clip), clip.captions[0] if clip.captions else "", *map(float, pair))
-        for clip, *pair in zip(truth, *distances, strict=True)
-    ]
-
-
-def text_memorisation(
-    pipeline: Any,
-    stickers: Sequence[Sticker],
-    training: Iterable[Sticker],
-    *,
-    limit: int,
-    num_inference_steps: int | None = None,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> list[Nearness]:
-    """Generate `limit` of the stickers again from their captions alone, and compare.
-
-    A model that moves and does not draw is given their first frames too, which then don't count.
-    Text guidance is the pipeline's own default, as in `rdtf generate`.
-
-    Raises:
-        DataError: no sticker has a caption.
-    """
-    named = [clip for clip in stickers if clip.captions and clip.captions[0].strip()]
-    if not named:
-        raise DataError("none of the held-out clips has a caption to generate it from")
-    draws = getattr(pipeline, "draws", True)
-    known = [] if draws else [0]
-    chosen = spread([clip for clip in named if clip.num_frames > len(known)], limit)
-    generated = []
-    for done, clip in enumerate(chosen):
-        if progress:
-            progress(done, len(chosen), "text alone" if draws else "text and first frame")
-        generated.append(
-            pipeline(
-                clip.captions[0],
-                num_frames=clip.num_frames,
-                duration_ms=max(1, round(clip.total_ms / clip.num_frames)),
-                num_inference_steps=num_inference_steps,
-                generator=torch.Generator().manual_seed(noise_seed(seed, f"{clip_id(clip)}/t2v")),
-                **({} if draws else {"image": clip.select([0])}),
-            )
-        )
-    if progress:
-        progress(len(chosen), len(chosen), "done")
-    return nearest_training_clips(generated, chosen, training, known)
