@@ -188,6 +188,8 @@ class Compare:
     """How many seeds; default: 1 for tiny, else 3. More can be added later."""
     methods: tuple[str, ...] = ()
     """Which; default: all. Crossovers are those of the method dfgn."""
+    metric_weights: Path | None = None
+    """Folder with the weights of LPIPS, KVD and FVD, as of `rdtf evaluate`."""
     max_seconds: float | None = None
     """Save and stop after this long."""
     set: Annotated[tuple[str, ...], arg(metavar="NAME=VALUE")] = ()
@@ -225,6 +227,7 @@ class Compare:
             max_seconds=self.max_seconds,
             source=self.source,
             target=self.target,
+            metric_weights=self.metric_weights,
             say=note,
         )
         text = f"{result['reason']}: {result['points_done']} of {result['points']} points are done"

@@ -203,12 +203,7 @@ class I3D:
 
     def __call__(self, clip: Sticker) -> np.ndarray:
         """Features `[400]` of a clip on white, looped to 16 frames, at 224² (about 2 s a core)."""
-        order = np.arange(_CLIP_FRAMES) % clip.num_frames
-        if clip.num_frames > _CLIP_FRAMES:
-            order = np.linspace(0, clip.num_frames - 1, _CLIP_FRAMES).round().astype(int)
-        frames = torch.from_numpy(on_white(clip)[order]).permute(0, 3, 1, 2) * 2 - 1
-        frames = F.interpolate(frames, size=(_CLIP_SIDE, _CLIP_SIDE), mode="bilinear")
-        return self.logits(frames.transpose(0, 1)[None].to(self._device))[0].cpu().numpy()
+        return self.logits(_video(clip).to(self._device))[0].cpu().numpy()
 
     @torch.no_grad()
     def logits(self, video: Tensor) -> Tensor:
@@ -243,6 +238,16 @@ class I3D:
         return F.relu(F.batch_norm(h, mean, variance, bias=bias, eps=1e-3))
 
 
+def _video(clip: Sticker) -> Tensor:
+    """`[1, 3, 16, 224, 224]` in [-1, 1]: looped; a longer clip is spread."""
+    order = np.arange(_CLIP_FRAMES) % clip.num_frames
+    if clip.num_frames > _CLIP_FRAMES:
+        order = np.linspace(0, clip.num_frames - 1, _CLIP_FRAMES).round().astype(int)
+    frames = torch.from_numpy(on_white(clip)[order]).permute(0, 3, 1, 2) * 2 - 1
+    frames = F.interpolate(frames, size=(_CLIP_SIDE, _CLIP_SIDE), mode="bilinear")
+    return frames.transpose(0, 1)[None]
+
+
 def _same(h: Tensor, window: Any, stride: Any) -> Tensor:
     """Zeros around a map as TensorFlow's "SAME" has them: one more behind than before."""
     edges: list[int] = []
@@ -262,7 +267,10 @@ def frechet_distance(x: np.ndarray, y: np.ndarray) -> float:
     if min(len(x), len(y)) < 2:
         return float("nan")
     means = np.square(x.mean(axis=0) - y.mean(axis=0)).sum()
-    a, b = ((rows - rows.mean(axis=0)) / np.sqrt(len(rows) - 1) for rows in (x, y))
+    a, b = (
+        np.linalg.qr((rows - rows.mean(axis=0)) / np.sqrt(len(rows) - 1), mode="r")
+        for rows in (x, y)
+    )
     # The trace of the root of the product of both covariances, from their factors.
     root = np.linalg.svd(a @ b.T, compute_uv=False).sum()
     return float(means + np.square(a).sum() + np.square(b).sum() - 2 * root)
