@@ -324,7 +324,7 @@ def _with_set_scores(seen: Sequence[tuple[Record, np.ndarray, np.ndarray]]) -> l
         groups.setdefault((one[0].task, one[0].method), []).append(one)
     records = []
     for members in groups.values():
-        made, truth = (np.stack([one[side] for one in members]) for side in (1, 2))
+        made, truth = np.stack([one[1] for one in members]), np.stack([one[2] for one in members])
         shares = clip_shares(pair_terms(made, truth)) if len(members) > 1 else [float("nan")]
         fvd = frechet_distance(made, truth)
         for (record, *_), share in zip(members, shares, strict=True):

@@ -268,7 +268,7 @@ def frechet_distance(x: np.ndarray, y: np.ndarray) -> float:
         return float("nan")
     means = np.square(x.mean(axis=0) - y.mean(axis=0)).sum()
     a, b = (
-        np.linalg.qr((rows - rows.mean(axis=0)) / np.sqrt(len(rows) - 1), mode="r")
+        np.asarray(np.linalg.qr((rows - rows.mean(axis=0)) / np.sqrt(len(rows) - 1), mode="r"))
         for rows in (x, y)
     )
     # The trace of the root of the product of both covariances, from their factors.
