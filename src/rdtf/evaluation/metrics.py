@@ -75,12 +75,16 @@ STILL_RANGE = 2 / 255  # a pixel that varies by no more than two 8-bit levels is
 
 @dataclass(frozen=True)
 class Metric:
-    """How to print a score: which way is better (`one`: closest to 1), and with how many digits."""
+    """How to print a score: which way is better (`one`: closest to 1), and with how many digits.
+
+    has_interval: whether every clip has a score of its own.
+    """
 
     label: str
-    better: Literal["higher", "lower", "one", "none"]
+    better: Literal["higher", "lower", "one"]
     digits: int
     meaning: str
+    has_interval: bool = True
 
 
 METRICS = {
@@ -90,18 +94,15 @@ METRICS = {
         "line distance (%)", "lower", 2, "how far lines are from the true ones, % of the diagonal"
     ),
     "alpha_mae": Metric("alpha error", "lower", 4, "mean error of the opacity"),
-    "motion": Metric("motion", "none", 4, "mean change between neighbouring frames"),
     "motion_ratio": Metric("motion ratio", "one", 2, "motion over the true motion; 0 is frozen"),
-    "flicker": Metric("flicker", "lower", 4, "change between frames where the truth is still"),
     "colour_drift": Metric("colour drift", "lower", 4, "shift of colours that should stay"),
-    "loop_closure": Metric("loop closure", "none", 2, "last→first change over the mean change"),
     "given_error": Metric("given error", "lower", 4, "largest change of a given frame; must be 0"),
 }
 # Where their weights are there, see `rdtf.evaluation.perceptual`.
 PERCEPTUAL = {
     "lpips": Metric("LPIPS", "lower", 3, "distance of AlexNet's features"),
     "kvd": Metric("KVD, looped to 16", "lower", 2, "unbiased squared MMD on I3D's logits"),
-    "fvd": Metric("FVD, looped to 16", "lower", 0, "biased at this number of clips"),
+    "fvd": Metric("FVD, looped to 16", "lower", 0, "biased at this number of clips", False),
 }
 
 
@@ -158,12 +159,11 @@ def motion_magnitude(frames: np.ndarray, steps: Sequence[int] | None = None) -> 
     `steps` limits it to the steps t → t+1 with these t.
     """
     change = np.abs(np.diff(frames, axis=0))
-    return _mean_or(change if steps is None else change[list(steps)], 0.0)
+    change = change if steps is None else change[list(steps)]
+    return float(change.mean(dtype=np.float64)) if change.size else 0.0
 
 
-def motion_ratio(
-    truth: np.ndarray, result: np.ndarray, steps: Sequence[int] | None = None
-) -> float:
+def motion_ratio(truth: np.ndarray, result: np.ndarray, steps: Sequence[int]) -> float:
     """Motion of the result over that of the truth: 1 is right, 0 is frozen.
 
     NaN where the truth does not move but the result does: no ratio says how much too much.
@@ -179,18 +179,6 @@ def still_pixels(truth: np.ndarray) -> np.ndarray:
     return np.ptp(truth, axis=0).max(axis=-1) <= STILL_RANGE + 1e-6
 
 
-def temporal_flicker(
-    frames: np.ndarray, still: np.ndarray, steps: Sequence[int] | None = None
-) -> float:
-    """Mean absolute change between neighbouring frames in pixels that should be `still` `[H,W]`.
-
-    VBench's temporal flickering, which it computes on still clips only, brought to the still parts
-    of any clip. NaN if nothing is still.
-    """
-    change = np.abs(np.diff(frames, axis=0))[:, still]
-    return _mean_or(change if steps is None else change[list(steps)], float("nan"))
-
-
 def colour_drift(truth: np.ndarray, result: np.ndarray, still: np.ndarray) -> float:
     """How far the mean colour of the `still` pixels `[H,W]` is off: mean over frames and channels.
 
@@ -200,20 +188,6 @@ def colour_drift(truth: np.ndarray, result: np.ndarray, still: np.ndarray) -> fl
         return float("nan")
     shift = (result[:, still] - truth[:, still]).mean(axis=1, dtype=np.float64)
     return float(np.abs(shift).mean())
-
-
-def loop_closure(frames: np.ndarray) -> float:
-    """Change from the last frame back to the first, over the mean change of the other steps.
-
-    About 1: the seam is a step like any other. Much more: it jumps. 0: the loop closes exactly.
-    """
-    seam = float(np.abs(frames[0] - frames[-1]).mean())
-    step = motion_magnitude(frames)
-    return seam / step if step > 0 else 0.0
-
-
-def _mean_or(values: np.ndarray, empty: float) -> float:
-    return float(values.mean(dtype=np.float64)) if values.size else empty
 
 
 # ------------------------------------------------------------------------- scores
@@ -232,9 +206,11 @@ def score_hidden(
 ) -> dict[str, float]:
     """All `METRICS` of `result` against `truth`, over the frames that are not `known`.
 
-    Scores over time count the steps that touch a hidden frame. Colour drift and flicker look at
-    pixels that are still in the truth, drift only where something is drawn; they are NaN if there
-    are none. Raises `ConfigError` if the two differ in size or number of frames.
+    The motion ratio counts the steps that touch a hidden frame. Colour drift looks at pixels that
+    are drawn and still in the truth, and is NaN if there are none.
+
+    Raises:
+        ConfigError: the two differ in size or number of frames.
     """
     if truth.frames.shape != result.frames.shape:
         raise ConfigError(
@@ -252,11 +228,8 @@ def score_hidden(
         "ssim": ssim(true_frames[hidden], frames[hidden]),
         "line_distance": line_distance(true_frames[hidden], frames[hidden]),
         "alpha_mae": float(np.abs(true_alpha[hidden] - alpha[hidden]).mean()),
-        "motion": motion_magnitude(frames, steps),
         "motion_ratio": motion_ratio(true_frames, frames, steps),
-        "flicker": temporal_flicker(frames, still, steps),
         "colour_drift": colour_drift(true_frames[hidden], frames[hidden], still & drawn),
-        "loop_closure": loop_closure(frames),
         "given_error": given_frame_error(truth, result, known),
     }
     if lpips is not None:

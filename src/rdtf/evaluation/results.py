@@ -15,6 +15,8 @@ from rdtf.evaluation.metrics import METRICS, PERCEPTUAL, Metric
 from rdtf.evaluation.tasks import TASK_LABELS
 from rdtf.stickers import Sticker, write_sheet
 
+_NUM_NAMES = 2  # first columns of a table, which are names and aligned left
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -42,16 +44,26 @@ class Table:
             if len(row) != len(self.headers):
                 raise ValueError(f"row of {len(row)} cells under {len(self.headers)} headers")
 
+    @property
+    def cells(self) -> list[list[Cell]]:
+        """All rows, plain texts made cells."""
+        return [[as_cell(cell) for cell in row] for row in self.rows]
+
+    def groups(self) -> list[tuple[str, list[list[Cell]]]]:
+        """Neighbouring rows by their first cell."""
+        found = groupby(self.cells, key=lambda row: row[0].text)
+        return [(name, list(rows)) for name, rows in found]
+
     def text(self) -> str:
         """Aligned plain text; the best of a column is marked with a star."""
-        lines = [list(self.headers)]
-        for row in self.rows:
-            lines.append(
-                [f"{cell.text}*" if cell.best else cell.text for cell in map(as_cell, row)]
-            )
-        widths = [max(len(line[column]) for line in lines) for column in range(len(self.headers))]
+        marked = [[cell.text + "*" * cell.best for cell in row] for row in self.cells]
+        lines = [list(self.headers), *marked]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         aligned = [
-            "  ".join(_align(text, widths[column], column) for column, text in enumerate(line))
+            "  ".join(
+                text.ljust(width) if column < _NUM_NAMES else text.rjust(width)
+                for column, (text, width) in enumerate(zip(line, widths, strict=True))
+            )
             for line in lines
         ]
         return "\n".join([self.title, "", *(line.rstrip() for line in aligned)])
@@ -59,22 +71,18 @@ class Table:
     def markdown(self) -> str:
         """A section of Markdown; the best of a column is bold."""
 
-        def line(cells: Sequence[Cell | str]) -> str:
-            texts = [(cell.text.replace("|", "\\|"), cell.best) for cell in map(as_cell, cells)]
+        def line(cells: Sequence[Cell]) -> str:
+            texts = [(cell.text.replace("|", "\\|"), cell.best) for cell in cells]
             return "| " + " | ".join(f"**{t}**" if best else t for t, best in texts) + " |"
 
-        kinds = [" --- " if is_name(column) else " ---: " for column in range(len(self.headers))]
-        lines = [f"### {self.title}", "", line(self.headers), f"|{'|'.join(kinds)}|"]
-        return "\n".join([*lines, *map(line, self.rows), *(["", self.note] * bool(self.note)), ""])
+        kinds = [" --- "] * _NUM_NAMES + [" ---: "] * (len(self.headers) - _NUM_NAMES)
+        lines = [f"### {self.title}", "", line([as_cell(head) for head in self.headers])]
+        lines += [f"|{'|'.join(kinds)}|", *map(line, self.cells)]
+        return "\n".join([*lines, *(["", self.note] * bool(self.note)), ""])
 
 
 def as_cell(cell: Cell | str) -> Cell:
     return cell if isinstance(cell, Cell) else Cell(cell)
-
-
-def is_name(column: int) -> bool:
-    """Whether a column holds names, which are aligned left, and not numbers."""
-    return column < 2
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,7 @@ class Estimate:
     high: float = math.nan
 
 
-_ARROWS = {"higher": "\u00a0↑", "lower": "\u00a0↓", "one": "\u00a0→1", "none": ""}
+_ARROWS = {"higher": "\u00a0↑", "lower": "\u00a0↓", "one": "\u00a0→1"}
 
 
 def metric_header(metric: Metric) -> str:
@@ -99,15 +107,15 @@ def score_cells(column: Sequence[Estimate], metric: Metric) -> list[Cell]:
 
     def badness(found: Estimate) -> float:
         value = round(found.value, metric.digits)
-        return {"higher": -value, "lower": value, "one": abs(value - 1), "none": 0.0}[metric.better]
+        return {"higher": -value, "lower": value, "one": abs(value - 1)}[metric.better]
 
     def cell(found: Estimate) -> Cell:
         if not math.isfinite(found.value):
             return Cell("–")
         text = f"{found.value:.{metric.digits}f}"
-        if found.low < found.high:
+        if math.isfinite(found.low) and metric.has_interval:
             text += f" [{found.low:.{metric.digits}f}, {found.high:.{metric.digits}f}]"
-        return Cell(text, best=metric.better != "none" and badness(found) <= least)
+        return Cell(text, best=badness(found) <= least)
 
     least = min((badness(e) for e in column if math.isfinite(e.value)), default=0.0)
     return [cell(found) for found in column]
@@ -122,10 +130,6 @@ def difference_cell(found: Estimate, metric: Metric) -> Cell:
     digits = metric.digits
     text = f"{found.value:+.{digits}f} [{found.low:+.{digits}f}, {found.high:+.{digits}f}]"
     return Cell(text + (" ✗" if best < 0 else ""), best=worst > 0)
-
-
-def _align(text: str, width: int, column: int) -> str:
-    return text.ljust(width) if is_name(column) else text.rjust(width)
 
 
 @dataclass(frozen=True)
