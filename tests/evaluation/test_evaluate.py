@@ -10,8 +10,8 @@ import torch
 
 from rdtf.errors import ConfigError, DataError
 from rdtf.evaluation.baselines import BASELINES, WAY_BACK, linear_blend, optical_flow_rows
-from rdtf.evaluation.evaluate import evaluate, middle_frames, spread
-from rdtf.evaluation.results import MODEL, Evaluation, as_cell, summarise
+from rdtf.evaluation.evaluate import _middle_frames, evaluate, spread
+from rdtf.evaluation.results import MODEL, Evaluation, _summarise, as_cell
 from rdtf.evaluation.tasks import (
     CLOSE_TASKS,
     EVALUATION_TASKS,
@@ -130,8 +130,8 @@ def test_examples_are_kept_for_each_task():
 def test_neighbouring_frames_have_rows_of_their_own():
     """Two windows of one long clip: spread over it, and cut from its middle."""
     long = moving_ball(24, 32, step=0.3)
-    assert middle_frames(long, 8).frames.tolist() == long.frames[8:16].tolist()
-    result = evaluate(NoisyBlend(), [middle_frames(long, 8)], tasks=tuple(CLOSE_TASKS))
+    assert _middle_frames(long, 8).frames.tolist() == long.frames[8:16].tolist()
+    result = evaluate(NoisyBlend(), [_middle_frames(long, 8)], tasks=tuple(CLOSE_TASKS))
     assert {row.task for row in result.rows} == set(CLOSE_TASKS)
     assert {record.num_frames for record in result.records} == {8}
     for record in result.records:
@@ -211,16 +211,16 @@ def test_differences_are_paired():
 
 
 def test_summary_of_known_values():
-    summary = summarise([1.0, 2.0, 3.0, 10.0, math.nan, math.inf])
+    summary = _summarise([1.0, 2.0, 3.0, 10.0, math.nan, math.inf])
     assert (summary.n, summary.mean, summary.median) == (4, 4.0, 2.5)
     assert 1 <= summary.ci_low < 4 < summary.ci_high <= 10
-    assert summarise([1.0, 2.0]) == summarise([1.0, 2.0])
-    single = summarise([7.0])
+    assert _summarise([1.0, 2.0]) == _summarise([1.0, 2.0])
+    single = _summarise([7.0])
     assert single.ci_low == single.ci_high == single.mean == 7
-    assert summarise([]).n == 0 and math.isnan(summarise([]).mean)
+    assert _summarise([]).n == 0 and math.isnan(_summarise([]).mean)
 
 
 def test_interval_covers_the_mean_about_as_often_as_it_says():
     random = np.random.default_rng(0)
-    summaries = [summarise(random.normal(size=40).tolist()) for _ in range(100)]
+    summaries = [_summarise(random.normal(size=40).tolist()) for _ in range(100)]
     assert 85 <= sum(s.ci_low <= 0 <= s.ci_high for s in summaries) <= 100

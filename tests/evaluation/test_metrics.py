@@ -11,17 +11,17 @@ from scipy.ndimage import gaussian_filter
 
 from rdtf.errors import ConfigError
 from rdtf.evaluation.metrics import (
-    MAX_PSNR_DB,
+    _MAX_PSNR_DB,
     METRICS,
+    _given_frame_error,
+    _still_pixels,
     colour_drift,
-    given_frame_error,
     motion_magnitude,
     motion_ratio,
     on_white,
     psnr,
     score_hidden,
     ssim,
-    still_pixels,
 )
 
 from .drawings import ball, moving_ball, scene, sticker
@@ -36,7 +36,7 @@ def test_the_truth_scores_perfectly():
     truth = scene()
     scores = score_hidden(truth, truth, KNOWN)
     assert set(scores) == set(METRICS)
-    perfect = {"psnr": MAX_PSNR_DB, "ssim": 1.0, "motion_ratio": 1.0}
+    perfect = {"psnr": _MAX_PSNR_DB, "ssim": 1.0, "motion_ratio": 1.0}
     zeros = ("line_distance", "alpha_mae", "colour_drift", "given_error")
     for metric, value in {**perfect, **dict.fromkeys(zeros, 0.0)}.items():
         assert scores[metric] == pytest.approx(value, abs=1e-6), metric
@@ -102,8 +102,8 @@ def test_picture_scores_are_symmetric_and_bounded(x: np.ndarray, y: np.ndarray, 
     x, y = x[:, :side], y[:, :side]
     assert ssim(x, x) == pytest.approx(1)
     assert ssim(x, y) == pytest.approx(ssim(y, x)) and -1 <= ssim(x, y) <= 1 + 1e-9
-    assert psnr(x, x) == MAX_PSNR_DB
-    assert psnr(x, y) == pytest.approx(psnr(y, x)) and 0 <= psnr(x, y) <= MAX_PSNR_DB
+    assert psnr(x, x) == _MAX_PSNR_DB
+    assert psnr(x, y) == pytest.approx(psnr(y, x)) and 0 <= psnr(x, y) <= _MAX_PSNR_DB
 
 
 # -------------------------------------------------------------------------- time
@@ -131,7 +131,7 @@ def test_motion_counts_only_steps_that_touch_a_hidden_frame():
 
 def test_drift_looks_at_still_pixels_only():
     truth = on_white(scene())
-    still = still_pixels(truth)
+    still = _still_pixels(truth)
     assert still[10, 32] and not still[32, 32]
     darker = truth * 0.9
     assert colour_drift(truth, darker, still) == pytest.approx(0.09, abs=0.02)
@@ -150,14 +150,14 @@ def test_changed_given_frames_are_noticed_and_not_scored():
     frames = truth.frames.copy()
     frames[2, 32, 32] = 255 - frames[2, 32, 32]
     scores = score_hidden(truth, truth.replace(frames=frames), KNOWN)
-    assert scores["given_error"] > 0.5 and scores["psnr"] == MAX_PSNR_DB
+    assert scores["given_error"] > 0.5 and scores["psnr"] == _MAX_PSNR_DB
 
 
 def test_colour_under_full_transparency_does_not_count():
     truth = moving_ball()
     frames = truth.frames.copy()
     frames[..., :3][frames[..., 3] == 0] = 77
-    assert given_frame_error(truth, truth.replace(frames=frames), KNOWN) == 0
+    assert _given_frame_error(truth, truth.replace(frames=frames), KNOWN) == 0
 
 
 def test_lost_transparency_has_a_score_of_its_own():

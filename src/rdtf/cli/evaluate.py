@@ -206,8 +206,8 @@ class Compare:
         for data in filter(None, (self.source, self.target)):
             check_dataset(data)  # before torch is loaded
         from rdtf.research.comparison.experiment import compare
+        from rdtf.research.comparison.methods import budget_named
         from rdtf.research.comparison.page import write_page
-        from rdtf.research.comparison.settings import budget_named
 
         if self.page is not None:
             results = self.out / "results" if (self.out / "results").is_dir() else self.out

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -44,6 +44,7 @@ from rdtf.randomness import Purpose, stream
 from rdtf.stickers import Sticker
 
 UNTRAINED = "untrained"
+_T = TypeVar("_T")
 
 
 def untrained_copy(pipeline: Any, seed: int = 0) -> Any:
@@ -100,12 +101,12 @@ def each_sticker(
         raise DataError(f"training set {data} has no animated clips in its {split} split")
     if close:
         clips = [clip for clip in clips if clip.num_frames > window]
-    shorten = middle_frames if close else spread_frames
+    shorten = _middle_frames if close else spread_frames
     stickers = (dataset.read_sticker(clip.index) for clip in clips)
     return (shorten(sticker, window).fit_canvas(pipeline.canvas) for sticker in stickers)
 
 
-def middle_frames(sticker: Sticker, max_frames: int) -> Sticker:
+def _middle_frames(sticker: Sticker, max_frames: int) -> Sticker:
     """At most `max_frames` frames that follow each other, from the middle."""
     count = min(max_frames, sticker.num_frames)
     start = (sticker.num_frames - count) // 2
@@ -251,7 +252,7 @@ def evaluate(
 # ------------------------------------------------------------------------ running
 
 
-def spread(stickers: Sequence[Sticker], limit: int | None) -> list[Sticker]:
+def spread(stickers: Sequence[_T], limit: int | None) -> list[_T]:
     """`limit` of the stickers, spread evenly: sets are often sorted, and the first ones alike."""
     if limit is None or limit >= len(stickers):
         return list(stickers)

@@ -23,14 +23,14 @@ from rdtf.stickers import Sticker
 
 # Distances are cut here, so that an empty picture is never better than a misplaced one and a
 # single stray line does not drown the rest. Per cent of the image diagonal.
-MAX_DISTANCE_PERCENT = 10.0
+_MAX_DISTANCE_PERCENT = 10.0
 
 # A black-white edge answers with 0.12; 0.02 keeps edges of one sixth of that contrast.
 _RESPONSE_THRESHOLD = 0.02
 _SURROUND_RATIO = 1.6
 
 
-def line_mask(image: np.ndarray) -> np.ndarray:
+def _line_mask(image: np.ndarray) -> np.ndarray:
     """Lines of a drawing: `bool [H,W]` from RGB float `[H,W,3]` in [0, 1].
 
     Difference of Gaussians: a pixel is on a line where it is darker than its surroundings in some
@@ -43,13 +43,13 @@ def line_mask(image: np.ndarray) -> np.ndarray:
     return (surround - centre).max(axis=-1) > _RESPONSE_THRESHOLD
 
 
-def chamfer_distance(a: np.ndarray, b: np.ndarray) -> float:
+def _chamfer_distance(a: np.ndarray, b: np.ndarray) -> float:
     """Symmetric mean distance between two line masks `bool [H,W]`, in per cent of the diagonal.
 
-    In [0, 10]: 0 if both have the same lines (or none), `MAX_DISTANCE_PERCENT` if only one has any.
+    In [0, 10]: 0 if both have the same lines (or none), 10 if only one has any.
     """
     if not a.any() or not b.any():
-        return 0.0 if a.any() == b.any() else MAX_DISTANCE_PERCENT
+        return 0.0 if a.any() == b.any() else _MAX_DISTANCE_PERCENT
     return (_mean_distance(a, b) + _mean_distance(b, a)) / 2
 
 
@@ -57,20 +57,20 @@ def _mean_distance(lines: np.ndarray, target: np.ndarray) -> float:
     """Mean distance from the pixels of `lines` to the nearest pixel of `target`."""
     percent = 100.0 / float(np.hypot(*target.shape))
     to_target = np.asarray(distance_transform_edt(~target))[lines] * percent
-    return float(np.minimum(to_target, MAX_DISTANCE_PERCENT).mean())
+    return float(np.minimum(to_target, _MAX_DISTANCE_PERCENT).mean())
 
 
 def line_distance(truth: np.ndarray, result: np.ndarray) -> float:
     """Mean chamfer line distance over frames, RGB float `[F,H,W,3]` in [0, 1]; lower is better."""
     pairs = zip(truth, result, strict=True)
-    return float(np.mean([chamfer_distance(line_mask(t), line_mask(r)) for t, r in pairs]))
+    return float(np.mean([_chamfer_distance(_line_mask(t), _line_mask(r)) for t, r in pairs]))
 
 
 # Of true and made frames, RGB float `[F,H,W,3]` in [0, 1].
 Distance = Callable[[np.ndarray, np.ndarray], float]
 
-MAX_PSNR_DB = 60.0
-STILL_RANGE = 2 / 255  # a pixel that varies by no more than two 8-bit levels is still
+_MAX_PSNR_DB = 60.0
+_STILL_RANGE = 2 / 255  # a pixel that varies by no more than two 8-bit levels is still
 
 
 @dataclass(frozen=True)
@@ -83,26 +83,23 @@ class Metric:
     label: str
     better: Literal["higher", "lower", "one"]
     digits: int
-    meaning: str
     has_interval: bool = True
 
 
 METRICS = {
-    "psnr": Metric("PSNR (dB)", "higher", 2, "pixel error on white"),
-    "ssim": Metric("SSIM", "higher", 3, "local structure on white"),
-    "line_distance": Metric(
-        "line distance (%)", "lower", 2, "how far lines are from the true ones, % of the diagonal"
-    ),
-    "alpha_mae": Metric("alpha error", "lower", 4, "mean error of the opacity"),
-    "motion_ratio": Metric("motion ratio", "one", 2, "motion over the true motion; 0 is frozen"),
-    "colour_drift": Metric("colour drift", "lower", 4, "shift of colours that should stay"),
-    "given_error": Metric("given error", "lower", 4, "largest change of a given frame; must be 0"),
+    "psnr": Metric("PSNR (dB)", "higher", 2),
+    "ssim": Metric("SSIM", "higher", 3),
+    "line_distance": Metric("line distance (%)", "lower", 2),  # of the diagonal
+    "alpha_mae": Metric("alpha error", "lower", 4),
+    "motion_ratio": Metric("motion ratio", "one", 2),
+    "colour_drift": Metric("colour drift", "lower", 4),
+    "given_error": Metric("given error", "lower", 4),
 }
 # Where their weights are there, see `rdtf.evaluation.perceptual`.
 PERCEPTUAL = {
-    "lpips": Metric("LPIPS", "lower", 3, "distance of AlexNet's features"),
-    "kvd": Metric("KVD, looped to 16", "lower", 2, "unbiased squared MMD on I3D's logits"),
-    "fvd": Metric("FVD, looped to 16", "lower", 0, "biased at this number of clips", False),
+    "lpips": Metric("LPIPS", "lower", 3),
+    "kvd": Metric("KVD, looped to 16", "lower", 2),
+    "fvd": Metric("FVD, looped to 16", "lower", 0, has_interval=False),
 }
 
 
@@ -122,7 +119,7 @@ def psnr(truth: np.ndarray, result: np.ndarray) -> float:
     frames that repeat exactly, which in stickers are many and have an infinite PSNR.
     """
     error = float(np.mean(np.square(truth - result, dtype=np.float64)))
-    return MAX_PSNR_DB if error <= 10 ** (-MAX_PSNR_DB / 10) else -10.0 * float(np.log10(error))
+    return _MAX_PSNR_DB if error <= 10 ** (-_MAX_PSNR_DB / 10) else -10.0 * float(np.log10(error))
 
 
 def ssim(truth: np.ndarray, result: np.ndarray) -> float:
@@ -174,9 +171,9 @@ def motion_ratio(truth: np.ndarray, result: np.ndarray, steps: Sequence[int]) ->
     return motion / true_motion
 
 
-def still_pixels(truth: np.ndarray) -> np.ndarray:
+def _still_pixels(truth: np.ndarray) -> np.ndarray:
     """`bool [H,W]`: pixels of `[F,H,W,C]` that stay the same, up to two 8-bit levels, all along."""
-    return np.ptp(truth, axis=0).max(axis=-1) <= STILL_RANGE + 1e-6
+    return np.ptp(truth, axis=0).max(axis=-1) <= _STILL_RANGE + 1e-6
 
 
 def colour_drift(truth: np.ndarray, result: np.ndarray, still: np.ndarray) -> float:
@@ -193,7 +190,7 @@ def colour_drift(truth: np.ndarray, result: np.ndarray, still: np.ndarray) -> fl
 # ------------------------------------------------------------------------- scores
 
 
-def given_frame_error(truth: Sticker, result: Sticker, known: Sequence[int]) -> float:
+def _given_frame_error(truth: Sticker, result: Sticker, known: Sequence[int]) -> float:
     """Largest difference of any premultiplied RGBA value in the given frames; 0 is unchanged."""
     if len(known) == 0:
         return 0.0
@@ -221,7 +218,7 @@ def score_hidden(
     true_frames, frames = on_white(truth), on_white(result)
     true_alpha, alpha = truth.premultiplied()[..., 3], result.premultiplied()[..., 3]
     steps = [t for t in range(truth.num_frames - 1) if t in hidden or t + 1 in hidden]
-    still = still_pixels(true_frames)
+    still = _still_pixels(true_frames)
     drawn = true_alpha.min(axis=0) > 0
     found = {
         "psnr": psnr(true_frames[hidden], frames[hidden]),
@@ -230,7 +227,7 @@ def score_hidden(
         "alpha_mae": float(np.abs(true_alpha[hidden] - alpha[hidden]).mean()),
         "motion_ratio": motion_ratio(true_frames, frames, steps),
         "colour_drift": colour_drift(true_frames[hidden], frames[hidden], still & drawn),
-        "given_error": given_frame_error(truth, result, known),
+        "given_error": _given_frame_error(truth, result, known),
     }
     if lpips is not None:
         found["lpips"] = lpips(true_frames[hidden], frames[hidden])

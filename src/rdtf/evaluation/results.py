@@ -220,7 +220,7 @@ class Nearness:
 
 
 @dataclass(frozen=True)
-class Summary:
+class _Summary:
     """A score over clips. The interval is a 95% bootstrap of the mean; NaN where n = 0."""
 
     n: int
@@ -236,16 +236,16 @@ class Summary:
         return Estimate(self.mean, self.ci_low, self.ci_high)
 
 
-def summarise(values: Sequence[float]) -> Summary:
+def _summarise(values: Sequence[float]) -> _Summary:
     """Mean, median and 95% bootstrap interval of the mean; values that are not finite are left out.
 
     The resampling has a fixed seed: the same scores print the same interval.
     """
     finite = np.array([value for value in values if math.isfinite(value)])
     if finite.size == 0:
-        return Summary(0, *[float("nan")] * 4)
+        return _Summary(0, *[float("nan")] * 4)
     low, high = interval(finite, lambda resamples: resamples.mean(axis=1))
-    return Summary(finite.size, float(finite.mean()), float(np.median(finite)), low, high)
+    return _Summary(finite.size, float(finite.mean()), float(np.median(finite)), low, high)
 
 
 def interval(
@@ -263,7 +263,7 @@ def interval(
 
 
 _ALL = {**METRICS, **PERCEPTUAL}
-HEADLINE_METRICS = ("psnr", "ssim", "line_distance", "motion_ratio")
+_HEADLINE_METRICS = ("psnr", "ssim", "line_distance", "motion_ratio")
 
 
 @dataclass(frozen=True)
@@ -274,7 +274,7 @@ class Row:
     method: str
     num_clips: int
     seconds_per_clip: float
-    scores: Mapping[str, Summary]
+    scores: Mapping[str, _Summary]
 
 
 @dataclass(frozen=True)
@@ -307,7 +307,7 @@ class Evaluation:
         order = sorted(groups, key=lambda group: self.settings["tasks"].index(group[0]))
         return [_row(task, method, groups[task, method]) for task, method in order]
 
-    def difference(self, task: str, metric: str, method: str, baseline: str) -> Summary:
+    def difference(self, task: str, metric: str, method: str, baseline: str) -> _Summary:
         """`method` minus `baseline` on the same clips.
 
         Clips differ far more than methods do, so the intervals of two rows may overlap although
@@ -323,7 +323,7 @@ class Evaluation:
             for (name, clip), value in values.items()
             if name == method and (baseline, clip) in values
         ]
-        return summarise(pairs)
+        return _summarise(pairs)
 
     @property
     def _perceptual(self) -> list[str]:
@@ -335,7 +335,7 @@ class Evaluation:
 
         Of the motion ratio the median, because a few nearly still clips would rule its mean.
         """
-        metrics = [*HEADLINE_METRICS, *self._perceptual]
+        metrics = [*_HEADLINE_METRICS, *self._perceptual]
         headers = [metric_header(_ALL[metric]) for metric in metrics]
         cells = []
         for task, members in groupby(self.rows, key=lambda row: row.task):
@@ -363,7 +363,7 @@ class Evaluation:
 
     def comparison_table(self) -> Table:
         """The model minus each other row on the same clips, with the interval of the difference."""
-        metrics = [*HEADLINE_METRICS[:3], *(m for m in self._perceptual if m != "fvd")]
+        metrics = [*_HEADLINE_METRICS[:3], *(m for m in self._perceptual if m != "fvd")]
         cells = []
         for row in self.rows:
             if row.method != MODEL:
@@ -384,7 +384,7 @@ class Evaluation:
         """One sentence: how near generated clips come to training clips; empty if not measured."""
         if not self.memorisation:
             return ""
-        ratio = summarise([near.ratio for near in self.memorisation])
+        ratio = _summarise([near.ratio for near in self.memorisation])
         return (
             "Memorisation: distance to the nearest training clip, generated / true: median "
             f"{ratio.median:.2f} over {ratio.n} clips (about 1: new; far below: copies)."
@@ -408,7 +408,7 @@ class Evaluation:
 
 def _row(task: str, method: str, records: Sequence[Record]) -> Row:
     found = records[0].scores
-    scores = {metric: summarise([r.scores[metric] for r in records]) for metric in found}
+    scores = {metric: _summarise([r.scores[metric] for r in records]) for metric in found}
     seconds = float(np.mean([record.seconds for record in records]))
     return Row(task, method, len(records), seconds, scores)
 

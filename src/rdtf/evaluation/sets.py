@@ -4,7 +4,7 @@ Fréchet distances are mostly bias at the sample sizes of a CPU, and the bias de
 The squared maximum mean discrepancy with a polynomial kernel (as in KID and KVD) has an unbiased
 estimator at any size; it can come out slightly negative.
 
-**Features** (`FEATURES_NAME`): a convolutional network of three levels with fixed random weights,
+**Features**: a convolutional network of three levels with fixed random weights,
 never trained, on frames on white at 32×32 pixels. Of each level's maps: mean and spread (what the
 frames look like), mean change from frame to frame and mean change of that change (how they move);
 and on a grid of 4×4 cells, colour and change of colour (what is where). Each is divided by its
@@ -39,13 +39,12 @@ from rdtf.evaluation.tasks import hidden_frames
 from rdtf.randomness import Purpose, stream
 from rdtf.stickers import Sticker
 
-FEATURES_NAME = "random-convolutions-32px-v1"
 _SIDE = 32  # pixels that frames are reduced to
 _WIDTHS = (24, 48, 64)
 _KERNELS = (5, 3, 3)
 _GRID = 4
 _SEED = 0
-KERNEL_DEGREE = 3
+_KERNEL_DEGREE = 3
 _LIMIT = 3.0
 
 
@@ -53,7 +52,7 @@ _LIMIT = 3.0
 
 
 @dataclass(frozen=True)
-class ClipMaps:
+class _ClipMaps:
     """Feature maps of one clip: per level `[F, C, h, w]`, and its colours on a grid `[F, G]`."""
 
     levels: tuple[Tensor, ...]
@@ -65,7 +64,7 @@ class ClipMaps:
 
 
 @torch.no_grad()
-def clip_maps(sticker: Sticker) -> ClipMaps:
+def clip_maps(sticker: Sticker) -> _ClipMaps:
     """The maps of all frames of a clip; what is made of them depends on which frames count."""
     frames = torch.from_numpy(on_white(sticker)).permute(0, 3, 1, 2)
     frames = F.interpolate(frames, size=(_SIDE, _SIDE), mode="area") * 2 - 1
@@ -75,7 +74,7 @@ def clip_maps(sticker: Sticker) -> ClipMaps:
         h = F.relu(h)
         levels.append(h)
     colours = F.adaptive_avg_pool2d(frames, _GRID).flatten(1)
-    return ClipMaps(tuple(levels), colours)
+    return _ClipMaps(tuple(levels), colours)
 
 
 @lru_cache(maxsize=1)
@@ -96,7 +95,7 @@ def _weights() -> tuple[Tensor, ...]:
 
 
 def clip_features(
-    maps: ClipMaps, known: Sequence[int] = (), *, motion_only: bool = False
+    maps: _ClipMaps, known: Sequence[int] = (), *, motion_only: bool = False
 ) -> np.ndarray:
     """One vector for the frames of a clip that are not `known`, float32 `[D]`, any length.
 
@@ -152,9 +151,9 @@ class FeatureScale:
 # ------------------------------------------------------------------------------ distance
 
 
-def polynomial_kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _polynomial_kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """(x·y / D + 1)³ of all rows: `[N, D]`, `[M, D]` → `[N, M]`."""
-    return (x @ y.T / x.shape[1] + 1) ** KERNEL_DEGREE
+    return (x @ y.T / x.shape[1] + 1) ** _KERNEL_DEGREE
 
 
 def pair_terms(generated: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -168,8 +167,8 @@ def pair_terms(generated: np.ndarray, truth: np.ndarray) -> np.ndarray:
             f"sets of {len(generated)} and {len(truth)} clips can't be compared; "
             "give two or more, each with its true clip"
         )
-    cross = polynomial_kernel(generated, truth)
-    terms = polynomial_kernel(generated, generated) + polynomial_kernel(truth, truth)
+    cross = _polynomial_kernel(generated, truth)
+    terms = _polynomial_kernel(generated, generated) + _polynomial_kernel(truth, truth)
     terms = terms - cross - cross.T
     np.fill_diagonal(terms, 0.0)
     return terms

@@ -22,7 +22,7 @@ from rdtf.research.comparison.methods import METHODS
 from rdtf.research.comparison.scoring import COMPARED, Scores
 
 _NUM_RESAMPLES = 10_000
-NO_SEED = -1  # baselines have none, and count for each
+_NO_SEED = -1  # baselines have none, and count for each
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Row:
     def scores(self, point: int) -> dict[int, Scores]:
         """Seed → scores."""
         if self.baseline is not None:
-            return {NO_SEED: self.baseline}
+            return {_NO_SEED: self.baseline}
         return {
             seed: run["points"][str(point)]["scores"]
             for seed, run in self.runs.items()
@@ -93,7 +93,7 @@ def _draws(seeds: int, clips: int) -> tuple[np.ndarray, np.ndarray]:
             draw.multinomial(clips, np.full(clips, 1 / clips), _NUM_RESAMPLES))  # fmt: skip
 
 
-def resampled_means(values: np.ndarray) -> np.ndarray:
+def _resampled_means(values: np.ndarray) -> np.ndarray:
     """Means of `[S, N]` over resamples of seeds and clips, `[R]`, of what is finite."""
     seeds, clips = _draws(*values.shape)
     finite = np.isfinite(values)
@@ -111,13 +111,13 @@ def estimate(values: np.ndarray) -> Estimate:
     """Mean of `[S, N]` with its interval."""
     if not np.isfinite(values).any():
         return Estimate()
-    low, high = np.nanpercentile(resampled_means(values), (2.5, 97.5))
+    low, high = np.nanpercentile(_resampled_means(values), (2.5, 97.5))
     return Estimate(float(np.nanmean(values)), float(low), float(high))
 
 
 def p_value(values: np.ndarray) -> float:
     """Two-sided: how often resampled means of `[S, N]` lie on the other side of zero."""
-    means = resampled_means(values)
+    means = _resampled_means(values)
     beyond = min((means <= 0).sum(), (means >= 0).sum())
     return float(min(2 * (beyond + 1) / (len(means) + 1), 1.0))
 
@@ -142,8 +142,8 @@ def values_at(row: Row, point: int, task: str, metric: str) -> np.ndarray:
 def differences(row: Row, other: Row, point: int, task: str, metric: str) -> np.ndarray | None:
     """`row` minus `other` on the same clips and seeds, `[S, N]`; None if they share no score."""
     mine, theirs = row.scores(point), other.scores(point)
-    if NO_SEED in theirs:
-        theirs = dict.fromkeys(mine, theirs[NO_SEED])
+    if _NO_SEED in theirs:
+        theirs = dict.fromkeys(mine, theirs[_NO_SEED])
     seeds = [seed for seed in mine if seed in theirs]
     if not seeds:
         return None
@@ -216,7 +216,7 @@ def crossover(row: Row, other: Row, task: str, metric: str) -> Crossover | None:
     if not leads:
         return None
     value = _last_crossing(points, np.array([[np.nanmean(lead)] for lead in leads]))[0]
-    resampled = _last_crossing(points, np.stack([resampled_means(lead) for lead in leads]))
+    resampled = _last_crossing(points, np.stack([_resampled_means(lead) for lead in leads]))
     low, high = np.quantile(resampled, (0.025, 0.975), method="inverted_cdf")
     return Crossover(float(value), float(low), float(high), points[0], points[-1])
 

@@ -49,12 +49,14 @@ from rdtf.research.comparison.fit import Fit, Plan, Stopped, Watch
 from rdtf.research.comparison.methods import (
     METHODS,
     REFERENCE,
+    Budget,
     Job,
     Method,
     Sizes,
     build_network,
     plan_jobs,
     pretraining,
+    train_config,
 )
 from rdtf.research.comparison.networks import FlopTable, Trainee, count_flops
 from rdtf.research.comparison.page import write_page
@@ -65,7 +67,6 @@ from rdtf.research.comparison.scoring import (
     check_metrics,
     make_baseline,
 )
-from rdtf.research.comparison.settings import Budget, train_config
 from rdtf.stickers import write_sheet
 from rdtf.training.checkpoint import load_latest
 from rdtf.training.device import default_device, device_name, resolve_precision, settle_kernels

@@ -41,9 +41,8 @@ from rdtf.models.conditions import Conditions
 from rdtf.models.representation import Representation
 from rdtf.research.adapters import FrameSimilarityPrior, sample_with_prior
 from rdtf.research.comparison.clips import TASKS, HeldOutClip, batches_of, conditions
-from rdtf.research.comparison.methods import Method
+from rdtf.research.comparison.methods import Budget, Method
 from rdtf.research.comparison.networks import Trainee
-from rdtf.research.comparison.settings import Budget
 from rdtf.sampling.sampling import sample
 from rdtf.sampling.schedulers import set_timesteps
 from rdtf.stickers import Sticker
@@ -55,11 +54,9 @@ _PIXEL_SCORES = ("psnr", "ssim", "line_distance", "motion_ratio")
 LPIPS, KVD, FVD = PERCEPTUAL  # where their weights are there
 COMPARED = {
     **{name: METRICS[name] for name in _PIXEL_SCORES},
-    SET_DISTANCE: Metric("set distance", "lower", 3, "unbiased squared MMD on random convolutions"),
-    MOTION_DISTANCE: Metric(
-        "motion set distance", "lower", 3, "the same, of changes in time alone"
-    ),
-    TEXT: Metric("text agreement", "higher", 3, "how often the caption suits better than others"),
+    SET_DISTANCE: Metric("set distance", "lower", 3),
+    MOTION_DISTANCE: Metric("motion set distance", "lower", 3),
+    TEXT: Metric("text agreement", "higher", 3),
     **PERCEPTUAL,
 }
 _MOST_MOTION = 4.0  # one nearly still clip must not rule the mean of the ratios
@@ -295,7 +292,7 @@ def _wrong_clip(frames: np.ndarray, _: list[int], other: np.ndarray, *__: object
     return other[np.linspace(0, len(other) - 1, len(frames)).round().astype(int)]
 
 
-CORRUPTIONS: dict[str, tuple[_Change, ...]] = {
+_CORRUPTIONS: dict[str, tuple[_Change, ...]] = {
     "blur": (_blur(0.5), _blur(1.5)),
     "noise": (_speckle(0.05), _speckle(0.2)),
     "freeze": (_freeze,),
@@ -303,7 +300,7 @@ CORRUPTIONS: dict[str, tuple[_Change, ...]] = {
     "wrong clip": (_wrong_clip,),
 }
 # Distances of sets do not see which clip is which; the classifier tells what is shown only.
-_ALL = tuple(CORRUPTIONS)
+_ALL = tuple(_CORRUPTIONS)
 EXPECTED: dict[str, tuple[str, ...]] = {
     "psnr": _ALL,
     "ssim": _ALL,
@@ -317,7 +314,7 @@ EXPECTED: dict[str, tuple[str, ...]] = {
 }
 
 
-def corrupted(clips: Sequence[HeldOutClip], change: _Change) -> dict[tuple[str, int], Sticker]:
+def _corrupted(clips: Sequence[HeldOutClip], change: _Change) -> dict[tuple[str, int], Sticker]:
     """The true clips, changed where they are hidden."""
     made = {}
     for task in TASKS:
@@ -335,12 +332,12 @@ def corrupted(clips: Sequence[HeldOutClip], change: _Change) -> dict[tuple[str, 
 def check_metrics(judge: Judge) -> dict[str, dict[str, dict[str, list[float]]]]:
     """Task → metric → corruption → means of truth, mild, strong; "captions": own, others'."""
     clips = judge.clips
-    truth = judge(corrupted(clips, lambda frames, *_: frames))
+    truth = judge(_corrupted(clips, lambda frames, *_: frames))
     found: dict[str, dict[str, dict[str, list[float]]]] = {
         task: {metric: {} for metric in EXPECTED if metric in truth[task]} for task in TASKS
     }
-    for name, changes in CORRUPTIONS.items():
-        scores = [truth, *(judge(corrupted(clips, change)) for change in changes)]
+    for name, changes in _CORRUPTIONS.items():
+        scores = [truth, *(judge(_corrupted(clips, change)) for change in changes)]
         for task, metrics in found.items():
             for metric in metrics:
                 metrics[metric][name] = [_mean(one[task][metric]) for one in scores]
