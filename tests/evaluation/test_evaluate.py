@@ -85,6 +85,27 @@ def test_rows_cover_tasks_and_methods_and_the_blend_equals_itself():
         assert model.scores["given_error"].mean == 0
 
 
+def test_perceptual_scores_have_columns_where_they_were_measured():
+    """With made-up networks: KVD has a share for each clip, FVD is the whole set's."""
+    options = {"lpips": lambda a, b: float(np.abs(a - b).mean()), "tasks": ["it2v"]}
+    result = evaluate(
+        NoisyBlend(0.3),
+        clips(),
+        features=lambda s: s.premultiplied()[:, ::8, ::8].ravel(),
+        **options,
+    )
+    model = [record.scores for record in result.records if record.method == MODEL]
+    assert len({scores["fvd"] for scores in model}) == 1 and model[0]["fvd"] > 0
+    assert len({scores["kvd"] for scores in model}) == 4
+    table = result.score_table()
+    assert "LPIPS" in table.text() and "looped to 16" in table.note
+    kvd, fvd = (as_cell(cell).text for cell in table.rows[0][7:9])
+    assert "[" in kvd and "[" not in fvd
+    assert Evaluation.from_dict(result.to_dict()).table() == result.table()
+    assert "FVD" not in result.comparison_table().text()
+    assert "LPIPS" not in evaluate(NoisyBlend(), clips(), tasks=["it2v"]).table()
+
+
 def test_scores_do_not_depend_on_order_or_number_of_clips():
     scores = {}
     for stickers in (clips(), clips()[::-1], clips()[2:3]):

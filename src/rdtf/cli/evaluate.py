@@ -52,8 +52,6 @@ class Evaluate:
     copies of training clips; 0 = off."""
     report: Path | None = None
     """Also write an HTML report with examples."""
-    sheet: Path | None = None
-    """Also write examples, all frames side by side, to this PNG."""
     json: bool = False
     """Print all scores as JSON."""
 
@@ -65,8 +63,6 @@ class Evaluate:
 
         if self.report is not None:
             check_output(self.report, (".html",))
-        if self.sheet is not None:
-            check_output(self.sheet, (".png",))
         self._check_memorisation()
         check_dataset(self.data)  # before torch is loaded
         if self.model is not None:
@@ -83,10 +79,6 @@ class Evaluate:
                 tables=[evaluation.score_table(), evaluation.comparison_table()],
                 notes=[text for text in [evaluation.memorisation_text()] if text],
             )
-        if self.sheet is not None:
-            from rdtf.evaluation.results import save_example_sheet
-
-            save_example_sheet(evaluation.examples, self.sheet)
         from rdtf.evaluation.baselines import MISSING, optical_flow_rows
 
         if not optical_flow_rows():
@@ -125,7 +117,7 @@ class Evaluate:
             guidance_scale=self.guidance_scale,
             seed=self.seed,
             progress=progress_bar("evaluate"),
-            num_examples=2 if self.report or self.sheet else 0,
+            num_examples=2 if self.report else 0,
             untrained=not self.no_untrained,
             lpips=lpips,
             features=i3d,

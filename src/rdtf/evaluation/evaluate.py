@@ -235,8 +235,8 @@ def evaluate(
         }
         records += [record for record, _ in made.values()]
         if features is not None:
-            found = [(record, features(result)) for record, result in made.values()]
-            seen += [(record, vector, features(truth)) for record, vector in found]
+            true_features = features(truth)
+            seen += [(record, features(result), true_features) for record, result in made.values()]
         if len(examples[task]) < num_examples:
             examples[task].append(_example(truth, task, known, made))
     if progress:
