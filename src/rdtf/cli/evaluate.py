@@ -80,9 +80,12 @@ class Evaluate:
                 notes=[text for text in [evaluation.memorisation_text()] if text],
             )
         from rdtf.evaluation.baselines import MISSING, optical_flow_rows
+        from rdtf.evaluation.perceptual import GET
 
         if not optical_flow_rows():
             note(MISSING)
+        if "lpips" not in evaluation.records[0].scores:
+            note(f"the column LPIPS is left out: it needs {GET}, then --metric-weights FOLDER")
         show(evaluation.to_dict(), self.json, evaluation.table())
 
     def _check_memorisation(self) -> None:
@@ -94,15 +97,12 @@ class Evaluate:
             raise UserError("--memorisation compares held-out clips; leave --split train away")
 
     def _evaluate(self) -> Evaluation:
-        from rdtf.cli.output import note, progress_bar
+        from rdtf.cli.output import progress_bar
         from rdtf.errors import UserError
         from rdtf.evaluation.evaluate import held_out_stickers, score_model
         from rdtf.evaluation.perceptual import GET, I3D, Lpips
         from rdtf.training.run import load_pipeline
 
-        lpips = Lpips.find(self.metric_weights)
-        if lpips is None:
-            note(f"the column LPIPS is left out; it needs {GET}, then --metric-weights FOLDER")
         i3d = I3D.find(self.metric_weights) if self.fvd else None
         if self.fvd and i3d is None:
             raise UserError(f"--fvd needs {GET}, then --metric-weights FOLDER")
@@ -119,7 +119,7 @@ class Evaluate:
             progress=progress_bar("evaluate"),
             num_examples=2 if self.report else 0,
             untrained=not self.no_untrained,
-            lpips=lpips,
+            lpips=Lpips.find(self.metric_weights),
             features=i3d,
         )
         return self._with_memorisation(evaluation, pipeline, stickers)
