@@ -21,6 +21,7 @@ def main() -> None:
     from benchmarks.ablations import Ablations
     from benchmarks.common import machine
     from benchmarks.curriculum import CurriculumCost
+    from benchmarks.drawing import Drawing
     from benchmarks.duplicates import Duplicates
     from benchmarks.export import ExportTime
     from benchmarks.goals import Goals
@@ -44,6 +45,7 @@ def main() -> None:
         "export": ExportTime,
         "ablations": Ablations,
         "words": Words,
+        "drawing": Drawing,
         "pile": Pile,
         "goals": Goals,
     }
@@ -53,7 +55,7 @@ def main() -> None:
     if arguments:
         chosen = [tyro.extras.subcommand_cli_from_dict(known, args=arguments, prog="benchmarks")]
     else:
-        slow = (Ablations, Duplicates, Words, Pile, Goals)  # they need data or minutes
+        slow = (Ablations, Duplicates, Words, Drawing, Pile, Goals)  # they need data or minutes
         chosen = [kind() for kind in known.values() if kind not in slow]
     where, values = machine(default_device()), {}
     if not as_json:

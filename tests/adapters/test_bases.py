@@ -82,13 +82,6 @@ def test_motion_modules_join_an_image_base(tmp_path: Path):
     assert ours.equal(motion.down_blocks[1].motion_modules[0].proj_in.weight)
 
 
-def test_base_loads_in_half_precision(tmp_path: Path):
-    base: Any = tiny_base("image")
-    base.save_pretrained(tmp_path)
-    loaded = load_base("image", tmp_path, dtype=torch.bfloat16)
-    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.bfloat16}
-
-
 def test_pickled_weights_are_refused(tmp_path: Path):
     base: Any = tiny_base("image")
     base.save_pretrained(tmp_path, safe_serialization=False)

@@ -46,7 +46,7 @@ all_adapters = pytest.mark.parametrize("name", sorted(ADAPTERS))
 def test_parameters_at_published_size(name, published):
     adapter = build_adapter(name, published_base(BASE_OF[name]))
     adapter.begin(adapter.stages[-1])
-    assert adapter.parameter_count == published
+    assert sum(p.numel() for p in adapter.trainable_parameters()) == published
 
 
 def test_simda_parts_at_published_size():
@@ -55,21 +55,13 @@ def test_simda_parts_at_published_size():
     assert sum(p.numel() for p in adapter.temporal.parameters()) == 12_434_080
 
 
-def test_temporal_lora_with_the_input_attention():
-    adapter = build_adapter("customize-a-video", published_base("video"), include_input=True)
-    adapter.begin("motion")
-    assert adapter.parameter_count == 831_488
-
-
-@pytest.mark.parametrize(
-    ("name", "settings"),
-    [("i2v-adapter", {}), ("simda", {"latent_shift": "off"}), ("customize-a-video", {})],
-)
-def test_starts_as_the_base(name, settings):
-    """Bit for bit, with nothing given and with all adapters in place."""
-    base, batch = tiny_base(BASE_OF[name]), clips([[False] * 3, [False] * 3])
+@each_adapter
+def test_starts_as_the_base(name):
+    """Bit for bit, with nothing given and with all adapters in place; SimDA on single frames."""
+    frames = 1 if name == "simda" else 3
+    base, batch = tiny_base(BASE_OF[name]), clips([[False] * frames, [False] * frames])
     expected = plain(base, batch)
-    adapter = build_adapter(name, base, **settings)
+    adapter = build_adapter(name, base)
     for stage in (*adapter.stages[-1:], "sampling"):
         adapter.begin(stage)
         assert batch.through(adapter).equal(expected)
@@ -115,7 +107,9 @@ def test_gradient_reaches_every_trained_parameter(name):
 def test_full_fine_tuning_trains_everything(kind):
     base = tiny_base(kind)
     adapter = build_adapter("full-fine-tuning", base)
-    assert adapter.parameter_count == sum(parameter.numel() for parameter in base.parameters())
+    assert sum(p.numel() for p in adapter.trainable_parameters()) == sum(
+        parameter.numel() for parameter in base.parameters()
+    )
     assert adapter.base.training
     reached = gradients(adapter, clips([[False] * 3, [False] * 3]))
     assert len(reached) == len(list(base.parameters()))
@@ -143,25 +137,6 @@ def test_unknown_stage_is_refused():
         tiny_adapter("simda").begin("appearance")
 
 
-# ------------------------------------------------------------------ checkpointing
-
-
-@all_adapters
-def test_checkpointing_gives_the_same_gradients(name):
-    """Of two passes with clips of other lengths, both before the backward pass."""
-    adapter = tiny_adapter(name)
-    adapter.begin(adapter.stages[-1])
-    adapter.eval()  # full fine-tuning has dropout
-    batches = clips([[True, False, False]]), clips([[False, True], [True, False]], seed=4)
-    expected = gradients(adapter, *batches)
-    adapter.enable_gradient_checkpointing()
-    checkpointed = gradients(adapter, *batches)
-    assert checkpointed.keys() == expected.keys()
-    for parameter, gradient in expected.items():
-        assert gradient.any(), parameter
-        torch.testing.assert_close(checkpointed[parameter], gradient, msg=parameter)
-
-
 @pytest.mark.parametrize("name", ["i2v-adapter", "simda"])
 def test_diffusers_own_checkpointing_leaves_no_adapter_out(name):
     """Where the released SimDA code loses its temporal adapters."""
@@ -170,26 +145,6 @@ def test_diffusers_own_checkpointing_leaves_no_adapter_out(name):
     adapter.base.enable_gradient_checkpointing()  # pyright: ignore
     for parameter, gradient in gradients(adapter, batch).items():
         torch.testing.assert_close(gradient, expected[parameter], msg=parameter)
-
-
-@each_adapter
-def test_checkpointing_stores_less(name):
-    def stored(adapter) -> int:
-        total = 0
-
-        def pack(tensor):
-            nonlocal total
-            total += tensor.numel()
-            return tensor
-
-        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-            clips([[True, False, False]]).through(adapter)
-        return total
-
-    adapter = tiny_adapter(name)
-    everything = stored(adapter)
-    adapter.enable_gradient_checkpointing()
-    assert stored(adapter) < 0.5 * everything
 
 
 # ------------------------------------------------------------------ given frames, padding, text
@@ -208,15 +163,6 @@ def test_given_frames_are_read_and_hidden_ones_are_not(name, mask):
     assert (other.through(adapter) - out)[:, :, ~batch.given[0]].abs().max() > 1e-4
     noise = batch.replace(noisy=torch.where(given, 9.0, batch.noisy))
     assert noise.through(adapter).equal(out)
-
-
-@pytest.mark.parametrize("name", ["simda", "customize-a-video", "full-fine-tuning"])
-def test_noised_given_frames_leave_the_conditioning_to_the_sampler(name):
-    adapter = tiny_adapter(name, given_frames="noised")
-    adapter.begin("sampling")
-    batch = clips([[True, False, False]])
-    nothing = batch.replace(given=torch.zeros_like(batch.given))
-    assert batch.through(adapter).equal(nothing.through(adapter))
 
 
 @all_adapters
@@ -309,14 +255,6 @@ def test_two_encoders_of_one_width_are_joined():
     assert joined.through(adapter).equal(batch.through(adapter))
 
 
-@all_adapters
-def test_level_is_the_timestep(name):
-    adapter, batch = tiny_adapter(name), clips([[False, False]])
-    adapter.begin("sampling")
-    out = batch.through(adapter)
-    assert (batch.replace(t=batch.t / 2).through(adapter) - out).abs().max() > 1e-4
-
-
 @pytest.mark.parametrize("name", PARAMETER_EFFICIENT)
 def test_half_precision_base_keeps_its_adapter_in_single(name):
     base = tiny_base(BASE_OF[name]).to(torch.bfloat16)
@@ -371,10 +309,15 @@ def test_full_fine_tuning_saves_a_base(tmp_path: Path, kind):
 
 def test_settings_and_null_text_come_back(tmp_path: Path):
     null = torch.randn(2, TEXT_WIDTH)
-    adapter = tiny_adapter("simda", latent_shift="off", given_frames="noised", null_text=null)
+    adapter = tiny_adapter("customize-a-video", rank=2, keep_appearance=True, null_text=null)
     adapter.save(tmp_path)
-    loaded = load_adapter(tmp_path, tiny_base("image"))
-    assert loaded.settings == adapter.settings
+    loaded = load_adapter(tmp_path, tiny_base("video"))
+    assert loaded.settings == adapter.settings == {"rank": 2, "keep_appearance": True}
+    # Of an earlier version, with settings that have one value now.
+    config = json.loads((tmp_path / "adapter.json").read_text())
+    config["settings"] |= {"given_frames": "clean", "num_train_timesteps": 1000}
+    (tmp_path / "adapter.json").write_text(json.dumps(config))
+    assert load_adapter(tmp_path, tiny_base("video")).settings == loaded.settings
     assert loaded.get_buffer("null_text").equal(null[None])
 
 
@@ -419,5 +362,3 @@ def test_wrong_base_or_name_is_refused():
         build_adapter("simda", torch.nn.Linear(1, 1))
     with pytest.raises(ConfigError, match="unknown"):
         build_adapter("lora", tiny_base("video"))
-    with pytest.raises(ConfigError, match="clean or noised"):
-        build_adapter("simda", tiny_base("image"), given_frames="none")

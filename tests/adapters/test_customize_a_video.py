@@ -12,7 +12,7 @@ from rdtf.research.adapters import (
     CustomizeAVideo,
     learn_motion,
 )
-from rdtf.research.adapters.customize_a_video import lora_parameters
+from rdtf.research.adapters.customize_a_video import _lora_parameters
 from rdtf.research.adapters.use import crop
 
 from .networks import CHANNELS, TEXT_WIDTH, clips, perturb, tiny_adapter, tiny_base
@@ -29,17 +29,12 @@ def awake() -> Any:
 
 def test_absorber_is_within_the_frame_and_motion_is_over_time():
     base = awake().base
-    absorber, motion = lora_parameters(base, "appearance"), lora_parameters(base, "motion")
+    absorber, motion = _lora_parameters(base, "appearance"), _lora_parameters(base, "motion")
     assert absorber and all(".attentions." in path for path in absorber)
     assert motion and all(".temp_attentions." in path for path in motion)
     for parameters in (absorber, motion):
         kinds = {path.split(".lora_")[0].split("attn")[1].split(".", 1)[1] for path in parameters}
         assert kinds == {"to_q", "to_k", "to_v", "to_out.0"}
-
-
-def test_input_attention_on_request():
-    adapter = CustomizeAVideo(tiny_base("video"), include_input=True)
-    assert any("transformer_in" in path for path in lora_parameters(adapter.base, "motion"))
 
 
 def test_rank_must_be_positive():
@@ -76,7 +71,7 @@ def test_time_comes_back_in_the_motion_stage():
 
 def test_absorber_is_frozen_in_the_motion_stage_and_dropped_at_sampling():
     adapter, batch = awake(), clips([[False] * 3])
-    absorber = lora_parameters(adapter.base, "appearance").values()
+    absorber = _lora_parameters(adapter.base, "appearance").values()
     adapter.begin("motion")
     assert not any(parameter.requires_grad for parameter in absorber)
     trained = batch.through(adapter)
@@ -113,7 +108,7 @@ def test_one_shot_learns_the_clip_and_is_ready_to_sample(tmp_path):
     }
     assert adapter.stage == "sampling"
     for part in ("appearance", "motion"):
-        learnt = lora_parameters(adapter.base, part)
+        learnt = _lora_parameters(adapter.base, part)
         assert all(p.any() for path, p in learnt.items() if "lora_B" in path)
     for name, parameter in adapter.base.named_parameters():
         assert "lora" in name or parameter.equal(frozen[name])

@@ -8,7 +8,7 @@ import torch
 from rdtf.errors import ConfigError
 from rdtf.research.adapters import I2VAdapter
 from rdtf.research.adapters.common import spatial_blocks
-from rdtf.research.adapters.prior import anchors, nearest_given
+from rdtf.research.adapters.i2v_adapter import _anchors, _nearest_given
 
 from .networks import clips, plain, tiny_adapter, tiny_base
 
@@ -26,11 +26,11 @@ from .networks import clips, plain, tiny_adapter, tiny_base
     ],
 )
 def test_nearest_given_frame(given, expected):
-    assert nearest_given(torch.tensor([given], dtype=torch.bool)).tolist() == [expected]
+    assert _nearest_given(torch.tensor([given], dtype=torch.bool)).tolist() == [expected]
 
 
 def test_each_given_frame_is_projected_once():
-    clip = anchors(torch.tensor([[1, 0, 0], [0, 0, 0], [0, 1, 1]], dtype=torch.bool))
+    clip = _anchors(torch.tensor([[1, 0, 0], [0, 0, 0], [0, 1, 1]], dtype=torch.bool))
     assert clip.rows.tolist() == [0, 3, 7, 8]
     assert clip.rows[clip.choice].tolist() == [0, 0, 0, 3, 3, 3, 7, 7, 8]
     assert clip.exists.tolist() == [True] * 3 + [False] * 3 + [True] * 3
@@ -121,11 +121,6 @@ def test_clip_without_given_frames_adds_nothing():
     alone = clips([[False, False, False]])
     with torch.no_grad():
         assert branch_outputs(adapter, alone) == []
-
-
-def test_noised_given_frames_are_refused():
-    with pytest.raises(ConfigError, match="clean"):
-        tiny_adapter("i2v-adapter", given_frames="noised")
 
 
 def test_too_many_frames_are_refused():

@@ -10,7 +10,7 @@ from rdtf.errors import ConfigError
 from rdtf.method.objective import ObjectiveConfig, build_objective
 from rdtf.models.conditions import Conditions
 from rdtf.research.adapters import FrameSimilarityPrior, sample_with_prior
-from rdtf.research.adapters.prior import gaussian_blur
+from rdtf.research.adapters.i2v_adapter import _gaussian_blur
 from rdtf.sampling.sampling import sample
 
 from .networks import Clips, clips, tiny_adapter
@@ -160,7 +160,7 @@ def test_each_frame_starts_from_the_given_one_that_is_nearest():
 
 def test_blur_share_is_the_share_of_blurred_elements():
     batch = clips([[True, False]], size=(32, 32))
-    blurred = gaussian_blur(batch.clean, 9, 18.0)[:, :, 0]
+    blurred = _gaussian_blur(batch.clean, 9, 18.0)[:, :, 0]
     for share in (0.0, 0.3, 1.0):
         prior = FrameSimilarityPrior(blur_share=share)
         degraded = prior.degrade(batch.clean, batch.given, torch.Generator().manual_seed(1))
@@ -172,9 +172,9 @@ def test_blur_share_is_the_share_of_blurred_elements():
 @pytest.mark.parametrize("size", [(64, 64), (4, 5), (1, 3)])
 def test_blur_keeps_flat_and_smooths_the_rest(size):
     flat = torch.full((1, 2, 2, *size), 0.7)
-    torch.testing.assert_close(gaussian_blur(flat, 9, 18.0), flat)
+    torch.testing.assert_close(_gaussian_blur(flat, 9, 18.0), flat)
     noise = torch.randn(1, 2, 2, *size, generator=torch.Generator().manual_seed(0))
-    assert gaussian_blur(noise, 9, 18.0).var() < noise.var()
+    assert _gaussian_blur(noise, 9, 18.0).var() < noise.var()
 
 
 @pytest.mark.parametrize(

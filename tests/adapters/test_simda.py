@@ -7,9 +7,8 @@ import torch
 
 from rdtf.errors import ConfigError
 from rdtf.research.adapters import SimDA
-from rdtf.research.adapters.common import spatial_blocks
-from rdtf.research.adapters.prior import ClipState
-from rdtf.research.adapters.simda import MAX_SHIFT, shift_map, shifted_keys, temporal_sites
+from rdtf.research.adapters.common import ClipState, spatial_blocks
+from rdtf.research.adapters.simda import _MAX_SHIFT, _shift_map, _shifted_keys, _temporal_sites
 
 from .networks import clips, plain, tiny_adapter, tiny_base
 
@@ -17,19 +16,19 @@ from .networks import clips, plain, tiny_adapter, tiny_base
 
 
 def test_shift_reads_up_to_four_earlier_frames_and_no_later_one():
-    source = shift_map(7, 8, 8)
+    source = _shift_map(7, 8, 8)
     own = torch.arange(7)[:, None, None]
     assert (source <= own).all()
-    assert set((own - source)[6].flatten().tolist()) == set(range(MAX_SHIFT + 1))
+    assert set((own - source)[6].flatten().tolist()) == set(range(_MAX_SHIFT + 1))
     assert source[0].eq(0).all()
     # The same in every tile.
     assert source.unflatten(1, (2, 4)).diff(dim=1).eq(0).all()
 
 
 def test_tokens_without_so_early_a_frame_stay_their_own():
-    source = shift_map(3, 4, 4)
+    source = _shift_map(3, 4, 4)
     own = torch.arange(3)[:, None, None]
-    shift = 6 - shift_map(7, 4, 4)[6]
+    shift = 6 - _shift_map(7, 4, 4)[6]
     assert source.eq(torch.where(own >= shift, own - shift, own)).all()
 
 
@@ -43,11 +42,11 @@ def numbered(batch: int, frames: int, height: int, width: int) -> torch.Tensor:
 
 def test_keys_move_in_time_only():
     tokens = numbered(2, 6, 4, 8)
-    keys = shifted_keys(tokens, 6, (4, 8))
+    keys = _shifted_keys(tokens, 6, (4, 8))
     assert keys.shape == (12, 64, 4)
     first, second = keys.unflatten(0, (2, 6)).chunk(2, dim=2)
     own = tokens.unflatten(0, (2, 6))
-    source = shift_map(6, 4, 8).flatten(1)
+    source = _shift_map(6, 4, 8).flatten(1)
     for part in (first, second):
         assert part[..., [0, 2, 3]].equal(own[..., [0, 2, 3]])
     assert second[..., 1].equal(source.expand(2, -1, -1).float())
@@ -63,7 +62,7 @@ def test_keys_and_values_are_the_frozen_projections_of_the_shifted_frame():
             lambda module, args, name=name: seen.update({name: args[0]})
         )
     clips([[False] * 6]).through(adapter)
-    assert seen["to_k"].equal(shifted_keys(seen["to_q"], 6, (8, 8)))
+    assert seen["to_k"].equal(_shifted_keys(seen["to_q"], 6, (8, 8)))
     assert seen["to_v"].equal(seen["to_k"])
 
 
@@ -82,16 +81,6 @@ def test_frames_see_each_other_only_backwards_through_the_shift():
     assert change[:, :, 2].max() > 1e-5
 
 
-def test_off_leaves_the_frames_alone():
-    adapter = SimDA(tiny_base("image"), latent_shift="off")
-    adapter.begin("sampling")
-    batch = clips([[False] * 3])
-    other = batch.noisy.clone()
-    other[:, :, 0] += 1
-    change = batch.replace(noisy=other).through(adapter) - batch.through(adapter)
-    assert not change[:, :, 1:].any()
-
-
 def test_single_images_and_still_clips_pass_as_through_the_base():
     base, single = tiny_base("image"), clips([[False]])
     still = clips([[False] * 3])
@@ -100,16 +89,6 @@ def test_single_images_and_still_clips_pass_as_through_the_base():
     adapter = SimDA(base)
     assert single.through(adapter).equal(expected[0])
     torch.testing.assert_close(still.through(adapter), expected[1], rtol=1e-4, atol=1e-5)
-
-
-def test_the_shift_changes_a_moving_clip():
-    batch = clips([[False] * 4])
-    shifted, off = (
-        batch.through(SimDA(tiny_base("image"), latent_shift=which)) for which in ("paper", "off")
-    )
-    assert (shifted - off).abs().max() > 1e-4
-    with pytest.raises(ConfigError, match="latent_shift"):
-        SimDA(tiny_base("image"), latent_shift="sideways")
 
 
 @pytest.mark.parametrize(
@@ -136,13 +115,16 @@ def test_places():
     attending = [b for b in (*base.down_blocks, *base.up_blocks) if hasattr(b, "attentions")]
     wanted = {id(resnet) for b in attending for resnet in b.resnets}
     wanted.add(id(base.mid_block.resnets[0]))
-    assert {id(resnet) for resnet in temporal_sites(base).values()} == wanted
+    assert {id(resnet) for resnet in _temporal_sites(base).values()} == wanted
     assert len(adapter.temporal) == len(wanted)
 
 
 def test_block_is_what_the_paper_draws():
-    """Self-attention → spatial adapter; feed-forward beside its adapter, fed without the norm."""
-    adapter: Any = tiny_adapter("simda", latent_shift="off")
+    """Self-attention → spatial adapter; feed-forward beside its adapter, fed without the norm.
+
+    On single frames, which the shift leaves alone.
+    """
+    adapter: Any = tiny_adapter("simda")
     name, block = next(iter(spatial_blocks(adapter.base).items()))
     own = adapter.blocks[name.replace(".", "-")]
     seen: dict[str, Any] = {}
@@ -152,7 +134,7 @@ def test_block_is_what_the_paper_draws():
         ),
         with_kwargs=True,
     )
-    clips([[False] * 2]).through(adapter)
+    clips([[False], [False]]).through(adapter)
     x = seen["x"]
     # The frozen layers by themselves: calling the block again would run the hooks again.
     attention = block.attn1.forward(block.norm1(x))

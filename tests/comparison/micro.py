@@ -9,8 +9,7 @@ from typing import Any
 
 from rdtf.research.comparison.experiment import Experiment
 from rdtf.research.comparison.fit import Fit
-from rdtf.research.comparison.methods import Method, build_network
-from rdtf.research.comparison.settings import budget_named
+from rdtf.research.comparison.methods import Method, budget_named, build_network
 
 SETTINGS = (
     "canvas=32",

@@ -11,12 +11,12 @@ from rdtf.evaluation.results import Cell, Table
 from rdtf.evaluation.sets import clip_shares, pair_terms, set_distance
 from rdtf.research.comparison.curve import (
     Row,
+    _resampled_means,
     crossover,
     differences,
     estimate,
     holm,
     p_value,
-    resampled_means,
     shared_points,
 )
 
@@ -58,7 +58,7 @@ def test_resamples_are_means_of_drawn_seeds_and_clips():
     drawn = [
         values[draw.integers(3, size=3)][:, draw.integers(12, size=12)].mean() for _ in range(4000)
     ]
-    found = resampled_means(values)
+    found = _resampled_means(values)
     assert found.mean() == pytest.approx(np.mean(drawn), abs=0.1)
     assert found.std() == pytest.approx(np.std(drawn), rel=0.05)
 

@@ -16,8 +16,8 @@ from rdtf.research.comparison.clips import (
     TASKS,
     EqualLengthBatches,
     PaddedBatches,
+    _check_disjoint,
     batches_of,
-    check_disjoint,
     conditions,
 )
 from rdtf.research.comparison.methods import METHODS, pretraining
@@ -56,9 +56,9 @@ def test_prepared_domains_are_what_was_drawn(experiment):
 def test_a_concept_that_is_held_out_must_not_be_in_the_source(experiment):
     target = experiment.domains.target
     concept = target.clips("val")[0].concept
-    check_disjoint({"cat:wave"}, "source X", target)
+    _check_disjoint({"cat:wave"}, "source X", target)
     with pytest.raises(ConfigError, match="source X has 1 of the"):
-        check_disjoint({"cat:wave", concept}, "source X", target)
+        _check_disjoint({"cat:wave", concept}, "source X", target)
 
 
 # ------------------------------------------------------------------------------ batches

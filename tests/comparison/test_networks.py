@@ -13,22 +13,22 @@ from rdtf.method.curriculum import Curriculum, CurriculumConfig
 from rdtf.method.objective import ObjectiveConfig, build_objective
 from rdtf.research.adapters.common import BASE_CLASSES
 from rdtf.research.comparison.methods import (
+    _BUDGETS,
     METHODS,
     Sizes,
+    _new_base,
+    _reference_parameters,
     build_network,
-    new_base,
     plan_jobs,
     pretraining,
-    reference_parameters,
 )
 from rdtf.research.comparison.networks import (
     FlopTable,
     SingleTask,
-    clip_inputs,
+    _clip_inputs,
+    _linear_estimate_scale,
     count_flops,
-    linear_estimate_scale,
 )
-from rdtf.research.comparison.settings import BUDGETS
 
 from .micro import BUDGET
 
@@ -52,27 +52,27 @@ def bases(tmp_path_factory):
     """Untrained U-Nets where the pre-trained ones are looked for."""
     folder = tmp_path_factory.mktemp("bases")
     for kind in BASE_CLASSES:
-        new_base(kind, BUDGET, SIZES).save_pretrained(folder / kind / "unet")
+        _new_base(kind, BUDGET, SIZES).save_pretrained(folder / kind / "unet")
     return folder
 
 
 # -------------------------------------------------------------------------------- sizes
 
 
-@pytest.mark.parametrize("name", BUDGETS)
+@pytest.mark.parametrize("name", _BUDGETS)
 def test_the_larger_networks_are_three_to_five_times_as_large(name):
-    budget = BUDGETS[name]
+    budget = _BUDGETS[name]
     sizes = Sizes(4 * budget.patch**2, budget.canvas // budget.patch, WIDTH)
-    own = reference_parameters(budget, sizes)
+    own = _reference_parameters(budget, sizes)
     with torch.device("meta"):
         for kind in BASE_CLASSES:
-            count = sum(p.numel() for p in new_base(kind, budget, sizes).parameters())
+            count = sum(p.numel() for p in _new_base(kind, budget, sizes).parameters())
             assert 3 <= count / own <= 5, (kind, count, own)
 
 
 def test_full_budget_is_the_preset_nano():
     sizes = Sizes(64, 16, WIDTH)
-    assert 5e6 < reference_parameters(BUDGETS["full"], sizes) < 6e6
+    assert 5e6 < _reference_parameters(_BUDGETS["full"], sizes) < 6e6
 
 
 @pytest.mark.parametrize("name", ["i2v-adapter", "simda", "customize-a-video"])
@@ -104,7 +104,7 @@ def test_the_same_seed_gives_the_same_network(bases):
 
 def counted(network: torch.nn.Module, frames: int, tokens: int) -> tuple[int, int]:
     """Forward and both passes of two clips, counted by torch."""
-    inputs = clip_inputs(2, CHANNELS, frames, SIZE, tokens, WIDTH)
+    inputs = _clip_inputs(2, CHANNELS, frames, SIZE, tokens, WIDTH)
     with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         loss = network(*inputs).sum()
         forward = counter.get_total_flops()
@@ -152,7 +152,7 @@ def test_without_the_dual_mask_only_the_first_frame_is_told():
     assert isinstance(network, SingleTask) and network.pad_to == BUDGET.max_frames
     for parameter in network.parameters():  # what starts at zero would hide a missing input
         torch.nn.init.normal_(parameter, std=0.05)
-    noisy, t, told = clip_inputs(1, CHANNELS, 4, SIZE, 2, WIDTH)
+    noisy, t, told = _clip_inputs(1, CHANNELS, 4, SIZE, 2, WIDTH)
     told.clean.copy_(torch.randn(told.clean.shape, generator=torch.Generator().manual_seed(0)))
     given = {
         "first": [True, False, False, False],
@@ -181,10 +181,10 @@ def test_the_linear_estimate_is_the_best_one():
     for t in (0.1, 0.5, 0.9):
         level = torch.tensor([t])
         noisy = objective.add_noise(clean, noise, level)
-        scale = linear_estimate_scale(level)
+        scale = _linear_estimate_scale(level)
         best = float((clean * noisy).sum() / noisy.square().sum())
         assert float(scale) == pytest.approx(best, abs=0.01)
-    assert float(linear_estimate_scale(torch.tensor([1.0]))) == 0
+    assert float(_linear_estimate_scale(torch.tensor([1.0]))) == 0
 
 
 # ------------------------------------------------------------------------------ ablation

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from rdtf.evaluation.charts import (
     Curve,
     Line,
+    _linear_ticks,
+    _log_ticks,
+    _tick_label,
     line_chart,
-    linear_ticks,
-    log_ticks,
     svg_chart,
-    tick_label,
 )
 
 numbers = st.floats(-1e6, 1e6, allow_nan=False, width=32)
@@ -30,18 +30,18 @@ def points(chart: str, kind: str = "line") -> list[list[float]]:
 
 @given(low=numbers, width=st.floats(1e-3, 1e6))
 def test_linear_ticks_are_few_round_and_inside(low: float, width: float):
-    ticks = linear_ticks(low, low + width)
+    ticks = _linear_ticks(low, low + width)
     assert 2 <= len(ticks) <= 8
     slack = 1e-6 * width
     assert all(low - slack <= tick <= low + width + slack for tick in ticks)
 
 
 def test_ticks_that_people_would_choose():
-    assert linear_ticks(0, 1) == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
-    assert linear_ticks(0, 20_000) == [0, 5000, 10_000, 15_000, 20_000]
-    assert log_ticks(0.01, 10) == pytest.approx([0.01, 0.1, 1, 10])
-    assert log_ticks(0.1, 1) == pytest.approx([0.1, 0.2, 0.5, 1])
-    assert [tick_label(value) for value in (0, 0.2, 1500, 2e6, 1e-5)] == [
+    assert _linear_ticks(0, 1) == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
+    assert _linear_ticks(0, 20_000) == [0, 5000, 10_000, 15_000, 20_000]
+    assert _log_ticks(0.01, 10) == pytest.approx([0.01, 0.1, 1, 10])
+    assert _log_ticks(0.1, 1) == pytest.approx([0.1, 0.2, 0.5, 1])
+    assert [_tick_label(value) for value in (0, 0.2, 1500, 2e6, 1e-5)] == [
         "0",
         "0.2",
         "1.5k",
@@ -52,7 +52,7 @@ def test_ticks_that_people_would_choose():
 
 @given(low=st.floats(1e-6, 1e3), ratio=st.floats(1.01, 1e6))
 def test_log_ticks_are_inside(low: float, ratio: float):
-    ticks = log_ticks(low, low * ratio)
+    ticks = _log_ticks(low, low * ratio)
     assert ticks
     assert all(low * (1 - 1e-6) <= tick <= low * ratio * (1 + 1e-6) for tick in ticks)
 

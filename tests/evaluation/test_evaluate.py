@@ -10,8 +10,8 @@ import torch
 
 from rdtf.errors import ConfigError, DataError
 from rdtf.evaluation.baselines import BASELINES, WAY_BACK, linear_blend, optical_flow_rows
-from rdtf.evaluation.evaluate import evaluate, middle_frames, spread
-from rdtf.evaluation.results import MODEL, Evaluation, as_cell, summarise
+from rdtf.evaluation.evaluate import _middle_frames, evaluate, spread
+from rdtf.evaluation.results import MODEL, Evaluation, _summarise, as_cell
 from rdtf.evaluation.tasks import (
     CLOSE_TASKS,
     EVALUATION_TASKS,
@@ -85,6 +85,27 @@ def test_rows_cover_tasks_and_methods_and_the_blend_equals_itself():
         assert model.scores["given_error"].mean == 0
 
 
+def test_perceptual_scores_have_columns_where_they_were_measured():
+    """With made-up networks: KVD has a share for each clip, FVD is the whole set's."""
+    options = {"lpips": lambda a, b: float(np.abs(a - b).mean()), "tasks": ["it2v"]}
+    result = evaluate(
+        NoisyBlend(0.3),
+        clips(),
+        features=lambda s: s.premultiplied()[:, ::8, ::8].ravel(),
+        **options,
+    )
+    model = [record.scores for record in result.records if record.method == MODEL]
+    assert len({scores["fvd"] for scores in model}) == 1 and model[0]["fvd"] > 0
+    assert len({scores["kvd"] for scores in model}) == 4
+    table = result.score_table()
+    assert "LPIPS" in table.text() and "looped to 16" in table.note
+    kvd, fvd = (as_cell(cell).text for cell in table.rows[0][7:9])
+    assert "[" in kvd and "[" not in fvd
+    assert Evaluation.from_dict(result.to_dict()).table() == result.table()
+    assert "FVD" not in result.comparison_table().text()
+    assert "LPIPS" not in evaluate(NoisyBlend(), clips(), tasks=["it2v"]).table()
+
+
 def test_scores_do_not_depend_on_order_or_number_of_clips():
     scores = {}
     for stickers in (clips(), clips()[::-1], clips()[2:3]):
@@ -130,8 +151,8 @@ def test_examples_are_kept_for_each_task():
 def test_neighbouring_frames_have_rows_of_their_own():
     """Two windows of one long clip: spread over it, and cut from its middle."""
     long = moving_ball(24, 32, step=0.3)
-    assert middle_frames(long, 8).frames.tolist() == long.frames[8:16].tolist()
-    result = evaluate(NoisyBlend(), [middle_frames(long, 8)], tasks=tuple(CLOSE_TASKS))
+    assert _middle_frames(long, 8).frames.tolist() == long.frames[8:16].tolist()
+    result = evaluate(NoisyBlend(), [_middle_frames(long, 8)], tasks=tuple(CLOSE_TASKS))
     assert {row.task for row in result.rows} == set(CLOSE_TASKS)
     assert {record.num_frames for record in result.records} == {8}
     for record in result.records:
@@ -211,16 +232,16 @@ def test_differences_are_paired():
 
 
 def test_summary_of_known_values():
-    summary = summarise([1.0, 2.0, 3.0, 10.0, math.nan, math.inf])
+    summary = _summarise([1.0, 2.0, 3.0, 10.0, math.nan, math.inf])
     assert (summary.n, summary.mean, summary.median) == (4, 4.0, 2.5)
     assert 1 <= summary.ci_low < 4 < summary.ci_high <= 10
-    assert summarise([1.0, 2.0]) == summarise([1.0, 2.0])
-    single = summarise([7.0])
+    assert _summarise([1.0, 2.0]) == _summarise([1.0, 2.0])
+    single = _summarise([7.0])
     assert single.ci_low == single.ci_high == single.mean == 7
-    assert summarise([]).n == 0 and math.isnan(summarise([]).mean)
+    assert _summarise([]).n == 0 and math.isnan(_summarise([]).mean)
 
 
 def test_interval_covers_the_mean_about_as_often_as_it_says():
     random = np.random.default_rng(0)
-    summaries = [summarise(random.normal(size=40).tolist()) for _ in range(100)]
+    summaries = [_summarise(random.normal(size=40).tolist()) for _ in range(100)]
     assert 85 <= sum(s.ci_low <= 0 <= s.ci_high for s in summaries) <= 100

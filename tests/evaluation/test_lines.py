@@ -7,10 +7,10 @@ from hypothesis.extra.numpy import arrays
 from scipy.ndimage import gaussian_filter
 
 from rdtf.evaluation.metrics import (
-    MAX_DISTANCE_PERCENT,
-    chamfer_distance,
+    _MAX_DISTANCE_PERCENT,
+    _chamfer_distance,
+    _line_mask,
     line_distance,
-    line_mask,
     on_white,
     psnr,
 )
@@ -25,40 +25,40 @@ def picture(*frames: np.ndarray) -> np.ndarray:
 
 
 def test_lines_of_a_ball_are_its_outline():
-    mask = line_mask(picture(ball(32, 32))[0])
+    mask = _line_mask(picture(ball(32, 32))[0])
     rows, columns = np.nonzero(mask)
     distance = np.hypot(columns + 0.5 - 32, rows + 0.5 - 32)
     assert mask.sum() > 100
     assert distance.min() > 7 and distance.max() < 14
-    assert not line_mask(np.ones((20, 30, 3))).any()
+    assert not _line_mask(np.ones((20, 30, 3))).any()
 
 
 def test_borders_of_flat_colours_are_lines():
     """Equally bright red and green: only the colour channels see the border."""
     image = np.zeros((32, 32, 3))
     image[:, :16, 0] = image[:, 16:, 1] = 0.8
-    columns = np.nonzero(line_mask(image))[1]
+    columns = np.nonzero(_line_mask(image))[1]
     assert columns.size and set(columns) <= set(range(11, 21))
 
 
 def test_two_parallel_lines_are_as_far_as_they_are():
     a, b = np.zeros((30, 40), bool), np.zeros((30, 40), bool)
     a[:, 10] = b[:, 13] = True
-    assert np.isclose(chamfer_distance(a, b), 3 / 50 * 100)
+    assert np.isclose(_chamfer_distance(a, b), 3 / 50 * 100)
 
 
 def test_empty_drawings():
     empty, line = np.zeros((30, 40), bool), np.eye(30, 40, dtype=bool)
-    assert chamfer_distance(empty, empty) == 0
-    assert chamfer_distance(empty, line) == chamfer_distance(line, empty) == MAX_DISTANCE_PERCENT
+    assert _chamfer_distance(empty, empty) == 0
+    assert _chamfer_distance(empty, line) == _chamfer_distance(line, empty) == _MAX_DISTANCE_PERCENT
 
 
 @settings(max_examples=50, deadline=None)
 @given(a=masks, b=masks)
 def test_symmetric_bounded_and_zero_for_equal(a: np.ndarray, b: np.ndarray):
-    assert chamfer_distance(a, a) == 0
-    assert 0 <= chamfer_distance(a, b) <= MAX_DISTANCE_PERCENT
-    assert chamfer_distance(a, b) == chamfer_distance(b, a)
+    assert _chamfer_distance(a, a) == 0
+    assert 0 <= _chamfer_distance(a, b) <= _MAX_DISTANCE_PERCENT
+    assert _chamfer_distance(a, b) == _chamfer_distance(b, a)
 
 
 def test_grows_with_shift_and_noise():
@@ -76,7 +76,7 @@ def test_a_vanishing_drawing_is_not_better_than_a_blurred_one():
     blurred = [gaussian_filter(truth, (0, s, s, 0), mode="nearest") for s in (0, 1, 2, 4, 16)]
     distances = [line_distance(truth, image) for image in blurred]
     assert distances[0] == 0 and np.all(np.diff(distances) >= 0)
-    assert distances[-1] == MAX_DISTANCE_PERCENT
+    assert distances[-1] == _MAX_DISTANCE_PERCENT
 
 
 def test_the_same_drawing_keeps_its_distance_at_another_size():

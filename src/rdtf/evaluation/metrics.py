@@ -10,7 +10,7 @@ the line distance and the motion ratio, never alone.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,14 +23,14 @@ from rdtf.stickers import Sticker
 
 # Distances are cut here, so that an empty picture is never better than a misplaced one and a
 # single stray line does not drown the rest. Per cent of the image diagonal.
-MAX_DISTANCE_PERCENT = 10.0
+_MAX_DISTANCE_PERCENT = 10.0
 
 # A black-white edge answers with 0.12; 0.02 keeps edges of one sixth of that contrast.
 _RESPONSE_THRESHOLD = 0.02
 _SURROUND_RATIO = 1.6
 
 
-def line_mask(image: np.ndarray) -> np.ndarray:
+def _line_mask(image: np.ndarray) -> np.ndarray:
     """Lines of a drawing: `bool [H,W]` from RGB float `[H,W,3]` in [0, 1].
 
     Difference of Gaussians: a pixel is on a line where it is darker than its surroundings in some
@@ -43,13 +43,13 @@ def line_mask(image: np.ndarray) -> np.ndarray:
     return (surround - centre).max(axis=-1) > _RESPONSE_THRESHOLD
 
 
-def chamfer_distance(a: np.ndarray, b: np.ndarray) -> float:
+def _chamfer_distance(a: np.ndarray, b: np.ndarray) -> float:
     """Symmetric mean distance between two line masks `bool [H,W]`, in per cent of the diagonal.
 
-    In [0, 10]: 0 if both have the same lines (or none), `MAX_DISTANCE_PERCENT` if only one has any.
+    In [0, 10]: 0 if both have the same lines (or none), 10 if only one has any.
     """
     if not a.any() or not b.any():
-        return 0.0 if a.any() == b.any() else MAX_DISTANCE_PERCENT
+        return 0.0 if a.any() == b.any() else _MAX_DISTANCE_PERCENT
     return (_mean_distance(a, b) + _mean_distance(b, a)) / 2
 
 
@@ -57,42 +57,49 @@ def _mean_distance(lines: np.ndarray, target: np.ndarray) -> float:
     """Mean distance from the pixels of `lines` to the nearest pixel of `target`."""
     percent = 100.0 / float(np.hypot(*target.shape))
     to_target = np.asarray(distance_transform_edt(~target))[lines] * percent
-    return float(np.minimum(to_target, MAX_DISTANCE_PERCENT).mean())
+    return float(np.minimum(to_target, _MAX_DISTANCE_PERCENT).mean())
 
 
 def line_distance(truth: np.ndarray, result: np.ndarray) -> float:
     """Mean chamfer line distance over frames, RGB float `[F,H,W,3]` in [0, 1]; lower is better."""
     pairs = zip(truth, result, strict=True)
-    return float(np.mean([chamfer_distance(line_mask(t), line_mask(r)) for t, r in pairs]))
+    return float(np.mean([_chamfer_distance(_line_mask(t), _line_mask(r)) for t, r in pairs]))
 
 
-MAX_PSNR_DB = 60.0
-STILL_RANGE = 2 / 255  # a pixel that varies by no more than two 8-bit levels is still
+# Of true and made frames, RGB float `[F,H,W,3]` in [0, 1].
+Distance = Callable[[np.ndarray, np.ndarray], float]
+
+_MAX_PSNR_DB = 60.0
+_STILL_RANGE = 2 / 255  # a pixel that varies by no more than two 8-bit levels is still
 
 
 @dataclass(frozen=True)
 class Metric:
-    """How to print a score: which way is better (`one`: closest to 1), and with how many digits."""
+    """How to print a score: which way is better (`one`: closest to 1), and with how many digits.
+
+    has_interval: whether every clip has a score of its own.
+    """
 
     label: str
-    better: Literal["higher", "lower", "one", "none"]
+    better: Literal["higher", "lower", "one"]
     digits: int
-    meaning: str
+    has_interval: bool = True
 
 
 METRICS = {
-    "psnr": Metric("PSNR (dB)", "higher", 2, "pixel error on white"),
-    "ssim": Metric("SSIM", "higher", 3, "local structure on white"),
-    "line_distance": Metric(
-        "line distance (%)", "lower", 2, "how far lines are from the true ones, % of the diagonal"
-    ),
-    "alpha_mae": Metric("alpha error", "lower", 4, "mean error of the opacity"),
-    "motion": Metric("motion", "none", 4, "mean change between neighbouring frames"),
-    "motion_ratio": Metric("motion ratio", "one", 2, "motion over the true motion; 0 is frozen"),
-    "flicker": Metric("flicker", "lower", 4, "change between frames where the truth is still"),
-    "colour_drift": Metric("colour drift", "lower", 4, "shift of colours that should stay"),
-    "loop_closure": Metric("loop closure", "none", 2, "last→first change over the mean change"),
-    "given_error": Metric("given error", "lower", 4, "largest change of a given frame; must be 0"),
+    "psnr": Metric("PSNR (dB)", "higher", 2),
+    "ssim": Metric("SSIM", "higher", 3),
+    "line_distance": Metric("line distance (%)", "lower", 2),  # of the diagonal
+    "alpha_mae": Metric("alpha error", "lower", 4),
+    "motion_ratio": Metric("motion ratio", "one", 2),
+    "colour_drift": Metric("colour drift", "lower", 4),
+    "given_error": Metric("given error", "lower", 4),
+}
+# Where their weights are there, see `rdtf.evaluation.perceptual`.
+PERCEPTUAL = {
+    "lpips": Metric("LPIPS", "lower", 3),
+    "kvd": Metric("KVD, looped to 16", "lower", 2),
+    "fvd": Metric("FVD, looped to 16", "lower", 0, has_interval=False),
 }
 
 
@@ -112,7 +119,7 @@ def psnr(truth: np.ndarray, result: np.ndarray) -> float:
     frames that repeat exactly, which in stickers are many and have an infinite PSNR.
     """
     error = float(np.mean(np.square(truth - result, dtype=np.float64)))
-    return MAX_PSNR_DB if error <= 10 ** (-MAX_PSNR_DB / 10) else -10.0 * float(np.log10(error))
+    return _MAX_PSNR_DB if error <= 10 ** (-_MAX_PSNR_DB / 10) else -10.0 * float(np.log10(error))
 
 
 def ssim(truth: np.ndarray, result: np.ndarray) -> float:
@@ -149,12 +156,11 @@ def motion_magnitude(frames: np.ndarray, steps: Sequence[int] | None = None) -> 
     `steps` limits it to the steps t → t+1 with these t.
     """
     change = np.abs(np.diff(frames, axis=0))
-    return _mean_or(change if steps is None else change[list(steps)], 0.0)
+    change = change if steps is None else change[list(steps)]
+    return float(change.mean(dtype=np.float64)) if change.size else 0.0
 
 
-def motion_ratio(
-    truth: np.ndarray, result: np.ndarray, steps: Sequence[int] | None = None
-) -> float:
+def motion_ratio(truth: np.ndarray, result: np.ndarray, steps: Sequence[int]) -> float:
     """Motion of the result over that of the truth: 1 is right, 0 is frozen.
 
     NaN where the truth does not move but the result does: no ratio says how much too much.
@@ -165,21 +171,9 @@ def motion_ratio(
     return motion / true_motion
 
 
-def still_pixels(truth: np.ndarray) -> np.ndarray:
+def _still_pixels(truth: np.ndarray) -> np.ndarray:
     """`bool [H,W]`: pixels of `[F,H,W,C]` that stay the same, up to two 8-bit levels, all along."""
-    return np.ptp(truth, axis=0).max(axis=-1) <= STILL_RANGE + 1e-6
-
-
-def temporal_flicker(
-    frames: np.ndarray, still: np.ndarray, steps: Sequence[int] | None = None
-) -> float:
-    """Mean absolute change between neighbouring frames in pixels that should be `still` `[H,W]`.
-
-    VBench's temporal flickering, which it computes on still clips only, brought to the still parts
-    of any clip. NaN if nothing is still.
-    """
-    change = np.abs(np.diff(frames, axis=0))[:, still]
-    return _mean_or(change if steps is None else change[list(steps)], float("nan"))
+    return np.ptp(truth, axis=0).max(axis=-1) <= _STILL_RANGE + 1e-6
 
 
 def colour_drift(truth: np.ndarray, result: np.ndarray, still: np.ndarray) -> float:
@@ -193,24 +187,10 @@ def colour_drift(truth: np.ndarray, result: np.ndarray, still: np.ndarray) -> fl
     return float(np.abs(shift).mean())
 
 
-def loop_closure(frames: np.ndarray) -> float:
-    """Change from the last frame back to the first, over the mean change of the other steps.
-
-    About 1: the seam is a step like any other. Much more: it jumps. 0: the loop closes exactly.
-    """
-    seam = float(np.abs(frames[0] - frames[-1]).mean())
-    step = motion_magnitude(frames)
-    return seam / step if step > 0 else 0.0
-
-
-def _mean_or(values: np.ndarray, empty: float) -> float:
-    return float(values.mean(dtype=np.float64)) if values.size else empty
-
-
 # ------------------------------------------------------------------------- scores
 
 
-def given_frame_error(truth: Sticker, result: Sticker, known: Sequence[int]) -> float:
+def _given_frame_error(truth: Sticker, result: Sticker, known: Sequence[int]) -> float:
     """Largest difference of any premultiplied RGBA value in the given frames; 0 is unchanged."""
     if len(known) == 0:
         return 0.0
@@ -218,12 +198,16 @@ def given_frame_error(truth: Sticker, result: Sticker, known: Sequence[int]) -> 
     return float(np.abs(truth.premultiplied()[indices] - result.premultiplied()[indices]).max())
 
 
-def score_hidden(truth: Sticker, result: Sticker, known: Sequence[int]) -> dict[str, float]:
+def score_hidden(
+    truth: Sticker, result: Sticker, known: Sequence[int], lpips: Distance | None = None
+) -> dict[str, float]:
     """All `METRICS` of `result` against `truth`, over the frames that are not `known`.
 
-    Scores over time count the steps that touch a hidden frame. Colour drift and flicker look at
-    pixels that are still in the truth, drift only where something is drawn; they are NaN if there
-    are none. Raises `ConfigError` if the two differ in size or number of frames.
+    The motion ratio counts the steps that touch a hidden frame. Colour drift looks at pixels that
+    are drawn and still in the truth, and is NaN if there are none.
+
+    Raises:
+        ConfigError: the two differ in size or number of frames.
     """
     if truth.frames.shape != result.frames.shape:
         raise ConfigError(
@@ -234,20 +218,20 @@ def score_hidden(truth: Sticker, result: Sticker, known: Sequence[int]) -> dict[
     true_frames, frames = on_white(truth), on_white(result)
     true_alpha, alpha = truth.premultiplied()[..., 3], result.premultiplied()[..., 3]
     steps = [t for t in range(truth.num_frames - 1) if t in hidden or t + 1 in hidden]
-    still = still_pixels(true_frames)
+    still = _still_pixels(true_frames)
     drawn = true_alpha.min(axis=0) > 0
-    return {
+    found = {
         "psnr": psnr(true_frames[hidden], frames[hidden]),
         "ssim": ssim(true_frames[hidden], frames[hidden]),
         "line_distance": line_distance(true_frames[hidden], frames[hidden]),
         "alpha_mae": float(np.abs(true_alpha[hidden] - alpha[hidden]).mean()),
-        "motion": motion_magnitude(frames, steps),
         "motion_ratio": motion_ratio(true_frames, frames, steps),
-        "flicker": temporal_flicker(frames, still, steps),
         "colour_drift": colour_drift(true_frames[hidden], frames[hidden], still & drawn),
-        "loop_closure": loop_closure(frames),
-        "given_error": given_frame_error(truth, result, known),
+        "given_error": _given_frame_error(truth, result, known),
     }
+    if lpips is not None:
+        found["lpips"] = lpips(true_frames[hidden], frames[hidden])
+    return found
 
 
 def _shape(sticker: Sticker) -> str:

@@ -11,9 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from rdtf.evaluation.metrics import METRICS, Metric
+from rdtf.evaluation.metrics import METRICS, PERCEPTUAL, Metric
 from rdtf.evaluation.tasks import TASK_LABELS
 from rdtf.stickers import Sticker, write_sheet
+
+_NUM_NAMES = 2  # first columns of a table, which are names and aligned left
 
 
 @dataclass(frozen=True)
@@ -42,16 +44,26 @@ class Table:
             if len(row) != len(self.headers):
                 raise ValueError(f"row of {len(row)} cells under {len(self.headers)} headers")
 
+    @property
+    def cells(self) -> list[list[Cell]]:
+        """All rows, plain texts made cells."""
+        return [[as_cell(cell) for cell in row] for row in self.rows]
+
+    def groups(self) -> list[tuple[str, list[list[Cell]]]]:
+        """Neighbouring rows by their first cell."""
+        found = groupby(self.cells, key=lambda row: row[0].text)
+        return [(name, list(rows)) for name, rows in found]
+
     def text(self) -> str:
         """Aligned plain text; the best of a column is marked with a star."""
-        lines = [list(self.headers)]
-        for row in self.rows:
-            lines.append(
-                [f"{cell.text}*" if cell.best else cell.text for cell in map(as_cell, row)]
-            )
-        widths = [max(len(line[column]) for line in lines) for column in range(len(self.headers))]
+        marked = [[cell.text + "*" * cell.best for cell in row] for row in self.cells]
+        lines = [list(self.headers), *marked]
+        widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
         aligned = [
-            "  ".join(_align(text, widths[column], column) for column, text in enumerate(line))
+            "  ".join(
+                text.ljust(width) if column < _NUM_NAMES else text.rjust(width)
+                for column, (text, width) in enumerate(zip(line, widths, strict=True))
+            )
             for line in lines
         ]
         return "\n".join([self.title, "", *(line.rstrip() for line in aligned)])
@@ -59,22 +71,18 @@ class Table:
     def markdown(self) -> str:
         """A section of Markdown; the best of a column is bold."""
 
-        def line(cells: Sequence[Cell | str]) -> str:
-            texts = [(cell.text.replace("|", "\\|"), cell.best) for cell in map(as_cell, cells)]
+        def line(cells: Sequence[Cell]) -> str:
+            texts = [(cell.text.replace("|", "\\|"), cell.best) for cell in cells]
             return "| " + " | ".join(f"**{t}**" if best else t for t, best in texts) + " |"
 
-        kinds = [" --- " if is_name(column) else " ---: " for column in range(len(self.headers))]
-        lines = [f"### {self.title}", "", line(self.headers), f"|{'|'.join(kinds)}|"]
-        return "\n".join([*lines, *map(line, self.rows), *(["", self.note] * bool(self.note)), ""])
+        kinds = [" --- "] * _NUM_NAMES + [" ---: "] * (len(self.headers) - _NUM_NAMES)
+        lines = [f"### {self.title}", "", line([as_cell(head) for head in self.headers])]
+        lines += [f"|{'|'.join(kinds)}|", *map(line, self.cells)]
+        return "\n".join([*lines, *(["", self.note] * bool(self.note)), ""])
 
 
 def as_cell(cell: Cell | str) -> Cell:
     return cell if isinstance(cell, Cell) else Cell(cell)
-
-
-def is_name(column: int) -> bool:
-    """Whether a column holds names, which are aligned left, and not numbers."""
-    return column < 2
 
 
 @dataclass(frozen=True)
@@ -86,7 +94,7 @@ class Estimate:
     high: float = math.nan
 
 
-_ARROWS = {"higher": "\u00a0↑", "lower": "\u00a0↓", "one": "\u00a0→1", "none": ""}
+_ARROWS = {"higher": "\u00a0↑", "lower": "\u00a0↓", "one": "\u00a0→1"}
 
 
 def metric_header(metric: Metric) -> str:
@@ -99,15 +107,15 @@ def score_cells(column: Sequence[Estimate], metric: Metric) -> list[Cell]:
 
     def badness(found: Estimate) -> float:
         value = round(found.value, metric.digits)
-        return {"higher": -value, "lower": value, "one": abs(value - 1), "none": 0.0}[metric.better]
+        return {"higher": -value, "lower": value, "one": abs(value - 1)}[metric.better]
 
     def cell(found: Estimate) -> Cell:
         if not math.isfinite(found.value):
             return Cell("–")
         text = f"{found.value:.{metric.digits}f}"
-        if math.isfinite(found.low):
+        if math.isfinite(found.low) and metric.has_interval:
             text += f" [{found.low:.{metric.digits}f}, {found.high:.{metric.digits}f}]"
-        return Cell(text, best=metric.better != "none" and badness(found) <= least)
+        return Cell(text, best=badness(found) <= least)
 
     least = min((badness(e) for e in column if math.isfinite(e.value)), default=0.0)
     return [cell(found) for found in column]
@@ -122,10 +130,6 @@ def difference_cell(found: Estimate, metric: Metric) -> Cell:
     digits = metric.digits
     text = f"{found.value:+.{digits}f} [{found.low:+.{digits}f}, {found.high:+.{digits}f}]"
     return Cell(text + (" ✗" if best < 0 else ""), best=worst > 0)
-
-
-def _align(text: str, width: int, column: int) -> str:
-    return text.ljust(width) if is_name(column) else text.rjust(width)
 
 
 @dataclass(frozen=True)
@@ -216,7 +220,7 @@ class Nearness:
 
 
 @dataclass(frozen=True)
-class Summary:
+class _Summary:
     """A score over clips. The interval is a 95% bootstrap of the mean; NaN where n = 0."""
 
     n: int
@@ -232,16 +236,16 @@ class Summary:
         return Estimate(self.mean, self.ci_low, self.ci_high)
 
 
-def summarise(values: Sequence[float]) -> Summary:
+def _summarise(values: Sequence[float]) -> _Summary:
     """Mean, median and 95% bootstrap interval of the mean; values that are not finite are left out.
 
     The resampling has a fixed seed: the same scores print the same interval.
     """
     finite = np.array([value for value in values if math.isfinite(value)])
     if finite.size == 0:
-        return Summary(0, *[float("nan")] * 4)
+        return _Summary(0, *[float("nan")] * 4)
     low, high = interval(finite, lambda resamples: resamples.mean(axis=1))
-    return Summary(finite.size, float(finite.mean()), float(np.median(finite)), low, high)
+    return _Summary(finite.size, float(finite.mean()), float(np.median(finite)), low, high)
 
 
 def interval(
@@ -258,7 +262,8 @@ def interval(
     return float(low), float(high)
 
 
-HEADLINE_METRICS = ("psnr", "ssim", "line_distance", "motion_ratio")
+_ALL = {**METRICS, **PERCEPTUAL}
+_HEADLINE_METRICS = ("psnr", "ssim", "line_distance", "motion_ratio")
 
 
 @dataclass(frozen=True)
@@ -269,7 +274,7 @@ class Row:
     method: str
     num_clips: int
     seconds_per_clip: float
-    scores: Mapping[str, Summary]
+    scores: Mapping[str, _Summary]
 
 
 @dataclass(frozen=True)
@@ -302,7 +307,7 @@ class Evaluation:
         order = sorted(groups, key=lambda group: self.settings["tasks"].index(group[0]))
         return [_row(task, method, groups[task, method]) for task, method in order]
 
-    def difference(self, task: str, metric: str, method: str, baseline: str) -> Summary:
+    def difference(self, task: str, metric: str, method: str, baseline: str) -> _Summary:
         """`method` minus `baseline` on the same clips.
 
         Clips differ far more than methods do, so the intervals of two rows may overlap although
@@ -318,45 +323,57 @@ class Evaluation:
             for (name, clip), value in values.items()
             if name == method and (baseline, clip) in values
         ]
-        return summarise(pairs)
+        return _summarise(pairs)
 
-    def score_table(self, metrics: Sequence[str] = HEADLINE_METRICS) -> Table:
+    @property
+    def _perceptual(self) -> list[str]:
+        """Those that were measured."""
+        return [metric for metric in PERCEPTUAL if metric in self.records[0].scores]
+
+    def score_table(self) -> Table:
         """Mean and 95% interval per task and method.
 
         Of the motion ratio the median, because a few nearly still clips would rule its mean.
         """
-        headers = [metric_header(METRICS[metric]) for metric in metrics]
+        metrics = [*_HEADLINE_METRICS, *self._perceptual]
+        headers = [metric_header(_ALL[metric]) for metric in metrics]
         cells = []
         for task, members in groupby(self.rows, key=lambda row: row.task):
             rows = list(members)
             columns = [
-                score_cells([row.scores[metric].estimate(METRICS[metric]) for row in rows],
-                            METRICS[metric])
+                score_cells([row.scores[metric].estimate(_ALL[metric]) for row in rows],
+                            _ALL[metric])
                 for metric in metrics
             ]  # fmt: skip
             for row, *scores in zip(rows, *columns, strict=True):
                 seconds = row.seconds_per_clip
                 time = f"{seconds:.2f}" if seconds >= 0.01 else "<0.01"
                 cells.append([task, row.method, *scores, time, str(row.num_clips)])
+        looped = (
+            " KVD and FVD: I3D's logits of whole clips, given frames included, on white, looped to "
+            "16 frames; not to be held against an FVD of true clips of 16."
+        ) * ("fvd" in metrics)
         note = (
             "Hidden frames only. Mean over clips, 95% bootstrap interval in brackets; the motion "
             "ratio is a median. ↑ higher is better, ↓ lower is better, →1 should be 1. Untrained: "
             "the same network with fresh weights; what is no better, training did not bring."
+            + looped
         )
         return Table("Scores", ["task", "method", *headers, "s/clip", "n"], cells, note)
 
-    def comparison_table(self, metrics: Sequence[str] = HEADLINE_METRICS[:3]) -> Table:
+    def comparison_table(self) -> Table:
         """The model minus each other row on the same clips, with the interval of the difference."""
+        metrics = [*_HEADLINE_METRICS[:3], *(m for m in self._perceptual if m != "fvd")]
         cells = []
         for row in self.rows:
             if row.method != MODEL:
                 found = {m: self.difference(row.task, m, MODEL, row.method) for m in metrics}
                 scores = [
-                    difference_cell(Estimate(d.mean, d.ci_low, d.ci_high), METRICS[m])
+                    difference_cell(Estimate(d.mean, d.ci_low, d.ci_high), _ALL[m])
                     for m, d in found.items()
                 ]
                 cells.append([row.task, row.method, *scores])
-        headers = ["task", "model minus", *(metric_header(METRICS[metric]) for metric in metrics)]
+        headers = ["task", "model minus", *(metric_header(_ALL[metric]) for metric in metrics)]
         note = (
             "Same clips, 95% bootstrap interval; marked where the whole interval is in favour of "
             "the model, ✗ where it is against it."
@@ -367,7 +384,7 @@ class Evaluation:
         """One sentence: how near generated clips come to training clips; empty if not measured."""
         if not self.memorisation:
             return ""
-        ratio = summarise([near.ratio for near in self.memorisation])
+        ratio = _summarise([near.ratio for near in self.memorisation])
         return (
             "Memorisation: distance to the nearest training clip, generated / true: median "
             f"{ratio.median:.2f} over {ratio.n} clips (about 1: new; far below: copies)."
@@ -390,9 +407,8 @@ class Evaluation:
 
 
 def _row(task: str, method: str, records: Sequence[Record]) -> Row:
-    scores = {
-        metric: summarise([record.scores[metric] for record in records]) for metric in METRICS
-    }
+    found = records[0].scores
+    scores = {metric: _summarise([r.scores[metric] for r in records]) for metric in found}
     seconds = float(np.mean([record.seconds for record in records]))
     return Row(task, method, len(records), seconds, scores)
 

@@ -4,7 +4,7 @@ Fréchet distances are mostly bias at the sample sizes of a CPU, and the bias de
 The squared maximum mean discrepancy with a polynomial kernel (as in KID and KVD) has an unbiased
 estimator at any size; it can come out slightly negative.
 
-**Features** (`FEATURES_NAME`): a convolutional network of three levels with fixed random weights,
+**Features**: a convolutional network of three levels with fixed random weights,
 never trained, on frames on white at 32×32 pixels. Of each level's maps: mean and spread (what the
 frames look like), mean change from frame to frame and mean change of that change (how they move);
 and on a grid of 4×4 cells, colour and change of colour (what is where). Each is divided by its
@@ -24,10 +24,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
 
 import numpy as np
 import torch
@@ -35,20 +34,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from rdtf.errors import ConfigError, DataError
-from rdtf.evaluation.evaluate import Progress, clip_id, noise_seed, spread
 from rdtf.evaluation.metrics import on_white
-from rdtf.evaluation.results import Nearness
 from rdtf.evaluation.tasks import hidden_frames
 from rdtf.randomness import Purpose, stream
 from rdtf.stickers import Sticker
 
-FEATURES_NAME = "random-convolutions-32px-v1"
 _SIDE = 32  # pixels that frames are reduced to
 _WIDTHS = (24, 48, 64)
 _KERNELS = (5, 3, 3)
 _GRID = 4
 _SEED = 0
-KERNEL_DEGREE = 3
+_KERNEL_DEGREE = 3
 _LIMIT = 3.0
 
 
@@ -56,7 +52,7 @@ _LIMIT = 3.0
 
 
 @dataclass(frozen=True)
-class ClipMaps:
+class _ClipMaps:
     """Feature maps of one clip: per level `[F, C, h, w]`, and its colours on a grid `[F, G]`."""
 
     levels: tuple[Tensor, ...]
@@ -68,7 +64,7 @@ class ClipMaps:
 
 
 @torch.no_grad()
-def clip_maps(sticker: Sticker) -> ClipMaps:
+def clip_maps(sticker: Sticker) -> _ClipMaps:
     """The maps of all frames of a clip; what is made of them depends on which frames count."""
     frames = torch.from_numpy(on_white(sticker)).permute(0, 3, 1, 2)
     frames = F.interpolate(frames, size=(_SIDE, _SIDE), mode="area") * 2 - 1
@@ -78,7 +74,7 @@ def clip_maps(sticker: Sticker) -> ClipMaps:
         h = F.relu(h)
         levels.append(h)
     colours = F.adaptive_avg_pool2d(frames, _GRID).flatten(1)
-    return ClipMaps(tuple(levels), colours)
+    return _ClipMaps(tuple(levels), colours)
 
 
 @lru_cache(maxsize=1)
@@ -99,7 +95,7 @@ def _weights() -> tuple[Tensor, ...]:
 
 
 def clip_features(
-    maps: ClipMaps, known: Sequence[int] = (), *, motion_only: bool = False
+    maps: _ClipMaps, known: Sequence[int] = (), *, motion_only: bool = False
 ) -> np.ndarray:
     """One vector for the frames of a clip that are not `known`, float32 `[D]`, any length.
 
@@ -155,9 +151,9 @@ class FeatureScale:
 # ------------------------------------------------------------------------------ distance
 
 
-def polynomial_kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+def _polynomial_kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """(x·y / D + 1)³ of all rows: `[N, D]`, `[M, D]` → `[N, M]`."""
-    return (x @ y.T / x.shape[1] + 1) ** KERNEL_DEGREE
+    return (x @ y.T / x.shape[1] + 1) ** _KERNEL_DEGREE
 
 
 def pair_terms(generated: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -171,8 +167,8 @@ def pair_terms(generated: np.ndarray, truth: np.ndarray) -> np.ndarray:
             f"sets of {len(generated)} and {len(truth)} clips can't be compared; "
             "give two or more, each with its true clip"
         )
-    cross = polynomial_kernel(generated, truth)
-    terms = polynomial_kernel(generated, generated) + polynomial_kernel(truth, truth)
+    cross = _polynomial_kernel(generated, truth)
+    terms = _polynomial_kernel(generated, generated) + _polynomial_kernel(truth, truth)
     terms = terms - cross - cross.T
     np.fill_diagonal(terms, 0.0)
     return terms
@@ -287,82 +283,3 @@ def _word_matrix(said: Sequence[set[str]], columns: dict[str, int]) -> np.ndarra
 
 def _unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
-
-
-# -------------------------------------------------------------------------- memorisation
-
-
-def nearest_training_clips(
-    generated: Sequence[Sticker],
-    truth: Sequence[Sticker],
-    training: Iterable[Sticker],
-    known: Sequence[int] = (),
-) -> list[Nearness]:
-    """One `Nearness` for each generated clip.
-
-    Args:
-        generated: clips of any canvas and length.
-        truth: the held-out clip that each of them was made for.
-        training: two or more clips; read once, one by one.
-        known: frames that the model was given; they do not count.
-
-    Raises:
-        ConfigError: unequal numbers, or fewer than two training clips.
-    """
-    if len(generated) != len(truth):
-        raise ConfigError(f"{len(generated)} generated clips for {len(truth)} true ones")
-
-    def features(clips: Iterable[Sticker]) -> np.ndarray:
-        return np.array([clip_features(clip_maps(clip), known) for clip in clips])
-
-    reference = features(clip for clip in training if clip.num_frames > len(known))
-    scale = FeatureScale.of(reference)
-    scaled = scale(reference)
-    distances = [nearest_distances(scale(features(clips)), scaled) for clips in (generated, truth)]
-    return [
-        Nearness(clip_id(clip), clip.captions[0] if clip.captions else "", *map(float, pair))
-        for clip, *pair in zip(truth, *distances, strict=True)
-    ]
-
-
-def text_memorisation(
-    pipeline: Any,
-    stickers: Sequence[Sticker],
-    training: Iterable[Sticker],
-    *,
-    limit: int,
-    num_inference_steps: int | None = None,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> list[Nearness]:
-    """Generate `limit` of the stickers again from their captions alone, and compare.
-
-    A model that moves and does not draw is given their first frames too, which then don't count.
-    Text guidance is the pipeline's own default, as in `rdtf generate`.
-
-    Raises:
-        DataError: no sticker has a caption.
-    """
-    named = [clip for clip in stickers if clip.captions and clip.captions[0].strip()]
-    if not named:
-        raise DataError("none of the held-out clips has a caption to generate it from")
-    draws = getattr(pipeline, "draws", True)
-    known = [] if draws else [0]
-    chosen = spread([clip for clip in named if clip.num_frames > len(known)], limit)
-    generated = []
-    for done, clip in enumerate(chosen):
-        if progress:
-            progress(done, len(chosen), "text alone" if draws else "text and first frame")
-        generated.append(
-            pipeline(
-                clip.captions[0],
-                num_frames=clip.num_frames,
-                duration_ms=max(1, round(clip.total_ms / clip.num_frames)),
-                num_inference_steps=num_inference_steps,
-                generator=torch.Generator().manual_seed(noise_seed(seed, f"{clip_id(clip)}/t2v")),
-                **({} if draws else {"image": clip.select([0])}),
-            )
-        )
-    if progress:
-        progress(len(chosen), len(chosen), "done")
-    return nearest_training_clips(generated, chosen, training, known)

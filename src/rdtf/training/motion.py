@@ -18,6 +18,7 @@ from torch import Tensor
 from rdtf.data.clip_store import StoredClip
 from rdtf.method.curriculum import Curriculum, CurriculumConfig
 from rdtf.method.tasks import draw_task
+from rdtf.models.matching import grid_positions
 from rdtf.models.motion_latents import (
     DEFORMS,
     GRID,

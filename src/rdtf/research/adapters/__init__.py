@@ -20,8 +20,11 @@ from rdtf.errors import ConfigError
 from rdtf.research.adapters.bases import FullFineTuning, load_base, small_base
 from rdtf.research.adapters.common import AdaptedUNet, read_adapter
 from rdtf.research.adapters.customize_a_video import CustomizeAVideo
-from rdtf.research.adapters.i2v_adapter import I2VAdapter
-from rdtf.research.adapters.prior import FrameSimilarityPrior, sample_with_prior
+from rdtf.research.adapters.i2v_adapter import (
+    FrameSimilarityPrior,
+    I2VAdapter,
+    sample_with_prior,
+)
 from rdtf.research.adapters.simda import SimDA
 from rdtf.research.adapters.use import learn_motion, sticker_pipeline, tune
 

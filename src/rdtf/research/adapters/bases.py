@@ -43,7 +43,6 @@ def load_base(
     kind: str,
     folder: Path | str,
     motion: Path | str | None = None,
-    dtype: torch.dtype | None = None,
 ) -> nn.Module:
     """Load a published U-Net from a local folder. Safetensors only; nothing is downloaded.
 
@@ -52,7 +51,6 @@ def load_base(
         folder: what `save_pretrained` wrote: the U-Net's folder, or a pipeline's with `unet` in it.
         motion: for "motion", a folder with a `MotionAdapter` to put into a text-to-image U-Net in
             `folder`; without it, `folder` holds a whole `UNetMotionModel`.
-        dtype: load as this type; None = as saved.
 
     Raises:
         ConfigError: an unknown kind, no such folder, another class in it, or damaged weights.
@@ -60,16 +58,16 @@ def load_base(
     if kind not in BASE_CLASSES:
         raise ConfigError(f"base {kind!r} is unknown; choose from {', '.join(BASE_CLASSES)}")
     if motion is None:
-        return _load(BASE_CLASSES[kind], Path(folder), dtype)
+        return _load(BASE_CLASSES[kind], Path(folder))
     if kind != "motion":
         raise ConfigError(f"a motion adapter goes with base motion, not {kind}")
-    image: Any = _load(UNet2DConditionModel, Path(folder), dtype)
-    modules: Any = _load(MotionAdapter, Path(motion), dtype)
+    image: Any = _load(UNet2DConditionModel, Path(folder))
+    modules: Any = _load(MotionAdapter, Path(motion))
     unet: Any = UNetMotionModel.from_unet2d(image, modules)
     return unet
 
 
-def _load(base_class: Any, folder: Path, dtype: torch.dtype | None) -> nn.Module:
+def _load(base_class: Any, folder: Path) -> nn.Module:
     if (folder / "unet" / "config.json").is_file():
         folder = folder / "unet"
     if not (folder / "config.json").is_file():
@@ -77,9 +75,8 @@ def _load(base_class: Any, folder: Path, dtype: torch.dtype | None) -> nn.Module
     saved_as = read_json(folder / "config.json", "base config").get("_class_name")
     if saved_as != base_class.__name__:
         raise ConfigError(f"base folder {folder} holds a {saved_as}, not a {base_class.__name__}")
-    options: dict[str, Any] = {} if dtype is None else {"torch_dtype": dtype}
     try:
-        return load_pretrained(base_class, folder, local_files_only=True, **options)
+        return load_pretrained(base_class, folder, local_files_only=True)
     except (OSError, RuntimeError, TypeError, ValueError) as error:
         raise ConfigError(f"base can't be loaded from {folder}: {error}") from error
 

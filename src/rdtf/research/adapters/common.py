@@ -4,14 +4,12 @@ An adapter is a module that holds a U-Net of diffusers (the *base*) and adds to 
 like `rdtf.models.dfgn.DFGN`, so the objective, batches, training step and sampler of this package
 train and sample it too. How the two differ:
 
-- **Given frames.** These U-Nets have no input for a condition mask. `given_frames="clean"` puts the
-  given frames' clean latents in place of the noisy ones, in training and in sampling alike (so
-  I2V-Adapter does with the first frame; here it is done at any position, which makes interpolation
-  and prediction the same thing). `"noised"` leaves them at the noise level of the rest: training
-  then says nothing about them, and the sampler's re-imposing them at every step (replacement) is
-  all the conditioning there is. The RDTF paper's Table 2 scores I2V-Adapter and SimDA on
-  interpolation and prediction without saying how it was done; "clean" is the stronger of the two
-  that leave the U-Net as it is, and the default for all, so that no baseline is weakened by it.
+- **Given frames.** These U-Nets have no input for a condition mask. The given frames' clean latents
+  stand in place of the noisy ones, in training and in sampling alike (so I2V-Adapter does with the
+  first frame; here it is done at any position, which makes interpolation and prediction the same
+  thing). The RDTF paper's Table 2 scores I2V-Adapter and SimDA on interpolation and prediction
+  without saying how it was done; this is the stronger of the two ways that leave the U-Net as it is
+  (the other leaves them to the sampler's replacement), so that no baseline is weakened by it.
 - **Padding.** They have no validity mask either: attention over time, temporal convolutions and
   the norms over time would read padded slots. A batch of clips of several lengths is therefore
   run in one pass per length, each cut to its frames: exact, but slower than clips of one length.
@@ -23,6 +21,7 @@ train and sample it too. How the two differ:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -37,18 +36,75 @@ from rdtf.errors import CheckpointError, ConfigError
 from rdtf.fileio import atomic_folder, read_json, write_json
 from rdtf.models.conditions import Conditions
 from rdtf.models.loading import load_tensors
-from rdtf.research.adapters.prior import (
-    Anchors,
-    ClipContext,
-    ClipState,
-    checkpoint_blocks,
-    join_text,
-    length_groups,
-    text_bias,
-)
 
-FORMAT_VERSION = 1
-WEIGHTS, CONFIG = "adapter.safetensors", "adapter.json"
+_FORMAT_VERSION = 1
+_WEIGHTS, _CONFIG = "adapter.safetensors", "adapter.json"
+_TRAIN_TIMESTEPS = 1000  # the base's timestep at noise level 1
+# Settings of earlier versions that have no other value now.
+_FORMER_SETTINGS = ("given_frames", "num_train_timesteps", "latent_shift", "include_input",
+                    "appearance_rank")  # fmt: skip
+SAMPLING = "sampling"
+
+BASE_CLASSES: dict[str, type[nn.Module]] = {
+    "motion": UNetMotionModel,
+    "image": UNet2DConditionModel,
+    "video": UNet3DConditionModel,
+}
+
+
+# ------------------------------------------------------------------ state of a pass
+
+
+@dataclass(frozen=True)
+class Anchors:
+    """For each of the `B·F` frames, the given frame that it looks at.
+
+    rows: indices of the frames that are looked at, `[U]`; choice: for each frame the index into
+    `rows`, `[B·F]`; exists: whether its clip has a given frame at all, bool `[B·F]`.
+    """
+
+    rows: Tensor
+    choice: Tensor
+    exists: Tensor
+
+
+@dataclass(frozen=True)
+class ClipState:
+    """The clips of one pass: frames per clip, latent grid (h, w), and what may be read.
+
+    text_bias: added to the text attention's scores, `[B·F, 1, T]`; None = all tokens count.
+    """
+
+    frames: int
+    grid: tuple[int, int]
+    text_bias: Tensor | None = None
+    anchors: Anchors | None = None
+
+    def feature_grid(self, positions: int) -> tuple[int, int]:
+        """Height and width of a feature map of `positions` cells, some halvings down."""
+        height, width = self.grid
+        while height * width > positions:
+            height, width = (height + 1) // 2, (width + 1) // 2
+        if height * width != positions:
+            raise ConfigError(f"{positions} positions are no level of a {self.grid} latent grid")
+        return height, width
+
+
+class ClipContext:
+    """Holds the state of the pass that is running; shared by all modules in one base."""
+
+    def __init__(self) -> None:
+        self._state: ClipState | None = None
+
+    @property
+    def state(self) -> ClipState:
+        if self._state is None:
+            raise RuntimeError("the U-Net was called directly: call the adapter that holds it")
+        return self._state
+
+    def begin(self, state: ClipState) -> None:
+        """A new pass."""
+        self._state = state
 
 
 def write_adapter(
@@ -61,12 +117,12 @@ def write_adapter(
     with atomic_folder(folder) as temporary:
         save_file(
             {key: tensor.detach().cpu().contiguous() for key, tensor in tensors.items()},
-            temporary / WEIGHTS,
+            temporary / _WEIGHTS,
         )
         write_json(
-            temporary / CONFIG,
+            temporary / _CONFIG,
             {
-                "version": FORMAT_VERSION,
+                "version": _FORMAT_VERSION,
                 "adapter": adapter.name,
                 "settings": adapter.settings,
                 "base": type(adapter.base).__name__,
@@ -80,33 +136,26 @@ def read_adapter(
 ) -> tuple[str, dict[str, Any], dict[str, Tensor]]:
     """Name, settings and tensors of a folder; `name` = the only kind that is accepted."""
     folder = Path(folder)
-    if not (folder / CONFIG).is_file():
-        raise CheckpointError(f"{folder} holds no adapter ({CONFIG} is missing)")
-    config = read_json(folder / CONFIG, "adapter config")
+    if not (folder / _CONFIG).is_file():
+        raise CheckpointError(f"{folder} holds no adapter ({_CONFIG} is missing)")
+    config = read_json(folder / _CONFIG, "adapter config")
     try:
         version, kind = int(config["version"]), str(config["adapter"])
-        settings = dict(config["settings"])
+        saved = dict(config["settings"])
+        settings = {key: value for key, value in saved.items() if key not in _FORMER_SETTINGS}
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{folder / CONFIG} is damaged: {error!r}; save it anew") from error
-    if version > FORMAT_VERSION:
+        raise CheckpointError(f"{folder / _CONFIG} is damaged: {error!r}; save it anew") from error
+    if version > _FORMAT_VERSION:
         raise CheckpointError(f"{folder} was written by a newer rdtf; update rdtf")
     if name is not None and kind != name:
         raise CheckpointError(f"{folder} holds a {kind}, not a {name}")
     try:
-        tensors = load_tensors(folder / WEIGHTS)
+        tensors = load_tensors(folder / _WEIGHTS)
     except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"{folder / WEIGHTS} can't be read: {error}; save it anew") from error
+        raise CheckpointError(
+            f"{folder / _WEIGHTS} can't be read: {error}; save it anew"
+        ) from error
     return kind, settings, tensors
-
-
-SAMPLING = "sampling"
-GIVEN_FRAMES = ("clean", "noised")
-
-BASE_CLASSES: dict[str, type[nn.Module]] = {
-    "motion": UNetMotionModel,
-    "image": UNet2DConditionModel,
-    "video": UNet3DConditionModel,
-}
 
 
 class AdaptedUNet(nn.Module):
@@ -114,9 +163,7 @@ class AdaptedUNet(nn.Module):
 
     Args:
         base: the U-Net; it is changed in place (hooks), so each adapter needs one of its own.
-        given_frames: "clean" or "noised", see this module's docstring.
         null_text: what a clip without text reads, `[N, D]` or `[1, N, D]`; one zero token if None.
-        num_train_timesteps: the base's timestep at noise level 1.
 
     Subclasses put their modules beside `base` and say in `_trained` what a stage trains.
     """
@@ -125,29 +172,18 @@ class AdaptedUNet(nn.Module):
     base_kinds: ClassVar[tuple[str, ...]]
     stages: ClassVar[tuple[str, ...]] = ("tune",)
 
-    def __init__(
-        self,
-        base: nn.Module,
-        *,
-        given_frames: str = "clean",
-        null_text: Tensor | None = None,
-        num_train_timesteps: int = 1000,
-    ) -> None:
+    def __init__(self, base: nn.Module, *, null_text: Tensor | None = None) -> None:
         super().__init__()
-        if given_frames not in GIVEN_FRAMES:
-            raise ConfigError(f"given_frames is {given_frames!r}; choose clean or noised")
         self.base = base
-        self.base_kind = base_kind(base)
+        self.base_kind = _base_kind(base)
         if self.base_kind not in self.base_kinds:
             raise ConfigError(
                 f"{self.name} adapts {' or '.join(self.base_kinds)} U-Nets, not "
                 f"{type(base).__name__}; see rdtf.research.adapters.bases.load_base"
             )
-        self.given_frames = given_frames
-        self.num_train_timesteps = num_train_timesteps
         self.context = ClipContext()
         if null_text is None:
-            null_text = torch.zeros(1, 1, text_width(base))
+            null_text = torch.zeros(1, 1, _text_width(base))
         self.register_buffer("null_text", null_text.reshape(1, *null_text.shape[-2:]))
         for block in spatial_blocks(base).values():
             if block.attn2 is not None:
@@ -158,10 +194,7 @@ class AdaptedUNet(nn.Module):
     @property
     def settings(self) -> dict[str, Any]:
         """Constructor arguments that are saved with the weights; plain values."""
-        return {
-            "given_frames": self.given_frames,
-            "num_train_timesteps": self.num_train_timesteps,
-        }
+        return {}
 
     def begin(self, stage: str) -> None:
         """Make ready for a stage: one of `stages`, or "sampling", where nothing is trained.
@@ -193,11 +226,6 @@ class AdaptedUNet(nn.Module):
         """Parameters with gradients in the present stage."""
         return [parameter for parameter in self.parameters() if parameter.requires_grad]
 
-    @property
-    def parameter_count(self) -> int:
-        """Number of parameters that the present stage trains."""
-        return sum(parameter.numel() for parameter in self.trainable_parameters())
-
     def train(self, mode: bool = True) -> AdaptedUNet:
         """The base stays in evaluation mode (no dropout) as long as all of it is frozen."""
         super().train(mode)
@@ -207,10 +235,6 @@ class AdaptedUNet(nn.Module):
 
     def _base_parameters(self) -> list[nn.Parameter]:
         return list(self.base.parameters())
-
-    def enable_gradient_checkpointing(self) -> None:
-        """Recompute each block in the backward pass, adapters included."""
-        checkpoint_blocks(self.base, self.context)
 
     @property
     def device(self) -> torch.device:
@@ -229,7 +253,7 @@ class AdaptedUNet(nn.Module):
 
         Args:
             noisy: latents at noise level t, `[B, C, F, h, w]`.
-            t: noise level in [0, 1], `[B]`; times `num_train_timesteps` it is the timestep.
+            t: noise level in [0, 1], `[B]`; times 1000 it is the timestep.
             conditions: valid frames come first; the frame duration is not read.
 
         Returns:
@@ -239,9 +263,9 @@ class AdaptedUNet(nn.Module):
         clean, valid = conditions.clean, conditions.valid
         given = conditions.given & valid
         null_text = self.get_buffer("null_text")
-        states, mask = join_text(conditions.text, conditions.text_mask, null_text, len(noisy))
+        states, mask = _join_text(conditions.text, conditions.text_mask, null_text, len(noisy))
         outputs, order = [], []
-        for rows, length in length_groups(valid):
+        for rows, length in _length_groups(valid):
             whole = len(rows) == len(noisy)
             pick = slice(None) if whole else torch.tensor(rows, device=noisy.device)
             out = self._predict(
@@ -269,20 +293,18 @@ class AdaptedUNet(nn.Module):
         text_mask: Tensor | None,
     ) -> Tensor:
         """One pass through the base; all clips have the same length."""
-        seen = noisy
-        if self.given_frames == "clean":
-            seen = torch.where(given[:, None, :, None, None], clean, noisy)
+        seen = torch.where(given[:, None, :, None, None], clean, noisy)
         dtype = next(self.base.parameters()).dtype
         frames, height, width = noisy.shape[2:]
         self.context.begin(
             ClipState(
                 frames=frames,
                 grid=(height, width),
-                text_bias=text_bias(text_mask, frames, dtype),
+                text_bias=_text_bias(text_mask, frames, dtype),
                 anchors=self._anchors(given),
             )
         )
-        timestep = t.float() * self.num_train_timesteps
+        timestep = t.float() * _TRAIN_TIMESTEPS
         return _run_base(self.base, seen.to(dtype), timestep, text.to(dtype)).to(noisy.dtype)
 
     def _anchors(self, given: Tensor) -> Anchors | None:
@@ -316,10 +338,83 @@ class AdaptedUNet(nn.Module):
         copy_tensors(self.adapter_parameters(), tensors, f"adapter {folder}")
 
 
+# ------------------------------------------------------------------ lengths and text
+
+
+def _length_groups(valid: Tensor) -> list[tuple[list[int], int]]:
+    """Clips by length: pairs of (rows, number of frames), shortest first.
+
+    Valid frames come first, padding behind them. Costs a copy to the host.
+    """
+    frames = valid.shape[1]
+    lengths = [max((i + 1 for i in range(frames) if row[i]), default=1) for row in valid.tolist()]
+    return [
+        ([row for row, length in enumerate(lengths) if length == wanted], wanted)
+        for wanted in sorted(set(lengths))
+    ]
+
+
+def _join_text(
+    text: Sequence[Tensor] | Tensor | None,
+    text_mask: Sequence[Tensor] | Tensor | None,
+    null_text: Tensor,
+    batch: int,
+) -> tuple[Tensor, Tensor | None]:
+    """Token states of all encoders → `[B, T, D]` and mask `[B, T]`; a None mask = all count.
+
+    A clip without text gets `null_text` (`[1, N, D]`) instead: attention needs something to read.
+
+    Raises:
+        ConfigError: token states of another width than the U-Net reads.
+    """
+    states = [text] if isinstance(text, Tensor) else list(text or [])
+    masks = [text_mask] if isinstance(text_mask, Tensor) else list(text_mask or [])
+    width = null_text.shape[2]
+    for state in states:
+        if state.shape[2] != width:
+            raise ConfigError(
+                f"the U-Net reads text states of width {width}, these have {state.shape[2]}; "
+                "use the encoder that it was trained with"
+            )
+    if not states:
+        return null_text.expand(batch, -1, -1), None
+    joined = torch.cat(states, dim=1).to(null_text.dtype)
+    mask = torch.cat(masks, dim=1)
+    if bool(mask.all()):
+        return joined, None
+    absent = ~mask.any(dim=1)
+    if bool(absent.any()):
+        joined, mask = _with_null(joined, mask, null_text, absent)
+    return joined, mask
+
+
+def _with_null(
+    joined: Tensor, mask: Tensor, null_text: Tensor, absent: Tensor
+) -> tuple[Tensor, Tensor]:
+    tokens = max(joined.shape[1], null_text.shape[1])
+
+    def pad(states: Tensor) -> Tensor:
+        return nn.functional.pad(states, (0, 0, 0, tokens - states.shape[1]))
+
+    reads_null = torch.arange(tokens, device=mask.device) < null_text.shape[1]
+    joined = torch.where(absent[:, None, None], pad(null_text), pad(joined))
+    mask = nn.functional.pad(mask, (0, tokens - mask.shape[1]))
+    return joined, torch.where(absent[:, None], reads_null, mask)
+
+
+def _text_bias(mask: Tensor | None, frames: int, dtype: torch.dtype) -> Tensor | None:
+    """Mask `[B, T]` → what is added to the scores of each frame's queries, `[B·F, 1, T]`."""
+    if mask is None:
+        return None
+    bias = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
+    bias = bias.masked_fill(~mask, torch.finfo(dtype).min / 2)
+    return bias.repeat_interleave(frames, dim=0)[:, None]
+
+
 # ---------------------------------------------------------------------- the three bases
 
 
-def base_kind(base: nn.Module) -> str:
+def _base_kind(base: nn.Module) -> str:
     """ "motion", "image" or "video"; anything else is a `ConfigError`."""
     for kind, base_class in BASE_CLASSES.items():
         if isinstance(base, base_class):
@@ -328,7 +423,7 @@ def base_kind(base: nn.Module) -> str:
     raise ConfigError(f"a base is one of diffusers' {known}, not {type(base).__name__}")
 
 
-def text_width(base: Any) -> int:
+def _text_width(base: Any) -> int:
     """Width of the token states that a base reads."""
     width = base.config.cross_attention_dim
     return int(width if isinstance(width, int) else width[0])
@@ -358,7 +453,8 @@ def _run_base(base: Any, noisy: Tensor, timestep: Tensor, text: Tensor) -> Tenso
         return base(noisy, timestep, text, return_dict=False)[0]
     per_frame = text.repeat_interleave(frames, dim=0)
     if isinstance(base, UNetMotionModel):
-        limit = int(_cast_config(base).motion_max_seq_length)
+        config: Any = base.config
+        limit = int(config.motion_max_seq_length)
         if frames > limit:
             raise ConfigError(f"this motion U-Net knows {limit} frames, the clip has {frames}")
         return base(noisy, timestep, per_frame, return_dict=False)[0]
@@ -369,11 +465,6 @@ def _run_base(base: Any, noisy: Tensor, timestep: Tensor, text: Tensor) -> Tenso
         return_dict=False,
     )[0]
     return out.unflatten(0, (batch, frames)).transpose(1, 2)
-
-
-def _cast_config(model: Any) -> Any:
-    """A diffusers model's registered config, untyped."""
-    return model.config
 
 
 def in_own_dtype(module: nn.Module, x: Tensor) -> Tensor:

@@ -14,8 +14,8 @@ other absorber, a textual-inversion token, and sums of several motions are not b
 `keep_appearance=True` leaves the absorber in. (How the RDTF paper turned this one-shot method into
 its baseline is not said.) One-shot use: `rdtf.research.adapters.use`.
 
-Size on ModelScope's U-Net at rank 4: 798,720 parameters in 128 linear layers; 831,488 with the
-attention over time at the input (`include_input=True`).
+Size on ModelScope's U-Net at rank 4: 798,720 parameters in 128 linear layers (the attention over
+time at the input is left alone).
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ def _add_lora(base: nn.Module, name: str, rank: int, targets: str) -> None:
         # peft asks whether a second adapter in one model is meant; it is.
         warnings.filterwarnings("ignore", message="Already found a `peft_config`")
         peft.inject_adapter_in_model(config, base, adapter_name=name)
-    for parameter in lora_parameters(base, name).values():
+    for parameter in _lora_parameters(base, name).values():
         parameter.data = parameter.data.float()
 
 
-def lora_parameters(base: nn.Module, name: str) -> dict[str, nn.Parameter]:
+def _lora_parameters(base: nn.Module, name: str) -> dict[str, nn.Parameter]:
     """Parameters of one low-rank adapter, by path without its name."""
     return {
         path.replace(f".{name}.", "."): parameter
@@ -90,7 +90,6 @@ APPEARANCE, MOTION = "appearance", "motion"
 _LINEAR = r"to_(q|k|v|out\.0)"
 _SPATIAL = rf".*\.attentions\..*\.attn[12]\.{_LINEAR}"
 _TEMPORAL = rf".*temp_attentions\..*\.attn[12]\.{_LINEAR}"
-_TEMPORAL_AND_INPUT = rf".*(temp_attentions|transformer_in)\..*\.attn[12]\.{_LINEAR}"
 
 
 class CustomizeAVideo(AdaptedUNet):
@@ -98,9 +97,7 @@ class CustomizeAVideo(AdaptedUNet):
 
     Args:
         base: the text-to-video U-Net.
-        rank: of the temporal LoRA (the paper compares at 4).
-        appearance_rank: of the absorber.
-        include_input: adapt `transformer_in` too.
+        rank: of the temporal LoRA (the paper compares at 4) and of the absorber.
         keep_appearance: leave the absorber in at sampling, see this module's docstring.
         settings: see `AdaptedUNet`. It is a text-to-video method; how given frames enter is said
             in `rdtf.research.adapters.common`.
@@ -115,28 +112,19 @@ class CustomizeAVideo(AdaptedUNet):
         base: nn.Module,
         *,
         rank: int = 4,
-        appearance_rank: int = 4,
-        include_input: bool = False,
         keep_appearance: bool = False,
         **settings: Any,
     ) -> None:
         super().__init__(base, **settings)
-        self.rank, self.appearance_rank = rank, appearance_rank
-        self.include_input, self.keep_appearance = include_input, keep_appearance
+        self.rank, self.keep_appearance = rank, keep_appearance
         self.stage = ""
-        _add_lora(base, APPEARANCE, appearance_rank, _SPATIAL)
-        _add_lora(base, MOTION, rank, _TEMPORAL_AND_INPUT if include_input else _TEMPORAL)
+        _add_lora(base, APPEARANCE, rank, _SPATIAL)
+        _add_lora(base, MOTION, rank, _TEMPORAL)
         self.begin(APPEARANCE)
 
     @property
     def settings(self) -> dict[str, Any]:
-        return {
-            **super().settings,
-            "rank": self.rank,
-            "appearance_rank": self.appearance_rank,
-            "include_input": self.include_input,
-            "keep_appearance": self.keep_appearance,
-        }
+        return {"rank": self.rank, "keep_appearance": self.keep_appearance}
 
     # ------------------------------------------------------------------ stages
 
@@ -150,7 +138,7 @@ class CustomizeAVideo(AdaptedUNet):
         _bypass_time(self.base, stage == APPEARANCE)
 
     def _trained(self, stage: str) -> Sequence[nn.Parameter]:
-        return [] if stage == SAMPLING else list(lora_parameters(self.base, stage).values())
+        return [] if stage == SAMPLING else list(_lora_parameters(self.base, stage).values())
 
     def _base_parameters(self) -> list[nn.Parameter]:
         return [p for name, p in self.base.named_parameters() if ".lora_" not in name]
@@ -160,7 +148,7 @@ class CustomizeAVideo(AdaptedUNet):
         return {
             f"{part}.{path}": parameter
             for part in (APPEARANCE, MOTION)
-            for path, parameter in lora_parameters(self.base, part).items()
+            for path, parameter in _lora_parameters(self.base, part).items()
         }
 
 

@@ -13,8 +13,7 @@ layer, so that they start as the identity:
 *Latent-shift attention* has no parameters: keys and values of each self-attention come from the
 frame itself and from a copy of it in which tokens are replaced by those of earlier frames
 (eq. 6–8; the released code reads the shifted previous frame and the shifted current one). That is
-not the identity on a moving clip, so the adapted U-Net starts as the base only with
-`latent_shift="off"` or on single frames.
+not the identity on a moving clip: the adapted U-Net starts as the base on single frames only.
 The paper does not say which token takes which shift; here the shifts 0–4 lie on the diagonals of a
 4×4 tile, in about equal shares. A token without so early a frame stays its own.
 
@@ -35,14 +34,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from rdtf.errors import ConfigError
 from rdtf.models.layers import zero_init
-from rdtf.research.adapters.common import AdaptedUNet, in_own_dtype, spatial_blocks
-from rdtf.research.adapters.prior import ClipContext
+from rdtf.research.adapters.common import AdaptedUNet, ClipContext, in_own_dtype, spatial_blocks
 
-MAX_SHIFT = 4
+_MAX_SHIFT = 4
 _TILE = 4
-LATENT_SHIFTS = ("paper", "off")
 
 
 class _Bottleneck(nn.Module):
@@ -62,19 +58,17 @@ class _Bottleneck(nn.Module):
 class _BlockAdapters(nn.Module):
     """Spatial and feed-forward adapter of one transformer block, and its latent shift."""
 
-    def __init__(self, block: Any, context: ClipContext, latent_shift: str) -> None:
+    def __init__(self, block: Any, context: ClipContext) -> None:
         super().__init__()
         width = block.attn1.to_q.in_features
         self.spatial = _Bottleneck(width, skip=True)
         self.feed_forward = _Bottleneck(width, skip=False)
         self._context = context
-        self._latent_shift = latent_shift
         self._beside: Tensor | None = None
 
     def attach(self, block: Any) -> None:
         """Hook into the block: `norm3` sees what the feed-forward adapter is fed with."""
-        if self._latent_shift != "off":
-            block.attn1.register_forward_pre_hook(self._shift_keys, with_kwargs=True)
+        block.attn1.register_forward_pre_hook(self._shift_keys, with_kwargs=True)
         block.attn1.register_forward_hook(self._after_attention)
         block.norm3.register_forward_hook(self._at_norm)
         block.ff.register_forward_hook(self._after_feed_forward)
@@ -84,7 +78,7 @@ class _BlockAdapters(nn.Module):
         if state.frames > 1:
             tokens = args[0] if args else kwargs["hidden_states"]
             grid = state.feature_grid(tokens.shape[1])
-            kwargs["encoder_hidden_states"] = shifted_keys(tokens, state.frames, grid)
+            kwargs["encoder_hidden_states"] = _shifted_keys(tokens, state.frames, grid)
         return args, kwargs
 
     def _after_attention(self, module: Any, args: Any, output: Tensor) -> Tensor:
@@ -131,7 +125,6 @@ class SimDA(AdaptedUNet):
 
     Args:
         base: the text-to-image U-Net.
-        latent_shift: "paper" or "off", see this module's docstring.
         settings: see `AdaptedUNet`. SimDA itself is a text-to-video method; how given frames
             enter is said in `rdtf.research.adapters.common`.
     """
@@ -139,32 +132,23 @@ class SimDA(AdaptedUNet):
     name: ClassVar[str] = "simda"
     base_kinds: ClassVar[tuple[str, ...]] = ("image",)
 
-    def __init__(self, base: nn.Module, *, latent_shift: str = "paper", **settings: Any) -> None:
+    def __init__(self, base: nn.Module, **settings: Any) -> None:
         super().__init__(base, **settings)
-        if latent_shift not in LATENT_SHIFTS:
-            raise ConfigError(
-                f"latent_shift is {latent_shift!r}; choose from {', '.join(LATENT_SHIFTS)}"
-            )
-        self.latent_shift = latent_shift
         self.blocks, self.temporal = nn.ModuleDict(), nn.ModuleDict()
         device = next(base.parameters()).device
         with torch.device(device):
             for name, block in spatial_blocks(base).items():
-                adapters = _BlockAdapters(block, self.context, latent_shift)
+                adapters = _BlockAdapters(block, self.context)
                 adapters.attach(block)
                 self.blocks[name.replace(".", "-")] = adapters
-            for name, resnet in temporal_sites(base).items():
+            for name, resnet in _temporal_sites(base).items():
                 adapter = _TemporalAdapter(resnet.out_channels, self.context)
                 resnet.register_forward_hook(adapter.after)
                 self.temporal[name.replace(".", "-")] = adapter
         self.begin("tune")
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        return {**super().settings, "latent_shift": self.latent_shift}
 
-
-def temporal_sites(base: Any) -> dict[str, Any]:
+def _temporal_sites(base: Any) -> dict[str, Any]:
     """Residual blocks that get a temporal adapter, by their name in the base."""
     sites: dict[str, Any] = {}
     for side in ("down_blocks", "up_blocks"):
@@ -179,16 +163,16 @@ def temporal_sites(base: Any) -> dict[str, Any]:
 # ------------------------------------------------------------------ latent-shift attention
 
 
-def shift_map(frames: int, height: int, width: int) -> Tensor:
+def _shift_map(frames: int, height: int, width: int) -> Tensor:
     """From which frame each token is taken, int64 `[F, h, w]`."""
     row = torch.arange(height)[:, None] % _TILE
     column = torch.arange(width)[None, :] % _TILE
-    shift = (row + column) % (MAX_SHIFT + 1)
+    shift = (row + column) % (_MAX_SHIFT + 1)
     own = torch.arange(frames)[:, None, None].expand(-1, height, width)
     return torch.where(own >= shift, own - shift, own)
 
 
-def shifted_keys(tokens: Tensor, frames: int, grid: tuple[int, int]) -> Tensor:
+def _shifted_keys(tokens: Tensor, frames: int, grid: tuple[int, int]) -> Tensor:
     """What keys and values are made from.
 
     Args:
@@ -200,7 +184,7 @@ def shifted_keys(tokens: Tensor, frames: int, grid: tuple[int, int]) -> Tensor:
     """
     height, width = grid
     clips = tokens.unflatten(0, (-1, frames)).unflatten(2, grid)
-    source = shift_map(frames, height, width).to(tokens.device)
+    source = _shift_map(frames, height, width).to(tokens.device)
     rows = torch.arange(height, device=tokens.device)[None, :, None]
     columns = torch.arange(width, device=tokens.device)[None, None, :]
     shifted = clips[:, source, rows, columns]

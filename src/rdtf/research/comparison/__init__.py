@@ -5,11 +5,10 @@ scratch with dual mask and curriculum beats parameter-efficient tuning of a larg
 One budget cannot answer: adapters start ahead and saturate, a network from scratch starts behind
 and keeps learning. So quality is measured over training FLOPs, for bases of several qualities.
 
-`settings`                what a comparison may spend, and where it is scored
 `clips`                   target and source stickers, batches of one length, held-out clips
-`methods`, `networks`     what is compared, the paper's ablation, the networks and their FLOPs
+`methods`, `networks`     what is compared and may be spent, the paper's ablation, FLOPs
 `fit`                     a run: constant rate, decays branched off
 `experiment`              all runs, one after the other, resumable
-`scoring`, `validity`     scores of held-out clips; whether the metrics order known corruptions
+`scoring`                 scores of held-out clips; whether the metrics order known corruptions
 `curve`, `page`           differences, crossovers, intervals; the page
 """

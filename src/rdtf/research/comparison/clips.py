@@ -22,7 +22,7 @@ from rdtf.evaluation.tasks import evaluation_tasks
 from rdtf.method.objective import Objective
 from rdtf.method.tasks import TaskDraw
 from rdtf.models.conditions import Conditions
-from rdtf.research.comparison.settings import Budget
+from rdtf.research.comparison.methods import Budget
 from rdtf.stickers import Sticker
 from rdtf.synthetic.characters import Attributes, SyntheticStickers
 from rdtf.synthetic.characters.animal import BIRDS
@@ -94,7 +94,7 @@ Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
-class Domain:
+class _Domain:
     """A part of all synthetic stickers: which kinds, in which styles."""
 
     name: str
@@ -125,10 +125,10 @@ class Domain:
         return islice((about for about in described if about in self), count)
 
 
-SOURCE = Domain(
+SOURCE = _Domain(
     "source", frozenset({*MAMMALS, *BIRDS, *CREATURES}), frozenset({"flat", "soft"}), seed=1000
 )
-TARGET = Domain("target", frozenset({*NATURE, *OBJECTS}), frozenset({"outline"}), seed=0)
+TARGET = _Domain("target", frozenset({*NATURE, *OBJECTS}), frozenset({"outline"}), seed=0)
 
 
 @dataclass(frozen=True)
@@ -153,10 +153,10 @@ def open_domains(
     named_source = None if source is None else _named("source", source, budget, ("train",))
     wanted = named_target or _synthetic(folder, TARGET, budget.target_count, budget, say)
     if named_source is None:
-        check_disjoint(SOURCE.concepts(budget.source_count, budget), "the default source", wanted)
+        _check_disjoint(SOURCE.concepts(budget.source_count, budget), "the default source", wanted)
     else:
         concepts = {clip.concept for clip in named_source.clips("train")}
-        check_disjoint(concepts, f"source {named_source.path}", wanted)
+        _check_disjoint(concepts, f"source {named_source.path}", wanted)
     other = named_source or _synthetic(folder, SOURCE, budget.source_count, budget, say)
     return Domains(
         source=other,
@@ -182,7 +182,7 @@ def _named(name: str, path: Path, budget: Budget, splits: Sequence[Split]) -> Pr
     return dataset
 
 
-def _text(dataset: PreparedDataset, domain: Domain | None) -> str:
+def _text(dataset: PreparedDataset, domain: _Domain | None) -> str:
     train, val = (sum(clip.num_frames > 1 for clip in dataset.clips(split)) for split in SPLITS)
     counts = f"{train} clips to train on" + (f", {val} held out" if val else "")
     if domain is None:
@@ -194,7 +194,7 @@ def _text(dataset: PreparedDataset, domain: Domain | None) -> str:
 
 
 def _synthetic(
-    folder: Path, domain: Domain, count: int, budget: Budget, say: Say
+    folder: Path, domain: _Domain, count: int, budget: Budget, say: Say
 ) -> PreparedDataset:
     """Draw a domain once; it is found there the next time."""
     out = folder / domain.name
@@ -215,7 +215,7 @@ def _synthetic(
     return PreparedDataset(out)
 
 
-def check_disjoint(concepts: Collection[str], source: str, target: PreparedDataset) -> None:
+def _check_disjoint(concepts: Collection[str], source: str, target: PreparedDataset) -> None:
     """Refuse a source that knows what is held out of the target.
 
     Raises:
@@ -269,9 +269,7 @@ def read_clips(store: PreparedStore, budget: Budget, limit: int) -> list[HeldOut
             f"training set {store.dataset.path} has {len(rows)} clips of {_MIN_FRAMES} frames or "
             f"more in its {store.clips[0].split} split; at least 2 are needed to compare"
         )
-    chosen = [rows[index * len(rows) // min(limit, len(rows))] for index in
-              range(min(limit, len(rows)))]  # fmt: skip
-    return [_read(store, row, budget) for row in chosen]
+    return [_read(store, row, budget) for row in spread(rows, limit)]
 
 
 def _read(store: PreparedStore, row: int, budget: Budget) -> HeldOutClip:
@@ -336,4 +334,4 @@ def read_training_stickers(store: PreparedStore, budget: Budget) -> list[Sticker
     read = store.dataset.read_sticker
     chosen = clips[:: max(len(clips) // budget.reference_clips, 1)][: budget.reference_clips]
     stickers = [spread_frames(read(clip.index), budget.max_frames) for clip in chosen]
-    return [sticker.fit_canvas(budget.canvas) for sticker in spread(stickers, None)]
+    return [sticker.fit_canvas(budget.canvas) for sticker in stickers]

@@ -22,7 +22,7 @@ from rdtf.research.comparison.methods import METHODS
 from rdtf.research.comparison.scoring import COMPARED, Scores
 
 _NUM_RESAMPLES = 10_000
-NO_SEED = -1  # baselines have none, and count for each
+_NO_SEED = -1  # baselines have none, and count for each
 
 
 @dataclass(frozen=True)
@@ -42,10 +42,16 @@ class Row:
         """Those that some seed has reached, rising; 0 is before training."""
         return sorted({int(point) for run in self.runs.values() for point in run["points"]})
 
+    @property
+    def metrics(self) -> set[str]:
+        """What was measured at some point."""
+        scored = [one for point in self.points or [0] for one in self.scores(point).values()]
+        return {metric for one in scored for task in one.values() for metric in task}
+
     def scores(self, point: int) -> dict[int, Scores]:
         """Seed → scores."""
         if self.baseline is not None:
-            return {NO_SEED: self.baseline}
+            return {_NO_SEED: self.baseline}
         return {
             seed: run["points"][str(point)]["scores"]
             for seed, run in self.runs.items()
@@ -87,7 +93,7 @@ def _draws(seeds: int, clips: int) -> tuple[np.ndarray, np.ndarray]:
             draw.multinomial(clips, np.full(clips, 1 / clips), _NUM_RESAMPLES))  # fmt: skip
 
 
-def resampled_means(values: np.ndarray) -> np.ndarray:
+def _resampled_means(values: np.ndarray) -> np.ndarray:
     """Means of `[S, N]` over resamples of seeds and clips, `[R]`, of what is finite."""
     seeds, clips = _draws(*values.shape)
     finite = np.isfinite(values)
@@ -96,17 +102,22 @@ def resampled_means(values: np.ndarray) -> np.ndarray:
     return np.where(counts > 0, sums / np.maximum(counts, 1e-12), np.nan)
 
 
+def mean(values: np.ndarray) -> float:
+    """Of what is finite."""
+    return float(np.nanmean(values)) if np.isfinite(values).any() else math.nan
+
+
 def estimate(values: np.ndarray) -> Estimate:
     """Mean of `[S, N]` with its interval."""
     if not np.isfinite(values).any():
         return Estimate()
-    low, high = np.nanpercentile(resampled_means(values), (2.5, 97.5))
+    low, high = np.nanpercentile(_resampled_means(values), (2.5, 97.5))
     return Estimate(float(np.nanmean(values)), float(low), float(high))
 
 
 def p_value(values: np.ndarray) -> float:
     """Two-sided: how often resampled means of `[S, N]` lie on the other side of zero."""
-    means = resampled_means(values)
+    means = _resampled_means(values)
     beyond = min((means <= 0).sum(), (means >= 0).sum())
     return float(min(2 * (beyond + 1) / (len(means) + 1), 1.0))
 
@@ -125,24 +136,29 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def values_at(row: Row, point: int, task: str, metric: str) -> np.ndarray:
     """`[S, N]`: seeds × clips; NaN where a clip has no such score."""
-    return _stack(row.scores(point).values(), task, metric)
+    return _stack(list(row.scores(point).values()), task, metric)
 
 
 def differences(row: Row, other: Row, point: int, task: str, metric: str) -> np.ndarray | None:
-    """`row` minus `other` on the same clips and seeds, `[S, N]`; None if they share no seed."""
+    """`row` minus `other` on the same clips and seeds, `[S, N]`; None if they share no score."""
     mine, theirs = row.scores(point), other.scores(point)
-    if NO_SEED in theirs:
-        theirs = dict.fromkeys(mine, theirs[NO_SEED])
+    if _NO_SEED in theirs:
+        theirs = dict.fromkeys(mine, theirs[_NO_SEED])
     seeds = [seed for seed in mine if seed in theirs]
     if not seeds:
         return None
-    return _stack([mine[seed] for seed in seeds], task, metric) - _stack(
-        [theirs[seed] for seed in seeds], task, metric
-    )
+    rows = [_stack([scores[seed] for seed in seeds], task, metric) for scores in (mine, theirs)]
+    found = rows[0] - rows[1]
+    return found if np.isfinite(found).any() else None
 
 
-def _stack(scores: Any, task: str, metric: str) -> np.ndarray:
-    rows = [[math.nan if v is None else v for v in one[task][metric]] for one in scores]
+def _stack(scores: Sequence[Scores], task: str, metric: str) -> np.ndarray:
+    unknown = [None] * len(
+        next(iter(scores[0][task].values()))
+    )  # results may be older than a metric
+    rows = [
+        [math.nan if v is None else v for v in one[task].get(metric, unknown)] for one in scores
+    ]
     return np.array(rows, dtype=np.float64)
 
 
@@ -193,14 +209,14 @@ def crossover(row: Row, other: Row, task: str, metric: str) -> Crossover | None:
     crosses zero. The interval is of the bootstrap that draws seeds and clips, the same at every
     budget.
     """
-    points = shared_points(row, other)
     sign = 1 if COMPARED[metric].better == "higher" else -1
-    found = [differences(row, other, point, task, metric) for point in points]
-    leads = [sign * values for values in found if values is not None]
+    found = {p: differences(row, other, p, task, metric) for p in shared_points(row, other)}
+    leads = [sign * values for values in found.values() if values is not None]
+    points = [point for point, values in found.items() if values is not None]
     if not leads:
         return None
     value = _last_crossing(points, np.array([[np.nanmean(lead)] for lead in leads]))[0]
-    resampled = _last_crossing(points, np.stack([resampled_means(lead) for lead in leads]))
+    resampled = _last_crossing(points, np.stack([_resampled_means(lead) for lead in leads]))
     low, high = np.quantile(resampled, (0.025, 0.975), method="inverted_cdf")
     return Crossover(float(value), float(low), float(high), points[0], points[-1])
 

@@ -30,6 +30,7 @@ from rdtf.data.dataset import PreparedDataset
 from rdtf.data.sources import Split
 from rdtf.errors import ConfigError
 from rdtf.evaluation.baselines import BASELINES, optical_flow_rows
+from rdtf.evaluation.perceptual import GET, I3D, Lpips
 from rdtf.fileio import read_json, remove_leftovers, write_json, write_text
 from rdtf.method.objective import build_objective
 from rdtf.method.tasks import TASKS as ALL_TASKS
@@ -48,18 +49,24 @@ from rdtf.research.comparison.fit import Fit, Plan, Stopped, Watch
 from rdtf.research.comparison.methods import (
     METHODS,
     REFERENCE,
+    Budget,
     Job,
     Method,
     Sizes,
     build_network,
     plan_jobs,
     pretraining,
+    train_config,
 )
 from rdtf.research.comparison.networks import FlopTable, Trainee, count_flops
 from rdtf.research.comparison.page import write_page
-from rdtf.research.comparison.scoring import Judge, Made, Sampler, make_baseline
-from rdtf.research.comparison.settings import Budget, train_config
-from rdtf.research.comparison.validity import check_metrics
+from rdtf.research.comparison.scoring import (
+    Judge,
+    Made,
+    Sampler,
+    check_metrics,
+    make_baseline,
+)
 from rdtf.stickers import write_sheet
 from rdtf.training.checkpoint import load_latest
 from rdtf.training.device import default_device, device_name, resolve_precision, settle_kernels
@@ -83,6 +90,7 @@ def compare(
     max_seconds: float | None = None,
     source: Path | None = None,
     target: Path | None = None,
+    metric_weights: Path | None = None,
     say: Say = print,
 ) -> dict[str, Any]:
     """Everything that is not done yet, then the page. The same call goes on where it stopped.
@@ -106,7 +114,7 @@ def compare(
         deadline = None if max_seconds is None else started + max_seconds
         with StopSignals() as signals:
             watch = Watch(signals, deadline)
-            experiment = Experiment(out, name, budget, domains, watch, say)
+            experiment = Experiment(out, name, budget, domains, watch, say, metric_weights)
             reason = "finished"
             try:
                 experiment.run(jobs)
@@ -160,7 +168,14 @@ class Experiment:
     """Opens what all jobs share, and does them one after the other."""
 
     def __init__(
-        self, out: Path, name: str, budget: Budget, domains: Domains, watch: Watch, say: Say
+        self,
+        out: Path,
+        name: str,
+        budget: Budget,
+        domains: Domains,
+        watch: Watch,
+        say: Say,
+        metric_weights: Path | None = None,
     ) -> None:
         self.out, self.budget, self.domains = out, budget, domains
         self.results, self.runs = out / "results" / name, out / "runs" / name
@@ -192,7 +207,10 @@ class Experiment:
             text.widths[0],
         )
         self.clips = read_clips(val, budget, budget.held_out)
-        self.judge = Judge(self.clips, read_training_stickers(self.train, budget))
+        lpips, i3d = Lpips.find(metric_weights), I3D.find(metric_weights, self.device)
+        if lpips is None or i3d is None:
+            say(f"LPIPS, KVD or FVD is left out; they need {GET}, then --metric-weights FOLDER")
+        self.judge = Judge(self.clips, read_training_stickers(self.train, budget), lpips, i3d)
         self.sampler = Sampler(
             self.clips, representation, text.widths, budget, self.device, watch.check
         )

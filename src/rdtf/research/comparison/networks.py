@@ -55,7 +55,7 @@ def count_flops(
     device = next(network.parameters()).device
 
     def count(frames: int, tokens: int) -> int:
-        inputs = clip_inputs(
+        inputs = _clip_inputs(
             clips, latent_channels, frames, latent_size, tokens, text_width, device
         )
         counter = FlopCounterMode(display=False)
@@ -69,7 +69,7 @@ def count_flops(
     return table
 
 
-def clip_inputs(
+def _clip_inputs(
     batch: int,
     channels: int,
     frames: int,
@@ -152,7 +152,7 @@ class Tuned(Trainee):
         return dict(self.adapter[0].adapter_parameters())
 
     def forward(self, noisy: Tensor, t: Tensor, conditions: Conditions, **options: Any) -> Tensor:
-        return self.network(noisy * linear_estimate_scale(t), t, conditions, **options)
+        return self.network(noisy * _linear_estimate_scale(t), t, conditions, **options)
 
 
 class SingleTask(Trainee):
@@ -181,7 +181,7 @@ class SingleTask(Trainee):
         return self.network(noisy, t, replace(conditions, given=first), **options)
 
 
-def linear_estimate_scale(t: Tensor) -> Tensor:
+def _linear_estimate_scale(t: Tensor) -> Tensor:
     """What turns noisy latents of rectified flow into the best linear estimate of the clean ones.
 
     `[B]` → `[B, 1, 1, 1, 1]`; zero where there is only noise.

@@ -28,18 +28,27 @@ from rdtf.research.comparison.curve import (
     differences,
     estimate,
     holm,
+    mean,
     p_value,
     read_rows,
     shared_points,
     values_at,
 )
 from rdtf.research.comparison.methods import METHODS, REFERENCE
-from rdtf.research.comparison.scoring import COMPARED, MOTION_DISTANCE, SET_DISTANCE, TEXT
-from rdtf.research.comparison.validity import EXPECTED, is_ordered
+from rdtf.research.comparison.scoring import (
+    COMPARED,
+    EXPECTED,
+    KVD,
+    LPIPS,
+    MOTION_DISTANCE,
+    SET_DISTANCE,
+    TEXT,
+    is_ordered,
+)
 
 _TITLE = "DFGN from scratch against tuning of a larger pre-trained model"
-_DECIDING = ("psnr", "ssim", "line_distance", SET_DISTANCE, MOTION_DISTANCE, TEXT)
-_DRAWN = ("psnr", "line_distance", SET_DISTANCE, MOTION_DISTANCE, TEXT)
+_DECIDING = ("psnr", "ssim", "line_distance", SET_DISTANCE, MOTION_DISTANCE, TEXT, LPIPS, KVD)
+_DRAWN = ("psnr", "line_distance", SET_DISTANCE, MOTION_DISTANCE, TEXT, LPIPS, KVD)
 _START, _END = "<!-- results: rendered by rdtf compare --page -->", "<!-- end of results -->"
 _SHORT = {
     "it2v": "image + text → clip",
@@ -122,6 +131,9 @@ class _Target:
         self.rows = read_rows(folder)
         none = Row(REFERENCE, METHODS[REFERENCE].label, {})  # it has not been trained yet
         self.reference = next((row for row in self.rows if row.name == REFERENCE), none)
+        measured = {m for row in self.rows for m in row.metrics}
+        self.metrics = {name: metric for name, metric in COMPARED.items() if name in measured}
+        self.deciding = [name for name in _DECIDING if name in measured]
         self.others = [row for row in self.rows if row.name != REFERENCE]
         found = list(self._differences())
         adjusted = holm([one.p for one in found])
@@ -135,9 +147,9 @@ class _Target:
         for other in self.others:
             points = shared_points(self.reference, other)
             for task in TASKS if points else []:
-                for metric in _DECIDING:
+                for metric in self.deciding:
                     values = differences(self.reference, other, points[-1], task, metric)
-                    if values is None or not np.isfinite(values).any():
+                    if values is None:
                         continue
                     sign = 1 if COMPARED[metric].better == "higher" else -1
                     found = estimate(values)
@@ -189,7 +201,7 @@ class _Target:
         rows = []
         for task in TASKS:
             for other in self.others:
-                cells = [crossover(self.reference, other, task, metric) for metric in _DECIDING]
+                cells = [crossover(self.reference, other, task, metric) for metric in self.deciding]
                 if all(cells):
                     rows.append([TASK_LABELS[task], other.label, *map(str, cells)])
         note = (
@@ -198,7 +210,7 @@ class _Target:
             "over seeds and clips, paired. 1 × = "
             f"{self.about['unit_flops'] / 1e12:.2f} TFLOP on the target; pre-training is on top."
         )
-        headers = ["task", "overtakes", *(COMPARED[metric].label for metric in _DECIDING)]
+        headers = ["task", "overtakes", *(COMPARED[metric].label for metric in self.deciding)]
         return Table(f"Crossover, {self.title}", headers, rows, note)
 
     def _difference_table(self) -> Table:
@@ -217,7 +229,7 @@ class _Target:
             "The DFGN (dual mask, adaptive curriculum) minus each other row: same clips, seeds and "
             "noise, 95 % bootstrap interval. Bold: better, ✗: worse, at 5 % after Holm."
         )
-        headers = ["task", "minus", "at", *(metric_header(COMPARED[m]) for m in _DECIDING)]
+        headers = ["task", "minus", "at", *(metric_header(COMPARED[m]) for m in self.deciding)]
         return Table(f"Differences, {self.title}", headers, rows, note)
 
     def _score_table(self) -> Table:
@@ -231,7 +243,7 @@ class _Target:
         for task in TASKS:
             columns = [
                 score_cells([estimate(values_at(r, p, task, m)) for r, p in shown], COMPARED[m])
-                for m in COMPARED
+                for m in self.metrics
             ]
             for (row, point), *cells in zip(shown, *columns, strict=True):
                 at = {0: "untrained" if not _is_tuned(row) else "not tuned", -1: "–"}.get(
@@ -243,7 +255,8 @@ class _Target:
             f"Hidden frames only, {len(self.about['clips'])} held-out clips; mean, 95 % bootstrap "
             "interval over seeds and clips. What is no better than untrained was not learned."
         )
-        headers = ["task", "method", "at", *(metric_header(m) for m in COMPARED.values()), "seeds"]
+        names = map(metric_header, self.metrics.values())
+        headers = ["task", "method", "at", *names, "seeds"]
         return Table(f"Scores, {self.title}", headers, rows, note)
 
     def _cost_table(self) -> Table:
@@ -315,15 +328,14 @@ class _Target:
             )
             for task in TASKS
             for metric in _DRAWN
+            if metric in self.metrics
         ]
 
     def _line(self, row: Row, task: str, metric: str, last: int) -> Line:
         if row.baseline is not None:
-            height = float(np.nanmean(values_at(row, -1, task, metric)))
-            return Line(row.label, [1, last], [height, height])
+            return Line(row.label, [1, last], [mean(values_at(row, -1, task, metric))] * 2)
         points = [point for point in row.points if point]
-        means = [float(np.nanmean(values_at(row, point, task, metric))) for point in points]
-        return Line(row.label, points, means)
+        return Line(row.label, points, [mean(values_at(row, p, task, metric)) for p in points])
 
 
 def _is_tuned(row: Row) -> bool:
