@@ -20,7 +20,7 @@ class StickerInfo:
     """The outline of a sticker file, known without decoding pixels.
 
     Attributes:
-        format: "gif", "webp", "png", "jpeg", "webm", "lottie" or "folder".
+        format: "gif", "webp", "png", "jpeg", "avif", "webm", "mp4", "lottie" or "folder".
         num_frames: frames of one pass.
         width, height: canvas in pixels, upright (for Lottie the nominal one; it has no pixels).
         durations_ms: milliseconds that players show each frame.

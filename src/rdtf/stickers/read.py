@@ -18,7 +18,7 @@ from rdtf.errors import StickerError, UserError
 from rdtf.fileio import read_json
 from rdtf.stickers.budget import DEFAULT_BUDGET, Budget, read_bytes
 from rdtf.stickers.canvas import fitted_size
-from rdtf.stickers.formats import gif, jpeg, lottie, png, webm, webp
+from rdtf.stickers.formats import gif, isobmff, jpeg, lottie, png, webm, webp
 from rdtf.stickers.info import DEFAULT_DURATION_MS, StickerInfo, checked_info
 from rdtf.stickers.sticker import Sticker
 
@@ -75,9 +75,15 @@ def _durations(folder: Path, num_frames: int) -> np.ndarray:
 
 
 #: File name endings of the formats that can be read; a folder of frames can be read too.
-SUPPORTED_SUFFIXES = (".gif", ".webp", ".apng", ".png", ".jpg", ".jpeg", ".webm", ".tgs", ".json")
+SUPPORTED_SUFFIXES = (
+    *(".gif", ".webp", ".apng", ".png", ".jpg", ".jpeg", ".avif"),
+    *(".webm", ".mp4", ".tgs", ".json"),
+)
 
-_FORMATS = {"gif": gif, "webp": webp, "png": png, "jpeg": jpeg, "webm": webm}
+_FORMATS = {
+    **{"gif": gif, "webp": webp, "png": png, "jpeg": jpeg},
+    **{"webm": webm, "avif": isobmff, "mp4": isobmff},
+}
 #: What parsers and decoders raise on damaged files, PyAV's errors apart.
 _DAMAGE = (
     OSError,
@@ -99,7 +105,8 @@ def read_sticker(
     """Read a sticker file or a folder of frames.
 
     Args:
-        path: a GIF, WebP, PNG, APNG, VP9 WebM, JPEG, Lottie .json or .tgs file, whatever its name;
+        path: a GIF, WebP, PNG, APNG, JPEG, AVIF, VP9 WebM, MP4, Lottie .json or .tgs file, whatever
+            its name;
             or a folder of stills of one size, sorted by name, with durations in `durations.json`
             (100 ms each without it).
         budget: limits that are checked before any pixel is decoded.
@@ -197,7 +204,7 @@ def _video_errors() -> tuple[type[Exception], ...]:
 
 
 def recognise(data: bytes, name: str) -> str:
-    """The format by its first bytes: "gif", "webp", "png", "jpeg", "webm" or "lottie"."""
+    """The format by its first bytes, as in `StickerInfo.format`."""
     if data.startswith((b"GIF87a", b"GIF89a")):
         return "gif"
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
@@ -205,6 +212,8 @@ def recognise(data: bytes, name: str) -> str:
     for magic, format in _MAGIC.items():
         if data.startswith(magic):
             return format
+    if data[4:8] == b"ftyp" and (format := isobmff.brand(data)):
+        return format
     text = data[:1024].removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith(b"{"):
         return "lottie"
@@ -217,7 +226,7 @@ _MAGIC = {
     b"\x1a\x45\xdf\xa3": "webm",
     b"\x1f\x8b": "lottie",
 }
-_KNOWN = "GIF, WebP, PNG, APNG, WebM, Lottie, TGS or JPEG"
+_KNOWN = "GIF, WebP, PNG, APNG, WebM, Lottie, TGS, JPEG, AVIF or MP4"
 
 
 def _describe(data: bytes, text: bytes) -> str:
@@ -226,5 +235,5 @@ def _describe(data: bytes, text: bytes) -> str:
     if text[:1] == b"<":
         return "is a web page or other markup, not a picture"
     if data[4:8] == b"ftyp":
-        return "is an MP4, HEIC or AVIF file, which is not supported"
+        return "is a HEIC file or another that is not supported"
     return "is not a supported picture"

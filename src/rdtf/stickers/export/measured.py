@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,8 +13,8 @@ from rdtf.errors import StickerError
 from rdtf.stickers.budget import Budget
 from rdtf.stickers.export.containers import boxes_end, container_of
 from rdtf.stickers.formats import webm
+from rdtf.stickers.formats.isobmff import Tracks
 from rdtf.stickers.formats.pillow import open_image, to_rgba, upright
-from rdtf.stickers.formats.video import full_luma, join_alpha
 from rdtf.stickers.info import StickerInfo, checked_info
 from rdtf.stickers.read import decode_sticker, inspect
 
@@ -80,7 +79,7 @@ def measure(data: bytes, name: str, budget: Budget) -> Measured:
 
 
 def _measure_by_ffmpeg(data: bytes, container: str, name: str, budget: Budget) -> Measured:
-    """AVIF and MP4, which `rdtf.stickers` does not read."""
+    """AVIF and MP4, which have no second decoder here."""
     if container == "avif":
         image = open_image(data, "AVIF")  # states frames and size without decoding any
         budget.check_clip(name, getattr(image, "n_frames", 1), *image.size)
@@ -142,7 +141,9 @@ def decode_by_others(data: bytes, container: str, budget: Budget) -> tuple[np.nd
     if container == "webm":
         video = webm.demux(data, "video", budget)
         return video.frames_by_ffmpeg(), np.asarray(video.info.stored_ms, np.float64)
-    return _by_ffmpeg(data, container, budget)
+    tracks = Tracks(data, "video", container, budget)
+    is_still = container == "avif" and len(tracks.durations_ms) == 1
+    return tracks.frames(), np.zeros(1) if is_still else tracks.durations_ms
 
 
 def _by_pillow(data: bytes, format: str, budget: Budget) -> tuple[np.ndarray, np.ndarray]:
@@ -179,39 +180,3 @@ def _opened(data: bytes, format: str, options: dict[str, str] | None = None) -> 
     return av.open(
         io.BytesIO(data), mode="r", format=format, options=options or {}, metadata_errors="replace"
     )
-
-
-def _by_ffmpeg(data: bytes, container: str, budget: Budget) -> tuple[np.ndarray, np.ndarray]:
-    with _opened(data, "mov") as file:
-        tracks: list[Any] = [track for track in file.streams.video if track.codec_context]
-        if not tracks:
-            raise StickerError(f"the {container} holds no picture that can be decoded")
-        # An AVIF sequence holds its first picture once more, as a still.
-        most = max(track.frames for track in tracks)
-        colour, *masks = [track for track in tracks if track.frames == most]
-        times = []
-        for packet in file.demux(colour):
-            if packet.size:
-                times.append((packet.pts or 0, packet.duration or 0))
-                budget.check_clip("video", len(times), colour.width, colour.height)
-        unit_ms, colour, masks = (
-            float(colour.time_base * 1000),
-            colour.index,
-            [m.index for m in masks],
-        )
-    pictures = _decode_track(data, colour, budget)
-    alphas = _decode_track(data, masks[0], budget) if masks and container == "avif" else iter(())
-    frames = join_alpha(pictures, alphas, len(times), full_luma)
-    if container == "avif" and len(frames) == 1:
-        return frames, np.zeros(1)
-    starts = sorted(times)  # in order of showing
-    return frames, np.diff([*(start for start, _ in starts), sum(starts[-1])]) * unit_ms
-
-
-def _decode_track(data: bytes, index: int, budget: Budget) -> Iterator[av.VideoFrame]:
-    with _opened(data, "mov") as file:
-        track: Any = file.streams[index]
-        track.codec_context.options = {"max_pixels": str(budget.max_canvas**2)}
-        for count, frame in enumerate(file.decode(track), start=1):
-            budget.check_clip("video", count, frame.width, frame.height)
-            yield frame
