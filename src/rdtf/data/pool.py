@@ -125,7 +125,8 @@ def ordered_map(
         failed: makes the result of an item whose worker crashed ("crash") or took too long
             ("time").
         seconds: that one item may take.
-        memory_bytes: address space that a worker may use; what needs more gets a `MemoryError`.
+        memory_bytes: of data that a worker may hold (libraries come on top); what needs more gets
+            a `MemoryError`.
         engine: "ray" runs tasks of a Ray cluster (`workers` is up to it then), see RAY_ADDRESS.
 
     Raises:
@@ -297,9 +298,10 @@ def _prepare_worker(memory_bytes: int | None) -> None:
         with contextlib.suppress(ImportError):  # not on Windows
             import resource
 
-            _, most = resource.getrlimit(resource.RLIMIT_AS)
+            # Not the address space: libraries reserve much more of it than they ever touch.
+            _, most = resource.getrlimit(resource.RLIMIT_DATA)
             limit = memory_bytes if most == resource.RLIM_INFINITY else min(memory_bytes, most)
-            resource.setrlimit(resource.RLIMIT_AS, (limit, most))
+            resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
 
 
 # ------------------------------------------------------------------------------------ Ray

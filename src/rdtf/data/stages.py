@@ -49,8 +49,9 @@ if TYPE_CHECKING:
 
 STAGES = ("list", "decode", "filter", "dedupe")
 
-# Address space: 1 GiB of pixels within the default budget, copies of them, and the libraries.
-_WORKER_MEMORY_BYTES = 4 * 2**30
+# With the code of the libraries 512 MiB of memory: 300 frames of 512 x 512 pixels and what is made
+# of them.
+_WORKER_MEMORY_BYTES = 448 * 2**20
 _ITEM_SECONDS = 60.0
 _SLICE_CLIPS = 256
 _SLICE_BYTES = 32 * 2**20

@@ -81,8 +81,13 @@ SUPPORTED_SUFFIXES = (
 )
 
 _FORMATS = {
-    **{"gif": gif, "webp": webp, "png": png, "jpeg": jpeg},
-    **{"webm": webm, "avif": isobmff, "mp4": isobmff},
+    "gif": gif,
+    "webp": webp,
+    "png": png,
+    "jpeg": jpeg,
+    "webm": webm,
+    "avif": isobmff,
+    "mp4": isobmff,
 }
 #: What parsers and decoders raise on damaged files, PyAV's errors apart.
 _DAMAGE = (
