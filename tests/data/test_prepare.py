@@ -179,14 +179,31 @@ def test_what_lies_beside_a_set_is_never_deleted(sticker_folder, tmp_path):
     assert (tmp_path / "out" / "run").is_dir()
 
 
-def test_a_set_inside_of_its_input_is_not_read_again(tmp_path):
-    save_webp(tmp_path / "x.webp", soft_disc())
-    with tarfile.open(tmp_path / "more.tar.gz", "w:gz") as archive:
-        archive.add(save_webp(tmp_path / "y" / "y.webp", moving_square(3)), "y.webp")
-    first = prepare(tmp_path, tmp_path / "set", canvas=16, workers=0)
-    again = prepare(tmp_path, tmp_path / "set", canvas=16, overwrite=True, workers=0)
-    assert first.fingerprint == again.fingerprint
-    assert first.skipped == again.skipped == {"duplicate": 1}
+def test_a_set_among_the_stickers_is_not_read_again(tmp_path):
+    folder = tmp_path / "in"
+    save_webp(folder / "x.webp", soft_disc())
+    with tarfile.open(folder / "more.tar.gz", "w:gz") as archive:
+        archive.add(save_webp(tmp_path / "y.webp", moving_square(3)), "y.webp")
+    first = prepare(folder, tmp_path / "set", canvas=16, workers=0)
+    (tmp_path / "set").rename(folder / "set")
+    again = prepare(folder, tmp_path / "set", canvas=16, workers=0)
+    assert first.fingerprint == again.fingerprint and first.num_clips == again.num_clips == 2
+
+
+@pytest.mark.parametrize(
+    ("source", "out", "told"),
+    [
+        ("pack", "pack/DATA", "output .*pack/DATA lies inside of the input"),
+        ("pack", "pack", "output .*pack lies inside of the input"),
+        ("pack/x.webp", "pack", "input .*x.webp lies inside of the output"),
+        ("pack/../pack", "pack/a/../b", "lies inside of the input"),
+    ],
+)
+def test_inputs_and_outputs_lie_apart(tmp_path, source, out, told):
+    save_webp(tmp_path / "pack" / "x.webp", soft_disc())
+    with pytest.raises(UserError, match=told):
+        prepare(tmp_path / source, tmp_path / out, canvas=16, workers=0)
+    assert [path.name for path in tmp_path.rglob("*")] == ["pack", "x.webp"]
 
 
 def test_nothing_is_left_behind_when_nothing_can_be_used(tmp_path):

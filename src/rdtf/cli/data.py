@@ -280,7 +280,9 @@ class Animate:
         from rdtf.cli.output import show
         from rdtf.data.animated import AnimatedStills, write_sticker_files
         from rdtf.data.pool import track
+        from rdtf.fileio import check_apart
 
+        check_apart([self.stills], self.out)
         animated = AnimatedStills(
             [self.stills],
             self.count,

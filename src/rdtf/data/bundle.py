@@ -34,7 +34,7 @@ from rdtf.data.clip_store import StoredClip, write_clips
 from rdtf.data.keyframes import without_hidden_colour
 from rdtf.data.pool import default_workers, ordered_map
 from rdtf.errors import DataError, UserError
-from rdtf.fileio import atomic_folder, size_text, write_json
+from rdtf.fileio import atomic_folder, check_apart, size_text, write_json
 from rdtf.models.loading import load_pretrained, load_tensors
 from rdtf.synthetic.grammar import draw_motion
 from rdtf.synthetic.phrases import draw_caption
@@ -113,6 +113,7 @@ def write_bundle(
     from rdtf.models.text import TextEncoder
 
     out = Path(out)
+    check_apart(inputs, out)
     _check(out, canvas, overwrite)
     encoder = encoder or TextEncoder.default()
     with tempfile.TemporaryDirectory(prefix="rdtf-bundle-") as temporary:

@@ -29,7 +29,7 @@ from rdtf.data.sources import split_concepts
 from rdtf.data.stages import Run, Source
 from rdtf.data.work import Work
 from rdtf.errors import ConfigError, UserError
-from rdtf.fileio import ensure_folder, publish_folder, read_json
+from rdtf.fileio import check_apart, ensure_folder, publish_folder, read_json
 from rdtf.stickers import DEFAULT_BUDGET, Budget
 
 if TYPE_CHECKING:
@@ -124,6 +124,7 @@ def prepare(
     if workers is not None and workers < 0:
         raise ConfigError(f"workers is {workers}; it must be 0 (this process) or more")
     source = Source.of(inputs, canvas)
+    check_apart(source.paths, out)
     made = {
         "inputs": source.names,
         "keyframe_method": keyframe_method,

@@ -187,6 +187,7 @@ _INDEX = np.dtype(
         ("motion", "<f4"),
         ("num_frames", "<u2"),
         ("split", "u1"),
+        ("entropy", "<f4"),
     ]
 )
 
@@ -241,6 +242,7 @@ def index_rows(clips_file: Path, shards: Sequence[str], splits: Sequence[str]) -
                     row["motion"],
                     len(durations_ms),
                     split_of[row["split"]],
+                    row.get("statistics", {}).get("entropy", 0.0),
                 )
             except (KeyError, TypeError, ValueError, OverflowError) as error:
                 raise ValueError(f"{count + 1}: {type(error).__name__} {error}") from error
