@@ -99,6 +99,15 @@ def test_a_long_hold_gets_one_frame_and_the_movement_the_others():
     assert piecewise.error < equal.error / 5
 
 
+def test_clusters_are_of_alike_frames_wherever_they_are():
+    """Three pictures that come again and again: one frame of each, which segments would repeat."""
+    pictures = np.random.default_rng(0).random((3, 8))
+    keys = choose_key_frames(pictures[[0, 1, 2] * 4], np.full(12, 10), 6, method="clusters")
+    assert len(keys.indices) == 3 and keys.durations_ms.sum() == 120
+    assert sorted(index % 3 for index in keys.indices.tolist()) == [0, 1, 2]
+    assert len(choose_key_frames(pictures[[0, 1, 2] * 4], np.full(12, 10), 6).indices) == 6
+
+
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=1000))
 def test_candidates_are_few_and_keep_the_time(durations):
     indices, kept = candidate_frames(durations)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -70,8 +71,8 @@ class Synth:
 class Prepare:
     """Turn folders of sticker files into a training set. The same command again goes on.
 
-    Reads GIF, WebP, APNG, PNG, JPEG, Lottie .json, Telegram .tgs and WebM, at any depth, in zip and
-    tar files, packs (.wastickers) and WebDataset shards too. Captions come from *.jsonl, *.csv and
+    Reads GIF, WebP, APNG, PNG, JPEG, AVIF, Lottie .json, Telegram .tgs, WebM and MP4, at any depth,
+    in zip and tar files, packs (.wastickers) and WebDataset shards too. Captions come from *.jsonl, *.csv and
     *.parquet files beside the stickers (rows with `file` and `captions`), else from file names.
     Files that can't be used are skipped and counted.
 
@@ -84,8 +85,8 @@ class Prepare:
     """Side in pixels that stickers are fitted to."""
     max_frames: int = 16
     """Most key frames of a clip."""
-    key_frames: Literal["piecewise", "equal"] = "piecewise"
-    """Best approximation in time, or equal spacing."""
+    key_frames: Literal["piecewise", "equal", "clusters"] = "piecewise"
+    """Best approximation in time, equal spacing, or clusters of alike frames as in the paper."""
     val_fraction: float = 0.1
     """Share of concepts held out for validation."""
     min_motion: float = 0.002
@@ -145,11 +146,8 @@ class Prepare:
             seed=self.seed,
             workers=self.workers,
             overwrite=self.overwrite,
+            finish=None if config is None else partial(_cache, config=config),
         )
-        if config is not None:
-            from rdtf.training.loader import open_stores
-
-            open_stores(out, config)
         show(summary.to_dict(), self.json, describe_summary(summary))
 
     def _filters(self) -> FilterOptions | None:
@@ -186,6 +184,12 @@ class Prepare:
                 f"{self.preset}; raise --canvas or use --preset none"
             )
         return config
+
+
+def _cache(data: Path, config: TrainConfig) -> None:
+    from rdtf.training.loader import open_stores
+
+    open_stores(data, config)
 
 
 @dataclass

@@ -26,7 +26,7 @@ from rdtf.data.dataset import Clip, PreparedDataset, read_clip_frames, user_cach
 from rdtf.data.pool import default_workers, ordered_map, track
 from rdtf.data.shards import CACHE_FOLDER, RowWriter, open_rows
 from rdtf.errors import DataError, UserError
-from rdtf.fileio import atomic_folder, ensure_folder, read_json, write_json
+from rdtf.fileio import atomic_folder, ensure_folder, read_json, remove_leftovers, write_json
 
 CACHE_VERSION = 1
 META_FILE = "meta.json"
@@ -55,6 +55,7 @@ def build_once(
     with _locked(parent):
         if (cache := _try_open(parent / name, meta, open_cache)) is not None:
             return cache
+        remove_leftovers(parent, name)
         with atomic_folder(parent / name) as folder:
             build(folder)
             write_json(folder / META_FILE, meta)

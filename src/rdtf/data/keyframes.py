@@ -3,8 +3,8 @@
 A sticker of hundreds of native frames is reduced to at most K pictures, each shown for a while.
 The clip is cut into K consecutive segments; each segment shows its medoid, the one of its own
 frames that is nearest to all of them. Dynamic programming finds the cut with the smallest
-duration-weighted squared distance (Fisher's exact method for ordered data; the paper clusters deep
-features with k-means, which knows neither time nor durations).
+duration-weighted squared distance (Fisher's exact method for ordered data). The paper clusters
+features with k-means instead, which knows neither time nor durations: `method="clusters"`.
 
 The number of key frames is the smallest that explains the motion: a still clip needs one, a GIF
 that holds six different pictures keeps six.
@@ -81,8 +81,8 @@ MAX_CANDIDATES = 240  # the cost table is cubic in this number
 # Mean squared error, in [0,1] units, that nobody sees: a tenth of one grey level, everywhere.
 INVISIBLE_ERROR = (0.1 / 255) ** 2
 
-Method = Literal["piecewise", "equal"]
-METHODS: tuple[Method, ...] = ("piecewise", "equal")
+Method = Literal["piecewise", "equal", "clusters"]
+METHODS: tuple[Method, ...] = ("piecewise", "equal", "clusters")
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,8 @@ def choose_key_frames(
     """Choose at most `max_frames` of N frames; `features` is float [N, ...], one row a frame.
 
     The durations of the result add up to the original total. `tolerance` is the share of the
-    one-frame error that may stay unexplained; `equal` spaces the key frames evenly in time instead.
+    one-frame error that may stay unexplained; `equal` spaces the key frames evenly in time instead,
+    `clusters` takes the frame nearest to each k-means centre of the features (the paper's way).
     """
     durations = _check(features, durations_ms, max_frames, method)
     distances = _pairwise_distances(np.asarray(features, np.float64).reshape(len(features), -1))
@@ -141,6 +142,8 @@ def choose_key_frames(
     single = _single_frame_error(distances, durations)
     if method == "equal":
         indices, kept = _equal_spacing(durations, max_frames)
+    elif method == "clusters":
+        indices, kept = _cluster_medoids(distances, durations, max_frames)
     else:
         goal = max(INVISIBLE_ERROR, tolerance * single) * durations.sum()
         edges = _best_segments(costs, min(max_frames, len(durations)), goal)
@@ -238,6 +241,36 @@ def _equal_spacing(durations: np.ndarray, max_frames: int) -> tuple[np.ndarray, 
     indices = np.searchsorted(np.cumsum(durations), middle_ms, side="right")
     first = np.flatnonzero(np.diff(indices, prepend=-1))  # a long frame may be on screen twice
     return indices[first], np.add.reduceat(np.diff(edges_ms), first)
+
+
+def _cluster_medoids(
+    distances: np.ndarray, durations: np.ndarray, max_frames: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """One frame of each cluster of alike frames, wherever they are in time; each is shown until
+    half way to the next one.
+
+    k-medoids on the squared distances: what k-means does, but for centres that are frames.
+    """
+    chosen = [int((distances @ durations).argmin())]
+    while len(chosen) < min(max_frames, len(durations)):  # the farthest one, again and again
+        nearest = distances[:, chosen].min(axis=1)
+        if nearest.max() <= INVISIBLE_ERROR:
+            break
+        chosen.append(int(nearest.argmax()))
+    medoids = np.sort(chosen)
+    for _ in range(_MAX_ROUNDS):
+        labels = distances[:, medoids].argmin(axis=1)
+        inside = [np.flatnonzero(labels == label) for label in range(len(medoids))]
+        costs = [distances[np.ix_(own, own)] @ durations[own] for own in inside]
+        moved = np.sort([own[cost.argmin()] for own, cost in zip(inside, costs, strict=True)])
+        if np.array_equal(moved, medoids):
+            break
+        medoids = moved
+    cuts = (medoids[:-1] + medoids[1:] + 1) // 2
+    return medoids, np.add.reduceat(durations, np.concatenate([[0], cuts]))
+
+
+_MAX_ROUNDS = 50  # of k-medoids; a few are enough nearly always
 
 
 def _approximation_error(

@@ -9,7 +9,7 @@ the output holds is described in `rdtf.data.shards`.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -83,6 +83,7 @@ def prepare(
     overwrite: bool = False,
     budget: Budget = DEFAULT_BUDGET,
     progress: bool | None = None,
+    finish: Callable[[Path], object] | None = None,
 ) -> PrepareSummary:
     """Turn stickers into a training set in the folder `out`, which appears whole or not at all.
 
@@ -96,7 +97,8 @@ def prepare(
             work is in `OUT.work` beside it.
         canvas: side in pixels that stickers are letterboxed to.
         max_frames: most key frames of a clip.
-        keyframe_method: "piecewise" (best approximation) or "equal" (evenly in time).
+        keyframe_method: "piecewise" (best approximation), "equal" (evenly in time) or "clusters"
+            (of alike frames).
         val_fraction: share of concepts for validation.
         filters: what is worth training on; None: all but clips that show nothing.
         duplicates: of clips that look alike keep the first ("near"), of clips whose pixels are
@@ -110,6 +112,8 @@ def prepare(
         engine: "pool" (processes of this machine) or "ray" (a Ray cluster, see RAY_ADDRESS).
         budget: limits for a single file.
         progress: draw a bar; None: if stderr is a terminal, else a line a minute.
+        finish: is called with `out` once the set is there, to build its caches, and again by the
+            next call of a run that was killed meanwhile.
 
     Raises:
         UserError: an option or input makes no sense, nothing usable is in it, or `out` is taken.
@@ -151,6 +155,9 @@ def prepare(
                 run.write_captions()
                 run.write_set(work_folder / "set")
                 publish_folder(work_folder / "set", out)
+            if finish is not None:
+                work.forget_pixels()
+                finish(out)
         except UserError:
             if not work.count("SELECT count(*) FROM clips"):  # there is nothing to go on with
                 work.delete()

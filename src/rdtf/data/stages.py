@@ -32,6 +32,7 @@ from rdtf.data.shards import (
     INDEX_FILE,
     MAX_SHARD_BYTES,
     MAX_SHARD_CLIPS,
+    SHARDS_FOLDER,
     SKIPPED_FILE,
     describe_index,
     index_rows,
@@ -42,7 +43,7 @@ from rdtf.data.shards import (
 from rdtf.data.sources import SPLITS, Skipped, SourceItem, collect_synthetic, split_concepts
 from rdtf.data.work import Work
 from rdtf.errors import UserError
-from rdtf.fileio import atomic_path, ensure_folder, read_json, write_json
+from rdtf.fileio import atomic_path, ensure_folder, read_json, remove_leftovers, write_json
 
 if TYPE_CHECKING:
     from rdtf.synthetic.characters import SyntheticStickers
@@ -239,7 +240,8 @@ class Run:
         if self.work.done("set") is not None:
             return
         rows_folder = ensure_folder(folder.with_name("rows"))
-        ensure_folder(folder)
+        for place in (rows_folder, ensure_folder(folder / SHARDS_FOLDER), folder):
+            remove_leftovers(place)  # of a run that was killed
         for split in SPLITS:
             self._write_shards(folder, rows_folder, split)
         found = self.work.run("SELECT info FROM shards ORDER BY n")
