@@ -125,8 +125,8 @@ def ordered_map(
         failed: makes the result of an item whose worker crashed ("crash") or took too long
             ("time").
         seconds: that one item may take.
-        memory_bytes: of data that a worker may hold (libraries come on top); what needs more gets
-            a `MemoryError`.
+        memory_bytes: of data that a worker may hold, beyond what importing `function` took; what
+            needs more gets a `MemoryError`.
         engine: "ray" runs tasks of a Ray cluster (`workers` is up to it then), see RAY_ADDRESS.
 
     Raises:
@@ -274,9 +274,11 @@ class _Pool:
 
 def _work(connection: Any, memory_bytes: int | None) -> None:
     """A worker's life: lists of items in, ("result", ...) or ("error", ...) for each one out."""
-    _prepare_worker(memory_bytes)
+    _prepare_worker()
     with contextlib.suppress(EOFError, OSError):  # the caller has ended
         function = connection.recv()  # imports numpy: after the threads were limited
+        if memory_bytes is not None:
+            _limit_memory(memory_bytes)
         connection.send(("started", None))
         while True:
             for item in connection.recv():
@@ -287,21 +289,29 @@ def _work(connection: Any, memory_bytes: int | None) -> None:
                 connection.send(answer)
 
 
-def _prepare_worker(memory_bytes: int | None) -> None:
+def _prepare_worker() -> None:
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = "1"  # one process per processor is parallel enough
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the caller, which ends the workers
     if sys.platform == "linux":
         die_with_parent = 1  # PR_SET_PDEATHSIG: a killed caller leaves no worker behind
         ctypes.CDLL(None).prctl(die_with_parent, signal.SIGKILL)
-    if memory_bytes is not None:
-        with contextlib.suppress(ImportError):  # not on Windows
-            import resource
 
-            # Not the address space: libraries reserve much more of it than they ever touch.
-            _, most = resource.getrlimit(resource.RLIMIT_DATA)
-            limit = memory_bytes if most == resource.RLIM_INFINITY else min(memory_bytes, most)
-            resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
+
+def _limit_memory(num_bytes: int) -> None:
+    """Let this process hold so much more data than it holds now, as imported libraries do."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    now = 0
+    with contextlib.suppress(OSError), open("/proc/self/statm") as file:
+        now = int(file.read().split()[5]) * resource.getpagesize()
+    # Not the address space: libraries reserve much more of it than they ever touch.
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = now + num_bytes
+    limit = limit if most == resource.RLIM_INFINITY else min(limit, most)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
 
 
 # ------------------------------------------------------------------------------------ Ray

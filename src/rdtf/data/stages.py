@@ -50,9 +50,9 @@ if TYPE_CHECKING:
 
 STAGES = ("list", "decode", "filter", "dedupe")
 
-# With the code of the libraries 512 MiB of memory: 300 frames of 512 x 512 pixels and what is made
-# of them.
-_WORKER_MEMORY_BYTES = 448 * 2**20
+# A worker never takes more than 512 MiB with its libraries. Enough for some 300 frames of 512 x 512
+# pixels.
+_WORKER_MEMORY_BYTES = 384 * 2**20
 _ITEM_SECONDS = 60.0
 _SLICE_CLIPS = 256
 _SLICE_BYTES = 32 * 2**20
