@@ -46,9 +46,13 @@ def check_apart(inputs: Iterable[Path | str], out: Path | str) -> None:
     for name in inputs:
         source = Path(name).resolve()
         if place.is_relative_to(source):
-            raise UserError(f"output {out} lies inside of the input {name}; name a folder elsewhere")
+            raise UserError(
+                f"output {out} lies inside of the input {name}; name a folder elsewhere"
+            )
         if source.is_relative_to(place):
-            raise UserError(f"input {name} lies inside of the output {out}; name a folder elsewhere")
+            raise UserError(
+                f"input {name} lies inside of the output {out}; name a folder elsewhere"
+            )
 
 
 @contextlib.contextmanager

@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from itertools import islice
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from rdtf.errors import UserError
@@ -305,7 +306,7 @@ def _limit_memory(num_bytes: int) -> None:
     except ImportError:  # not on Windows
         return
     now = 0
-    with contextlib.suppress(OSError), open("/proc/self/statm") as file:
+    with contextlib.suppress(OSError), Path("/proc/self/statm").open() as file:
         now = int(file.read().split()[5]) * resource.getpagesize()
     # Not the address space: libraries reserve much more of it than they ever touch.
     _, most = resource.getrlimit(resource.RLIMIT_DATA)

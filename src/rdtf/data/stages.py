@@ -52,7 +52,7 @@ STAGES = ("list", "decode", "filter", "dedupe")
 
 # A worker never takes more than 512 MiB with its libraries. Enough for some 300 frames of 512 x 512
 # pixels.
-_WORKER_MEMORY_BYTES = 384 * 2**20
+WORKER_MEMORY_BYTES = 384 * 2**20
 _ITEM_SECONDS = 60.0
 _SLICE_CLIPS = 256
 _SLICE_BYTES = 32 * 2**20
@@ -126,7 +126,7 @@ class Run:
             workers=min(workers, max(total - start, 1)),
             failed=_failed,
             seconds=_ITEM_SECONDS,
-            memory_bytes=_WORKER_MEMORY_BYTES,
+            memory_bytes=WORKER_MEMORY_BYTES,
             engine=engine,
         )
         shown = track(results, "preparing", total, done=start, show=self.progress)
