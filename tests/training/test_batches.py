@@ -146,7 +146,7 @@ def test_concepts_take_turns_whatever_their_size():
     """Of 10 clips one concept has 7: it is drawn as often as the others, each of its clips too."""
     lengths, concepts = [3] * 10 + [1] * 3, np.array([7] * 7 + [1, 2, 2] + [7, 7, 9])
     order = MixedOrder(np.array(lengths), 0.25, 0, concepts)
-    drawn = [order[position] for position in range(0, 4 * 84)]
+    drawn = [order[position] for position in range(4 * 84)]
     moving = Counter(clip for clip in drawn if clip < 10)
     assert Counter(concepts[clip] for clip in drawn if clip < 10) == {7: 84, 1: 84, 2: 84}
     assert moving == {7: 84, 8: 42, 9: 42} | dict.fromkeys(range(7), 12)

@@ -73,8 +73,8 @@ class Prepare:
 
     Reads GIF, WebP, APNG, PNG, JPEG, AVIF, Lottie .json, Telegram .tgs, WebM and MP4, at any depth,
     in zip and tar files, packs (.wastickers) and WebDataset shards too. Captions come from *.jsonl,
-    *.csv and *.parquet files beside the stickers (rows with `file` and `captions`), else from file names.
-    Files that can't be used are skipped and counted.
+    *.csv and *.parquet files beside the stickers (rows with `file` and `captions`), else from file
+    names. Files that can't be used are skipped and counted.
 
     Example: rdtf data prepare my-stickers more-stickers DATA
     """

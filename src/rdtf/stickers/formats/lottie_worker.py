@@ -18,7 +18,7 @@ from rlottie_python import LottieAnimation
 
 LOAD, RENDER = 0, 1
 _MAX_MEMORY = 4 * 2**30
-# Of one request. Processor time: how busy the machine is does not count. A frame takes milliseconds.
+# Processor time of one request, whatever else the machine does. A frame takes milliseconds.
 _MAX_SECONDS = 1.5
 
 
