@@ -246,7 +246,7 @@ class Pile:
             f"{untyped} without a reason"
         )
         want = "no crash, none over 2 s, no process over 512 MB, every refusal typed"
-        found = {"crashes": crashes, "slowest": slowest, "bytes": usage.largest}
+        found = {"crashes": crashes, "slowest": slowest, "bytes": usage.largest, "untyped": untyped}
         yield (f"{self.mutated:,} mutated files", text, want), _named("mutated", found)
 
     # ------------------------------------------------------------------ large numbers

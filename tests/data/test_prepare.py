@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmarks.mutations import originals
 from webdataset.compat import WebDataset
 
 from rdtf.data.dataset import PreparedDataset
@@ -251,11 +252,31 @@ def test_encoded_frames_are_exact_with_soft_edges():
         decode_frames(data[:200], 5, 24, "clip")
 
 
+@pytest.mark.parametrize("num_frames", [2, 3, 6])
+def test_opaque_shapes_on_nothing_keep_nothing_transparent(num_frames):
+    """libwebp stores the boxes that change: all of them opaque, so that it names no alpha."""
+    frames = moving_square(6, 64)[:num_frames]
+    data = encode_frames(frames, [100] * num_frames)
+    assert np.array_equal(decode_frames(data, num_frames, 64, "clip"), frames)
+
+
 def test_decoded_frames_have_no_hidden_colour():
     frames = np.full((3, 24, 24, 4), 200, np.uint8)
     frames[..., 3] = np.random.default_rng(1).integers(0, 2, (3, 24, 24)) * 255
     decoded = decode_frames(encode_frames(frames, [10, 10, 10]), 3, 24, "clip")
     assert np.array_equal(decoded, np.where(frames[..., 3:] > 0, frames, 0))
+
+
+def test_every_format_becomes_a_clip(tmp_path):
+    """GIF, WebP, APNG, PNG, JPEG, AVIF, Lottie, tgs, WebM and MP4 in one folder."""
+    (tmp_path / "in").mkdir()
+    for number, (suffix, data) in enumerate(originals()):
+        (tmp_path / "in" / f"{number} thing{suffix}").write_bytes(data)
+    summary = prepare(tmp_path / "in", tmp_path / "out", canvas=32, duplicates="keep", workers=0)
+    assert summary.num_clips == len(originals()) and not summary.skipped
+    suffixes = {clip.file.rpartition(".")[2] for clip in PreparedDataset(tmp_path / "out").clips()}
+    expected = {"gif", "webp", "apng", "png", "jpg", "json", "tgs", "webm", "mp4"}
+    assert suffixes - {"avif"} == expected
 
 
 def test_real_stickers(real_stickers: Path, tmp_path):

@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
 from rdtf.errors import ConfigError, DataError
+from rdtf.stickers.formats.webp import with_alpha
 
 MAX_CANVAS = 4096
 MAX_FRAMES = 256
@@ -47,7 +48,8 @@ def encode_frames(frames: np.ndarray, durations_ms: Sequence[int] | np.ndarray) 
     }
     buffer = io.BytesIO()
     images[0].save(buffer, "WEBP", **_EFFORT, **(animation if len(images) > 1 else {}))
-    return buffer.getvalue()
+    data = buffer.getvalue()
+    return with_alpha(data) if len(images) > 1 else data
 
 
 def decode_frames(data: bytes, num_frames: int, canvas: int, what: str) -> np.ndarray:
