@@ -234,11 +234,12 @@ class Pile:
             seconds=60.0,
             memory_bytes=WORKER_MEMORY_BYTES,
         )
-        for kind, reason, seconds in results:
+        for number, (kind, reason, seconds) in enumerate(results):
             outcomes[kind] += 1
             slowest = max(slowest, seconds)
             untyped += kind != "prepared" and (not reason or "\n" in reason)
-            usage.look()
+            if number % 50 == 0:
+                usage.look()
         crashes = outcomes["crash"] + outcomes["time"]
         kinds = ", ".join(f"{count} {kind}" for kind, count in outcomes.most_common())
         text = (

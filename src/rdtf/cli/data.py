@@ -64,7 +64,7 @@ class Synth:
             max_frames=self.max_frames,
             overwrite=self.overwrite,
         )
-        show(summary.to_dict(), self.json, describe_summary(summary))
+        show(summary.to_dict(), self.json, _describe_summary(summary))
 
 
 @dataclass
@@ -141,14 +141,14 @@ class Prepare:
             filters=self._filters(),
             duplicates=self.duplicates,
             captions=self._captions(),
-            sprite=parse_size_px(self.sprite),
+            sprite=_parse_size_px(self.sprite),
             engine=self.engine,
             seed=self.seed,
             workers=self.workers,
             overwrite=self.overwrite,
             finish=None if config is None else partial(_cache, config=config),
         )
-        show(summary.to_dict(), self.json, describe_summary(summary))
+        show(summary.to_dict(), self.json, _describe_summary(summary))
 
     def _filters(self) -> FilterOptions | None:
         from rdtf.data.filters import FilterOptions
@@ -230,7 +230,7 @@ class Inspect:
         show(values, self.json, f"{report.text()}\npage: {page}")
 
 
-def describe_summary(summary: object) -> str:
+def _describe_summary(summary: object) -> str:
     """A few lines for people."""
     values = vars(summary)
     skipped = values["skipped"]
@@ -349,7 +349,7 @@ class Bundle:
         show(summary.to_dict(), self.json, describe(summary))
 
 
-def parse_size_px(text: str | None) -> tuple[int, int] | None:
+def _parse_size_px(text: str | None) -> tuple[int, int] | None:
     """`32x48` -> (32, 48)."""
     from rdtf.errors import UserError
 

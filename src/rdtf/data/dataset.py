@@ -207,7 +207,11 @@ class Clips(Sequence[Clip]):
     def difficulty(self) -> np.ndarray:
         """float64 [N] in [0,1]: the mean rank of entropy, motion and length, easy ones first."""
         index = self._dataset._index
-        names = [name for name in ("entropy", "motion", "num_frames") if name in index.dtype.names]
+        names = [
+            name
+            for name in ("entropy", "motion", "num_frames")
+            if name in (index.dtype.names or ())
+        ]
         ranks = [_ranks(index[name][self.indices]) for name in names]
         return np.mean(ranks, axis=0)
 

@@ -79,7 +79,7 @@ def without_hidden_colour(frames: np.ndarray) -> np.ndarray:
 
 
 FEATURE_SIZE = 32  # pixels; enough to see a blink, small enough for 240 x 240 distances
-MAX_CANDIDATES = 240  # the cost table is cubic in this number
+_MAX_CANDIDATES = 240  # the cost table is cubic in this number
 # Mean squared error, in [0,1] units, that nobody sees: a tenth of one grey level, everywhere.
 INVISIBLE_ERROR = (0.1 / 255) ** 2
 
@@ -110,7 +110,7 @@ def frame_feature(frame: np.ndarray) -> np.ndarray:
 
 
 def candidate_frames(
-    durations_ms: Sequence[int] | np.ndarray, limit: int = MAX_CANDIDATES
+    durations_ms: Sequence[int] | np.ndarray, limit: int = _MAX_CANDIDATES
 ) -> tuple[np.ndarray, np.ndarray]:
     """Thin N native frames out to at most `limit`: (indices [M], durations_ms [M]).
 

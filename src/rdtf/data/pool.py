@@ -32,7 +32,7 @@ Result = TypeVar("Result")
 Engine = Literal["pool", "ray"]
 ENGINES: tuple[Engine, ...] = ("pool", "ray")
 
-SMALL_JOB = 16  # starting processes takes longer than this many stickers
+_SMALL_JOB = 16  # starting processes takes longer than this many stickers
 _IN_FLIGHT = 64  # items per worker: one slow item holds up few, and few are held in memory
 _ITEMS_AT_ONCE = 8  # of a worker: it goes on while the caller is busy
 _RAY_BATCH = 16  # items of a Ray task: passing them on costs some milliseconds
@@ -48,7 +48,7 @@ def processors() -> int:
 
 def default_workers(num_items: int) -> int:
     """0 (this process) for a small job, else one worker per processor."""
-    return 0 if num_items <= SMALL_JOB else processors()
+    return 0 if num_items <= _SMALL_JOB else processors()
 
 
 def track(

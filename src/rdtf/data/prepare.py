@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from rdtf.synthetic.characters import SyntheticStickers
 
 Duplicates = Literal["near", "exact", "keep"]
-DUPLICATES: tuple[Duplicates, ...] = ("near", "exact", "keep")
+_DUPLICATES: tuple[Duplicates, ...] = ("near", "exact", "keep")
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,10 @@ def prepare(
     out = Path(out)
     options = _check_options(canvas, max_frames, keyframe_method, filters, budget)
     split_concepts((), val_fraction, seed)  # refuses a fraction that makes no sense
-    for name, value, known in (("duplicates", duplicates, DUPLICATES), ("engine", engine, ENGINES)):
+    for name, value, known in (
+        ("duplicates", duplicates, _DUPLICATES),
+        ("engine", engine, ENGINES),
+    ):
         if value not in known:
             raise ConfigError(f"{name} is {value!r}; use one of {known}")
     if workers is not None and workers < 0:
