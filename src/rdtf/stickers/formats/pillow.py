@@ -89,6 +89,7 @@ _PROFILE_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 def open_image(data: bytes, format: str) -> Image.Image:
     """Open `data` as `format` ("GIF", "PNG", "WEBP" or "JPEG") and nothing else."""
     with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of damage that does not matter
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             return Image.open(io.BytesIO(data), formats=[format])
