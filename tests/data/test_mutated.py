@@ -18,7 +18,7 @@ def test_a_damaged_file_is_a_function_of_its_number():
 
 def test_each_is_prepared_or_refused_with_one_line(tmp_path):
     outcomes = [timed(item, OPTIONS) for item in write_items(range(78), tmp_path)]
-    assert {kind for kind, *_ in outcomes} == {"prepared", "unreadable"}
+    assert {kind for kind, *_ in outcomes} <= {"prepared", "unreadable", "memory"}
     for kind, reason, _ in outcomes:
         assert kind == "prepared" or (reason and "\n" not in reason)
 

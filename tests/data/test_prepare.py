@@ -15,6 +15,8 @@ from rdtf.data.filters import FilterOptions
 from rdtf.data.keyframes import decode_frames, encode_frames
 from rdtf.data.prepare import prepare
 from rdtf.errors import DataError, UserError
+from rdtf.stickers import Sticker, encode_sticker
+from rdtf.stickers.formats.gif import blocks
 from rdtf.synthetic.characters import SyntheticStickers
 
 from .stickers import lottie, moving_square, save_gif, save_webp, soft_disc, write_rows
@@ -265,6 +267,20 @@ def test_decoded_frames_have_no_hidden_colour():
     frames[..., 3] = np.random.default_rng(1).integers(0, 2, (3, 24, 24)) * 255
     decoded = decode_frames(encode_frames(frames, [10, 10, 10]), 3, 24, "clip")
     assert np.array_equal(decoded, np.where(frames[..., 3:] > 0, frames, 0))
+
+
+def test_what_needs_too_much_memory_costs_one_file(tmp_path):
+    """900 frames of 512 x 512 pixels in a file of 1 MB: within the budget, beyond a worker."""
+    picture = np.full((2, 512, 512, 4), 255, np.uint8)
+    picture[1, :, :256] = (200, 40, 40, 255)
+    data = encode_sticker(Sticker(picture, np.array([40, 40])), ".gif")
+    parts = [data[start:end] for kind, start, end in blocks(data, "gif") if kind != b";"]
+    start = len(data) - 1 - sum(map(len, parts[-4:]))  # two control blocks and pictures
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "long.gif").write_bytes(data[:start] + data[start:-1] * 450 + b";")
+    save_webp(tmp_path / "in" / "disc.webp", soft_disc())
+    summary = prepare(tmp_path / "in", tmp_path / "out", canvas=16, workers=1)
+    assert summary.num_clips == 1 and summary.skipped == {"memory": 1}
 
 
 def test_every_format_becomes_a_clip(tmp_path):
