@@ -91,13 +91,12 @@ METHODS: tuple[Method, ...] = ("piecewise", "equal", "clusters")
 class KeyFrames:
     """Which frames to keep, int64 [K] in increasing order, and how long each is shown, int64 [K].
 
-    `error` is the mean squared distance that is left between the clip and its key frames, `motion`
-    the root mean square distance from the best single frame; both over premultiplied RGBA in [0,1].
+    `motion` is the root mean square distance from the best single frame, over premultiplied RGBA in
+    [0,1].
     """
 
     indices: np.ndarray
     durations_ms: np.ndarray
-    error: float
     motion: float
 
 
@@ -151,8 +150,7 @@ def choose_key_frames(
         edges = _best_segments(costs, min(max_frames, len(durations)), goal)
         indices = medoids[edges[:-1], edges[1:] - 1]
         kept = np.add.reduceat(durations, edges[:-1])
-    error = _approximation_error(distances, durations, indices, kept)
-    return KeyFrames(indices, kept, error, float(np.sqrt(single)))
+    return KeyFrames(indices, kept, float(np.sqrt(single)))
 
 
 def clip_motion(features: np.ndarray, durations_ms: Sequence[int] | np.ndarray) -> float:
@@ -273,16 +271,3 @@ def _cluster_medoids(
 
 
 _MAX_ROUNDS = 50  # of k-medoids; a few are enough nearly always
-
-
-def _approximation_error(
-    distances: np.ndarray, durations: np.ndarray, indices: np.ndarray, kept: np.ndarray
-) -> float:
-    """Mean squared distance over time between the clip and its key frames as they are shown."""
-    native_end, key_end = np.cumsum(durations), np.cumsum(kept)
-    # Between two neighbouring edges of either time line one native and one key frame are on screen.
-    edges = np.union1d(native_end, key_end)
-    native = np.searchsorted(native_end, edges)
-    key = indices[np.searchsorted(key_end, edges)]
-    spans = np.diff(edges, prepend=0)
-    return float((distances[native, key] * spans).sum() / spans.sum())

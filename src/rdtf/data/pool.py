@@ -349,7 +349,8 @@ def _start_ray() -> Any:
     if not ray.is_initialized():
         # RAY_ADDRESS joins a cluster; without it a Ray starts on this machine.
         try:
-            ray.init(log_to_driver=False, configure_logging=False, include_dashboard=None)
+            dashboard = None if os.environ.get("RAY_ADDRESS") else False
+            ray.init(log_to_driver=False, configure_logging=False, include_dashboard=dashboard)
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise UserError(f"Ray can't be started or joined: {error}") from error
     return ray
