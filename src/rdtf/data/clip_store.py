@@ -92,23 +92,6 @@ class ClipStore:
             clips.append(StoredClip(**entry))
         return cls(frames, tuple(clips))
 
-    def save(self, folder: Path | str) -> None:
-        """Write the store; clips.json last, so that a half-written store is none."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        np.save(folder / FRAMES_FILE, self.frames, allow_pickle=False)
-        write_clips(folder, self.clips)
-
-    @classmethod
-    def of(cls, clips: Iterable[tuple[np.ndarray, dict]]) -> ClipStore:
-        """From pairs of frames `uint8 [F, S, S, 4]` and the other fields of `StoredClip`."""
-        frames, stored, start = [], [], 0
-        for pixels, about in clips:
-            frames.append(pixels)
-            stored.append(StoredClip(start=start, count=len(pixels), **about))
-            start += len(pixels)
-        return cls(np.concatenate(frames), tuple(stored))
-
 
 def write_clips(folder: Path, clips: Iterable[StoredClip]) -> None:
     """clips.json of a store, whole or not at all."""
