@@ -48,7 +48,7 @@ from rdtf.fileio import atomic_path, ensure_folder, read_json, remove_leftovers,
 if TYPE_CHECKING:
     from rdtf.synthetic.characters import SyntheticStickers
 
-STAGES = ("list", "decode", "filter", "dedupe")
+STAGES = ("list", "decode", "filter", "dedupe", "captions", "shards")
 
 # A worker never takes more than 512 MiB with its libraries. Enough for some 300 frames of 512 x 512
 # pixels.
