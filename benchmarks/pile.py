@@ -165,7 +165,7 @@ class Pile:
     def _duplicates(self, folder: Path) -> Iterator[tuple[_Row, dict[str, float]]]:
         from benchmarks.duplicates import Duplicates
 
-        values = Duplicates(self.data, edited=5, most=2 * self.files).run().values
+        values = Duplicates(self.data, edited=5, most=2 * self.files, entries=1000).run().values
         recall, precision = values["all"], values["precision"]
         text = f"recall {recall:.3f}, precision {precision:.3f}"
         found = _named("duplicates", {"recall": recall, "precision": precision})
