@@ -40,7 +40,7 @@ if __name__ == "__main__":
     started = time.monotonic()
     if options.get("engine") == "ray":  # before the clock of the summary starts
         import ray
-        ray.init(log_to_driver=False, include_dashboard=False)
+        ray.init("local", log_to_driver=False, include_dashboard=False)
     begun = time.monotonic() - started
     summary = prepare(**options, filters=FilterOptions(), duplicates="near", progress=False)
     print(json.dumps(summary.to_dict() | {"start_seconds": begun}))

@@ -347,10 +347,17 @@ def _start_ray() -> Any:
     except ImportError as error:
         raise UserError("engine ray needs Ray: pip install 'rdtf[scale]'") from error
     if not ray.is_initialized():
-        # RAY_ADDRESS joins a cluster; without it a Ray starts on this machine.
+        # RAY_ADDRESS joins a cluster. Without it a Ray starts on this machine: left to itself, Ray
+        # would look for the last cluster that ran here, which may be gone.
         try:
-            dashboard = None if os.environ.get("RAY_ADDRESS") else False
-            ray.init(log_to_driver=False, configure_logging=False, include_dashboard=dashboard)
+            address = os.environ.get("RAY_ADDRESS") or "local"
+            dashboard = False if address == "local" else None
+            ray.init(
+                address,
+                log_to_driver=False,
+                configure_logging=False,
+                include_dashboard=dashboard,
+            )
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise UserError(f"Ray can't be started or joined: {error}") from error
     return ray
