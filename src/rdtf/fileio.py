@@ -15,7 +15,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,21 @@ def ensure_folder(folder: Path | str, what: str = "output folder") -> Path:
     if not os.access(folder, os.W_OK | os.X_OK):
         raise UserError(f"{what} {folder} can't be written; name another or change its rights")
     return folder
+
+
+def check_apart(inputs: Iterable[Path | str], out: Path | str) -> None:
+    """`UserError` if the output would lie inside of an input, or an input inside of the output."""
+    place = Path(out).resolve()
+    for name in inputs:
+        source = Path(name).resolve()
+        if place.is_relative_to(source):
+            raise UserError(
+                f"output {out} lies inside of the input {name}; name a folder elsewhere"
+            )
+        if source.is_relative_to(place):
+            raise UserError(
+                f"input {name} lies inside of the output {out}; name a folder elsewhere"
+            )
 
 
 @contextlib.contextmanager
