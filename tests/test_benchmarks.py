@@ -34,8 +34,10 @@ def benchmark(*arguments: str) -> dict[str, Any]:
 
 
 def test_a_pile_and_an_index():
-    table = Pile(counts=(20,), entries=2000, workers=1).run()
-    assert table.values["drawn_per_second"] > 0 and len(table.rows) == 2
+    parts = ("prepare", "slices", "index", "mutated")
+    table = Pile(parts=parts, counts=(20,), entries=2000, mutated=30, workers=1).run()
+    assert table.values["index_drawn"] > 0 and len(table.rows) == 4
+    assert table.values["mutated_crashes"] == 0
 
 
 def test_the_rival_is_of_equal_size():

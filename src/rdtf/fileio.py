@@ -15,7 +15,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,21 @@ def check_own_folder(folder: Path | str, ours: str, beside: Collection[str] = ()
     foreign = {name for name in names - {*beside, ".lock"} if not name.startswith(".tmp-")}
     if foreign and ours not in names:
         raise UserError(f"output {folder} holds something else; name a new or empty folder")
+
+
+def check_apart(inputs: Iterable[Path | str], out: Path | str) -> None:
+    """`UserError` if the output would lie inside of an input, or an input inside of the output."""
+    place = Path(out).resolve()
+    for name in inputs:
+        source = Path(name).resolve()
+        if place.is_relative_to(source):
+            raise UserError(
+                f"output {out} lies inside of the input {name}; name a folder elsewhere"
+            )
+        if source.is_relative_to(place):
+            raise UserError(
+                f"input {name} lies inside of the output {out}; name a folder elsewhere"
+            )
 
 
 @contextlib.contextmanager

@@ -6,8 +6,11 @@ import shutil
 import numpy as np
 import pytest
 
+from data.stickers import moving_square, save_webp
+from data.test_filters import DROPPED
 from rdtf.data.dataset import PreparedDataset
 from rdtf.stickers import Sticker
+from rdtf.stickers.canvas import on_background
 
 from .conftest import content
 from .files import bomb, mixed_folder, truncated_gif, web_page
@@ -82,6 +85,23 @@ def test_prepare_takes_what_it_can_and_names_the_rest(rdtf, tmp_path):
     assert min(clips["no_delay.gif"].durations_ms) >= 20
     long = clips["long.webp"]
     assert (long.native_frames, long.num_frames, long.total_ms) == (200, 6, 4000)
+
+
+def test_prepare_filters_cuts_backgrounds_and_says_how_many_came_through(rdtf, tmp_path):
+    for number, (reason, frames) in enumerate(DROPPED.items()):
+        save_webp(tmp_path / "in" / f"{number} {reason}.webp", frames)
+    white = on_background(moving_square(6, 64), (255, 255, 255))
+    opaque = np.concatenate([white, np.full_like(white[..., :1], 255)], axis=-1)
+    save_webp(tmp_path / "in" / "on white.webp", opaque)
+    options = ("--canvas", 128, "--cut-background", "--preset", "none", "--key-frames", "clusters")
+    ended = rdtf("data", "prepare", tmp_path / "in", tmp_path / "out", *options, "--json")
+    assert ended.json["num_clips"] == 1
+    stages = {row["stage"]: row for row in ended.json["stages"]}
+    assert (stages["filter"]["in"], stages["filter"]["out"]) == (6, 1)
+    kinds = set(DROPPED) - {"blank"} | {"empty"}  # wholly transparent ones say so
+    assert set(stages["filter"]["dropped"]) == kinds
+    frames = PreparedDataset(tmp_path / "out").read_frames(0)
+    assert frames[0, 0, 0, 3] == 0 and frames[0, 48, 16, 3] == 255
 
 
 def test_prepare_tells_people_what_was_skipped(rdtf, tmp_path):
@@ -180,6 +200,9 @@ MISTAKES = {
     "output folder {file} can't be made": (
         *("data", "synth", "{file}/set", "--count", "2", "--files", "gif"),
     ),
+    "set lies inside of the input": ("data", "prepare", "{tmp}", "{tmp}/set"),
+    "clips lies inside of the input": ("data", "animate", "{tmp}", "{tmp}/clips"),
+    "bundle lies inside of the input": ("data", "bundle", "{set}", "{set}/bundle"),
     "holds no training set": ("data", "inspect", "{empty}"),
     "must end with one of .html": ("data", "inspect", "{set}", "-o", "{tmp}/page.png"),
     "{file} can't be made": ("data", "inspect", "{set}", "-o", "{file}/page.html"),

@@ -21,9 +21,8 @@ from rdtf.data.bundle import (
     write_bundle,
     write_text,
 )
-from rdtf.data.clip_store import StoredClip
+from rdtf.data.clip_store import Bundle, StoredClip
 from rdtf.data.dataset import PreparedDataset
-from rdtf.data.unbundle import Bundle
 from rdtf.errors import DataError, UserError
 from rdtf.models.text import TextEncoder
 from rdtf.stickers.canvas import premultiply
@@ -178,7 +177,7 @@ sys.modules["transformers"] = None  # only where text is encoded
 import importlib, pkgutil
 import rdtf, rdtf.models, rdtf.stickers, rdtf.synthetic
 names = ["rdtf.training.resident", "rdtf.training.trainables", "rdtf.training.bundled"]
-names += ["rdtf.training.__main__", "rdtf.data.clip_store", "rdtf.data.unbundle"]
+names += ["rdtf.training.__main__", "rdtf.data.clip_store"]
 for package in (rdtf.models, rdtf.synthetic):
     names += [f"{package.__name__}.{m.name}" for m in pkgutil.iter_modules(package.__path__)]
 for name in names:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import itertools
 import json
 import shutil
 from collections.abc import Callable
@@ -152,14 +151,17 @@ def test_a_changed_index_is_refused(copy):
         PreparedDataset(copy)
 
 
-def test_clips_are_found_by_concept(dataset):
-    indices, edges = dataset.concepts("train")
-    assert sorted(indices) == list(dataset.clips("train").indices)
-    groups = [indices[start:end] for start, end in itertools.pairwise(edges)]
-    assert [len({dataset.clip(int(i)).concept for i in group}) for group in groups] == [1] * len(
-        groups
+def test_clips_are_told_apart_by_concept_and_difficulty(dataset):
+    clips = dataset.clips()
+    names: dict[int, set[str]] = {}
+    for clip, key in zip(clips, clips.concepts.tolist(), strict=True):
+        names.setdefault(key, set()).add(clip.concept)
+    assert all(len(same) == 1 for same in names.values()) and len(names) == len(
+        {clip.concept for clip in clips}
     )
-    assert len(groups) == dataset.head["splits"]["train"]["num_concepts"]
+    assert clips.difficulty.shape == (len(clips),)
+    hardest, easiest = clips[int(clips.difficulty.argmax())], clips[int(clips.difficulty.argmin())]
+    assert hardest.num_frames > easiest.num_frames and hardest.motion > easiest.motion
 
 
 def test_a_set_elsewhere_is_read_where_it_is(copy, dataset, tmp_path, monkeypatch):

@@ -8,6 +8,9 @@ import random
 import sqlite3
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -18,19 +21,23 @@ from rdtf.synthetic.characters import SyntheticStickers
 
 from .stickers import save_webp, soft_disc
 
+# The real command; small shards and slices, so that there are many moments to be killed at.
 PROGRAM = """
 import sys
-from pathlib import Path
-from rdtf.data.prepare import prepare
+import rdtf.data.stages as stages
+from rdtf.cli.main import main
+stages.MAX_SHARD_CLIPS, stages._SLICE_CLIPS = 10, 32
 if __name__ == "__main__":
-    prepare(Path(sys.argv[1]), Path(sys.argv[2]), canvas=16, workers=int(sys.argv[3]))
+    main(["data", "prepare", *sys.argv[1:], "--duplicates", "exact", "--keep-all"])
 """
+CANVAS = ("--canvas", "64")
 
 
-def start(folder: Path, out: Path, workers: int) -> subprocess.Popen[bytes]:
+def start(folder: Path, out: Path, *options: str) -> subprocess.Popen[bytes]:
     path = {"PYTHONPATH": os.pathsep.join(sys.path)}
-    command = [sys.executable, "-c", PROGRAM, str(folder), str(out), str(workers)]
-    return subprocess.Popen(command, env=os.environ | path)
+    command = [sys.executable, "-c", PROGRAM, str(folder), str(out), *CANVAS, *options]
+    nothing = subprocess.DEVNULL
+    return subprocess.Popen(command, env=os.environ | path, stdout=nothing, stderr=nothing)
 
 
 def content(out: Path) -> dict[str, str]:
@@ -54,8 +61,9 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(many: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """What an undisturbed run makes, caches of the preset included."""
     out = tmp_path_factory.mktemp("whole") / "set"
-    prepare(many, out, canvas=16, workers=0)
+    assert start(many, out).wait() == 0
     return content(out)
 
 
@@ -67,48 +75,91 @@ def slices(work: Path) -> int:
         return 0
 
 
-def test_a_killed_run_goes_on(many, whole, tmp_path):
+def kill_when(process: subprocess.Popen[bytes], moment: Callable[[], bool]) -> bool:
+    """SIGKILL at that moment; False if the process came to its end before."""
+    while process.poll() is None:
+        if moment():
+            process.kill()
+            process.wait()
+            return True
+    assert process.returncode == 0
+    return False
+
+
+def test_a_killed_run_goes_on(many, tmp_path):
     out = tmp_path / "set"
-    process = start(many, out, 0)
-    while process.poll() is None and slices(tmp_path / "set.work") == 0:
-        pass
-    process.kill()
-    process.wait()
-    assert not out.exists() and slices(tmp_path / "set.work") == 1
+    process = start(many, out, "--workers", "0", "--preset", "none")
+    assert kill_when(process, lambda: slices(tmp_path / "set.work") > 0)
+    assert not out.exists() and slices(tmp_path / "set.work") >= 1
     with pytest.raises(UserError, match="unfinished work of another command"):
         prepare(many, out, canvas=24, workers=0)
-    prepare(many, out, canvas=16, workers=0)
-    assert content(out) == whole
-    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+    assert start(many, out, "--workers", "0", "--preset", "none").wait() == 0
+    assert start(many, tmp_path / "other", "--workers", "0", "--preset", "none").wait() == 0
+    assert content(out) == content(tmp_path / "other")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["other", "set"]
+
+
+def moments(out: Path, chance: random.Random) -> list[Callable[[], bool]]:
+    """Ten: while slices, shards, and caches are being written, and any."""
+    work = out.with_name(f"{out.name}.work")
+    begun = time.monotonic()
+
+    def after(seconds: float) -> Callable[[], bool]:
+        return lambda: time.monotonic() - begun > seconds
+
+    def exists(folder: Path, pattern: str) -> Callable[[], bool]:
+        return lambda: any(folder.glob(pattern))
+
+    shards = work / "set" / "shards"
+    return [
+        after(chance.uniform(0.1, 1.5)),
+        exists(work / "pixels", ".tmp-*"),
+        lambda: slices(work) > chance.randrange(1, 6),
+        exists(shards, ".tmp-train-00000[2-9]*"),
+        exists(work / "rows", "*-00001*"),
+        exists(shards, "val-*"),
+        exists(work / "set", "index.npy"),
+        exists(out, "dataset.json"),
+        exists(out / "cache", ".tmp-*"),
+        exists(out / "cache", "[a-z]*"),
+    ]
 
 
 @pytest.mark.slow
-def test_ten_kills_at_random_moments(many, whole, tmp_path):
-    out, moments = tmp_path / "set", random.Random(0)
+@pytest.mark.parametrize("engine", ["pool", "ray"])
+def test_ten_kills_at_random_moments(many, whole, tmp_path, engine):
+    """Also in the middle of writing; each run goes on from where the last one was killed."""
+    if engine == "ray" and find_spec("ray") is None:
+        pytest.skip("no Ray here")
     kills = 0
-    while kills < 10:
-        process = start(many, out, 2)
-        try:
-            process.wait(timeout=moments.uniform(0.5, 4.0))
-            break
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-            kills += 1
-    if not out.exists():
-        prepare(many, out, canvas=16, workers=2)
-    assert content(out) == whole and not (tmp_path / "set.work").exists()
+    for number in range(10):
+        chance = random.Random(number)
+        out = tmp_path / f"set-{number // 5}"  # two sets: some moments come once only
+        moment = moments(out, chance)[(2 * number + number // 5) % 10]
+        kills += not content_is_whole(out) and kill_when(
+            start(many, out, "--engine", engine), moment
+        )
+    for number in range(2):
+        out = tmp_path / f"set-{number}"
+        if not out.exists() or out.with_name(f"{out.name}.work").exists():
+            assert start(many, out, "--engine", engine).wait() == 0
+        assert content(out) == whole and not out.with_name(f"{out.name}.work").exists()
+    assert kills >= 8
+
+
+def content_is_whole(out: Path) -> bool:
+    return out.exists() and not out.with_name(f"{out.name}.work").exists()
 
 
 @pytest.mark.slow
 def test_ray_makes_the_same_bytes(many, whole, tmp_path):
     ray = pytest.importorskip("ray")
+    stickers = SyntheticStickers(seed=1, count=8)
     try:
-        prepare(many, tmp_path / "set", canvas=16, engine="ray")
-        stickers = SyntheticStickers(seed=1, count=8)
         prepare(stickers, tmp_path / "drawn", canvas=32, engine="ray")
     finally:
         ray.shutdown()
     prepare(stickers, tmp_path / "here", canvas=32, workers=0)
-    assert content(tmp_path / "set") == whole
     assert content(tmp_path / "drawn") == content(tmp_path / "here")
+    assert start(many, tmp_path / "set", "--engine", "ray").wait() == 0
+    assert content(tmp_path / "set") == whole

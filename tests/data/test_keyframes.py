@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from rdtf.data.keyframes import (
     INVISIBLE_ERROR,
     METHODS,
+    KeyFrames,
     candidate_frames,
     choose_key_frames,
     frame_feature,
@@ -43,6 +44,13 @@ def brute_force_error(features: np.ndarray, durations: np.ndarray, num_segments:
     return best / durations.sum()
 
 
+def error_of(keys: KeyFrames, features: np.ndarray, durations: np.ndarray) -> float:
+    """Mean squared distance over time between the clip and its key frames as they are shown."""
+    native = np.repeat(np.arange(len(durations)), durations)
+    shown = np.repeat(keys.indices, keys.durations_ms)
+    return float(((features[native] - features[shown]) ** 2).mean())
+
+
 @given(clips(), st.integers(1, 8), st.sampled_from(METHODS))
 def test_durations_are_kept_and_indices_in_order(clip, max_frames, method):
     features, durations = clip
@@ -59,13 +67,14 @@ def test_no_other_segments_are_better(clip, max_frames):
     features, durations = clip
     keys = choose_key_frames(features, durations, max_frames, tolerance=0)
     best = brute_force_error(features, durations, min(max_frames, len(durations)))
-    assert best - 1e-9 <= keys.error <= best + INVISIBLE_ERROR + 1e-9
+    assert best - 1e-9 <= error_of(keys, features, durations) <= best + INVISIBLE_ERROR + 1e-9
 
 
 @given(clips())
 def test_more_key_frames_never_cost_more(clip):
     features, durations = clip
-    errors = [choose_key_frames(features, durations, k, tolerance=0).error for k in range(1, 13)]
+    chosen = [choose_key_frames(features, durations, k, tolerance=0) for k in range(1, 13)]
+    errors = [error_of(keys, features, durations) for keys in chosen]
     assert (np.diff(errors) <= 1e-12).all()
     assert errors[-1] <= INVISIBLE_ERROR
 
@@ -92,11 +101,22 @@ def test_equal_neighbours_are_merged_and_keep_their_time():
 
 def test_a_long_hold_gets_one_frame_and_the_movement_the_others():
     features = np.concatenate([np.zeros(80), np.linspace(0, 1, 20)])[:, None]
-    piecewise = choose_key_frames(features, np.full(100, 10), 5)
-    equal = choose_key_frames(features, np.full(100, 10), 5, method="equal")
+    durations = np.full(100, 10)
+    piecewise = choose_key_frames(features, durations, 5)
+    equal = choose_key_frames(features, durations, 5, method="equal")
     assert (piecewise.indices < 80).sum() == 1
     assert (equal.indices < 80).sum() == 4
-    assert piecewise.error < equal.error / 5
+    errors = [error_of(keys, features, durations) for keys in (piecewise, equal)]
+    assert errors[0] < errors[1] / 5
+
+
+def test_clusters_are_of_alike_frames_wherever_they_are():
+    """Three pictures that come again and again: one frame of each, which segments would repeat."""
+    pictures = np.random.default_rng(0).random((3, 8))
+    keys = choose_key_frames(pictures[[0, 1, 2] * 4], np.full(12, 10), 6, method="clusters")
+    assert len(keys.indices) == 3 and keys.durations_ms.sum() == 120
+    assert sorted(index % 3 for index in keys.indices.tolist()) == [0, 1, 2]
+    assert len(choose_key_frames(pictures[[0, 1, 2] * 4], np.full(12, 10), 6).indices) == 6
 
 
 @given(st.lists(st.integers(1, 60), min_size=1, max_size=1000))

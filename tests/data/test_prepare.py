@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmarks.mutations import originals
 from webdataset.compat import WebDataset
 
 from rdtf.data.dataset import PreparedDataset
@@ -14,6 +15,8 @@ from rdtf.data.filters import FilterOptions
 from rdtf.data.keyframes import decode_frames, encode_frames
 from rdtf.data.prepare import prepare
 from rdtf.errors import DataError, UserError
+from rdtf.stickers import Sticker, encode_sticker
+from rdtf.stickers.formats.gif import blocks
 from rdtf.synthetic.characters import SyntheticStickers
 
 from .stickers import lottie, moving_square, save_gif, save_webp, soft_disc, write_rows
@@ -179,14 +182,31 @@ def test_what_lies_beside_a_set_is_never_deleted(sticker_folder, tmp_path):
     assert (tmp_path / "out" / "run").is_dir()
 
 
-def test_a_set_inside_of_its_input_is_not_read_again(tmp_path):
-    save_webp(tmp_path / "x.webp", soft_disc())
-    with tarfile.open(tmp_path / "more.tar.gz", "w:gz") as archive:
-        archive.add(save_webp(tmp_path / "y" / "y.webp", moving_square(3)), "y.webp")
-    first = prepare(tmp_path, tmp_path / "set", canvas=16, workers=0)
-    again = prepare(tmp_path, tmp_path / "set", canvas=16, overwrite=True, workers=0)
-    assert first.fingerprint == again.fingerprint
-    assert first.skipped == again.skipped == {"duplicate": 1}
+def test_a_set_among_the_stickers_is_not_read_again(tmp_path):
+    folder = tmp_path / "in"
+    save_webp(folder / "x.webp", soft_disc())
+    with tarfile.open(folder / "more.tar.gz", "w:gz") as archive:
+        archive.add(save_webp(tmp_path / "y.webp", moving_square(3)), "y.webp")
+    first = prepare(folder, tmp_path / "set", canvas=16, workers=0)
+    (tmp_path / "set").rename(folder / "set")
+    again = prepare(folder, tmp_path / "set", canvas=16, workers=0)
+    assert first.fingerprint == again.fingerprint and first.num_clips == again.num_clips == 2
+
+
+@pytest.mark.parametrize(
+    ("source", "out", "told"),
+    [
+        ("pack", "pack/DATA", "output .*pack/DATA lies inside of the input"),
+        ("pack", "pack", "output .*pack lies inside of the input"),
+        ("pack/x.webp", "pack", "input .*x.webp lies inside of the output"),
+        ("pack/../pack", "pack/a/../b", "lies inside of the input"),
+    ],
+)
+def test_inputs_and_outputs_lie_apart(tmp_path, source, out, told):
+    save_webp(tmp_path / "pack" / "x.webp", soft_disc())
+    with pytest.raises(UserError, match=told):
+        prepare(tmp_path / source, tmp_path / out, canvas=16, workers=0)
+    assert [path.name for path in tmp_path.rglob("*")] == ["pack", "x.webp"]
 
 
 def test_nothing_is_left_behind_when_nothing_can_be_used(tmp_path):
@@ -234,11 +254,45 @@ def test_encoded_frames_are_exact_with_soft_edges():
         decode_frames(data[:200], 5, 24, "clip")
 
 
+@pytest.mark.parametrize("num_frames", [2, 3, 6])
+def test_opaque_shapes_on_nothing_keep_nothing_transparent(num_frames):
+    """libwebp stores the boxes that change: all of them opaque, so that it names no alpha."""
+    frames = moving_square(6, 64)[:num_frames]
+    data = encode_frames(frames, [100] * num_frames)
+    assert np.array_equal(decode_frames(data, num_frames, 64, "clip"), frames)
+
+
 def test_decoded_frames_have_no_hidden_colour():
     frames = np.full((3, 24, 24, 4), 200, np.uint8)
     frames[..., 3] = np.random.default_rng(1).integers(0, 2, (3, 24, 24)) * 255
     decoded = decode_frames(encode_frames(frames, [10, 10, 10]), 3, 24, "clip")
     assert np.array_equal(decoded, np.where(frames[..., 3:] > 0, frames, 0))
+
+
+def test_what_needs_too_much_memory_costs_one_file(tmp_path):
+    """900 frames of 512 x 512 pixels in a file of 1 MB: within the budget, beyond a worker."""
+    picture = np.full((2, 512, 512, 4), 255, np.uint8)
+    picture[1, :, :256] = (200, 40, 40, 255)
+    data = encode_sticker(Sticker(picture, np.array([40, 40])), ".gif")
+    parts = [data[start:end] for kind, start, end in blocks(data, "gif") if kind != b";"]
+    start = len(data) - 1 - sum(map(len, parts[-4:]))  # two control blocks and pictures
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "long.gif").write_bytes(data[:start] + data[start:-1] * 450 + b";")
+    save_webp(tmp_path / "in" / "disc.webp", soft_disc())
+    summary = prepare(tmp_path / "in", tmp_path / "out", canvas=16, workers=1)
+    assert summary.num_clips == 1 and summary.skipped == {"memory": 1}
+
+
+def test_every_format_becomes_a_clip(tmp_path):
+    """GIF, WebP, APNG, PNG, JPEG, AVIF, Lottie, tgs, WebM and MP4 in one folder."""
+    (tmp_path / "in").mkdir()
+    for number, (suffix, data) in enumerate(originals()):
+        (tmp_path / "in" / f"{number} thing{suffix}").write_bytes(data)
+    summary = prepare(tmp_path / "in", tmp_path / "out", canvas=32, duplicates="keep", workers=0)
+    assert summary.num_clips == len(originals()) and not summary.skipped
+    suffixes = {clip.file.rpartition(".")[2] for clip in PreparedDataset(tmp_path / "out").clips()}
+    expected = {"gif", "webp", "apng", "png", "jpg", "json", "tgs", "webm", "mp4"}
+    assert suffixes - {"avif"} == expected
 
 
 def test_real_stickers(real_stickers: Path, tmp_path):

@@ -174,3 +174,14 @@ def test_webm_keeps_colour_next_to_transparency():
     result = again(Sticker(frames, np.array([50, 50])), ".webm", crf=10)
     shown = result.frames[:, 9:23, 9:23, :3].astype(int)
     assert np.abs(shown - (250, 200, 20)).max() < 16
+
+
+def test_what_no_picture_of_an_animated_webp_covers_is_transparent():
+    """As libwebp writes opaque shapes on nothing: no flag in the file says that there is alpha."""
+    frames = np.zeros((2, 16, 16, 4), np.uint8)
+    for index, frame in enumerate(frames):
+        frame[4:8, 4 * index : 4 * index + 4] = (200, 40, 40, 255)
+    first, second = map(Image.fromarray, frames)
+    stream = io.BytesIO()
+    first.save(stream, "WEBP", save_all=True, append_images=[second], lossless=True, method=0)
+    np.testing.assert_array_equal(decode_sticker(stream.getvalue()).frames, frames)

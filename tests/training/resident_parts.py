@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from models.encoders import save_tiny_bert
-from rdtf.data.clip_store import ClipStore
+from rdtf.data.clip_store import ClipStore, StoredClip
 from rdtf.models.dfgn import DFGN
 from rdtf.models.motion_dfgn import MotionDFGN
 from rdtf.models.motion_latents import alpha_box
@@ -29,22 +29,26 @@ _SMALL = {"channels": (32, 32), "attention_levels": (1,), "embedding_dim": 32, "
 
 def small_store() -> ClipStore:
     """Two stills and four clips of 2 to 7 frames: squares that slide over noise-free ground."""
-    clips = []
+    pixels, clips, start = [], [], 0
     for number, count in enumerate((1, 1, 2, 4, 5, 7)):
         frames = np.zeros((count, CANVAS, CANVAS, 4), np.uint8)
         for frame in range(count):
             left = 4 + number + frame
             frames[frame, 8:20, left : left + 10] = (40 * number, 200 - 30 * number, 90, 255)
             frames[frame, 11:14, left + 2 : left + 5] = (250, 250, 250, 255)
-        about = {
-            "durations_ms": (80,) * count,
-            "captions": ("red cat", "a red cat waving") if number % 2 else ("dog",),
-            "motion": "waving" if count > 1 else "",
-            "source": ("a", "b")[number % 2],
-            "concept": f"thing {number}",
-        }
-        clips.append((frames, about))
-    return ClipStore.of(clips)
+        clip = StoredClip(
+            start=start,
+            count=count,
+            durations_ms=(80,) * count,
+            captions=("red cat", "a red cat waving") if number % 2 else ("dog",),
+            motion="waving" if count > 1 else "",
+            source=("a", "b")[number % 2],
+            concept=f"thing {number}",
+        )
+        pixels.append(frames)
+        clips.append(clip)
+        start += count
+    return ClipStore(np.concatenate(pixels), tuple(clips))
 
 
 def text_feed(folder: Path) -> TextFeed:

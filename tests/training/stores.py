@@ -21,6 +21,8 @@ class MemoryStore:
         self, num_frames: Sequence[int], salted: Sequence[int] = (), salt: float = 0.0
     ) -> None:
         self.num_frames = np.array(num_frames)
+        self.concepts = np.arange(len(num_frames)) // 3
+        self.difficulty = self.num_frames / self.num_frames.max()
         self._salt = dict.fromkeys(salted, salt)
 
     text_widths = (TEXT_WIDTH,)

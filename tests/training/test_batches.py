@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from fixtures_runs import tiny_config
 from rdtf.errors import ConfigError
+from rdtf.method.curriculum import Curriculum, CurriculumConfig
 from rdtf.method.objective import build_objective
 from rdtf.method.tasks import MIN_FRAMES, TASKS
 from rdtf.randomness import Purpose, stream
@@ -139,6 +140,31 @@ def test_stills_are_spread_evenly():
     order = MixedOrder(np.array(LENGTHS), 0.25, 0)
     stills = [LENGTHS[order[position]] == 1 for position in range(40)]
     assert all(sum(stills[start : start + 4]) == 1 for start in range(0, 40, 4))
+
+
+def test_concepts_take_turns_whatever_their_size():
+    """Of 10 clips one concept has 7: it is drawn as often as the others, each of its clips too."""
+    lengths, concepts = [3] * 10 + [1] * 3, np.array([7] * 7 + [1, 2, 2] + [7, 7, 9])
+    order = MixedOrder(np.array(lengths), 0.25, 0, concepts)
+    drawn = [order[position] for position in range(4 * 84)]
+    moving = Counter(clip for clip in drawn if clip < 10)
+    assert Counter(concepts[clip] for clip in drawn if clip < 10) == {7: 84, 1: 84, 2: 84}
+    assert moving == {7: 84, 8: 42, 9: 42} | dict.fromkeys(range(7), 12)
+    assert Counter(clip for clip in drawn if clip >= 10) == {10: 21, 11: 21, 12: 42}
+    again = MixedOrder(np.array(lengths), 0.25, 0, concepts)
+    assert [again[position] for position in (300, 5, 77)] == [drawn[p] for p in (300, 5, 77)]
+
+
+def test_easy_clips_come_first():
+    config = tiny_config(batch_size=4, steps=64, curriculum__easy_until=0.5)
+    store = MemoryStore(range(2, 42))
+    batches = builder(config, store)
+    drawn = [[batches.order[4 * step + i] for i in range(4)] for step in range(64)]
+    assert max(max(row) for row in drawn[:2]) < 12 and max(map(max, drawn[16:])) > 35
+    plain = builder(tiny_config(batch_size=4, steps=64), store)
+    assert drawn[32:] == [[plain.order[4 * step + i] for i in range(4)] for step in range(32, 64)]
+    with pytest.raises(ConfigError, match="easy_until"):
+        Curriculum(CurriculumConfig(easy_until=1.5))
 
 
 @pytest.mark.parametrize("name", ["text_dropout", "image_dropout"])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
+import fsspec
 import numpy as np
 import pytest
 import torch
@@ -13,6 +15,7 @@ from hypothesis import strategies as st
 from fixtures_runs import tiny_config
 from rdtf.method.curriculum import Curriculum
 from rdtf.method.objective import build_objective
+from rdtf.method.tasks import TASKS
 from rdtf.training.batches import BatchBuilder, PackedBatch
 from rdtf.training.config import TrainConfig
 from rdtf.training.loader import (
@@ -101,6 +104,23 @@ def test_an_error_in_a_worker_reaches_the_trainer(training_set):
     foresight = CurriculumLookahead(Curriculum(config.curriculum), 5)
     with pytest.raises(IndexError):
         next(loaded(builder, foresight, range(5), 2))
+
+
+def test_a_set_elsewhere_trains_as_one_here(training_set, tmp_path, monkeypatch):
+    """At an fsspec address: the index and the caches are local, shards are read where they are."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    fsspec.filesystem("memory").put(str(training_set / "*"), "/bucket/train/", recursive=True)
+    config = tiny_config(batch_size=4, data__sampling="concepts", curriculum__easy_until=0.5)
+    objective = build_objective(config.objective)
+    here, there = (
+        BatchBuilder(open_stores(data, config)[1], config, objective)
+        for data in (training_set, Path("memory://bucket/train"))
+    )
+    weights = dict.fromkeys(TASKS, 1.0)
+    for step in (0, 3, 40):
+        (ours,), (theirs,) = here.step_batches(step, weights), there.step_batches(step, weights)
+        assert ours.info == theirs.info
+        assert all(torch.equal(ours.stored[key], theirs.stored[key]) for key in ours.stored)
 
 
 def test_workers_by_device():

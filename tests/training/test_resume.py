@@ -35,6 +35,8 @@ EXACT = {
     "batch_size": 4,
     "micro_batch_size": 2,
     "curriculum__mode": "adaptive",
+    "curriculum__easy_until": 0.6,
+    "data__sampling": "concepts",
     "save_every": 2,
     "optimizer__ema_decays": (0.998, 0.9),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -63,17 +64,17 @@ class Synth:
             max_frames=self.max_frames,
             overwrite=self.overwrite,
         )
-        show(summary.to_dict(), self.json, describe_summary(summary))
+        show(summary.to_dict(), self.json, _describe_summary(summary))
 
 
 @dataclass
 class Prepare:
     """Turn folders of sticker files into a training set. The same command again goes on.
 
-    Reads GIF, WebP, APNG, PNG, JPEG, Lottie .json, Telegram .tgs and WebM, at any depth, in zip and
-    tar files, packs (.wastickers) and WebDataset shards too. Captions come from *.jsonl, *.csv and
-    *.parquet files beside the stickers (rows with `file` and `captions`), else from file names.
-    Files that can't be used are skipped and counted.
+    Reads GIF, WebP, APNG, PNG, JPEG, AVIF, Lottie .json, Telegram .tgs, WebM and MP4, at any depth,
+    in zip and tar files, packs (.wastickers) and WebDataset shards too. Captions come from *.jsonl,
+    *.csv and *.parquet files beside the stickers (rows with `file` and `captions`), else from file
+    names. Files that can't be used are skipped and counted.
 
     Example: rdtf data prepare my-stickers more-stickers DATA
     """
@@ -84,8 +85,8 @@ class Prepare:
     """Side in pixels that stickers are fitted to."""
     max_frames: int = 16
     """Most key frames of a clip."""
-    key_frames: Literal["piecewise", "equal"] = "piecewise"
-    """Best approximation in time, or equal spacing."""
+    key_frames: Literal["piecewise", "equal", "clusters"] = "piecewise"
+    """Best approximation in time, equal spacing, or clusters of alike frames as in the paper."""
     val_fraction: float = 0.1
     """Share of concepts held out for validation."""
     min_motion: float = 0.002
@@ -140,17 +141,14 @@ class Prepare:
             filters=self._filters(),
             duplicates=self.duplicates,
             captions=self._captions(),
-            sprite=parse_size_px(self.sprite),
+            sprite=_parse_size_px(self.sprite),
             engine=self.engine,
             seed=self.seed,
             workers=self.workers,
             overwrite=self.overwrite,
+            finish=None if config is None else partial(_cache, config=config),
         )
-        if config is not None:
-            from rdtf.training.loader import open_stores
-
-            open_stores(out, config)
-        show(summary.to_dict(), self.json, describe_summary(summary))
+        show(summary.to_dict(), self.json, _describe_summary(summary))
 
     def _filters(self) -> FilterOptions | None:
         from rdtf.data.filters import FilterOptions
@@ -186,6 +184,12 @@ class Prepare:
                 f"{self.preset}; raise --canvas or use --preset none"
             )
         return config
+
+
+def _cache(data: Path, config: TrainConfig) -> None:
+    from rdtf.training.loader import open_stores
+
+    open_stores(data, config)
 
 
 @dataclass
@@ -226,7 +230,7 @@ class Inspect:
         show(values, self.json, f"{report.text()}\npage: {page}")
 
 
-def describe_summary(summary: object) -> str:
+def _describe_summary(summary: object) -> str:
     """A few lines for people."""
     values = vars(summary)
     skipped = values["skipped"]
@@ -280,7 +284,9 @@ class Animate:
         from rdtf.cli.output import show
         from rdtf.data.animated import AnimatedStills, write_sticker_files
         from rdtf.data.pool import track
+        from rdtf.fileio import check_apart
 
+        check_apart([self.stills], self.out)
         animated = AnimatedStills(
             [self.stills],
             self.count,
@@ -343,7 +349,7 @@ class Bundle:
         show(summary.to_dict(), self.json, describe(summary))
 
 
-def parse_size_px(text: str | None) -> tuple[int, int] | None:
+def _parse_size_px(text: str | None) -> tuple[int, int] | None:
     """`32x48` -> (32, 48)."""
     from rdtf.errors import UserError
 

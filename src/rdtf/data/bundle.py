@@ -8,14 +8,14 @@
     BUNDLE/rdtf/               the modules of this package that training needs
 
 With a limit on its size the bundle comes as folders `part-1`, `part-2`, ..., which may travel one
-by one; all but the first hold frames only. Here they are written, `data.unbundle` reads them.
+by one; all but the first hold frames only. Here they are written,
+`data.clip_store` reads them.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
-import json
 import shutil
 import tempfile
 from collections.abc import Iterable, Sequence
@@ -30,11 +30,19 @@ from PIL import Image
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from rdtf.data.clip_store import StoredClip, write_clips
+from rdtf.data.clip_store import (
+    BUNDLE_FORMAT,
+    BUNDLE_VERSION,
+    MANIFEST_FILE,
+    SIZES_FILE,
+    TEXT_FOLDER,
+    StoredClip,
+    write_clips,
+)
 from rdtf.data.keyframes import without_hidden_colour
 from rdtf.data.pool import default_workers, ordered_map
 from rdtf.errors import DataError, UserError
-from rdtf.fileio import atomic_folder, size_text, write_json
+from rdtf.fileio import atomic_folder, check_apart, size_text, write_json
 from rdtf.models.loading import load_pretrained, load_tensors
 from rdtf.synthetic.grammar import draw_motion
 from rdtf.synthetic.words import draw_caption
@@ -43,8 +51,6 @@ if TYPE_CHECKING:
     from rdtf.data.dataset import Clip, PreparedDataset
     from rdtf.models.text import TextEncoder
 
-BUNDLE_FORMAT, BUNDLE_VERSION = "rdtf-bundle", 1
-MANIFEST_FILE, SIZES_FILE, TEXT_FOLDER = "manifest.json", "frame_bytes.npy", "text"
 # What training on a bundle imports: no module in these needs more than torch, numpy, pillow,
 # safetensors and diffusers when it is imported there.
 _ROOMS = ("", "data", "method", "models", "stickers", "stickers/formats", "synthetic", "training")
@@ -113,6 +119,7 @@ def write_bundle(
     from rdtf.models.text import TextEncoder
 
     out = Path(out)
+    check_apart(inputs, out)
     _check(out, canvas, overwrite)
     encoder = encoder or TextEncoder()
     with tempfile.TemporaryDirectory(prefix="rdtf-bundle-") as temporary:
@@ -144,8 +151,6 @@ def _write(
     part_bytes: int | None,
     workers: int | None,
 ) -> BundleSummary:
-    from rdtf.data.bundle import write_text
-
     clips = dataset.clips("train")
     first = folder if part_bytes is None else folder / "part-1"
     first.mkdir(exist_ok=True)
@@ -337,14 +342,6 @@ def _by_kind(files: dict[str, dict[str, Any]]) -> dict[str, int]:
         found[kind] += about["num_bytes"]
     return found
 
-
-def manifest_id(manifest: dict[str, Any]) -> str:
-    """Hex digest that tells bundles apart."""
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:16]
-
-
-if TYPE_CHECKING:
-    from rdtf.models.text import TextEncoder
 
 _WEIGHTS_FILE = "encoder.safetensors"
 _GRAMMAR_CAPTIONS = 6000  # drawn to know the grammar's words: each occurs many times

@@ -26,15 +26,19 @@ from rdtf.data.dataset import Clip, PreparedDataset, read_clip_frames, user_cach
 from rdtf.data.pool import default_workers, ordered_map, track
 from rdtf.data.shards import CACHE_FOLDER, RowWriter, open_rows
 from rdtf.errors import DataError, UserError
-from rdtf.fileio import atomic_folder, ensure_folder, read_json, write_json
+from rdtf.fileio import atomic_folder, ensure_folder, read_json, remove_leftovers, write_json
 
-CACHE_VERSION = 1
-META_FILE = "meta.json"
+if TYPE_CHECKING:
+    from rdtf.models.representation import Representation
+    from rdtf.models.text import TextEncoder
+
+_CACHE_VERSION = 1
+_META_FILE = "meta.json"
 
 Cache = TypeVar("Cache")
 
 
-def build_once(
+def _build_once(
     dataset: PreparedDataset,
     kind: str,
     identity: Mapping[str, Any],
@@ -45,7 +49,7 @@ def build_once(
 
     `build` fills an empty folder. Several processes may ask at once: one builds, the others wait.
     """
-    meta = {"kind": kind, "version": CACHE_VERSION, "dataset": dataset.fingerprint, **identity}
+    meta = {"kind": kind, "version": _CACHE_VERSION, "dataset": dataset.fingerprint, **identity}
     text = json.dumps(meta, sort_keys=True)
     name = f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
     for parent in (dataset.path / CACHE_FOLDER, user_cache_folder()):
@@ -55,19 +59,20 @@ def build_once(
     with _locked(parent):
         if (cache := _try_open(parent / name, meta, open_cache)) is not None:
             return cache
+        remove_leftovers(parent, name)
         with atomic_folder(parent / name) as folder:
             build(folder)
-            write_json(folder / META_FILE, meta)
+            write_json(folder / _META_FILE, meta)
         return open_cache(parent / name)
 
 
 def _try_open(
     folder: Path, meta: Mapping[str, Any], open_cache: Callable[[Path], Cache]
 ) -> Cache | None:
-    if not (folder / META_FILE).is_file():
+    if not (folder / _META_FILE).is_file():
         return None
     try:
-        return open_cache(folder) if read_json(folder / META_FILE) == meta else None
+        return open_cache(folder) if read_json(folder / _META_FILE) == meta else None
     except UserError:  # damaged: it is built again in its place
         return None
 
@@ -125,10 +130,10 @@ def ensure_pixels_cache(
     Raises:
         DataError: `canvas` is larger than what the training set was prepared at, or it is damaged.
     """
-    canvas = check_canvas(dataset, canvas)
+    canvas = _check_canvas(dataset, canvas)
 
     def build(folder: Path) -> None:
-        clips = iterate_pixels(dataset, canvas, workers=workers, progress=progress)
+        clips = _iterate_pixels(dataset, canvas, workers=workers, progress=progress)
         with RowWriter(folder / _FRAMES_FILE, (canvas, canvas, 4), "uint8") as writer:
             for frames in clips:
                 writer.append(frames)
@@ -136,10 +141,10 @@ def ensure_pixels_cache(
     def open_cache(folder: Path) -> PixelCache:
         return PixelCache(open_rows(folder / _FRAMES_FILE), dataset.frame_offsets)
 
-    return build_once(dataset, "pixels", {"canvas": canvas}, build, open_cache)
+    return _build_once(dataset, "pixels", {"canvas": canvas}, build, open_cache)
 
 
-def check_canvas(dataset: PreparedDataset, canvas: int | None) -> int:
+def _check_canvas(dataset: PreparedDataset, canvas: int | None) -> int:
     canvas = dataset.canvas if canvas is None else canvas
     if not 1 <= canvas <= dataset.canvas:
         raise DataError(
@@ -149,7 +154,7 @@ def check_canvas(dataset: PreparedDataset, canvas: int | None) -> int:
     return canvas
 
 
-def iterate_pixels(
+def _iterate_pixels(
     dataset: PreparedDataset,
     canvas: int,
     *,
@@ -196,9 +201,6 @@ def _reduce(image: Image.Image, canvas: int) -> np.ndarray:
     return np.asarray(reduced)
 
 
-if TYPE_CHECKING:
-    from rdtf.models.representation import Representation
-
 _MEAN_FILE = "mean.safetensors"
 _LOGVAR_FILE = "logvar.safetensors"
 
@@ -244,10 +246,10 @@ def ensure_latents_cache(
 
     `representation` must be on `device` already; it sees `batch_size` frames at once.
     """
-    canvas = check_canvas(dataset, canvas)
+    canvas = _check_canvas(dataset, canvas)
 
     def build(folder: Path) -> None:
-        clips = iterate_pixels(dataset, canvas, workers=workers, progress=progress)
+        clips = _iterate_pixels(dataset, canvas, workers=workers, progress=progress)
         _write_latents(folder, representation, _batches(clips, batch_size), device)
 
     def open_cache(folder: Path) -> LatentCache:
@@ -256,7 +258,7 @@ def ensure_latents_cache(
         return LatentCache(open_rows(folder / _MEAN_FILE), logvar_rows, dataset.frame_offsets)
 
     identity = {"canvas": canvas, "representation": representation.fingerprint}
-    return build_once(dataset, "latents", identity, build, open_cache)
+    return _build_once(dataset, "latents", identity, build, open_cache)
 
 
 def _batches(clips: Iterable[np.ndarray], batch_size: int) -> Iterator[np.ndarray]:
@@ -294,9 +296,6 @@ def _write_latents(
         for writer in writers.values():
             writer.close()
 
-
-if TYPE_CHECKING:
-    from rdtf.models.text import TextEncoder
 
 _STATES_FILE = "states.safetensors"
 _OFFSETS_FILE = "offsets.safetensors"
@@ -386,7 +385,7 @@ def ensure_text_cache(
         return TextCache(*(open_rows(folder / name) for name in names))
 
     identity = {"encoder": encoder.fingerprint, "lookup": "sha256"}
-    return build_once(dataset, "text", identity, build, open_cache)
+    return _build_once(dataset, "text", identity, build, open_cache)
 
 
 def _caption_key(caption: str) -> int:

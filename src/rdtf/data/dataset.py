@@ -133,19 +133,6 @@ class PreparedDataset:
             return Clips(self, np.arange(len(self)))
         return Clips(self, np.flatnonzero(self._index["split"] == SPLITS.index(split)))
 
-    def concepts(self, split: Split) -> tuple[np.ndarray, np.ndarray]:
-        """Clips grouped by concept, to draw a concept first and then one of its clips.
-
-        Returns:
-            indices: int64 [N], the clips of `split`, those of a concept one after another.
-            edges: int64 [C + 1]: concept c has the clips `indices[edges[c]:edges[c + 1]]`.
-        """
-        indices = self.clips(split).indices
-        keys = self._index["concept"][indices]
-        order = np.argsort(keys, kind="stable")
-        starts = np.flatnonzero(np.diff(keys[order], prepend=keys[order[:1]] ^ np.uint64(1)))
-        return indices[order], np.append(starts, len(indices))
-
     def captions(self) -> list[str]:
         """All different captions, in a fixed order."""
         return list(dict.fromkeys(text for clip in self.clips() for text in clip.captions))
@@ -211,6 +198,23 @@ class Clips(Sequence[Clip]):
         self.indices = indices
         self.num_frames = np.diff(dataset.frame_offsets)[indices]
 
+    @property
+    def concepts(self) -> np.ndarray:
+        """uint64 [N]: clips of one concept have one number."""
+        return self._dataset._index["concept"][self.indices]
+
+    @property
+    def difficulty(self) -> np.ndarray:
+        """float64 [N] in [0,1]: the mean rank of entropy, motion and length, easy ones first."""
+        index = self._dataset._index
+        names = [
+            name
+            for name in ("entropy", "motion", "num_frames")
+            if name in (index.dtype.names or ())
+        ]
+        ranks = [_ranks(index[name][self.indices]) for name in names]
+        return np.mean(ranks, axis=0)
+
     def __len__(self) -> int:
         return len(self.indices)
 
@@ -225,6 +229,11 @@ class Clips(Sequence[Clip]):
         if isinstance(place, slice):
             return Clips(self._dataset, self.indices[place])
         return self._dataset.clip(int(self.indices[place]))
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """float64 [N]: the share of values that are smaller, equal ones alike."""
+    return np.searchsorted(np.sort(values), values) / max(len(values), 1)
 
 
 def read_clip_frames(address: Path | str, clip: Clip, canvas: int) -> np.ndarray:

@@ -90,9 +90,9 @@ def prepare_item(
             item = _with_missing(item, opened.info.not_drawn)
             return _finish(item, *_render_lottie(opened, options), options)
         return _finish(item, *_shorten(opened, options), options)
-    except MemoryError:
-        return Skipped(item.file, "memory", "it needs more memory than a worker may use")
     except Exception as error:  # a stranger's file must never end a run over a million others
+        if isinstance(error, MemoryError) or isinstance(error.__cause__, MemoryError):
+            return Skipped(item.file, "memory", "it needs more memory than a worker may use")
         return Skipped(item.file, "unreadable", _reason(error, item))
 
 

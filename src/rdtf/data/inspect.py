@@ -43,7 +43,7 @@ _STOP_WORDS = frozenset(
 
 
 @dataclass(frozen=True)
-class SkippedGroup:
+class _SkippedGroup:
     """Stickers that were left out for one reason, with one of them as an example."""
 
     kind: str
@@ -62,7 +62,7 @@ class Histogram:
 
 
 @dataclass(frozen=True)
-class DuplicateGroup:
+class _DuplicateGroup:
     """A sticker that was kept, by its file, and how many copies of it were left out."""
 
     file: str
@@ -93,8 +93,8 @@ class DatasetReport:
     num_bytes: int
     splits: dict[str, dict[str, int]]
     stages: list[dict[str, Any]]
-    skipped: list[SkippedGroup]
-    duplicates: list[DuplicateGroup]
+    skipped: list[_SkippedGroup]
+    duplicates: list[_DuplicateGroup]
     histograms: list[Histogram]
     words: dict[str, int]
     concepts: dict[str, int]
@@ -225,7 +225,7 @@ _OWNER = re.compile(r"its pixels equal those of (.+)|it looks like (.+)", re.DOT
 _MOST_GROUPS, _MOST_COPIES = 24, 7
 
 
-def _read_skipped(path: Path) -> tuple[list[SkippedGroup], list[DuplicateGroup]]:
+def _read_skipped(path: Path) -> tuple[list[_SkippedGroup], list[_DuplicateGroup]]:
     """What skipped.jsonl says, by reason (where names and numbers don't count) and by owner."""
     counts: Counter[tuple[str, str]] = Counter()
     examples: dict[tuple[str, str], dict[str, str]] = {}
@@ -247,11 +247,11 @@ def _read_skipped(path: Path) -> tuple[list[SkippedGroup], list[DuplicateGroup]]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is damaged: {error}; prepare the training set again") from error
     groups = [
-        SkippedGroup(key[0], examples[key]["reason"], count, examples[key]["file"])
+        _SkippedGroup(key[0], examples[key]["reason"], count, examples[key]["file"])
         for key, count in counts.most_common()
     ]
     largest = copies.most_common(_MOST_GROUPS)
-    return groups, [DuplicateGroup(file, count, tuple(some[file])) for file, count in largest]
+    return groups, [_DuplicateGroup(file, count, tuple(some[file])) for file, count in largest]
 
 
 def _cache_sizes(folder: Path) -> dict[str, int]:

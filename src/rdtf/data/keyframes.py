@@ -3,8 +3,8 @@
 A sticker of hundreds of native frames is reduced to at most K pictures, each shown for a while.
 The clip is cut into K consecutive segments; each segment shows its medoid, the one of its own
 frames that is nearest to all of them. Dynamic programming finds the cut with the smallest
-duration-weighted squared distance (Fisher's exact method for ordered data; the paper clusters deep
-features with k-means, which knows neither time nor durations).
+duration-weighted squared distance (Fisher's exact method for ordered data). The paper clusters
+features with k-means instead, which knows neither time nor durations: `method="clusters"`.
 
 The number of key frames is the smallest that explains the motion: a still clip needs one, a GIF
 that holds six different pictures keeps six.
@@ -21,6 +21,7 @@ import numpy as np
 from PIL import Image, ImageSequence, UnidentifiedImageError
 
 from rdtf.errors import ConfigError, DataError
+from rdtf.stickers.formats.webp import with_alpha
 
 MAX_CANVAS = 4096
 MAX_FRAMES = 256
@@ -47,7 +48,8 @@ def encode_frames(frames: np.ndarray, durations_ms: Sequence[int] | np.ndarray) 
     }
     buffer = io.BytesIO()
     images[0].save(buffer, "WEBP", **_EFFORT, **(animation if len(images) > 1 else {}))
-    return buffer.getvalue()
+    data = buffer.getvalue()
+    return with_alpha(data) if len(images) > 1 else data
 
 
 def decode_frames(data: bytes, num_frames: int, canvas: int, what: str) -> np.ndarray:
@@ -77,25 +79,24 @@ def without_hidden_colour(frames: np.ndarray) -> np.ndarray:
 
 
 FEATURE_SIZE = 32  # pixels; enough to see a blink, small enough for 240 x 240 distances
-MAX_CANDIDATES = 240  # the cost table is cubic in this number
+_MAX_CANDIDATES = 240  # the cost table is cubic in this number
 # Mean squared error, in [0,1] units, that nobody sees: a tenth of one grey level, everywhere.
 INVISIBLE_ERROR = (0.1 / 255) ** 2
 
-Method = Literal["piecewise", "equal"]
-METHODS: tuple[Method, ...] = ("piecewise", "equal")
+Method = Literal["piecewise", "equal", "clusters"]
+METHODS: tuple[Method, ...] = ("piecewise", "equal", "clusters")
 
 
 @dataclass(frozen=True)
 class KeyFrames:
     """Which frames to keep, int64 [K] in increasing order, and how long each is shown, int64 [K].
 
-    `error` is the mean squared distance that is left between the clip and its key frames, `motion`
-    the root mean square distance from the best single frame; both over premultiplied RGBA in [0,1].
+    `motion` is the root mean square distance from the best single frame, over premultiplied RGBA in
+    [0,1].
     """
 
     indices: np.ndarray
     durations_ms: np.ndarray
-    error: float
     motion: float
 
 
@@ -108,7 +109,7 @@ def frame_feature(frame: np.ndarray) -> np.ndarray:
 
 
 def candidate_frames(
-    durations_ms: Sequence[int] | np.ndarray, limit: int = MAX_CANDIDATES
+    durations_ms: Sequence[int] | np.ndarray, limit: int = _MAX_CANDIDATES
 ) -> tuple[np.ndarray, np.ndarray]:
     """Thin N native frames out to at most `limit`: (indices [M], durations_ms [M]).
 
@@ -133,7 +134,8 @@ def choose_key_frames(
     """Choose at most `max_frames` of N frames; `features` is float [N, ...], one row a frame.
 
     The durations of the result add up to the original total. `tolerance` is the share of the
-    one-frame error that may stay unexplained; `equal` spaces the key frames evenly in time instead.
+    one-frame error that may stay unexplained; `equal` spaces the key frames evenly in time instead,
+    `clusters` takes the frame nearest to each k-means centre of the features (the paper's way).
     """
     durations = _check(features, durations_ms, max_frames, method)
     distances = _pairwise_distances(np.asarray(features, np.float64).reshape(len(features), -1))
@@ -141,13 +143,14 @@ def choose_key_frames(
     single = _single_frame_error(distances, durations)
     if method == "equal":
         indices, kept = _equal_spacing(durations, max_frames)
+    elif method == "clusters":
+        indices, kept = _cluster_medoids(distances, durations, max_frames)
     else:
         goal = max(INVISIBLE_ERROR, tolerance * single) * durations.sum()
         edges = _best_segments(costs, min(max_frames, len(durations)), goal)
         indices = medoids[edges[:-1], edges[1:] - 1]
         kept = np.add.reduceat(durations, edges[:-1])
-    error = _approximation_error(distances, durations, indices, kept)
-    return KeyFrames(indices, kept, error, float(np.sqrt(single)))
+    return KeyFrames(indices, kept, float(np.sqrt(single)))
 
 
 def clip_motion(features: np.ndarray, durations_ms: Sequence[int] | np.ndarray) -> float:
@@ -240,14 +243,31 @@ def _equal_spacing(durations: np.ndarray, max_frames: int) -> tuple[np.ndarray, 
     return indices[first], np.add.reduceat(np.diff(edges_ms), first)
 
 
-def _approximation_error(
-    distances: np.ndarray, durations: np.ndarray, indices: np.ndarray, kept: np.ndarray
-) -> float:
-    """Mean squared distance over time between the clip and its key frames as they are shown."""
-    native_end, key_end = np.cumsum(durations), np.cumsum(kept)
-    # Between two neighbouring edges of either time line one native and one key frame are on screen.
-    edges = np.union1d(native_end, key_end)
-    native = np.searchsorted(native_end, edges)
-    key = indices[np.searchsorted(key_end, edges)]
-    spans = np.diff(edges, prepend=0)
-    return float((distances[native, key] * spans).sum() / spans.sum())
+def _cluster_medoids(
+    distances: np.ndarray, durations: np.ndarray, max_frames: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """One frame of each cluster of alike frames, wherever they are in time; each is shown until
+    half way to the next one.
+
+    k-medoids on the squared distances: what k-means does, but for centres that are frames.
+    """
+    chosen = [int((distances @ durations).argmin())]
+    while len(chosen) < min(max_frames, len(durations)):  # the farthest one, again and again
+        nearest = distances[:, chosen].min(axis=1)
+        if nearest.max() <= INVISIBLE_ERROR:
+            break
+        chosen.append(int(nearest.argmax()))
+    medoids = np.sort(chosen)
+    for _ in range(_MAX_ROUNDS):
+        labels = distances[:, medoids].argmin(axis=1)
+        inside = [np.flatnonzero(labels == label) for label in range(len(medoids))]
+        costs = [distances[np.ix_(own, own)] @ durations[own] for own in inside]
+        moved = np.sort([own[cost.argmin()] for own, cost in zip(inside, costs, strict=True)])
+        if np.array_equal(moved, medoids):
+            break
+        medoids = moved
+    cuts = (medoids[:-1] + medoids[1:] + 1) // 2
+    return medoids, np.add.reduceat(durations, np.concatenate([[0], cuts]))
+
+
+_MAX_ROUNDS = 50  # of k-medoids; a few are enough nearly always

@@ -4,7 +4,7 @@ Captions are found in `*.jsonl`, `*.csv` and `*.parquet` files (one row a sticke
 `file_name`; `captions`, `caption` or `text`; optionally `concept`, `source`, `license`,
 `attribution`, `sprite` and anything else), in the manifests of sticker packs, in a `.txt` (one
 caption a line) or `.json` file of the same name, and else derived from the file name. Archives
-(zip, tar, .wastickers, WebDataset shards) are read where they are, see `rdtf.data.archives`. A
+(zip, tar, .wastickers, WebDataset shards) are read where they are, see `rdtf.data.sources`. A
 folder of frames is one clip, captioned as a file would be. No pixels are decoded here.
 """
 
@@ -21,12 +21,13 @@ from typing import Any
 
 from PIL import Image
 
-from rdtf.data.archives import ARCHIVE_SUFFIXES, archive_members
 from rdtf.data.shards import is_dataset
 from rdtf.data.sources import (
+    ARCHIVE_SUFFIXES,
     Member,
     Skipped,
     SourceItem,
+    archive_members,
     clean_captions,
     describe,
     valid_name,

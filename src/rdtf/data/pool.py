@@ -22,6 +22,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from itertools import islice
+from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from rdtf.errors import UserError
@@ -31,7 +32,7 @@ Result = TypeVar("Result")
 Engine = Literal["pool", "ray"]
 ENGINES: tuple[Engine, ...] = ("pool", "ray")
 
-SMALL_JOB = 16  # starting processes takes longer than this many stickers
+_SMALL_JOB = 16  # starting processes takes longer than this many stickers
 _IN_FLIGHT = 64  # items per worker: one slow item holds up few, and few are held in memory
 _ITEMS_AT_ONCE = 8  # of a worker: it goes on while the caller is busy
 _RAY_BATCH = 16  # items of a Ray task: passing them on costs some milliseconds
@@ -47,7 +48,7 @@ def processors() -> int:
 
 def default_workers(num_items: int) -> int:
     """0 (this process) for a small job, else one worker per processor."""
-    return 0 if num_items <= SMALL_JOB else processors()
+    return 0 if num_items <= _SMALL_JOB else processors()
 
 
 def track(
@@ -125,7 +126,8 @@ def ordered_map(
         failed: makes the result of an item whose worker crashed ("crash") or took too long
             ("time").
         seconds: that one item may take.
-        memory_bytes: address space that a worker may use; what needs more gets a `MemoryError`.
+        memory_bytes: of data that a worker may hold, beyond what importing `function` took; what
+            needs more gets a `MemoryError`.
         engine: "ray" runs tasks of a Ray cluster (`workers` is up to it then), see RAY_ADDRESS.
 
     Raises:
@@ -273,9 +275,11 @@ class _Pool:
 
 def _work(connection: Any, memory_bytes: int | None) -> None:
     """A worker's life: lists of items in, ("result", ...) or ("error", ...) for each one out."""
-    _prepare_worker(memory_bytes)
+    _prepare_worker()
     with contextlib.suppress(EOFError, OSError):  # the caller has ended
         function = connection.recv()  # imports numpy: after the threads were limited
+        if memory_bytes is not None:
+            _limit_memory(memory_bytes)
         connection.send(("started", None))
         while True:
             for item in connection.recv():
@@ -286,20 +290,29 @@ def _work(connection: Any, memory_bytes: int | None) -> None:
                 connection.send(answer)
 
 
-def _prepare_worker(memory_bytes: int | None) -> None:
+def _prepare_worker() -> None:
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[variable] = "1"  # one process per processor is parallel enough
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C ends the caller, which ends the workers
     if sys.platform == "linux":
         die_with_parent = 1  # PR_SET_PDEATHSIG: a killed caller leaves no worker behind
         ctypes.CDLL(None).prctl(die_with_parent, signal.SIGKILL)
-    if memory_bytes is not None:
-        with contextlib.suppress(ImportError):  # not on Windows
-            import resource
 
-            _, most = resource.getrlimit(resource.RLIMIT_AS)
-            limit = memory_bytes if most == resource.RLIM_INFINITY else min(memory_bytes, most)
-            resource.setrlimit(resource.RLIMIT_AS, (limit, most))
+
+def _limit_memory(num_bytes: int) -> None:
+    """Let this process hold so much more data than it holds now, as imported libraries do."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return
+    now = 0
+    with contextlib.suppress(OSError), Path("/proc/self/statm").open() as file:
+        now = int(file.read().split()[5]) * resource.getpagesize()
+    # Not the address space: libraries reserve much more of it than they ever touch.
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = now + num_bytes
+    limit = limit if most == resource.RLIM_INFINITY else min(limit, most)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, most))
 
 
 # ------------------------------------------------------------------------------------ Ray
@@ -334,9 +347,17 @@ def _start_ray() -> Any:
     except ImportError as error:
         raise UserError("engine ray needs Ray: pip install 'rdtf[scale]'") from error
     if not ray.is_initialized():
-        # RAY_ADDRESS joins a cluster; without it a Ray starts on this machine.
+        # RAY_ADDRESS joins a cluster. Without it a Ray starts on this machine: left to itself, Ray
+        # would look for the last cluster that ran here, which may be gone.
         try:
-            ray.init(log_to_driver=False, configure_logging=False, include_dashboard=None)
+            address = os.environ.get("RAY_ADDRESS") or "local"
+            dashboard = False if address == "local" else None
+            ray.init(
+                address,
+                log_to_driver=False,
+                configure_logging=False,
+                include_dashboard=dashboard,
+            )
         except (ConnectionError, RuntimeError, ValueError) as error:
             raise UserError(f"Ray can't be started or joined: {error}") from error
     return ray

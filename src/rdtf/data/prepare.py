@@ -9,7 +9,7 @@ the output holds is described in `rdtf.data.shards`.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -29,14 +29,14 @@ from rdtf.data.sources import split_concepts
 from rdtf.data.stages import Run, Source
 from rdtf.data.work import Work
 from rdtf.errors import ConfigError, UserError
-from rdtf.fileio import ensure_folder, publish_folder, read_json
+from rdtf.fileio import check_apart, ensure_folder, publish_folder, read_json
 from rdtf.stickers import DEFAULT_BUDGET, Budget
 
 if TYPE_CHECKING:
     from rdtf.synthetic.characters import SyntheticStickers
 
 Duplicates = Literal["near", "exact", "keep"]
-DUPLICATES: tuple[Duplicates, ...] = ("near", "exact", "keep")
+_DUPLICATES: tuple[Duplicates, ...] = ("near", "exact", "keep")
 
 
 @dataclass(frozen=True)
@@ -83,6 +83,7 @@ def prepare(
     overwrite: bool = False,
     budget: Budget = DEFAULT_BUDGET,
     progress: bool | None = None,
+    finish: Callable[[Path], object] | None = None,
 ) -> PrepareSummary:
     """Turn stickers into a training set in the folder `out`, which appears whole or not at all.
 
@@ -96,7 +97,8 @@ def prepare(
             work is in `OUT.work` beside it.
         canvas: side in pixels that stickers are letterboxed to.
         max_frames: most key frames of a clip.
-        keyframe_method: "piecewise" (best approximation) or "equal" (evenly in time).
+        keyframe_method: "piecewise" (best approximation), "equal" (evenly in time) or "clusters"
+            (of alike frames).
         val_fraction: share of concepts for validation.
         filters: what is worth training on; None: all but clips that show nothing.
         duplicates: of clips that look alike keep the first ("near"), of clips whose pixels are
@@ -110,6 +112,8 @@ def prepare(
         engine: "pool" (processes of this machine) or "ray" (a Ray cluster, see RAY_ADDRESS).
         budget: limits for a single file.
         progress: draw a bar; None: if stderr is a terminal, else a line a minute.
+        finish: is called with `out` once the set is there, to build its caches, and again by the
+            next call of a run that was killed meanwhile.
 
     Raises:
         UserError: an option or input makes no sense, nothing usable is in it, or `out` is taken.
@@ -118,12 +122,16 @@ def prepare(
     out = Path(out)
     options = _check_options(canvas, max_frames, keyframe_method, filters, budget)
     split_concepts((), val_fraction, seed)  # refuses a fraction that makes no sense
-    for name, value, known in (("duplicates", duplicates, DUPLICATES), ("engine", engine, ENGINES)):
+    for name, value, known in (
+        ("duplicates", duplicates, _DUPLICATES),
+        ("engine", engine, ENGINES),
+    ):
         if value not in known:
             raise ConfigError(f"{name} is {value!r}; use one of {known}")
     if workers is not None and workers < 0:
         raise ConfigError(f"workers is {workers}; it must be 0 (this process) or more")
     source = Source.of(inputs, canvas)
+    check_apart(source.paths, out)
     made = {
         "inputs": source.names,
         "keyframe_method": keyframe_method,
@@ -150,6 +158,9 @@ def prepare(
                 run.write_captions()
                 run.write_set(work_folder / "set")
                 publish_folder(work_folder / "set", out)
+            if finish is not None:
+                work.forget_pixels()
+                finish(out)
         except UserError:
             if not work.count("SELECT count(*) FROM clips"):  # there is nothing to go on with
                 work.delete()

@@ -35,14 +35,14 @@ DATASET_NAMES = frozenset(
 )
 
 
-def json_bytes(value: Any) -> bytes:
+def _json_bytes(value: Any) -> bytes:
     """One line of JSON in UTF-8; what no UTF-8 file can hold becomes a question mark."""
     return json.dumps(value, ensure_ascii=False).encode("utf-8", "replace")
 
 
 def write_lines(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     with path.open("wb") as file:
-        file.writelines(json_bytes(row) + b"\n" for row in rows)
+        file.writelines(_json_bytes(row) + b"\n" for row in rows)
 
 
 def is_dataset(folder: Path) -> bool:
@@ -164,7 +164,7 @@ def write_shard(
             for clip_id, pixels, row in clips:
                 offset = archive.offset + tarfile.BLOCKSIZE
                 locations.append(Location(file, offset, len(pixels)))
-                for suffix, data in (("webp", pixels), ("json", json_bytes(row))):
+                for suffix, data in (("webp", pixels), ("json", _json_bytes(row))):
                     member = tarfile.TarInfo(f"{clip_id}.{suffix}")
                     member.size, member.uname, member.gname = len(data), "rdtf", "rdtf"
                     archive.addfile(member, io.BytesIO(data))
@@ -187,6 +187,7 @@ _INDEX = np.dtype(
         ("motion", "<f4"),
         ("num_frames", "<u2"),
         ("split", "u1"),
+        ("entropy", "<f4"),
     ]
 )
 
@@ -207,7 +208,7 @@ def describe_index(
     }
 
 
-def concept_key(concept: str) -> int:
+def _concept_key(concept: str) -> int:
     """A number for a concept's name; two concepts share one with a chance of 1 in 2**64."""
     return int.from_bytes(hashlib.sha256(concept.encode()).digest()[:8], "little")
 
@@ -236,11 +237,12 @@ def index_rows(clips_file: Path, shards: Sequence[str], splits: Sequence[str]) -
                     row["offset"],
                     row["num_bytes"],
                     number_of[row["shard"]],
-                    concept_key(row["concept"]),
+                    _concept_key(row["concept"]),
                     sum(durations_ms),
                     row["motion"],
                     len(durations_ms),
                     split_of[row["split"]],
+                    row.get("statistics", {}).get("entropy", 0.0),
                 )
             except (KeyError, TypeError, ValueError, OverflowError) as error:
                 raise ValueError(f"{count + 1}: {type(error).__name__} {error}") from error

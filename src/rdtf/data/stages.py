@@ -32,6 +32,7 @@ from rdtf.data.shards import (
     INDEX_FILE,
     MAX_SHARD_BYTES,
     MAX_SHARD_CLIPS,
+    SHARDS_FOLDER,
     SKIPPED_FILE,
     describe_index,
     index_rows,
@@ -42,15 +43,16 @@ from rdtf.data.shards import (
 from rdtf.data.sources import SPLITS, Skipped, SourceItem, collect_synthetic, split_concepts
 from rdtf.data.work import Work
 from rdtf.errors import UserError
-from rdtf.fileio import atomic_path, ensure_folder, read_json, write_json
+from rdtf.fileio import atomic_path, ensure_folder, read_json, remove_leftovers, write_json
 
 if TYPE_CHECKING:
     from rdtf.synthetic.characters import SyntheticStickers
 
-STAGES = ("list", "decode", "filter", "dedupe")
+STAGES = ("list", "decode", "filter", "dedupe", "captions", "shards")
 
-# Address space: 1 GiB of pixels within the default budget, copies of them, and the libraries.
-_WORKER_MEMORY_BYTES = 4 * 2**30
+# A worker never takes more than 512 MiB with its libraries. Enough for some 300 frames of 512 x 512
+# pixels.
+WORKER_MEMORY_BYTES = 384 * 2**20
 _ITEM_SECONDS = 60.0
 _SLICE_CLIPS = 256
 _SLICE_BYTES = 32 * 2**20
@@ -124,7 +126,7 @@ class Run:
             workers=min(workers, max(total - start, 1)),
             failed=_failed,
             seconds=_ITEM_SECONDS,
-            memory_bytes=_WORKER_MEMORY_BYTES,
+            memory_bytes=WORKER_MEMORY_BYTES,
             engine=engine,
         )
         shown = track(results, "preparing", total, done=start, show=self.progress)
@@ -238,7 +240,8 @@ class Run:
         if self.work.done("set") is not None:
             return
         rows_folder = ensure_folder(folder.with_name("rows"))
-        ensure_folder(folder)
+        for place in (rows_folder, ensure_folder(folder / SHARDS_FOLDER), folder):
+            remove_leftovers(place)  # of a run that was killed
         for split in SPLITS:
             self._write_shards(folder, rows_folder, split)
         found = self.work.run("SELECT info FROM shards ORDER BY n")

@@ -103,6 +103,11 @@ class Work:
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
 
+    def forget_pixels(self) -> None:
+        """Make room: the training set is where it belongs."""
+        if self.folder is not None:
+            shutil.rmtree(self.folder / "pixels", ignore_errors=True)
+
     @contextlib.contextmanager
     def transaction(self) -> Iterator[None]:
         """What is written in the block is kept as a whole or not at all."""

@@ -45,6 +45,9 @@ class CurriculumConfig:
     """The same of interpolation."""
     prediction: tuple[float, float, float] = (0.7, 0.5, 0.3)
     """The same of pre- and post-frame prediction."""
+    easy_until: float = 0.0
+    """Share of the run in which clips come in from easy to difficult (entropy, motion and length,
+    as preparing measured them); 0: all of them from the start."""
     proportional_gain: float = 5.0
     """Of the PID signal: the smoothed loss."""
     integral_gain: float = 3.0
@@ -62,6 +65,21 @@ def _adaptive_weights(quantile: float) -> dict[str, float]:
         "interpolation": 0.9 - 0.8 * (1.0 - quantile),
         "prediction": 0.5,
     }
+
+
+_FIRST_COMPETENCE = 0.1
+
+
+def competence(progress: float, easy_until: float) -> float:
+    """Share of the clips, the easiest ones, that are drawn at `progress` in [0, 1] of the run.
+
+    It grows with the square root of time (Platanios et al., 2019, arXiv:1903.09848) from a tenth
+    to all of them at `easy_until`.
+    """
+    if progress >= easy_until:
+        return 1.0
+    first = _FIRST_COMPETENCE**2
+    return math.sqrt(first + (1 - first) * progress / easy_until)
 
 
 class _SmoothedLoss:
@@ -130,6 +148,10 @@ class Curriculum:
             raise ConfigError(
                 f"curriculum.leave_out names {', '.join(unknown or TASKS)}; "
                 f"choose some, not all, of {', '.join(TASKS)}"
+            )
+        if not 0 <= self.config.easy_until <= 1:
+            raise ConfigError(
+                f"curriculum.easy_until is {self.config.easy_until}; it must be from 0 to 1"
             )
         self._level = _SmoothedLoss()
         self._losses: deque[float] = deque(maxlen=self.config.window)

@@ -36,12 +36,17 @@ def unpremultiply(frames: np.ndarray) -> np.ndarray:
     Colour is divided by the alpha that is stored (8 bits), not by the exact one, so that what a
     viewer composites is as close as 8 bits allow, and uint8 -> float -> uint8 is exact.
     """
-    stored = np.empty(frames.shape, np.uint8)
-    alpha = np.rint(frames[..., 3:].clip(0, 1) * 255).astype(np.float32)
+    return _join_planes(np.moveaxis(frames, -1, 0))
+
+
+def _join_planes(planes: np.ndarray) -> np.ndarray:
+    """`unpremultiply` of [4, ...]: plane by plane is twice as fast."""
+    alpha = np.rint(planes[3].clip(0, 1) * 255).astype(np.float32)
     scale = np.where(alpha > 0, 255 * 255 / np.maximum(alpha, 1), 0).astype(np.float32)
-    colour = frames[..., :3].clip(0, 1) * scale
-    stored[..., :3] = np.rint(np.minimum(colour, 255))
-    stored[..., 3:] = alpha
+    colour = planes[:3].clip(0, 1) * scale
+    stored = np.empty((*alpha.shape, 4), np.uint8)
+    stored[..., :3] = np.moveaxis(np.rint(np.minimum(colour, 255)), 0, -1)
+    stored[..., 3] = alpha
     return stored
 
 
@@ -100,9 +105,11 @@ def _resample(frame: np.ndarray, height: int, width: int) -> np.ndarray:
     if (height, width) == frame.shape[:2]:
         return frame
     method = _resampling(frame.shape[:2], (height, width))
-    planes = np.moveaxis(premultiply(frame), -1, 0)
+    planes = np.ascontiguousarray(np.moveaxis(frame, -1, 0)).astype(np.float32)
+    planes /= np.float32(255)
+    planes[:3] *= planes[3]
     resized = [Image.fromarray(plane).resize((width, height), method) for plane in planes]
-    return unpremultiply(np.stack([np.asarray(plane) for plane in resized], axis=-1))
+    return _join_planes(np.stack([np.asarray(plane) for plane in resized]))
 
 
 def _resampling(old: tuple[int, ...], new: tuple[int, int]) -> Image.Resampling:

@@ -18,7 +18,7 @@ from PIL import Image
 from rdtf.errors import StickerError, UserError
 from rdtf.fileio import atomic_path, read_json
 from rdtf.stickers.canvas import fitted_size
-from rdtf.stickers.formats import gif, lottie, pillow, png, video, webp
+from rdtf.stickers.formats import gif, isobmff, lottie, pillow, png, video, webp
 from rdtf.stickers.sticker import (
     DEFAULT_BUDGET,
     DEFAULT_DURATION_MS,
@@ -32,7 +32,10 @@ DURATIONS_FILE = "durations.json"
 
 
 #: File name endings of the formats that can be read; a folder of frames can be read too.
-SUPPORTED_SUFFIXES = (".gif", ".webp", ".apng", ".png", ".jpg", ".jpeg", ".webm", ".tgs", ".json")
+SUPPORTED_SUFFIXES = (
+    *(".gif", ".webp", ".apng", ".png", ".jpg", ".jpeg", ".avif"),
+    *(".webm", ".mp4", ".tgs", ".json"),
+)
 
 _PARSERS = {
     "gif": gif.parse,
@@ -40,6 +43,8 @@ _PARSERS = {
     "png": png.parse,
     "jpeg": pillow.parse_jpeg,
     "webm": video.parse,
+    "avif": isobmff.parse,
+    "mp4": isobmff.parse,
 }
 #: What parsers and decoders raise on damaged files, PyAV's errors apart.
 _DAMAGE = (
@@ -62,7 +67,8 @@ def read_sticker(
     """Read a sticker file or a folder of frames.
 
     Args:
-        path: a GIF, WebP, PNG, APNG, VP9 WebM, JPEG, Lottie .json or .tgs file, whatever its name;
+        path: a GIF, WebP, PNG, APNG, JPEG, AVIF, VP9 WebM, MP4, Lottie .json or .tgs file, whatever
+            its name;
             or a folder of stills of one size, sorted by name, with durations in `durations.json`
             (100 ms each without it).
         budget: limits that are checked before any pixel is decoded.
@@ -211,7 +217,7 @@ def _video_errors() -> tuple[type[Exception], ...]:
 
 
 def recognise(data: bytes, name: str) -> str:
-    """The format by its first bytes: "gif", "webp", "png", "jpeg", "webm" or "lottie"."""
+    """The format by its first bytes, as in `StickerInfo.format`."""
     if data.startswith((b"GIF87a", b"GIF89a")):
         return "gif"
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
@@ -219,6 +225,8 @@ def recognise(data: bytes, name: str) -> str:
     for magic, format in _MAGIC.items():
         if data.startswith(magic):
             return format
+    if data[4:8] == b"ftyp" and (format := isobmff.brand(data)):
+        return format
     text = data[:1024].removeprefix(b"\xef\xbb\xbf").lstrip()
     if text.startswith(b"{"):
         return "lottie"
@@ -231,7 +239,7 @@ _MAGIC = {
     b"\x1a\x45\xdf\xa3": "webm",
     b"\x1f\x8b": "lottie",
 }
-_KNOWN = "GIF, WebP, PNG, APNG, WebM, Lottie, TGS or JPEG"
+_KNOWN = "GIF, WebP, PNG, APNG, WebM, Lottie, TGS, JPEG, AVIF or MP4"
 
 
 def _describe(data: bytes, text: bytes) -> str:
@@ -240,7 +248,7 @@ def _describe(data: bytes, text: bytes) -> str:
     if text[:1] == b"<":
         return "is a web page or other markup, not a picture"
     if data[4:8] == b"ftyp":
-        return "is an MP4, HEIC or AVIF file, which is not supported"
+        return "is a HEIC file or another that is not supported"
     return "is not a supported picture"
 
 

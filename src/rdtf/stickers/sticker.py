@@ -94,7 +94,8 @@ DEFAULT_DURATION_MS = 100
 class StickerInfo:
     """The outline of a sticker file, known without decoding pixels."""
 
-    format: str  # "gif", "webp", "png", "jpeg", "webm", "lottie" or "folder"
+    # "gif", "webp", "png", "jpeg", "avif", "webm", "mp4", "lottie" or "folder"
+    format: str
     num_frames: int  # frames of one pass
     # width, height: canvas in pixels, upright (for Lottie the nominal one; it has no pixels)
     width: int

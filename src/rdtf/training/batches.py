@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from rdtf.errors import ConfigError
+from rdtf.method.curriculum import competence
 from rdtf.method.objective import Objective
 from rdtf.method.tasks import TaskDraw, draw_task
 from rdtf.models.conditions import Conditions
@@ -238,6 +239,16 @@ class ClipStore(Protocol):
     def num_frames(self) -> np.ndarray: ...
 
     @property
+    def concepts(self) -> np.ndarray:
+        """Integers `[N]`: clips of one concept have one number."""
+        ...
+
+    @property
+    def difficulty(self) -> np.ndarray:
+        """float `[N]`, from easy to difficult."""
+        ...
+
+    @property
     def text_widths(self) -> tuple[int, ...]:
         """Width of the token states of each text encoder."""
         ...
@@ -258,24 +269,87 @@ class ClipStore(Protocol):
 
 
 class MixedOrder:
-    """Position → clip index, with a fixed share of single images spread evenly among the clips."""
+    """Position → clip index, with a fixed share of single images spread evenly among the clips.
 
-    def __init__(self, num_frames: np.ndarray, still_share: float, seed: int) -> None:
-        self._stills = np.flatnonzero(num_frames == 1)
-        self._moving = np.flatnonzero(num_frames > 1)
-        if len(self._stills) == 0:
+    Args:
+        num_frames: of each clip, `[N]`.
+        concepts: a number for each clip's concept, `[N]`: concepts take turns, and so do the clips
+            of each; None: clips do.
+    """
+
+    def __init__(
+        self,
+        num_frames: np.ndarray,
+        still_share: float,
+        seed: int,
+        concepts: np.ndarray | None = None,
+    ) -> None:
+        stills, moving = np.flatnonzero(num_frames == 1), np.flatnonzero(num_frames > 1)
+        if len(stills) == 0:
             still_share = 0.0
-        elif len(self._moving) == 0:
+        elif len(moving) == 0:
             still_share = 1.0
         self._share = still_share
-        self._still_order = DataOrder(max(len(self._stills), 1), seed * 2 + 1)
-        self._moving_order = DataOrder(max(len(self._moving), 1), seed * 2)
+        self._stills = _Turns(stills, seed * 2 + 1, concepts)
+        self._moving = _Turns(moving, seed * 2, concepts)
 
     def __getitem__(self, position: int) -> int:
         stills_before = int(position * self._share)
         if int((position + 1) * self._share) > stills_before:
-            return int(self._stills[self._still_order[stills_before]])
-        return int(self._moving[self._moving_order[position - stills_before]])
+            return self._stills[stills_before]
+        return self._moving[position - stills_before]
+
+
+class _Turns:
+    """Turn → one of some clips: each comes once an epoch, or each concept, with another clip."""
+
+    def __init__(self, clips: np.ndarray, seed: int, concepts: np.ndarray | None) -> None:
+        self._clips, self._seed = clips, seed
+        # Clips of concept c are clips[starts[c]:starts[c + 1]].
+        self._starts = np.arange(len(clips) + 1)
+        if concepts is not None:
+            order = np.argsort(concepts[clips], kind="stable")
+            self._clips, keys = clips[order], concepts[clips][order]
+            first = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])[: len(keys)])
+            self._starts = np.append(first, len(clips))
+        self._order = DataOrder(max(len(self._starts) - 1, 1), seed)
+
+    def __getitem__(self, turn: int) -> int:
+        concept = self._order[turn]
+        start, end = self._starts[concept], self._starts[concept + 1]
+        epoch, place = divmod(turn // self._order.num_samples, int(end - start))
+        if end - start > 1:
+            draws = stream(self._seed, Purpose.ORDER, 1, concept, epoch)
+            start += draws.permutation(end - start)[place]
+        return int(self._clips[start])
+
+
+class EasyFirst:
+    """Position → clip index: in the first part of a run, clips come in from easy to difficult.
+
+    Args:
+        order: what holds for the rest of the run.
+        difficulty: of each clip, `[N]`.
+        positions: of the whole run.
+    """
+
+    def __init__(
+        self,
+        order: MixedOrder,
+        difficulty: np.ndarray,
+        easy_until: float,
+        positions: int,
+        seed: int,
+    ) -> None:
+        self._order, self._by_difficulty = order, np.argsort(difficulty, kind="stable")
+        self._easy_until, self._positions, self._seed = easy_until, positions, seed
+
+    def __getitem__(self, position: int) -> int:
+        share = competence(position / self._positions, self._easy_until)
+        if share >= 1:
+            return self._order[position]
+        draw = stream(self._seed, Purpose.ORDER, 2, position).random()
+        return int(self._by_difficulty[int(draw * share * len(self._by_difficulty))])
 
 
 class BatchBuilder:
@@ -285,7 +359,7 @@ class BatchBuilder:
         self.store = store
         self.config = config
         self.objective = objective
-        self.order = MixedOrder(store.num_frames, config.data.still_share, config.seed)
+        self.order = build_order(store, config)
         self._group, self._by_length = -1, list[int]()  # the group that was asked for last
 
     def step_batches(
@@ -366,6 +440,17 @@ class BatchBuilder:
             clip=clip,
             position=position,
         )
+
+
+def build_order(store: ClipStore, config: TrainConfig) -> MixedOrder | EasyFirst:
+    """Which clip each position of a run trains on."""
+    concepts = store.concepts if config.data.sampling == "concepts" else None
+    order = MixedOrder(store.num_frames, config.data.still_share, config.seed, concepts)
+    easy_until = config.curriculum.easy_until
+    if easy_until == 0:
+        return order
+    positions = config.steps * config.batch_size
+    return EasyFirst(order, store.difficulty, easy_until, positions, config.seed)
 
 
 def choose_frames(

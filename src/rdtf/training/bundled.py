@@ -23,8 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rdtf.data.bundle import read_text
-from rdtf.data.clip_store import ClipStore
-from rdtf.data.unbundle import Bundle
+from rdtf.data.clip_store import Bundle, ClipStore
 from rdtf.errors import ConfigError, UserError
 from rdtf.fileio import (
     atomic_path,

@@ -111,6 +111,8 @@ class TextConfig:
 class DataConfig:
     """How clips become training samples."""
 
+    sampling: Literal["clips", "concepts"] = "clips"
+    """Every clip equally often, or every concept, whatever the number of its clips."""
     still_share: _Share = 0.15
     """Share of the samples that are single images (text to image), if there are any."""
     flip_probability: _Share = 0.5

@@ -84,6 +84,16 @@ class PreparedStore:
         return len(self.clips)
 
     @property
+    def concepts(self) -> np.ndarray:
+        """Integers `[N]`: clips of one concept have one number."""
+        return self.clips.concepts
+
+    @property
+    def difficulty(self) -> np.ndarray:
+        """float64 `[N]`, from easy (0) to difficult (1)."""
+        return self.clips.difficulty
+
+    @property
     def text_widths(self) -> tuple[int, ...]:
         return tuple(cache.width for cache in self._text)
 

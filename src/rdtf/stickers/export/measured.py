@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import struct
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,8 +17,8 @@ import numpy as np
 from rdtf.errors import StickerError
 from rdtf.stickers.files import decode_sticker, inspect, recognise
 from rdtf.stickers.formats import video
+from rdtf.stickers.formats.isobmff import Tracks
 from rdtf.stickers.formats.pillow import open_image, to_rgba, upright
-from rdtf.stickers.formats.video import full_luma, join_alpha
 from rdtf.stickers.sticker import Budget, StickerInfo
 
 _AVIF_BRANDS = (b"avif", b"avis")
@@ -150,7 +149,7 @@ def _measure(data: bytes, container: str, name: str, budget: Budget) -> Measured
 
 
 def _measure_by_ffmpeg(data: bytes, container: str, name: str, budget: Budget) -> Measured:
-    """AVIF and MP4, which `rdtf.stickers` does not read."""
+    """AVIF and MP4, which have no second decoder here."""
     if container == "avif":
         image = open_image(data, "AVIF")  # states frames and size without decoding any
         budget.check_clip(name, getattr(image, "n_frames", 1), *image.size)
@@ -207,7 +206,9 @@ def decode_by_others(data: bytes, container: str, budget: Budget) -> tuple[np.nd
     if container == "webm":
         stream = video.demux(data, "video", budget)
         return stream.frames_by_ffmpeg(), np.asarray(stream.info.stored_ms, np.float64)
-    return _by_ffmpeg(data, container, budget)
+    tracks = Tracks(data, "video", container, budget)
+    is_still = container == "avif" and len(tracks.durations_ms) == 1
+    return tracks.frames(), np.zeros(1) if is_still else tracks.durations_ms
 
 
 def _by_pillow(data: bytes, format: str, budget: Budget) -> tuple[np.ndarray, np.ndarray]:
@@ -244,37 +245,3 @@ def _opened(data: bytes, format: str, options: dict[str, str] | None = None) -> 
     return av.open(
         io.BytesIO(data), mode="r", format=format, options=options or {}, metadata_errors="replace"
     )
-
-
-def _by_ffmpeg(data: bytes, container: str, budget: Budget) -> tuple[np.ndarray, np.ndarray]:
-    with _opened(data, "mov") as file:
-        tracks: list[Any] = [track for track in file.streams.video if track.codec_context]
-        if not tracks:
-            raise StickerError(f"the {container} holds no picture that can be decoded")
-        # An AVIF sequence holds its first picture once more, as a still.
-        most = max(track.frames for track in tracks)
-        colour, *masks = [track for track in tracks if track.frames == most]
-        times = []
-        for packet in file.demux(colour):
-            if packet.size:
-                times.append((packet.pts or 0, packet.duration or 0))
-                budget.check_clip("video", len(times), colour.width, colour.height)
-        unit_ms = float(colour.time_base * 1000)
-        indices = [track.index for track in (colour, *masks)]
-    pictures = _decode_track(data, indices[0], budget)
-    has_alpha = len(indices) > 1 and container == "avif"
-    alphas = _decode_track(data, indices[1], budget) if has_alpha else iter(())
-    frames = join_alpha(pictures, alphas, len(times), full_luma)
-    if container == "avif" and len(frames) == 1:
-        return frames, np.zeros(1)
-    starts = sorted(times)  # in order of showing
-    return frames, np.diff([*(start for start, _ in starts), sum(starts[-1])]) * unit_ms
-
-
-def _decode_track(data: bytes, index: int, budget: Budget) -> Iterator[av.VideoFrame]:
-    with _opened(data, "mov") as file:
-        track: Any = file.streams[index]
-        track.codec_context.options = {"max_pixels": str(budget.max_canvas**2)}
-        for count, frame in enumerate(file.decode(track), start=1):
-            budget.check_clip("video", count, frame.width, frame.height)
-            yield frame

@@ -32,7 +32,7 @@ from rdtf.stickers.sticker import (
 
 _WORKER = Path(__file__).with_name("lottie_worker.py")
 _LOAD, _RENDER = 0, 1
-_TIMEOUT_S = 20.0
+_TIMEOUT_S = 20.0  # of a renderer that waits; one that computes ends itself sooner
 
 
 class _Renderer:
@@ -61,8 +61,8 @@ class _Renderer:
             except (OSError, EOFError) as error:
                 self.stop()
                 raise StickerError(
-                    "the Lottie animation crashes its renderer or takes "
-                    f"longer than {_TIMEOUT_S:.0f} s; simplify it and export it again"
+                    "the Lottie animation crashes its renderer, takes too long or needs too "
+                    "much memory; simplify it and export it again"
                 ) from error
         if len(pixels) != width * height * 4:
             raise StickerError("the Lottie animation can't be rendered; export it again")

@@ -95,6 +95,7 @@ _PROFILE_MODES = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 def open_image(data: bytes, format: str) -> Image.Image:
     """Open `data` as `format` ("GIF", "PNG", "WEBP" or "JPEG") and nothing else."""
     with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of damage that does not matter
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
             return Image.open(io.BytesIO(data), formats=[format])
@@ -147,8 +148,10 @@ def orientation(exif: bytes | None) -> int:
     """How the camera was held, 1 (upright) to 8, from the EXIF data of a file."""
     tags = Image.Exif()
     try:
-        tags.load(exif or b"")
-        value = tags.get(_ORIENTATION)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damage, which is nothing to the picture
+            tags.load(exif or b"")
+            value = tags.get(_ORIENTATION)
     except (OSError, SyntaxError, ValueError, KeyError, TypeError, struct.error):
         return 1
     return value if isinstance(value, int) and 1 <= value <= 8 else 1

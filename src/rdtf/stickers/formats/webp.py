@@ -50,7 +50,7 @@ def parse(data: bytes, name: str, budget: Budget) -> tuple[StickerInfo, Callable
 
 
 def _decode(data: bytes, name: str, info: StickerInfo) -> Sticker:
-    image = pillow.open_image(data, "WEBP")
+    image = pillow.open_image(with_alpha(data) if info.is_animated else data, "WEBP")
     if (image.size, getattr(image, "n_frames", 1)) != (info.stored_size, info.num_frames):
         raise damaged(name, "WebP", "frames are missing")
     frames = np.empty((info.num_frames, image.height, image.width, 4), np.uint8)
@@ -58,6 +58,17 @@ def _decode(data: bytes, name: str, info: StickerInfo) -> Sticker:
         image.seek(index)
         frame[:] = pillow.to_rgba(image)
     return Sticker(pillow.upright(frames, info.turned), info.durations, info.loop_count)
+
+
+def with_alpha(data: bytes) -> bytes:
+    """An animated WebP that says that it has transparency.
+
+    libwebp does not say so where every stored picture is opaque, although they need not cover the
+    canvas; Pillow then shows black where nothing is drawn.
+    """
+    if data[12:16] != b"VP8X":  # not animated
+        return data
+    return data[:20] + bytes([data[20] | _ALPHA]) + data[21:]
 
 
 def _chunks(data: bytes, name: str) -> Iterator[tuple[bytes, bytes]]:
