@@ -16,7 +16,7 @@ from rdtf.data.keyframes import decode_frames, encode_frames
 from rdtf.data.prepare import prepare
 from rdtf.errors import DataError, UserError
 from rdtf.stickers import Sticker, encode_sticker
-from rdtf.stickers.formats.gif import blocks
+from rdtf.stickers.formats.gif import _blocks
 from rdtf.synthetic.characters import SyntheticStickers
 
 from .stickers import lottie, moving_square, save_gif, save_webp, soft_disc, write_rows
@@ -274,7 +274,7 @@ def test_what_needs_too_much_memory_costs_one_file(tmp_path):
     picture = np.full((2, 512, 512, 4), 255, np.uint8)
     picture[1, :, :256] = (200, 40, 40, 255)
     data = encode_sticker(Sticker(picture, np.array([40, 40])), ".gif")
-    parts = [data[start:end] for kind, start, end in blocks(data, "gif") if kind != b";"]
+    parts = [data[start:end] for kind, start, end in _blocks(data, "gif") if kind != b";"]
     start = len(data) - 1 - sum(map(len, parts[-4:]))  # two control blocks and pictures
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "long.gif").write_bytes(data[:start] + data[start:-1] * 450 + b";")

@@ -11,7 +11,7 @@ from rdtf.models.motion_latents import (
     NUM_PARAMETERS,
     _decompose,
     _inverse_2x2,
-    _linear_part,
+    linear_part,
     backward_flow,
     fit,
     relative_to,
@@ -35,7 +35,7 @@ def moves(count: int, spread: float = 0.3) -> torch.Tensor:
 
 def forward(parameters: torch.Tensor, centre: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
     """Where points `[n, 2]` of the reference go: q = c + shift + G (p − c)."""
-    moved = (points - centre) @ _linear_part(parameters).mT
+    moved = (points - centre) @ linear_part(parameters).mT
     return centre + parameters[..., :2] + moved
 
 
@@ -95,17 +95,17 @@ def test_fit_of_nothing_is_no_motion():
 
 
 def test_inverse_and_decomposition():
-    linear = _linear_part(moves(50))
+    linear = linear_part(moves(50))
     identity = torch.eye(2, dtype=torch.float64).expand(50, 2, 2)
     assert torch.allclose(_inverse_2x2(linear) @ linear, identity)
     assert _inverse_2x2(torch.zeros(2, 2)).isfinite().all()
     parameters = moves(50)
-    assert torch.allclose(_decompose(_linear_part(parameters)), parameters[:, 2:])
+    assert torch.allclose(_decompose(linear_part(parameters)), parameters[:, 2:])
 
 
 def test_decomposition_counts_whole_turns():
     parameters = torch.tensor([[0, 0, 7.0, 0.1, 0.2, 0.3]], dtype=torch.float64)
-    linear = _linear_part(parameters)
+    linear = linear_part(parameters)
     assert torch.allclose(_decompose(linear, torch.tensor([6.5])), parameters[:, 2:])
     assert _decompose(linear)[0, 0] == pytest.approx(7.0 - 2 * torch.pi)
 

@@ -113,7 +113,7 @@ class RecurrencePredictor(OwnMemory, ModelMixin, ConfigMixin):
         """
         frames, durations_ms = frames[: self.places], durations_ms[: self.places]
         ahead = hidden_ms[: self.places]
-        device, places = self.layers[1].weight.device, self.places
+        device, places = next(self.parameters()).device, self.places
         distances = torch.zeros(1, places, places, device=device)
         distances[0, : len(frames), : len(frames)] = frame_distances(frames.to(device))
         index = torch.arange(places, device=device)
