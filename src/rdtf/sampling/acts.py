@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from rdtf.models.conditions import Conditions
+from rdtf.models.recurrence import RecurrencePredictor
 from rdtf.sampling.jobs import Job, StepWatch
 from rdtf.sampling.large import LargeFrames
 from rdtf.sampling.moving import (
@@ -141,7 +142,8 @@ class StageActs:
         self: Any, work: Work, window: MotionWindow, job: Job, options: SamplingOptions
     ) -> dict[int, int]:
         """Those of a window's frames that are known ones once more, and which."""
-        if not job.predicted or self.recurrence is None or options.motion_scale != 1:
+        network: RecurrencePredictor | None = self.recurrence
+        if not job.predicted or network is None or options.motion_scale != 1:
             return {}
         backwards = window.make[0] < window.anchor
         known = np.flatnonzero(work.known).tolist()  # all on one side
@@ -149,8 +151,8 @@ class StageActs:
         slots = sorted([*given, *hidden])
         ends = np.append(work.times_ms(slots)[1:], work.times_ms([slots[-1] + 1]))
         shown_ms = dict(zip(slots, ends - work.times_ms(slots), strict=True))
-        given = given[: self.recurrence.places]
-        chosen = self.recurrence.choose(
+        given = given[: network.places]
+        chosen = network.choose(
             to_pixels(work.frames[given]),
             torch.tensor([shown_ms[slot] for slot in given]),
             torch.tensor([shown_ms[slot] for slot in hidden]),
