@@ -67,7 +67,7 @@ TARGETS = {
     "over_flow": Target(
         "interpolation", f"PSNR − optical flow{_MOVING}", "≥", 0.0, "dB", signed=True
     ),
-    "predicts": Target("prediction", "PSNR − nearest frame", "≥", -0.5, "dB", signed=True),
+    "predicts": Target("prediction", "PSNR − nearest frame", "≥", 1.5, "dB", signed=True),
     "lines_nearest": Target("prediction", f"line distance / nearest frame{_MOVING}", "≤", 0.85),
     "given": Target("it2v", "largest change of a given frame", "=", 0.0, digits=4),
     "motion": Target("it2v", "median motion ratio", "≥", 0.7),
