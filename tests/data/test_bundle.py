@@ -176,7 +176,7 @@ def test_training_on_bundles_imports_nothing_that_a_rented_machine_lacks(summary
 sys.modules["transformers"] = None  # only where text is encoded
 import importlib, pkgutil
 import rdtf, rdtf.models, rdtf.stickers, rdtf.synthetic
-names = ["rdtf.training.resident", "rdtf.training.trainables", "rdtf.training.bundled"]
+names = ["rdtf.training.recurrence", "rdtf.training.trainables", "rdtf.training.bundled"]
 names += ["rdtf.training.__main__", "rdtf.data.clip_store"]
 for package in (rdtf.models, rdtf.synthetic):
     names += [f"{package.__name__}.{m.name}" for m in pkgutil.iter_modules(package.__path__)]

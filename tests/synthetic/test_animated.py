@@ -124,7 +124,7 @@ MISTAKES = {
     "frames of animated stills is 1; use 2 to 64": ("{stills}", "{new}", "--frames", "1"),
     "canvas of animated stills is 3; use 8": ("{stills}", "{new}", "--canvas", "3"),
     "seed of animated stills is -1": ("{stills}", "{new}", "--seed", "-1"),
-    "is not empty": ("{stills}", "{stills}"),
+    "lies inside of the input": ("{stills}", "{stills}"),
     "a still that can be used; stills/clip.gif: 3 frames": ("{stills}/clip.gif", "{new}"),
 }
 

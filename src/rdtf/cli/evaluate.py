@@ -195,7 +195,7 @@ class Compare:
         from rdtf.data.dataset import check_dataset
         from rdtf.training.progress import check_times
 
-        check_times(self.max_seconds, None)
+        check_times(self.max_seconds or None, None)  # 0: the page of what is there
         for data in filter(None, (self.source, self.target)):
             check_dataset(data)  # before torch is loaded
         from rdtf.research.comparison.experiment import compare
