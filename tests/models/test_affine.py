@@ -11,9 +11,9 @@ from rdtf.models.motion_latents import (
     NUM_PARAMETERS,
     _decompose,
     _inverse_2x2,
-    linear_part,
     backward_flow,
     fit,
+    linear_part,
     relative_to,
 )
 
