@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -67,6 +69,19 @@ def test_swings_are_continued_by_frames_that_come_back(trained):
             error["chosen"] += abs(place - given[index or 0])
             error["nearest"] += abs(place - given[0])
     assert error["chosen"] < 0.4 * error["nearest"]
+
+
+def test_nothing_jumps_that_did_not_jump_before():
+    """The least error lies across the canvas; it is reached step by step, or not at all."""
+    network = RecurrencePredictor(width=8).eval()
+    with torch.no_grad():
+        network.layers[-1].bias.view(15, 15)[:, 4] = -1.0
+    frames = premultiplied(np.array([picture(2 * place, 24) for place in range(5)]))
+    chosen = network.choose(frames, torch.full((5,), 80.0), torch.full((6,), 80.0))
+    path = [0, *(index or 0 for index in chosen)]
+    assert path[-1] == 4
+    assert all(abs(after - before) <= 1 for before, after in pairwise(path))
+    assert network.choose(frames[:1], torch.full((1,), 80.0), torch.full((2,), 80.0)) == [None] * 2
 
 
 def test_an_untrained_network_chooses_nothing():

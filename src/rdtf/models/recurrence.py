@@ -109,7 +109,7 @@ class RecurrencePredictor(OwnMemory, ModelMixin, ConfigMixin):
 
         Returns:
             An index into `frames` or None for each of `hidden_ms`. The nearest frame, which would
-            have to move on, is never chosen.
+            have to move on, is never chosen, and no step is larger than the largest given one.
         """
         frames, durations_ms = frames[: self.places], durations_ms[: self.places]
         ahead = hidden_ms[: self.places]
@@ -128,8 +128,35 @@ class RecurrencePredictor(OwnMemory, ModelMixin, ConfigMixin):
             torch.tensor([backwards], device=device),
         )[0, : len(ahead), : len(frames)].float()
         errors[:, 1:] += self.config_.min_gain
-        chosen = [int(best) or None for best in errors.argmin(1).tolist()]
+        between = distances[0, : len(frames), : len(frames)]
+        chosen = [index or None for index in _cheapest_path(errors, between)]
         return chosen + [None] * (len(hidden_ms) - len(ahead))
+
+
+def _cheapest_path(errors: Tensor, distances: Tensor) -> list[int]:
+    """The given frame for each hidden one, of the least sum of errors, by dynamic programming.
+
+    It begins at given frame 0, and no step is larger than the largest between neighbours that are
+    given: nothing jumps that did not jump before.
+
+    Args:
+        errors: `[H, G]`; distances: of given frames, `[G, G]`.
+    """
+    largest = distances.diagonal(1).max() if len(distances) > 1 else distances.new_zeros(())
+    step = torch.where(distances <= largest + _FLOOR, 0.0, torch.inf)
+    cost = torch.full_like(errors[0], torch.inf)
+    cost[0] = 0.0
+    origins = []
+    for row in errors:
+        cost, origin = (cost[:, None] + step).min(0)
+        cost = cost + row
+        origins.append(origin)
+    place = int(cost.argmin())
+    path = []
+    for origin in reversed(origins):
+        path.append(place)
+        place = int(origin[place])
+    return path[::-1]
 
 
 def frame_distances(frames: Tensor) -> Tensor:
