@@ -124,6 +124,8 @@ def test_a_damaged_bundle_is_refused(bundle):
     with pytest.raises(DataError, match=r"frames-000.bin is missing"):
         Bundle.find([bundle])
     (bundle / MANIFEST_FILE).unlink()
+    with pytest.raises(DataError, match="no bundle is named"):
+        Bundle.find([])
     with pytest.raises(DataError, match="holds no bundle"):
         Bundle.find([bundle])
 

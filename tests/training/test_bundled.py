@@ -71,6 +71,14 @@ def test_weights_come_home_in_parts(kind, runs, tmp_path):
     assert all(torch.equal(exact[name].half().float(), half[name]) for name in exact)
 
 
+@pytest.mark.parametrize("told", ["--steps", "--seconds"])
+def test_a_length_below_zero_is_told(told, summary, tmp_path, capsys):
+    run = ["recurrence", str(summary.path), "--out", str(tmp_path / "run"), told, "-5"]
+    assert main(run) == 2
+    assert f"{told[2:]} is -5" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_what_comes_back_is_trained_too(summary, tmp_path, capsys):
     out = tmp_path / "run"
     plan = ["recurrence", str(summary.path), "--out", str(out), "--channels", "32"]

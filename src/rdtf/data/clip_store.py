@@ -130,6 +130,8 @@ class Bundle:
         Raises:
             DataError: no bundle, parts of different ones, or files missing or cut off.
         """
+        if not folders:
+            raise DataError("no bundle is named; give its folder: rdtf train-network KIND BUNDLE …")
         places: list[Path] = []
         for name in folders:
             folder = Path(name)

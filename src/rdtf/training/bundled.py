@@ -363,7 +363,10 @@ def _settled(
 
 
 def _check(plan: SimpleNamespace) -> None:
-    if not (plan.seconds >= 0 and plan.steps >= 0 and plan.seconds + plan.steps > 0):
+    for name in ("seconds", "steps"):
+        if not getattr(plan, name) >= 0:
+            raise UserError(f"{name} is {getattr(plan, name)}; it must be more than 0")
+    if not plan.seconds + plan.steps > 0:
         raise UserError("say how long the whole run may take: --seconds, or --steps")
     for name, high in (("learning_rate", math.inf), ("grammar_share", 1.0)):
         if not 0 <= getattr(plan, name) <= high:
