@@ -230,6 +230,13 @@ def test_a_model_without_a_motion_network_takes_no_named_motion(pipe, still):
         plain("", image=still, motion="jump")
 
 
+def test_many_turns_end_upright(pipe, still):
+    """Latents hold no more than some turns."""
+    made = pipe("spins five times", image=still, num_frames=12)
+    np.testing.assert_allclose(made.frames[-1].astype(int), made.frames[0].astype(int), atol=2)
+    assert (made.frames[6] != made.frames[0]).any()
+
+
 # ------------------------------------------------------------------ going on
 
 

@@ -40,6 +40,7 @@ from rdtf.sampling.schedulers import noise_levels, set_timesteps, step_options
 from rdtf.stickers import Sticker
 from rdtf.synthetic.grammar import MotionDraw, kept_in_canvas, shown_motion, within_canvas
 
+_MOST_TURN = 4 * np.pi  # radians
 _DIRECTIONS = 32  # in which the outermost points are looked for
 
 
@@ -258,6 +259,8 @@ def named_motion(
     if loop:  # whole turns end where they began
         affine[-1], strength[-1], opacity[-1] = 0.0, 0.0, 1.0
     affine = within_canvas(draw, affine, outline(reference), about[:2])
+    turn = affine[:, 2]  # latents hold no more than some turns
+    affine[:, 2] = np.where(np.abs(turn) > _MOST_TURN, np.fmod(turn, 2 * np.pi), turn)
     parameters = torch.from_numpy(affine).float().to(reference.device)[None]
     centre = box[:, :2]
     residual = parameters.new_zeros(1, len(times_ms), 2, GRID, GRID)
