@@ -149,7 +149,8 @@ def _read_arrays(data: bytes) -> Any:
                 stack[-2][stack.pop()] = item
             case "SETITEMS":
                 items = since_mark()
-                stack[-1].update(zip(items[::2], items[1::2], strict=True))
+                holder: Any = stack[-1]
+                holder.update(zip(items[::2], items[1::2], strict=True))
             case "MEMOIZE" | "BINPUT":
                 memo[len(memo) if code.name == "MEMOIZE" else int(value)] = stack[-1]
             case "BINGET" | "LONG_BINGET":

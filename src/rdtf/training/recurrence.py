@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -56,8 +57,8 @@ class TrainRecurrence(Resident):
             pixels = premultiplied(frames[clip.start : clip.start + count])
             self.distances[row, :count, :count] = frame_distances(pixels).cpu()
             self.ends_ms[row, 1 : count + 1] = np.cumsum(clip.durations_ms[:count])
-        collections = [clip.source for clip in used]
-        share = np.array([sources[name] / collections.count(name) for name in collections])
+        sizes = Counter(clip.source for clip in used)
+        share = np.array([sources[clip.source] / sizes[clip.source] for clip in used])
         self.shares = share / share.sum()
 
     def draw(self, index: int, progress: float) -> dict[str, Tensor]:
