@@ -216,7 +216,7 @@ def edits(
         factors = draws.uniform(0.5, 2, len(frames))
         yield "re-timed", frames, np.maximum(durations_ms * factors, 1).astype(np.int64)
         yield "reversed", frames[::-1], durations_ms[::-1]
-        yield "reversed, GIF", _as_gif(frames[::-1]), durations_ms[::-1]
+        yield "reversed, GIF", in_palette(frames[::-1]), durations_ms[::-1]
     if len(frames) >= 24:
         half = frames[::2]
         yield "half the frames", half, np.full(len(half), 80)
@@ -224,17 +224,18 @@ def edits(
 
 def _edited(frames: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
     white = on_background(frames, (255, 255, 255))
-    yield "JPEG, quality 40, on white", _coded(white, "JPEG", quality=40)
-    yield "WebP, quality 30", _coded(frames, "WEBP", quality=30, method=0)
-    yield "GIF, 64 colours", _as_gif(frames)
-    yield "64 pixels", _scaled(frames, 64)
-    yield "45 pixels", _scaled(frames, 45)
+    yield "JPEG, quality 40, on white", coded(white, "JPEG", quality=40)
+    yield "WebP, quality 30", coded(frames, "WEBP", quality=30, method=0)
+    yield "GIF, 64 colours", in_palette(frames)
+    yield "64 pixels", scaled(frames, 64)
+    yield "45 pixels", scaled(frames, 45)
     yield "mirrored", frames[:, :, ::-1]
-    small = _scaled(frames[:, :, ::-1], 77)
-    yield "mirrored, 77 pixels, WebP", _coded(small, "WEBP", quality=50, method=0)
+    small = scaled(frames[:, :, ::-1], 77)
+    yield "mirrored, 77 pixels, WebP", coded(small, "WEBP", quality=50, method=0)
 
 
-def _coded(frames: np.ndarray, kind: str, **options: int) -> np.ndarray:
+def coded(frames: np.ndarray, kind: str, **options: int) -> np.ndarray:
+    """Every frame through a lossy codec of Pillow's; JPEG knows no alpha."""
     made = []
     for frame in frames:
         buffer = io.BytesIO()
@@ -243,7 +244,8 @@ def _coded(frames: np.ndarray, kind: str, **options: int) -> np.ndarray:
     return np.stack(made)
 
 
-def _as_gif(frames: np.ndarray, colors: int = 64) -> np.ndarray:
+def in_palette(frames: np.ndarray, colors: int = 64) -> np.ndarray:
+    """As a GIF has it: few colours, dithered, and alpha of one bit."""
     made = []
     for frame in frames:
         picture = Image.fromarray(frame[..., :3]).quantize(colors).convert("RGB")
@@ -254,7 +256,7 @@ def _as_gif(frames: np.ndarray, colors: int = 64) -> np.ndarray:
     return np.stack(made)
 
 
-def _scaled(frames: np.ndarray, side: int) -> np.ndarray:
+def scaled(frames: np.ndarray, side: int) -> np.ndarray:
     return Sticker(frames, np.full(len(frames), 100)).fit_canvas(side).frames
 
 

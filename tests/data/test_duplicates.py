@@ -1,15 +1,13 @@
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 
 import numpy as np
 import pytest
-from PIL import Image
+from benchmarks.duplicates import coded, in_palette, scaled
 
 from rdtf.data.duplicates import FINGERPRINT_BYTES, are_copies, clusters, fingerprint
 from rdtf.data.filters import thumbnails
-from rdtf.stickers import Sticker
 from rdtf.stickers.canvas import on_background
 from rdtf.synthetic.characters import SyntheticStickers
 
@@ -27,31 +25,6 @@ def rows(clips: list[np.ndarray]) -> np.ndarray:
     return np.stack([np.frombuffer(fingerprint(clip), np.uint8) for clip in clips])
 
 
-def coded(frames: np.ndarray, kind: str, **options: int) -> np.ndarray:
-    """Every frame through a lossy codec; JPEG knows no alpha, so it is put on white."""
-    made = []
-    for frame in on_background(frames, (255, 255, 255)) if kind == "JPEG" else frames:
-        buffer = io.BytesIO()
-        Image.fromarray(frame).save(buffer, kind, **options)
-        made.append(np.asarray(Image.open(buffer).convert("RGBA")))
-    return np.stack(made)
-
-
-def in_palette(frames: np.ndarray, colors: int = 64) -> np.ndarray:
-    """As a GIF has it: few colours, dithered, and alpha of one bit."""
-    made = []
-    for frame in frames:
-        picture = Image.fromarray(frame[..., :3]).quantize(colors).convert("RGB")
-        visible = frame[..., 3:] > 127
-        made.append(np.concatenate([np.asarray(picture), np.full_like(visible, 255, np.uint8)], -1))
-        made[-1] = made[-1] * visible
-    return np.stack(made)
-
-
-def scaled(frames: np.ndarray, side: int) -> np.ndarray:
-    return Sticker(frames, np.full(len(frames), 100)).fit_canvas(side).frames
-
-
 def recoloured(frames: np.ndarray, order: list[int]) -> np.ndarray:
     return frames[..., [*order, 3]]
 
@@ -61,7 +34,9 @@ EDITS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "reversed": lambda frames: frames[::-1],
     "begins elsewhere": lambda frames: np.roll(frames, len(frames) // 2, axis=0),
     "held longer": lambda frames: np.repeat(frames, np.arange(len(frames)) % 3 + 1, axis=0),
-    "JPEG on white": lambda frames: coded(frames, "JPEG", quality=50),
+    "JPEG on white": lambda frames: coded(
+        on_background(frames, (255, 255, 255)), "JPEG", quality=50
+    ),
     "WebP": lambda frames: coded(frames, "WEBP", quality=30, method=0),
     "GIF": in_palette,
     "half the size": lambda frames: scaled(frames, 64),

@@ -226,3 +226,10 @@ def as_representation(module: nn.Module) -> Representation:
     if isinstance(module, AutoencoderKL):
         return _PublicLatents(module)
     raise ConfigError(f"{type(module).__name__} is no known representation")
+
+
+def premultiplied(frames: Tensor) -> Tensor:
+    """uint8 `[..., S, S, 4]` straight → `[..., 4, S, S]` premultiplied in [−1, 1]."""
+    pixels = frames.float() / 255
+    rgb, alpha = pixels.split([3, 1], dim=-1)
+    return (torch.cat([rgb * alpha, alpha], dim=-1) * 2 - 1).movedim(-1, -3)

@@ -35,6 +35,7 @@ from rdtf.models.motion_latents import (
     split_flow,
 )
 from rdtf.models.motion_predictor import MotionPredictor
+from rdtf.models.representation import premultiplied
 from rdtf.sampling.sampling import own_precision
 from rdtf.sampling.schedulers import noise_levels, set_timesteps, step_options
 from rdtf.stickers import Sticker
@@ -308,9 +309,7 @@ def known_motion(frames: Tensor, given: Tensor, reference: Tensor, centre: Tenso
 
 def to_pixels(frames: np.ndarray) -> Tensor:
     """Straight RGBA uint8 `[F, H, W, 4]` → premultiplied in [−1, 1], `[F, 4, H, W]`."""
-    pixels = torch.from_numpy(np.ascontiguousarray(frames)).float() / 255
-    rgb, alpha = pixels.split([3, 1], dim=-1)
-    return torch.cat([rgb * alpha, alpha], dim=-1).permute(0, 3, 1, 2) * 2 - 1
+    return premultiplied(torch.from_numpy(np.ascontiguousarray(frames)))
 
 
 def to_frames(pixels: Tensor) -> np.ndarray:

@@ -33,6 +33,7 @@ from rdtf.models.motion_latents import (
     relative_to,
     split_flow,
 )
+from rdtf.models.representation import premultiplied
 from rdtf.synthetic.grammar import as_shown, draw_duration_ms, draw_motion, motion_parameters
 from rdtf.synthetic.words import draw_caption
 
@@ -298,13 +299,6 @@ class MotionBatch:
     times_ms: Tensor
     anchor: Tensor
     real: Tensor
-
-
-def premultiplied(frames: Tensor) -> Tensor:
-    """uint8 `[..., S, S, 4]` straight → `[..., 4, S, S]` premultiplied in [−1, 1]."""
-    pixels = frames.float() / 255
-    rgb, alpha = pixels.split([3, 1], dim=-1)
-    return (torch.cat([rgb * alpha, alpha], dim=-1) * 2 - 1).movedim(-1, -3)
 
 
 class FlowTable:

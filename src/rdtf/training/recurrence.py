@@ -13,7 +13,7 @@ from torch import Tensor
 from rdtf.data.clip_store import StoredClip
 from rdtf.errors import DataError
 from rdtf.models.recurrence import RecurrencePredictor, frame_distances
-from rdtf.training.motion import premultiplied
+from rdtf.models.representation import premultiplied
 from rdtf.training.trainables import Resident
 
 _SHORTEST = 4  # frames of a clip: two given, two hidden
